@@ -1,0 +1,207 @@
+//! The driver: moves frames between the stream and the state that the handles share.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_util::{codec::Decoder, io::poll_read_buf};
+
+use super::{
+    Epitaph,
+    handshake::Greeted,
+    shared::{FrameError, Shared},
+};
+use crate::{
+    Error, ErrorKind, Origin,
+    proto::Violation,
+    wire::{Codec, CodecError, Failure, Flags, Message, SocketId},
+};
+
+/// Room for each read.
+const READ_ROOM: usize = 64 * 1024;
+
+/// How long the last frames, and the far end's end, may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Linux's EPROTO.
+const EPROTO: i32 = 71;
+
+pub(super) struct Driver<S> {
+    io: S,
+    codec: Codec,
+    reading: BytesMut,
+    writing: BytesMut,
+    unflushed: bool,
+    shared: Arc<Shared>,
+    epitaph: Option<Epitaph>,
+}
+
+/// How the exchange of frames ended.
+enum Ending {
+    /// This side has nothing left to do with it.
+    Finished,
+    /// The stream ended or failed.
+    Stream(Option<io::Error>),
+    /// The stub broke the protocol.
+    Violation(Violation),
+    /// The stub said why it ends.
+    Fault(Failure),
+}
+
+impl From<CodecError> for Ending {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Wire(error) => Ending::Violation(error.into()),
+            CodecError::Io(error) => Ending::Stream(Some(error)),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
+    pub(super) fn new(
+        io: S,
+        greeted: Greeted,
+        shared: Arc<Shared>,
+        epitaph: Option<Epitaph>,
+    ) -> Self {
+        let codec = Codec::new(greeted.max_frame);
+        let (reading, writing) = (greeted.rest, BytesMut::new());
+        Self { io, codec, reading, writing, unflushed: false, shared, epitaph }
+    }
+
+    pub(super) async fn run(mut self) {
+        let ending = poll_fn(|cx| self.poll(cx)).await;
+        if let Ending::Violation(violation) = &ending {
+            let text = violation.to_string();
+            let fault = Message::Fault(Failure { errno: EPROTO, text });
+            fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.writing);
+        }
+        if matches!(ending, Ending::Finished | Ending::Violation(_)) {
+            self.shared.run(|inner, _| self.writing.unsplit(inner.outbox.split()));
+            let farewell = poll_fn(|cx| {
+                ready!(self.poll_write(cx))?;
+                Pin::new(&mut self.io).poll_shutdown(cx)
+            });
+            // Whether the far end took it makes no difference any more.
+            let _ = timeout(FAREWELL, farewell).await;
+        }
+        let Self { io, shared, epitaph, .. } = self;
+        // The stream is closed first: that is what ends a far end that has not ended yet.
+        drop(io);
+        let said = ask(epitaph).await;
+        let error = explain(ending, said);
+        shared.run(|inner, wakers| {
+            inner.end(error, wakers);
+            inner.set_driver_gone(wakers);
+        });
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.shared.run(|inner, _| inner.set_driver(cx));
+        let read = self.poll_read(cx);
+        // Writing goes on whatever reading came to: what was just read may have been answered.
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            // A far end that has ended has often said why just before.
+            return match read {
+                Poll::Ready(ending) => Poll::Ready(ending),
+                Poll::Pending => Poll::Ready(Ending::Stream(Some(error))),
+            };
+        }
+        if read.is_pending() && self.shared.run(|inner, _| inner.finishing) {
+            return Poll::Ready(Ending::Finished);
+        }
+        read
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            if let Err(ending) = self.take_frames() {
+                return Poll::Ready(ending);
+            }
+            self.reading.reserve(READ_ROOM);
+            let io = Pin::new(&mut self.io);
+            match ready!(poll_read_buf(io, cx, &mut self.reading)) {
+                Ok(0) => return Poll::Ready(Ending::Stream(None)),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Ending::Stream(Some(error))),
+            }
+        }
+    }
+
+    /// Takes in every whole frame that has been read, under one lock.
+    fn take_frames(&mut self) -> Result<(), Ending> {
+        let Self { codec, reading, shared, .. } = self;
+        shared.run(|inner, wakers| {
+            while let Some(frame) = codec.decode(reading).map_err(Ending::from)? {
+                inner.on_frame(&frame, wakers).map_err(|error| match error {
+                    FrameError::Violation(violation) => Ending::Violation(violation),
+                    FrameError::Fault(failure) => Ending::Fault(failure),
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what is there; ready once nothing is left.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.writing.is_empty() {
+                self.shared.run(|inner, wakers| {
+                    std::mem::swap(&mut self.writing, &mut inner.outbox);
+                    inner.outbox_taken(self.writing.len(), wakers);
+                });
+            }
+            if self.writing.is_empty() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.writing))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.writing.advance(written);
+            self.unflushed = true;
+        }
+    }
+}
+
+/// What an epitaph has to say, within [`FAREWELL`].
+pub(super) async fn ask(epitaph: Option<Epitaph>) -> Option<String> {
+    timeout(FAREWELL, epitaph?).await.ok().flatten()
+}
+
+fn explain(ending: Ending, said: Option<String>) -> Error {
+    let (origin, errno, text) = match ending {
+        Ending::Finished => {
+            let text = "the connection was closed by this side".to_owned();
+            return Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+        }
+        Ending::Stream(None) => (Origin::Peer, None, "the connection to the stub ended".to_owned()),
+        Ending::Stream(Some(error)) => {
+            let text = format!("the connection to the stub failed: {error}");
+            (Origin::Peer, error.raw_os_error(), text)
+        }
+        Ending::Violation(violation) => return violation.into(),
+        Ending::Fault(failure) => {
+            let text = format!("the stub ended the connection: {}", failure.text);
+            (Origin::Peer, None, text)
+        }
+    };
+    let text = said.map_or_else(|| text.clone(), |said| format!("{text}: {said}"));
+    Error::new(ErrorKind::Disconnected, origin, errno, text)
+}

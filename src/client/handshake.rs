@@ -1,0 +1,83 @@
+//! Saying hello.
+
+#![forbid(unsafe_code)]
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    Error, ErrorKind, Origin,
+    wire::{
+        Hello, MARKER, MarkerScanner, Scan, WireError,
+        hello::{PeerLimits, Role},
+    },
+};
+
+/// What came out of it.
+pub(super) struct Greeted {
+    pub(super) hello: Hello,
+    pub(super) version: u16,
+    pub(super) max_frame: u32,
+    /// What was read beyond the hello.
+    pub(super) rest: BytesMut,
+}
+
+pub(super) async fn run<S>(io: &mut S, limits: PeerLimits) -> Result<Greeted, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mine = Hello::new(Role::Client, limits, None);
+    let mut out = MARKER.to_vec();
+    mine.encode(&mut out);
+    let failed = |error: std::io::Error| Error::io(ErrorKind::Handshake, "saying hello", &error);
+    // A far end that is gone already may have said why: then what it said is the error.
+    let written = match io.write_all(&out).await {
+        Ok(()) => io.flush().await,
+        failed => failed,
+    };
+    let mut scanner = MarkerScanner::new();
+    let mut found = false;
+    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    loop {
+        if !found && !buffer.is_empty() {
+            match scanner.scan(&buffer) {
+                Scan::Found { consumed } => {
+                    let _ = buffer.split_to(consumed);
+                    found = true;
+                }
+                Scan::NeedMore => buffer.clear(),
+                Scan::TooMuchNoise => {
+                    return Err(refuse(&WireError::NoMarker(scanner.noise_len()), &scanner));
+                }
+            }
+        }
+        if found {
+            let decoded = Hello::decode(&buffer).map_err(|error| refuse(&error, &scanner))?;
+            if let Some((hello, taken)) = decoded {
+                let _ = buffer.split_to(taken);
+                let agreed = mine.agree(&hello).map_err(|error| refuse(&error, &scanner))?;
+                let (version, max_frame) = agreed;
+                return Ok(Greeted { hello, version, max_frame, rest: buffer });
+            }
+        }
+        if io.read_buf(&mut buffer).await.map_err(failed)? == 0 {
+            written.map_err(failed)?;
+            let text = "the far end ended before it spoke the protocol";
+            return Err(ended(text, &scanner));
+        }
+    }
+}
+
+fn refuse(error: &WireError, scanner: &MarkerScanner) -> Error {
+    ended(&format!("the far end does not speak netlink-remote's protocol: {error}"), scanner)
+}
+
+fn ended(text: &str, scanner: &MarkerScanner) -> Error {
+    let noise = scanner.noise();
+    let noise = noise.trim();
+    let text = match noise {
+        "" => text.to_owned(),
+        noise => format!("{text}; instead it said: {noise}"),
+    };
+    Error::new(ErrorKind::Handshake, Origin::Peer, None, text)
+}

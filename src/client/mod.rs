@@ -1,0 +1,197 @@
+//! The near end: sockets that live in another place.
+//!
+//! A [`Client`] is one connection to one stub; it and everything opened through it may be used
+//! from any task. All of them share one driver task, which the connection spawns and which ends
+//! when the last of them is dropped.
+
+mod builder;
+mod connection;
+mod handshake;
+#[cfg(feature = "rust-netlink")]
+mod netlink_proto;
+mod netns;
+mod shared;
+mod socket;
+mod stream;
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+#[cfg(feature = "rust-netlink")]
+pub use netlink_proto::NetlinkSocket;
+pub use builder::{SocketBuilder, options};
+pub use netns::{NetnsHandle, RemoteNetns};
+pub use socket::{Datagram, Event, RemoteSocket, SentReport};
+pub use crate::wire::{
+    Counters, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode, SocketOption, Credit,
+    hello::{HostInfo, NetnsId, PeerLimits},
+};
+
+#[cfg(feature = "rust-netlink")]
+pub(crate) use shared::Delivery;
+
+use crate::{Error, ErrorKind, Origin};
+pub(crate) use socket::describe;
+use shared::{Handle, Shared};
+
+/// Something that says, once a connection has ended, what became of the far end: that a process
+/// was killed by a signal, say. Polled for two seconds at most.
+pub type Epitaph = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+/// How to connect.
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// How long the far end may take to say hello: 30 seconds.
+    pub timeout: Duration,
+    /// What this side announces.
+    pub limits: PeerLimits,
+    /// Whom to ask about the end of the far end.
+    pub epitaph: Option<Epitaph>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { timeout, limits: PeerLimits::default(), epitaph: None }
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("timeout", &self.timeout)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection to a stub. Cheap to clone; clones are the same connection.
+///
+/// The connection ends when the last client, socket and namespace handle is dropped, by
+/// [`close`](Self::close), or when the far end does.
+#[derive(Clone)]
+pub struct Client {
+    handle: Handle,
+}
+
+impl Client {
+    /// Connects over a byte stream at whose other end a stub serves, or is about to.
+    ///
+    /// Spawns a task on the current tokio runtime. Not cancel-safe: a dropped future drops `io`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handshake`] if something else answers, in which case the error shows what it
+    /// said; [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
+    pub async fn connect<S>(io: S) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::connect_with(io, ConnectOptions::default()).await
+    }
+
+    /// [`connect`](Self::connect) with options.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_with<S>(mut io: S, options: ConnectOptions) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let ConnectOptions { timeout: limit, limits, epitaph } = options;
+        let handshake = timeout(limit, handshake::run(&mut io, limits)).await;
+        let outcome = match handshake {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let text = format!("the far end did not say hello within {limit:?}");
+                return Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text));
+            }
+        };
+        let greeted = match outcome {
+            Ok(greeted) => greeted,
+            Err(error) => {
+                // The far end's own end is the better explanation, if it has one.
+                let said = connection::ask(epitaph).await;
+                return Err(said.map_or_else(|| error.clone(), |said| error.context(said)));
+            }
+        };
+        let shared = Arc::new(Shared::new(&greeted));
+        let handle = Handle::new(Arc::clone(&shared));
+        tokio::spawn(connection::Driver::new(io, greeted, shared, epitaph).run());
+        Ok(Self { handle })
+    }
+
+    /// What the stub told of its host.
+    pub fn host(&self) -> &HostInfo {
+        &self.handle.host
+    }
+
+    /// What the stub told of its own software, such as `netlink-remote 0.1.0`.
+    pub fn far_software(&self) -> &str {
+        &self.handle.software
+    }
+
+    /// The protocol version agreed on.
+    pub fn protocol_version(&self) -> u16 {
+        self.handle.version
+    }
+
+    /// A socket of a netlink protocol (`NETLINK_ROUTE` is 0), to be configured and opened.
+    pub fn socket(&self, protocol: u32) -> SocketBuilder {
+        SocketBuilder::new(self.handle.clone(), protocol)
+    }
+
+    /// The namespaces at the far end.
+    pub fn netns(&self) -> RemoteNetns {
+        RemoteNetns::new(self.handle.clone())
+    }
+
+    /// The round trip to the stub and back. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`].
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let began = Instant::now();
+        let token = self.handle.with(|inner, _| inner.begin_ping())?;
+        let mut waiting = shared::PingGuard { handle: &self.handle, token };
+        poll_fn(|cx| waiting.poll(cx)).await?;
+        Ok(began.elapsed())
+    }
+
+    /// Ends the connection: everything opened through it is closed at the far end, and whoever
+    /// still waits is woken with an error. Returns when the stream is closed and what the
+    /// transport started has ended. Cancel-safe; the end goes on without the future.
+    pub async fn close(self) {
+        self.handle.finish();
+        self.wait_closed().await;
+    }
+
+    /// Waits for the end of the connection and tells why it came. Cancel-safe.
+    pub async fn closed(&self) -> Error {
+        poll_fn(|cx| self.handle.poll_ended(cx)).await
+    }
+
+    async fn wait_closed(&self) {
+        poll_fn(|cx| match self.handle.poll_driver_gone(cx) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", &self.handle.host.host_name).finish_non_exhaustive()
+    }
+}

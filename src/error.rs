@@ -1,0 +1,175 @@
+//! One error for everything that can go wrong: what kind it is, whose doing, and the errno.
+
+use std::{fmt, io, sync::Arc};
+
+#[cfg(feature = "client")]
+use crate::wire::Failure;
+use crate::{proto::Violation, wire::WireError};
+
+/// What an operation on the way to or at the far end failed with.
+///
+/// Cheap to clone: when a connection ends, everyone who waits on it gets the same one.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    origin: Origin,
+    errno: Option<i32>,
+    text: String,
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The far end could not be reached or started.
+    Connect,
+    /// What answered does not speak the protocol, or not a version in common.
+    Handshake,
+    /// The connection is over: the far end ended, died, or broke the protocol.
+    Disconnected,
+    /// A socket could not be opened.
+    Open,
+    /// An operation on network namespaces failed.
+    Namespace,
+    /// The kernel refused a request: an option or a group.
+    Request,
+    /// The kernel's sendmsg failed, or the datagram is larger than the connection carries.
+    Send,
+    /// The kernel's recvmsg failed, or a datagram was too large to forward.
+    Receive,
+    /// A deadline passed.
+    Timeout,
+    /// The socket is closed.
+    Closed,
+    /// The caller asked for something that cannot be.
+    Invalid,
+}
+
+/// Whose doing it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The program that called.
+    Caller,
+    /// This side of the connection.
+    Library,
+    /// The far end, or the way there.
+    Peer,
+    /// The far end's kernel.
+    Kernel,
+}
+
+impl Error {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        origin: Origin,
+        errno: Option<i32>,
+        text: impl Into<String>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, origin, errno, text: text.into() }))
+    }
+
+    /// What failed.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whose doing it was.
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// The errno, where a system call failed: the far kernel's own for [`Origin::Kernel`].
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// The same error, said about something in particular.
+    #[must_use]
+    pub fn context(&self, about: impl fmt::Display) -> Self {
+        Self::new(self.0.kind, self.0.origin, self.0.errno, format!("{about}: {}", self.0.text))
+    }
+}
+
+#[cfg(feature = "client")]
+impl Error {
+    pub(crate) fn failure(kind: ErrorKind, failure: Failure) -> Self {
+        Self::new(kind, Origin::Kernel, Some(failure.errno), failure.text)
+    }
+
+    pub(crate) fn io(kind: ErrorKind, about: impl fmt::Display, error: &io::Error) -> Self {
+        // The system's words for an errno are enough; "(os error 2)" behind them helps nobody.
+        let text = error.to_string();
+        let text = text.split(" (os error").next().unwrap_or_default();
+        Self::new(kind, Origin::Peer, error.raw_os_error(), format!("{about}: {text}"))
+    }
+
+    /// The same error with a remedy behind it.
+    pub(crate) fn followed_by(&self, remedy: &str) -> Self {
+        Self::new(self.0.kind, self.0.origin, self.0.errno, format!("{}{remedy}", self.0.text))
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, Origin::Caller, None, text)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, Origin::Caller, None, "the socket is closed")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, origin, errno, text } = &*self.0;
+        write!(f, "Error({kind:?}, {origin:?}, errno {errno:?}: {text})")
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<WireError> for Error {
+    fn from(error: WireError) -> Self {
+        Violation::from(error).into()
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        let text = format!("the far end broke the protocol: {violation}");
+        Self::new(ErrorKind::Disconnected, Origin::Peer, None, text)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        let errno = error.raw_os_error();
+        Self::new(ErrorKind::Disconnected, Origin::Peer, errno, error.to_string())
+    }
+}
+
+impl From<Error> for io::Error {
+    /// An errno becomes a plain OS error, so that `raw_os_error` tells it; the text is lost then.
+    fn from(error: Error) -> Self {
+        match (error.origin(), error.errno()) {
+            (Origin::Kernel, Some(errno)) => io::Error::from_raw_os_error(errno),
+            _ => {
+                let kind = match error.kind() {
+                    ErrorKind::Timeout => io::ErrorKind::TimedOut,
+                    ErrorKind::Disconnected => io::ErrorKind::ConnectionAborted,
+                    ErrorKind::Closed => io::ErrorKind::NotConnected,
+                    ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+                    _ => io::ErrorKind::Other,
+                };
+                io::Error::new(kind, error)
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Descriptor numbers.
+//!
+//! Netlink messages may carry descriptor numbers (`IFLA_NET_NS_FD` and its like), which the
+//! kernel looks up in the process that sends: the stub. A number that a client made up must not
+//! happen to be open there, so everything the stub opens is moved to high numbers.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::sys::duplicate_from;
+
+/// The lowest number the stub uses, if the process may have that many.
+const BASE: i32 = 1 << 14;
+
+/// Moves a descriptor to the lowest free number from 16,384 on. Where the process may not have
+/// numbers that high, the upper half of what it may have serves.
+///
+/// # Errors
+/// EMFILE when all of those are taken.
+pub fn raise(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    match duplicate_from(fd.as_fd(), BASE) {
+        // EINVAL: beyond the limit of this process.
+        Err(Errno::EINVAL) => duplicate_from(fd.as_fd(), lower_base()),
+        other => other,
+    }
+}
+
+fn lower_base() -> i32 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::OPEN_MAX)
+        .ok()
+        .flatten()
+        .and_then(|limit| i32::try_from(limit / 2).ok())
+        .unwrap_or(512)
+}
+
+/// Lets the process open as many descriptors as its hard limit allows.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn raise_limit() -> Result<(), Errno> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsRawFd};
+
+    use super::*;
+
+    #[test]
+    fn raised_numbers_are_high_and_the_low_one_is_free_again() {
+        let low = OwnedFd::from(File::open("/dev/null").unwrap());
+        let number = low.as_raw_fd();
+        let high = raise(low).unwrap();
+        assert!(high.as_raw_fd() > number);
+        assert!(high.as_raw_fd() >= 256, "{}", high.as_raw_fd());
+    }
+}

@@ -1,0 +1,267 @@
+//! Network namespaces, as ip-netns(8) keeps them, and sockets made inside them.
+//!
+//! setns(2) changes the calling *thread*. A thread that entered a namespace is therefore used
+//! up: here it does its one thing and ends, and is never one that anything else runs on.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::statfs::{FsType, fstatfs},
+};
+
+use crate::wire::{Failure, Netns, NetnsEntry, NetnsMode, hello::NetnsId};
+
+/// Where ip-netns(8) keeps named namespaces.
+pub const DIRECTORY: &str = "/run/netns";
+
+/// `NSFS_MAGIC` of `<linux/magic.h>`.
+const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+
+/// An errno and what it was about.
+pub(crate) fn failure(errno: Errno, text: impl fmt::Display) -> Failure {
+    Failure { errno: errno as i32, text: format!("{text}: {}", errno.desc()) }
+}
+
+fn io_failure(error: &io::Error, text: impl fmt::Display) -> Failure {
+    failure(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw), text)
+}
+
+/// The namespace of the calling thread.
+///
+/// # Errors
+/// As stat(2), such as where /proc is not mounted.
+pub fn current() -> io::Result<NetnsId> {
+    fs::metadata("/proc/thread-self/ns/net").map(|meta| identity(&meta))
+}
+
+/// The identity of an open namespace.
+///
+/// # Errors
+/// As fstat(2).
+pub fn identify(namespace: &File) -> io::Result<NetnsId> {
+    namespace.metadata().map(|meta| identity(&meta))
+}
+
+fn identity(meta: &fs::Metadata) -> NetnsId {
+    NetnsId { device: meta.dev(), inode: meta.ino() }
+}
+
+/// The file of a named namespace.
+///
+/// # Errors
+/// EINVAL for what cannot be a file's name.
+pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
+    let fits = (1..=255).contains(&name.len());
+    if !fits || name == "." || name == ".." || name.contains(['/', '\0']) {
+        let text = format!("{name:?} cannot be a namespace's name");
+        return Err(Failure { errno: Errno::EINVAL as i32, text });
+    }
+    Ok(Path::new(DIRECTORY).join(name))
+}
+
+/// Opens a namespace. [`Netns::Current`] is `None`, and so is [`Netns::Handle`], which only the
+/// stub that gave it can resolve.
+///
+/// # Errors
+/// The errno of what failed: ENOENT or ESRCH where there is none, EINVAL for a file that is no
+/// network namespace, EEXIST for an exclusive creation, EPERM and EACCES.
+pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
+    if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
+        let text = format!("{netns} cannot be created: only a name can");
+        return Err(Failure { errno: Errno::EINVAL as i32, text });
+    }
+    let path = match netns {
+        Netns::Name(name) => {
+            let created = match mode {
+                NetnsMode::Existing => Ok(()),
+                NetnsMode::Create | NetnsMode::CreateExclusive => add(name),
+            };
+            match created {
+                Err(error) if error.errno == Errno::EEXIST as i32 && mode == NetnsMode::Create => {}
+                other => other?,
+            }
+            path_of(name)?
+        }
+        Netns::Path(path) => PathBuf::from(path),
+        Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        Netns::Current | Netns::Handle(_) => return Ok(None),
+    };
+    // Non-blocking, because a path may be a FIFO.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(&path)
+        .map_err(|error| io_failure(&error, format_args!("opening {netns}")))?;
+    let kind = fstatfs(&file).map_err(|errno| failure(errno, format_args!("checking {netns}")))?;
+    if kind.filesystem_type() != NSFS_MAGIC {
+        let text = format!("{netns} is not a network namespace");
+        return Err(Failure { errno: Errno::EINVAL as i32, text });
+    }
+    Ok(Some(file))
+}
+
+/// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
+///
+/// # Errors
+/// What setns(2) or the creation of a thread gives, or what `work` gives.
+pub fn inside<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    expendable("netns", || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+            Errno::EINVAL => {
+                let text = "this is a namespace, but not a network namespace".to_owned();
+                Failure { errno: errno as i32, text }
+            }
+            Errno::EPERM => failure(errno, "entering the namespace needs CAP_SYS_ADMIN"),
+            _ => failure(errno, "entering the namespace"),
+        })?;
+        work()
+    })
+}
+
+/// Runs `work` on a thread that is not used for anything else.
+fn expendable<T: Send>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name(name.to_owned()).stack_size(128 * 1024);
+        match builder.spawn_scoped(scope, work) {
+            Ok(running) => running.join().unwrap_or_else(|_| {
+                Err(failure(Errno::EIO, "a thread inside the namespace panicked"))
+            }),
+            Err(error) => Err(io_failure(&error, "starting a thread")),
+        }
+    })
+}
+
+/// The names in `/run/netns`, sorted. A file that is no namespace has identity zero.
+///
+/// # Errors
+/// As readdir(3); a directory that does not exist is an empty one.
+pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?,
+    };
+    let mut list = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let opened = open(&Netns::Name(name.clone()), NetnsMode::Existing).ok().flatten();
+        let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
+        list.push(NetnsEntry { name, id });
+    }
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
+}
+
+/// Creates a named namespace as `ip netns add` does: a new namespace, bound to a file in
+/// `/run/netns`, which is made a shared mount so that others see it.
+///
+/// # Errors
+/// EEXIST if the name is taken, EPERM without CAP_SYS_ADMIN.
+pub fn add(name: &str) -> Result<(), Failure> {
+    let path = path_of(name)?;
+    let _lock = prepare_directory()?;
+    let created = OpenOptions::new().read(true).write(true).create_new(true).mode(0o444).open(&path);
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let text = format!("namespace {name:?} exists already");
+            return Err(Failure { errno: Errno::EEXIST as i32, text });
+        }
+        other => drop(other.map_err(|e| io_failure(&e, format_args!("creating {}", path.display())))?),
+    }
+    let bound = expendable("netns-add", || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| failure(errno, format_args!("creating namespace {name:?}")))?;
+        let own = "/proc/thread-self/ns/net";
+        mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(|errno| failure(errno, format_args!("binding {}", path.display())))
+    });
+    if bound.is_err() {
+        // What failed is the thing to tell; that the empty file stays as well would only hide it.
+        let _ = fs::remove_file(&path);
+    }
+    bound
+}
+
+/// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against others
+/// that do so at the same time.
+fn prepare_directory() -> Result<Flock<File>, Failure> {
+    let about = |text: &str| format!("{text} {DIRECTORY}");
+    match fs::create_dir(DIRECTORY) {
+        Ok(()) => {
+            // Not by the mode of mkdir, which the umask would narrow.
+            let _ = fs::set_permissions(DIRECTORY, Permissions::from_mode(0o755));
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io_failure(&error, about("creating"))),
+    }
+    let directory = File::open(DIRECTORY).map_err(|error| io_failure(&error, about("opening")))?;
+    let lock = Flock::lock(directory, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| failure(errno, about("locking")))?;
+    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    let share = || mount(None::<&str>, DIRECTORY, None::<&str>, shared, None::<&str>);
+    if let Err(errno) = share() {
+        // EINVAL: not a mount point yet.
+        if errno != Errno::EINVAL {
+            return Err(failure(errno, about("sharing the mount")));
+        }
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(DIRECTORY), DIRECTORY, None::<&str>, bind, None::<&str>)
+            .and_then(|()| share())
+            .map_err(|errno| failure(errno, about("mounting")))?;
+    }
+    Ok(lock)
+}
+
+/// Deletes a named namespace as `ip netns delete` does. The namespace itself lives on as long as
+/// anything is in it.
+///
+/// # Errors
+/// ENOENT if there is none of that name, EPERM without CAP_SYS_ADMIN.
+pub fn delete(name: &str) -> Result<(), Failure> {
+    let path = path_of(name)?;
+    match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        // EINVAL: a file that nothing is mounted on, left behind by someone; it goes too.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(Errno::ENOENT) => {
+            let text = format!("there is no namespace {name:?}");
+            return Err(Failure { errno: Errno::ENOENT as i32, text });
+        }
+        Err(errno) => return Err(failure(errno, format_args!("deleting namespace {name:?}"))),
+    }
+    fs::remove_file(&path)
+        .map_err(|error| io_failure(&error, format_args!("removing {}", path.display())))
+}
+
+/// A namespace's descriptor at a high number, fit to be told to a client.
+///
+/// # Errors
+/// As fcntl(2).
+pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
+    super::descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
+}
+
+/// The identity behind a descriptor.
+pub(crate) fn identify_fd(fd: impl AsFd) -> Result<NetnsId, Failure> {
+    let meta = nix::sys::stat::fstat(fd).map_err(|errno| failure(errno, "reading its identity"))?;
+    Ok(NetnsId { device: meta.st_dev, inode: meta.st_ino })
+}

@@ -1,0 +1,222 @@
+//! A netlink socket of the kernel.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use nix::errno::Errno;
+
+use super::{descriptors, netns, sys};
+use crate::wire::{DatagramInfo, Destination, Failure, Open, Opened};
+
+/// Room that a receive should offer: a dump's datagram has up to 32 KiB, and the kernel sizes
+/// the next one after the largest room it has seen.
+pub const RECEIVE_ROOM: usize = 64 * 1024;
+
+/// Index of the drop counter in what `SO_MEMINFO` gives (`SK_MEMINFO_DROPS` of
+/// `<linux/sock_diag.h>`), and of the bytes in the receive queue.
+const MEMINFO_DROPS: usize = 8;
+const MEMINFO_RMEM_ALLOC: usize = 0;
+
+/// One datagram, or why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// A datagram of this length; what did not fit the buffer is in the spill.
+    Datagram(DatagramInfo, usize),
+    /// A datagram that even the spill had no room for: its length. It is lost.
+    TooLarge(usize),
+    /// Nothing is queued.
+    Empty,
+    /// The kernel has dropped datagrams since the receive buffer was full. Those queued before
+    /// the gap are still to be read.
+    Overrun,
+    /// Another errno of recvmsg(2).
+    Failed(Errno),
+}
+
+/// A netlink socket, bound, non-blocking, at a high descriptor number.
+///
+/// Dropping it closes it.
+#[derive(Debug)]
+pub struct KernelSocket {
+    fd: OwnedFd,
+    /// Whether the kernel was told not to report overruns, so that only its counter tells.
+    silent_overruns: AtomicBool,
+}
+
+impl KernelSocket {
+    /// Creates a socket in `namespace`, or in the current one, as `open` asks.
+    ///
+    /// `NETLINK_EXT_ACK` is switched on first, where the kernel has it, and can be switched off
+    /// by an option of `open`. Groups switch `NETLINK_PKTINFO` on, which tells them apart.
+    ///
+    /// # Errors
+    /// The errno of the step that failed, named in the text: EPROTONOSUPPORT for a protocol the
+    /// kernel lacks, EPERM for a group or a namespace that needs privileges, EADDRINUSE for a
+    /// port id that is taken.
+    pub fn open(open: &Open, namespace: Option<BorrowedFd<'_>>) -> Result<(Self, Opened), Failure> {
+        match namespace {
+            Some(namespace) => netns::inside(namespace, || Self::create(open)),
+            None => Self::create(open),
+        }
+    }
+
+    fn create(open: &Open) -> Result<(Self, Opened), Failure> {
+        let step = |text: String| move |errno| netns::failure(errno, text);
+        let fd = sys::socket(open.protocol).map_err(|errno| match errno {
+            Errno::EPROTONOSUPPORT => {
+                let text = format!("the kernel has no netlink protocol {}", open.protocol);
+                Failure { errno: errno as i32, text }
+            }
+            _ => netns::failure(errno, format_args!("creating a socket of protocol {}", open.protocol)),
+        })?;
+        let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
+        let socket = Self { fd, silent_overruns: AtomicBool::new(false) };
+        // Kernels before 4.12 lack it, and then nothing is lost but the explanation.
+        let _ = socket.set_flag(libc::NETLINK_EXT_ACK);
+        let sizes = [
+            (open.receive_buffer, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, "receive"),
+            (open.send_buffer, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, "send"),
+        ];
+        for (size, force, plain, name) in sizes {
+            if size == 0 {
+                continue;
+            }
+            let size = i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes();
+            socket
+                .set_option(libc::SOL_SOCKET, force, &size)
+                .or_else(|_| socket.set_option(libc::SOL_SOCKET, plain, &size))
+                .map_err(step(format!("setting the {name} buffer")))?;
+        }
+        for option in &open.options {
+            let (level, name) = (option.level, option.name);
+            socket
+                .set_option(level, name, &option.value)
+                .map_err(step(format!("setting option {name} of level {level}")))?;
+        }
+        sys::bind(socket.fd.as_fd(), open.portid)
+            .map_err(step(format!("binding to port id {}", open.portid)))?;
+        for &group in &open.groups {
+            socket.join(group).map_err(step(format!("joining multicast group {group}")))?;
+        }
+        let opened = Opened {
+            portid: sys::portid(socket.fd.as_fd()).map_err(step("reading the port id".into()))?,
+            receive_buffer: socket.number(libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or_default(),
+            send_buffer: socket.number(libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or_default(),
+            ..Opened::default()
+        };
+        Ok((socket, opened))
+    }
+
+    fn set_flag(&self, name: i32) -> Result<(), Errno> {
+        self.set_option(libc::SOL_NETLINK, name, &1_i32.to_ne_bytes())
+    }
+
+    fn number(&self, level: i32, name: i32) -> Result<u32, Errno> {
+        let mut value = [0; 4];
+        sys::option(self.fd.as_fd(), level, name, &mut value)?;
+        Ok(u32::from_ne_bytes(value))
+    }
+
+    /// setsockopt(2).
+    ///
+    /// # Errors
+    /// Its errno.
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        sys::set_option(self.fd.as_fd(), level, name, value)?;
+        if (level, name) == (libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS) {
+            let on = value.iter().any(|byte| *byte != 0);
+            self.silent_overruns.store(on, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// getsockopt(2) with room for `capacity` bytes. For `NETLINK_LIST_MEMBERSHIPS` the kernel
+    /// reports the length it would need, and the value is cut at what there was room for.
+    ///
+    /// # Errors
+    /// Its errno.
+    pub fn option(&self, level: i32, name: i32, capacity: usize) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; capacity];
+        let length = sys::option(self.fd.as_fd(), level, name, &mut value)?;
+        value.truncate(length);
+        Ok(value)
+    }
+
+    /// Joins a multicast group.
+    ///
+    /// # Errors
+    /// The errno of setsockopt(2): EINVAL for a group the protocol does not have, EPERM.
+    pub fn join(&self, group: u32) -> Result<(), Errno> {
+        // Groups past 32 cannot be told from the address of a datagram.
+        let _ = self.set_flag(libc::NETLINK_PKTINFO);
+        self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes())
+    }
+
+    /// Leaves a multicast group.
+    ///
+    /// # Errors
+    /// The errno of setsockopt(2).
+    pub fn leave(&self, group: u32) -> Result<(), Errno> {
+        self.set_option(libc::SOL_NETLINK, libc::NETLINK_DROP_MEMBERSHIP, &group.to_ne_bytes())
+    }
+
+    /// Sends one datagram: sendmsg(2), which for rtnetlink, nfnetlink and generic netlink
+    /// returns once the request is done and its answer is queued.
+    ///
+    /// # Errors
+    /// Its errno.
+    pub fn send(&self, datagram: &[u8], destination: Destination) -> Result<(), Errno> {
+        sys::send(self.fd.as_fd(), datagram, destination)
+    }
+
+    /// Receives one datagram without waiting. It is appended to `out`, which should have
+    /// [`RECEIVE_ROOM`] to spare; what goes beyond that is put into `spill`.
+    pub fn receive(&self, out: &mut Vec<u8>, spill: &mut [u8]) -> Received {
+        let start = out.len();
+        loop {
+            return match sys::receive(self.fd.as_fd(), out, spill) {
+                Ok(taken) if taken.length > out.len() - start + spill.len() => {
+                    out.truncate(start);
+                    Received::TooLarge(taken.length)
+                }
+                Ok(taken) => Received::Datagram(taken.info, taken.length),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Received::Empty,
+                Err(Errno::ENOBUFS) => Received::Overrun,
+                Err(errno) => Received::Failed(errno),
+            };
+        }
+    }
+
+    /// The kernel's count of datagrams dropped, and the bytes that its receive queue holds by its
+    /// own accounting.
+    ///
+    /// # Errors
+    /// The errno of getsockopt(2).
+    pub fn drops_and_queued(&self) -> Result<(u32, u32), Errno> {
+        let mut value = [0; 4 * 16];
+        let length =
+            sys::option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, &mut value)?;
+        let field = |index: usize| {
+            let bytes = value.get(..length)?.get(4 * index..4 * index + 4)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        Ok((
+            field(MEMINFO_DROPS).ok_or(Errno::EINVAL)?,
+            field(MEMINFO_RMEM_ALLOC).ok_or(Errno::EINVAL)?,
+        ))
+    }
+
+    /// Whether overruns give no error and show only in the counter (`NETLINK_NO_ENOBUFS`).
+    pub fn has_silent_overruns(&self) -> bool {
+        self.silent_overruns.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for KernelSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,271 @@
+//! System calls that no crate wraps the way a proxy needs them: netlink sockets of any protocol,
+//! options of any level, and receives that append to a buffer without clearing it first.
+
+use std::{
+    mem::{MaybeUninit, size_of, zeroed},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+};
+
+use crate::wire::{DatagramInfo, Destination};
+
+/// Largest control data asked for: a packet info and an nsid need 40 bytes.
+const CONTROL_LEN: usize = 128;
+
+fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
+    Errno::result(result)
+}
+
+fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
+    // SAFETY: sockaddr_nl is plain integers, for which all zeros is a value.
+    let mut address: libc::sockaddr_nl = unsafe { zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_pid = portid;
+    address.nl_groups = groups;
+    address
+}
+
+const ADDRESS_LEN: libc::socklen_t = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+
+/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol)`.
+pub(super) fn socket(protocol: u32) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let protocol = libc::c_int::try_from(protocol).map_err(|_| Errno::EPROTONOSUPPORT)?;
+    // SAFETY: takes integers only.
+    let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(super) fn bind(fd: BorrowedFd<'_>, portid: u32) -> Result<(), Errno> {
+    let address = address(portid, 0);
+    // SAFETY: the pointer is to a sockaddr_nl that outlives the call, with its own length.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), ADDRESS_LEN) })?;
+    Ok(())
+}
+
+/// The port id that the socket is bound to.
+pub(super) fn portid(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    let mut address = address(0, 0);
+    let mut length = ADDRESS_LEN;
+    // SAFETY: both pointers are to locals that outlive the call; the length says how much room
+    // there is.
+    check(unsafe {
+        libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length)
+    })?;
+    Ok(address.nl_pid)
+}
+
+pub(super) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel reads at most `length` bytes from the slice. No option of a netlink
+    // socket makes it keep a pointer from inside the value beyond the call.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length)
+    })?;
+    Ok(())
+}
+
+/// Reads an option into `value`; gives the length that the kernel reports.
+pub(super) fn option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &mut [u8],
+) -> Result<usize, Errno> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel writes at most `length` bytes into the slice, and the new length into
+    // the local.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(length as usize)
+}
+
+/// Sends one datagram. Does not wait, which for the kernel as receiver makes no difference.
+pub(super) fn send(
+    fd: BorrowedFd<'_>,
+    datagram: &[u8],
+    destination: Destination,
+) -> Result<(), Errno> {
+    let address = address(destination.portid, destination.groups);
+    // SAFETY: the kernel reads the slice and the address, which both outlive the call.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            datagram.as_ptr().cast(),
+            datagram.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            (&raw const address).cast(),
+            ADDRESS_LEN,
+        )
+    };
+    match usize::try_from(sent) {
+        Ok(length) if length == datagram.len() => Ok(()),
+        Ok(_) => Err(Errno::EMSGSIZE),
+        Err(_) => Err(Errno::last()),
+    }
+}
+
+/// A datagram taken from the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) info: DatagramInfo,
+    /// Its whole length, even if not all of it had room.
+    pub(super) length: usize,
+}
+
+/// Receives one datagram without waiting: appends as much of it as `out` has spare room for, and
+/// puts the rest into `spill`, as far as that goes.
+pub(super) fn receive(
+    fd: BorrowedFd<'_>,
+    out: &mut Vec<u8>,
+    spill: &mut [u8],
+) -> Result<Taken, Errno> {
+    let mut address = address(0, 0);
+    let mut control = MaybeUninit::<[u64; CONTROL_LEN / 8]>::uninit();
+    let room = out.spare_capacity_mut();
+    let room_len = room.len();
+    let mut pieces = [
+        libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room_len },
+        libc::iovec { iov_base: spill.as_mut_ptr().cast(), iov_len: spill.len() },
+    ];
+    // SAFETY: msghdr is integers and pointers, for which all zeros is a value.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_name = (&raw mut address).cast();
+    header.msg_namelen = ADDRESS_LEN;
+    header.msg_iov = pieces.as_mut_ptr();
+    header.msg_iovlen = pieces.len() as _;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL_LEN as _;
+    // MSG_TRUNC makes the kernel give the datagram's whole length.
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: every pointer in the header is to memory of the given length that outlives the
+    // call and that nothing else refers to; the kernel only writes there.
+    let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
+    let length = usize::try_from(received).map_err(|_| Errno::last())?;
+    let filled = out.len() + length.min(room_len);
+    // SAFETY: the kernel has written `length` bytes, or as many as the first piece holds, into
+    // the spare capacity that begins at `out.len()`.
+    unsafe { out.set_len(filled) };
+    let mut info = DatagramInfo {
+        portid: address.nl_pid,
+        // Groups 1 to 32 are told as a mask with the one bit of the datagram's group.
+        group: if address.nl_groups == 0 { 0 } else { address.nl_groups.trailing_zeros() + 1 },
+        nsid: None,
+    };
+    // SAFETY: the kernel has filled in msg_control and msg_controllen; CMSG_FIRSTHDR and
+    // CMSG_NXTHDR give null or a header that lies wholly within them, and its data is read
+    // unaligned and only as far as cmsg_len says it reaches.
+    unsafe {
+        let mut entry = libc::CMSG_FIRSTHDR(&raw const header);
+        while let Some(cmsg) = entry.as_ref() {
+            let has = |bytes: usize| cmsg.cmsg_len as usize >= libc::CMSG_LEN(bytes as u32) as usize;
+            let data = libc::CMSG_DATA(entry);
+            match (cmsg.cmsg_level, cmsg.cmsg_type) {
+                (libc::SOL_NETLINK, libc::NETLINK_PKTINFO) if has(size_of::<u32>()) => {
+                    info.group = data.cast::<u32>().read_unaligned();
+                }
+                (libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID) if has(size_of::<i32>()) => {
+                    info.nsid = Some(data.cast::<i32>().read_unaligned()).filter(|n| *n >= 0);
+                }
+                _ => {}
+            }
+            entry = libc::CMSG_NXTHDR(&raw const header, entry);
+        }
+    }
+    Ok(Taken { info, length })
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC)`: a copy at the lowest free number from `base` on.
+pub(super) fn duplicate_from(fd: BorrowedFd<'_>, base: i32) -> Result<OwnedFd, Errno> {
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(base))?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// An RTM_GETLINK dump, 20 bytes of ifinfomsg behind the header.
+    fn dump_request() -> Vec<u8> {
+        let mut request = vec![0; 32];
+        request[..4].copy_from_slice(&32_u32.to_ne_bytes());
+        request[4..6].copy_from_slice(&18_u16.to_ne_bytes());
+        request[6..8].copy_from_slice(&0x301_u16.to_ne_bytes());
+        request
+    }
+
+    #[test]
+    fn receive_appends_behind_what_is_there_and_spills_the_rest() {
+        let fd = socket(0).unwrap();
+        bind(fd.as_fd(), 0).unwrap();
+        assert_ne!(portid(fd.as_fd()).unwrap(), 0);
+        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
+        let mut out = Vec::with_capacity(19);
+        out.extend_from_slice(b"abc");
+        let room = out.capacity() - 3;
+        let mut spill = vec![0xee; 4096];
+        let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
+        assert!(taken.length > room, "a link needs more than {room} bytes");
+        assert_eq!(out.len(), 3 + room);
+        assert_eq!(&out[..3], b"abc");
+        // The first message is as long as its header says: both parts together are the datagram.
+        let first = u32::from_ne_bytes(out[3..7].try_into().unwrap()) as usize;
+        assert!(first <= taken.length);
+        assert_eq!(taken.info.portid, 0);
+        assert_ne!(&spill[..taken.length - room], &vec![0xee; taken.length - room][..]);
+    }
+
+    #[test]
+    fn receive_tells_the_whole_length_of_what_had_no_room() {
+        let fd = socket(0).unwrap();
+        bind(fd.as_fd(), 0).unwrap();
+        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
+        let (mut out, mut spill) = (Vec::with_capacity(16), [0; 16]);
+        let room = out.capacity();
+        let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
+        assert!(taken.length > room + spill.len());
+        assert_eq!(out.len(), room);
+    }
+
+    #[test]
+    fn options_of_any_length_and_errors_as_they_are() {
+        let fd = socket(0).unwrap();
+        let mut value = [0; 4];
+        assert_eq!(option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut value), Ok(4));
+        assert_eq!(set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]), Err(Errno::ENOPROTOOPT));
+        assert_eq!(socket(1 << 20).unwrap_err(), Errno::EPROTONOSUPPORT);
+        assert_eq!(socket(u32::MAX).unwrap_err(), Errno::EPROTONOSUPPORT);
+    }
+
+    #[test]
+    fn the_group_comes_with_the_datagram() {
+        let fd = socket(0).unwrap();
+        bind(fd.as_fd(), 0).unwrap();
+        let on = 1_i32.to_ne_bytes();
+        set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_PKTINFO, &on).unwrap();
+        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
+        let mut out = Vec::with_capacity(65536);
+        let taken = receive(fd.as_fd(), &mut out, &mut []).unwrap();
+        assert_eq!(taken.info, DatagramInfo { portid: 0, group: 0, nsid: None });
+    }
+}

@@ -1,0 +1,74 @@
+//! A kernel netlink socket in another place: another process, network namespace, container or
+//! host.
+//!
+//! A small *stub* runs at the far end. It opens a kernel netlink socket inside the requested
+//! namespace and forwards raw netlink datagrams, never re-encoded, over a byte stream. This side
+//! parses them with the crates that people already use: rtnetlink, genetlink and the rest of
+//! rust-netlink run on it unmodified.
+//!
+//! ```no_run
+//! # #[cfg(feature = "rust-netlink")]
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use netlink_remote::{Netns, client::NetlinkSocket};
+//!
+//! let client = netlink_remote::connect("local:").await?;
+//! let socket = client.socket(0).netns(Netns::Name("blue".into())).open().await?;
+//! let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
+//! tokio::spawn(connection);
+//! // `handle` is rtnetlink's own: handle.link().get().execute() and so on.
+//! # Ok(()) }
+//! ```
+//!
+//! # Layout
+//!
+//! Dependencies go one way, and the features follow them.
+//!
+//! | module | what it is | feature |
+//! |---|---|---|
+//! | [`wire`] | the byte format, with its specification | - |
+//! | [`proto`] | the state of both sides, without I/O | - |
+//! | `kernel` | kernel sockets and namespaces | `stub` |
+//! | `stub` | the serving engine | `stub` |
+//! | `client` | connections and remote sockets | `client` |
+//! | `client::NetlinkSocket` | the adapter to rust-netlink | `rust-netlink` |
+//! | `transport` | byte streams to a stub | `client` |
+//! | `target` | where a stub runs, written as text | `client` |
+//!
+//! Words: a *client* opens *remote sockets*; the *stub* opens the *kernel sockets* behind them; a
+//! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's
+//! and nobody here looks into it.
+
+pub mod proto;
+pub mod wire;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "stub")]
+pub mod kernel;
+#[cfg(feature = "stub")]
+pub mod stub;
+#[cfg(feature = "client")]
+pub mod target;
+#[cfg(feature = "client")]
+pub mod transport;
+
+mod error;
+
+pub use error::{Error, ErrorKind, Origin};
+
+#[cfg(feature = "client")]
+pub use client::{Client, Event, Netns, NetnsMode, RemoteSocket};
+#[cfg(feature = "client")]
+pub use target::Target;
+
+/// Connects to a target, such as `local:` or `unix:/run/nlr.sock`; see [`target`].
+///
+/// Spawns a task on the current tokio runtime. Not cancel-safe, but what a dropped future had
+/// started ends.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a target that is none; otherwise as [`Target::connect`].
+#[cfg(feature = "client")]
+pub async fn connect(target: &str) -> Result<Client, Error> {
+    target.parse::<Target>()?.connect(&target::TargetOptions::default()).await
+}

@@ -1,0 +1,456 @@
+//! The client's side.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Granted, Granting, Violation};
+use crate::wire::{
+    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Message,
+    NetnsRequest, Open, Opened, SocketId, WireError, hello::PeerLimits,
+};
+
+/// A datagram's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// They came in one frame, of whose payload this is a part.
+    Whole(&'a [u8]),
+    /// They came in several.
+    Assembled(Bytes),
+}
+
+impl Data<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Data::Whole(bytes) => bytes.len(),
+            Data::Assembled(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a frame means to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent<'a> {
+    /// Nothing that anyone waits for.
+    None,
+    /// The socket is open.
+    Opened(SocketId, Opened),
+    /// It could not be opened; a close frame is under way already.
+    OpenFailed(SocketId, Failure),
+    /// The socket's last word; the id is free.
+    Closed(SocketId, Counters),
+    /// A datagram.
+    Datagram(SocketId, DatagramInfo, Data<'a>),
+    /// The kernel dropped datagrams here.
+    Lost {
+        /// The socket.
+        socket: SocketId,
+        /// Dropped at this place.
+        dropped: u64,
+        /// Dropped in all.
+        total: u64,
+    },
+    /// Receiving failed here.
+    ReceiveError {
+        /// The socket.
+        socket: SocketId,
+        /// Errno of the stub's host.
+        errno: i32,
+        /// Length of a datagram too large to forward, or 0.
+        length: u64,
+    },
+    /// How a send ended.
+    Sent {
+        /// The socket.
+        socket: SocketId,
+        /// The send's number.
+        serial: u32,
+        /// 0 or an errno.
+        errno: i32,
+        /// How long the kernel took.
+        nanoseconds: u64,
+        /// Whether it was a confirmed one.
+        confirmed: bool,
+    },
+    /// More may be sent on this socket.
+    SendCredit(SocketId),
+    /// The answer to a request.
+    Reply {
+        /// Its number.
+        request: u32,
+        /// The value, or what failed.
+        result: Result<&'a [u8], Failure>,
+    },
+    /// The answer to a ping.
+    Pong(u64),
+    /// The stub ended the connection.
+    Fault(Failure),
+}
+
+/// Why a datagram cannot be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// There is no credit; try again after [`ClientEvent::SendCredit`].
+    NoCredit,
+    /// The datagram can never be sent on this connection: its limit in bytes.
+    TooLarge(usize),
+    /// The socket is not open.
+    NotOpen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Open,
+    Closing,
+}
+
+#[derive(Debug)]
+struct ClientSocket {
+    phase: Phase,
+    sends: Granted,
+    datagrams: Granting,
+    confirming: HashSet<u32>,
+    partial: BytesMut,
+    next_serial: u32,
+}
+
+/// The state of one connection on the client's side.
+#[derive(Debug)]
+pub struct ClientState {
+    sockets: HashMap<SocketId, ClientSocket>,
+    requests: HashSet<u32>,
+    next_socket: u32,
+    next_request: u32,
+    limits: PeerLimits,
+    max_frame: u32,
+}
+
+/// A datagram is cut into frames of this size, so that other sockets get their turn between.
+const PIECE: usize = 64 * 1024;
+
+impl ClientState {
+    /// The state behind the hellos: `limits` are the stub's, `max_frame` the agreed one.
+    pub fn new(limits: PeerLimits, max_frame: u32) -> Self {
+        let (sockets, requests) = Default::default();
+        Self { sockets, requests, next_socket: 1, next_request: 1, limits, max_frame }
+    }
+
+    /// Opens a socket: appends the frame to `out`. `None` if the stub's limit is reached.
+    pub fn open<B: BufMut + AsMut<[u8]>>(&mut self, open: Open, out: &mut B) -> Option<SocketId> {
+        if self.sockets.len() >= self.limits.max_sockets as usize {
+            return None;
+        }
+        // Ids wrap after four thousand million sockets; one that lives that long is stepped over.
+        while self.next_socket == 0 || self.sockets.contains_key(&SocketId(self.next_socket)) {
+            self.next_socket = self.next_socket.wrapping_add(1);
+        }
+        let id = SocketId(self.next_socket);
+        self.next_socket = self.next_socket.wrapping_add(1);
+        self.sockets.insert(id, ClientSocket {
+            phase: Phase::Opening,
+            sends: Granted::default(),
+            datagrams: Granting::new(open.credit),
+            confirming: HashSet::new(),
+            partial: BytesMut::new(),
+            next_serial: 1,
+        });
+        Message::Open(open).encode(id, Flags::NONE, out);
+        Some(id)
+    }
+
+    /// Closes a socket in whatever state it is; false if it is closed or closing already.
+    pub fn close<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, out: &mut B) -> bool {
+        match self.sockets.get_mut(&id) {
+            Some(socket) if socket.phase != Phase::Closing => {
+                socket.phase = Phase::Closing;
+                socket.partial = BytesMut::new();
+                Message::Close.encode(id, Flags::NONE, out);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a datagram of this length may be sent now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn may_send(&self, id: SocketId, length: usize) -> Result<(), SendError> {
+        let limit = self.max_datagram();
+        match self.sockets.get(&id) {
+            _ if length > limit => Err(SendError::TooLarge(limit)),
+            Some(socket) if socket.phase == Phase::Open => {
+                if socket.sends.may_send() { Ok(()) } else { Err(SendError::NoCredit) }
+            }
+            _ => Err(SendError::NotOpen),
+        }
+    }
+
+    /// The largest datagram that can be sent, in bytes.
+    pub fn max_datagram(&self) -> usize {
+        self.max_frame as usize - PREFIX
+    }
+
+    /// Sends a datagram: appends its frames, each with at most 64 KiB of data. Gives the send's
+    /// serial.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing is appended then.
+    pub fn send<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        destination: Destination,
+        confirm: bool,
+        datagram: &[u8],
+        out: &mut B,
+    ) -> Result<u32, SendError> {
+        self.may_send(id, datagram.len())?;
+        let socket = self.sockets.get_mut(&id).ok_or(SendError::NotOpen)?;
+        let serial = socket.next_serial;
+        socket.next_serial = socket.next_serial.wrapping_add(1);
+        socket.sends.spend(datagram.len());
+        if confirm {
+            socket.confirming.insert(serial);
+        }
+        let flags = if confirm { Flags::CONFIRM } else { Flags::NONE };
+        let mut rest = datagram;
+        while let Some((piece, tail)) = rest.split_at_checked(PIECE).filter(|(_, t)| !t.is_empty())
+        {
+            rest = tail;
+            Message::Send { serial, destination, data: piece }.encode(
+                id,
+                flags.with(Flags::MORE),
+                out,
+            );
+        }
+        Message::Send { serial, destination, data: rest }.encode(id, flags, out);
+        Ok(serial)
+    }
+
+    /// Numbers a request and appends its frame, made by `message`; `None` when as many are in
+    /// flight as the stub allows, or the socket is not open.
+    pub fn request<'m, B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        socket: SocketId,
+        message: impl FnOnce(u32) -> Message<'m>,
+        out: &mut B,
+    ) -> Option<u32> {
+        let open = socket == SocketId::CONNECTION || self.is_open(socket);
+        if !open || !self.may_request() {
+            return None;
+        }
+        while !self.requests.insert(self.next_request) {
+            self.next_request = self.next_request.wrapping_add(1);
+        }
+        let request = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1);
+        message(request).encode(socket, Flags::NONE, out);
+        Some(request)
+    }
+
+    /// Whether another request may be made now, rather than wait for an answer.
+    pub fn may_request(&self) -> bool {
+        self.requests.len() < self.limits.max_requests as usize
+    }
+
+    /// Appends a ping.
+    pub fn ping<B: BufMut + AsMut<[u8]>>(&self, token: u64, out: &mut B) {
+        Message::Ping(token).encode(SocketId::CONNECTION, Flags::NONE, out);
+    }
+
+    /// Counts a received datagram as consumed by the caller; appends credit when it is due.
+    pub fn consumed<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        bytes: usize,
+        out: &mut B,
+    ) -> bool {
+        let Some(socket) = self.sockets.get_mut(&id) else { return false };
+        match socket.datagrams.consume(bytes) {
+            Some(credit) if socket.phase == Phase::Open => {
+                Message::Credit(credit).encode(id, Flags::NONE, out);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the socket is open and not closing.
+    pub fn is_open(&self, id: SocketId) -> bool {
+        self.sockets.get(&id).is_some_and(|socket| socket.phase == Phase::Open)
+    }
+
+    /// Sockets whose last word has not come.
+    pub fn socket_count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Takes in a frame. What has to be answered is appended to `out`.
+    ///
+    /// # Errors
+    /// A [`Violation`]: the connection has to end.
+    pub fn on_frame<'a, B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        header: Header,
+        payload: &'a [u8],
+        out: &mut B,
+    ) -> Result<ClientEvent<'a>, Violation> {
+        let (id, frame) = (header.socket, header.frame_type);
+        Ok(match Message::decode(frame, payload)? {
+            Message::Fault(failure) => ClientEvent::Fault(failure),
+            Message::Ping(token) => {
+                Message::Pong(token).encode(SocketId::CONNECTION, Flags::NONE, out);
+                ClientEvent::None
+            }
+            Message::Pong(token) => ClientEvent::Pong(token),
+            Message::Opened(opened) => {
+                let socket = self.socket(id, frame)?;
+                match socket.phase {
+                    Phase::Opening => {
+                        socket.phase = Phase::Open;
+                        socket.sends = Granted::new(opened.credit);
+                        ClientEvent::Opened(id, opened)
+                    }
+                    Phase::Closing => ClientEvent::None,
+                    Phase::Open => return Err(wrong_state(frame, id, "already open")),
+                }
+            }
+            Message::OpenFailed(failure) => match self.socket(id, frame)?.phase {
+                Phase::Opening => {
+                    self.close(id, out);
+                    ClientEvent::OpenFailed(id, failure)
+                }
+                Phase::Closing => ClientEvent::None,
+                Phase::Open => return Err(wrong_state(frame, id, "already open")),
+            },
+            Message::Closed(counters) => {
+                let socket = self.socket(id, frame)?;
+                if socket.phase != Phase::Closing {
+                    return Err(wrong_state(frame, id, "not closing"));
+                }
+                self.sockets.remove(&id);
+                ClientEvent::Closed(id, counters)
+            }
+            Message::Datagram { info, data } => {
+                match self.datagram(id, header.flags.contains(Flags::MORE), data)? {
+                    Some(data) => ClientEvent::Datagram(id, info, data),
+                    None => ClientEvent::None,
+                }
+            }
+            Message::Lost { dropped, total } => match self.delivering(id, frame)? {
+                Some(_) => ClientEvent::Lost { socket: id, dropped, total },
+                None => ClientEvent::None,
+            },
+            Message::ReceiveError { errno, length } => match self.delivering(id, frame)? {
+                Some(_) => ClientEvent::ReceiveError { socket: id, errno, length },
+                None => ClientEvent::None,
+            },
+            Message::Sent { serial, errno, nanoseconds } => match self.delivering(id, frame)? {
+                Some(socket) => {
+                    let confirmed = socket.confirming.remove(&serial);
+                    if !confirmed && errno == 0 {
+                        return Err(Violation::Unasked(serial));
+                    }
+                    ClientEvent::Sent { socket: id, serial, errno, nanoseconds, confirmed }
+                }
+                None => ClientEvent::None,
+            },
+            Message::Credit(credit) => match self.delivering(id, frame)? {
+                Some(socket) => {
+                    if !socket.sends.grant(credit) {
+                        return Err(Violation::CreditShrunk(id));
+                    }
+                    ClientEvent::SendCredit(id)
+                }
+                None => ClientEvent::None,
+            },
+            Message::Reply { request, errno, value } => {
+                if !self.requests.remove(&request) {
+                    return Err(Violation::Unasked(request));
+                }
+                let result = match errno {
+                    0 => Ok(value),
+                    _ => Err(Failure { errno, text: crate::wire::printable(value) }),
+                };
+                ClientEvent::Reply { request, result }
+            }
+            Message::Open(_)
+            | Message::Close
+            | Message::Send { .. }
+            | Message::OptionGet { .. }
+            | Message::OptionSet { .. }
+            | Message::Join { .. }
+            | Message::Leave { .. }
+            | Message::Netns { .. } => return Err(Violation::WrongDirection(frame)),
+        })
+    }
+
+    fn socket(&mut self, id: SocketId, frame: FrameType) -> Result<&mut ClientSocket, Violation> {
+        self.sockets.get_mut(&id).ok_or_else(|| wrong_state(frame, id, "not open"))
+    }
+
+    /// The socket if it is open, `None` if it is closing and the frame is to be dropped.
+    fn delivering(
+        &mut self,
+        id: SocketId,
+        frame: FrameType,
+    ) -> Result<Option<&mut ClientSocket>, Violation> {
+        let socket = self.socket(id, frame)?;
+        match socket.phase {
+            Phase::Open => Ok(Some(socket)),
+            Phase::Closing => Ok(None),
+            Phase::Opening => Err(wrong_state(frame, id, "opening")),
+        }
+    }
+
+    fn datagram<'a>(
+        &mut self,
+        id: SocketId,
+        more: bool,
+        data: &'a [u8],
+    ) -> Result<Option<Data<'a>>, Violation> {
+        let (frame, limit) = (FrameType::Datagram, self.max_frame);
+        let Some(socket) = self.delivering(id, frame)? else { return Ok(None) };
+        let first = socket.partial.is_empty();
+        let whole = socket.partial.len() + data.len();
+        if whole > limit as usize {
+            let length = u32::try_from(whole).unwrap_or(u32::MAX);
+            return Err(WireError::TooLong { length, limit }.into());
+        }
+        if more && data.is_empty() {
+            return Err(WireError::ShortPayload.into());
+        }
+        let confirming = !socket.confirming.is_empty();
+        let extra = if confirming { socket.datagrams.window() } else { Credit::default() };
+        if first && !socket.datagrams.receive(0, extra) {
+            return Err(Violation::CreditOverflow { frame, socket: id });
+        }
+        socket.datagrams.receive_more(data.len());
+        if first && !more {
+            return Ok(Some(Data::Whole(data)));
+        }
+        socket.partial.extend_from_slice(data);
+        Ok((!more).then(|| Data::Assembled(socket.partial.split().freeze())))
+    }
+}
+
+/// What header and fixed fields of a send frame take.
+const PREFIX: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
+
+fn wrong_state(frame: FrameType, socket: SocketId, state: &'static str) -> Violation {
+    Violation::WrongState { frame, socket, state }
+}
+
+/// A request on namespaces as a message.
+#[cfg(feature = "client")]
+pub(crate) fn netns_message(operation: NetnsRequest) -> impl FnOnce(u32) -> Message<'static> {
+    move |request| Message::Netns { request, operation }
+}

@@ -1,0 +1,466 @@
+//! The stub's side.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use bytes::BufMut;
+
+use super::{Granted, Granting, Violation};
+use crate::wire::{
+    Counters, Credit, Destination, Failure, Flags, FrameType, Header, Message, NetnsRequest, Open,
+    Opened, SocketId, hello::PeerLimits,
+};
+
+/// What the engine has to do about a frame.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StubAction<'a> {
+    /// Nothing: it was taken in.
+    None,
+    /// Create a kernel socket and report with [`StubState::opened`].
+    Open(SocketId, Open),
+    /// Close the kernel socket, or wait for the one still being opened, and report with
+    /// [`StubState::closed`].
+    Close(SocketId),
+    /// Send a datagram and report with [`StubState::sent`].
+    Send {
+        /// The socket.
+        socket: SocketId,
+        /// The client's number for it.
+        serial: u32,
+        /// Whether the answer has to come behind all that is readable after the send.
+        confirm: bool,
+        /// Where it goes.
+        destination: Destination,
+        /// The whole datagram.
+        data: Cow<'a, [u8]>,
+    },
+    /// The socket has new credit and may be read again.
+    Credit(SocketId),
+    /// getsockopt(2), answered with [`StubState::reply`], as are all that follow.
+    OptionGet {
+        /// The socket.
+        socket: SocketId,
+        /// Number of the request.
+        request: u32,
+        /// The option's level.
+        level: i32,
+        /// The option's number.
+        name: i32,
+        /// Bytes of value to allow for.
+        capacity: u32,
+    },
+    /// setsockopt(2).
+    OptionSet {
+        /// The socket.
+        socket: SocketId,
+        /// Number of the request.
+        request: u32,
+        /// The option's level.
+        level: i32,
+        /// The option's number.
+        name: i32,
+        /// The value.
+        value: &'a [u8],
+    },
+    /// Join or leave a multicast group.
+    Membership {
+        /// The socket.
+        socket: SocketId,
+        /// Number of the request.
+        request: u32,
+        /// The group, from 1.
+        group: u32,
+        /// Join, or leave.
+        join: bool,
+    },
+    /// An operation on namespaces.
+    Netns {
+        /// Number of the request.
+        request: u32,
+        /// What to do.
+        operation: NetnsRequest,
+    },
+    /// The client ended the connection and said why.
+    Fault(Failure),
+}
+
+/// What to do with a kernel socket that has just been created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenOutcome {
+    /// Keep it, and read from it.
+    Keep,
+    /// The client has closed it meanwhile: close it and report with [`StubState::closed`].
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Open,
+    Failed,
+    Closing,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Opening => "opening",
+            Phase::Open => "already open",
+            Phase::Failed => "not open",
+            Phase::Closing => "closing",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct StubSocket {
+    phase: Phase,
+    /// Towards the client.
+    datagrams: Granted,
+    /// What the client may have in its queue beyond its grant during a confirmed send.
+    overdraft: Credit,
+    /// From the client.
+    sends: Granting,
+    /// The pieces so far of a send that came with [`Flags::MORE`].
+    partial: Vec<u8>,
+    counters: Counters,
+}
+
+/// The state of one connection on the stub's side.
+#[derive(Debug)]
+pub struct StubState {
+    sockets: HashMap<SocketId, StubSocket>,
+    limits: PeerLimits,
+    send_window: Credit,
+    max_queued: u64,
+    queued: u64,
+    requests: u32,
+}
+
+impl StubState {
+    /// The state behind the hellos. `send_window` is the credit granted to each socket for
+    /// sends, `max_queued` bounds the bytes of unfinished sends over all sockets.
+    pub fn new(limits: PeerLimits, send_window: Credit, max_queued: u64) -> Self {
+        let sockets = HashMap::new();
+        Self { sockets, limits, send_window, max_queued, queued: 0, requests: 0 }
+    }
+
+    /// Takes in a frame. What can be answered at once is appended to `out`.
+    ///
+    /// # Errors
+    /// A [`Violation`]: the connection has to end with a fault that says so.
+    pub fn on_frame<'a, B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        header: Header,
+        payload: &'a [u8],
+        out: &mut B,
+    ) -> Result<StubAction<'a>, Violation> {
+        let (id, frame) = (header.socket, header.frame_type);
+        Ok(match Message::decode(frame, payload)? {
+            Message::Fault(failure) => StubAction::Fault(failure),
+            Message::Ping(token) => {
+                Message::Pong(token).encode(SocketId::CONNECTION, Flags::NONE, out);
+                StubAction::None
+            }
+            Message::Pong(_) => StubAction::None,
+            Message::Open(open) => {
+                self.open(id, &open)?;
+                StubAction::Open(id, open)
+            }
+            Message::Close => self.close(id, out)?,
+            Message::Send { serial, destination, data } => {
+                let Some(data) = self.assemble(id, header.flags, data)? else {
+                    return Ok(StubAction::None);
+                };
+                let confirm = header.flags.contains(Flags::CONFIRM);
+                StubAction::Send { socket: id, serial, confirm, destination, data }
+            }
+            Message::Credit(credit) => {
+                if !self.open_socket(id, frame)?.datagrams.grant(credit) {
+                    return Err(Violation::CreditShrunk(id));
+                }
+                StubAction::Credit(id)
+            }
+            Message::OptionGet { request, level, name, capacity } => {
+                self.request(Some(id), frame)?;
+                StubAction::OptionGet { socket: id, request, level, name, capacity }
+            }
+            Message::OptionSet { request, level, name, value } => {
+                self.request(Some(id), frame)?;
+                StubAction::OptionSet { socket: id, request, level, name, value }
+            }
+            Message::Join { request, group } => {
+                self.request(Some(id), frame)?;
+                StubAction::Membership { socket: id, request, group, join: true }
+            }
+            Message::Leave { request, group } => {
+                self.request(Some(id), frame)?;
+                StubAction::Membership { socket: id, request, group, join: false }
+            }
+            Message::Netns { request, operation } => {
+                self.request(None, frame)?;
+                StubAction::Netns { request, operation }
+            }
+            Message::Opened(_)
+            | Message::OpenFailed(_)
+            | Message::Closed(_)
+            | Message::Sent { .. }
+            | Message::Datagram { .. }
+            | Message::Lost { .. }
+            | Message::ReceiveError { .. }
+            | Message::Reply { .. } => return Err(Violation::WrongDirection(frame)),
+        })
+    }
+
+    fn open(&mut self, id: SocketId, open: &Open) -> Result<(), Violation> {
+        let frame = FrameType::Open;
+        if id == SocketId::CONNECTION {
+            return Err(Violation::WrongState { frame, socket: id, state: "the connection" });
+        }
+        if let Some(socket) = self.sockets.get(&id) {
+            return Err(Violation::WrongState { frame, socket: id, state: socket.phase.name() });
+        }
+        if self.sockets.len() >= self.limits.max_sockets as usize {
+            let limit = self.limits.max_sockets.into();
+            return Err(Violation::TooMany { what: "sockets", limit });
+        }
+        self.sockets.insert(id, StubSocket {
+            phase: Phase::Opening,
+            datagrams: Granted::new(open.credit),
+            overdraft: open.credit,
+            sends: Granting::new(self.send_window),
+            partial: Vec::new(),
+            counters: Counters::default(),
+        });
+        Ok(())
+    }
+
+    fn close<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        out: &mut B,
+    ) -> Result<StubAction<'static>, Violation> {
+        let frame = FrameType::Close;
+        match self.sockets.get_mut(&id) {
+            Some(socket) if socket.phase == Phase::Closing => {
+                Err(Violation::WrongState { frame, socket: id, state: "closing" })
+            }
+            Some(socket) if socket.phase == Phase::Failed => {
+                self.closed(id, 0, out);
+                Ok(StubAction::None)
+            }
+            Some(socket) => {
+                socket.phase = Phase::Closing;
+                self.queued -= socket.partial.len() as u64;
+                socket.partial = Vec::new();
+                Ok(StubAction::Close(id))
+            }
+            None => Err(Violation::WrongState { frame, socket: id, state: "not open" }),
+        }
+    }
+
+    fn open_socket(
+        &mut self,
+        id: SocketId,
+        frame: FrameType,
+    ) -> Result<&mut StubSocket, Violation> {
+        match self.sockets.get_mut(&id) {
+            Some(socket) if socket.phase == Phase::Open => Ok(socket),
+            other => {
+                let state = other.map_or("not open", |socket| socket.phase.name());
+                Err(Violation::WrongState { frame, socket: id, state })
+            }
+        }
+    }
+
+    fn request(&mut self, socket: Option<SocketId>, frame: FrameType) -> Result<(), Violation> {
+        if let Some(id) = socket {
+            self.open_socket(id, frame)?;
+        }
+        if self.requests >= self.limits.max_requests {
+            let limit = self.limits.max_requests.into();
+            return Err(Violation::TooMany { what: "requests in flight", limit });
+        }
+        self.requests += 1;
+        Ok(())
+    }
+
+    /// Puts the pieces of a send together; `None` while there are more to come.
+    fn assemble<'a>(
+        &mut self,
+        id: SocketId,
+        flags: Flags,
+        data: &'a [u8],
+    ) -> Result<Option<Cow<'a, [u8]>>, Violation> {
+        let frame = FrameType::Send;
+        let (queued, max_queued) = (self.queued, self.max_queued);
+        let max_frame = self.limits.max_frame;
+        let socket = self.open_socket(id, frame)?;
+        let more = flags.contains(Flags::MORE);
+        let first = socket.partial.is_empty();
+        let whole = socket.partial.len() + data.len();
+        if whole > max_frame as usize {
+            let length = u32::try_from(whole).unwrap_or(u32::MAX);
+            return Err(crate::wire::WireError::TooLong { length, limit: max_frame }.into());
+        }
+        if queued + data.len() as u64 > max_queued {
+            return Err(Violation::TooMany { what: "bytes of sends queued", limit: max_queued });
+        }
+        if more && data.is_empty() {
+            // Otherwise an endless row of empty pieces would look like the first one each time.
+            return Err(crate::wire::WireError::ShortPayload.into());
+        }
+        // Credit is needed to begin a datagram, so it is judged by the first piece.
+        if first && !socket.sends.receive(0, Credit::default()) {
+            return Err(Violation::CreditOverflow { frame, socket: id });
+        }
+        socket.sends.receive_more(data.len());
+        let data = if first && !more {
+            Cow::Borrowed(data)
+        } else {
+            socket.partial.extend_from_slice(data);
+            if more {
+                self.queued += data.len() as u64;
+                return Ok(None);
+            }
+            let whole = std::mem::take(&mut socket.partial);
+            self.queued = queued - (whole.len() - data.len()) as u64;
+            Cow::Owned(whole)
+        };
+        self.queued += data.len() as u64;
+        Ok(Some(data))
+    }
+
+    /// Reports how creating a socket ended; the answer is appended to `out`. `opened.credit` is
+    /// filled in here.
+    pub fn opened<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        result: Result<Opened, Failure>,
+        out: &mut B,
+    ) -> OpenOutcome {
+        let Some(socket) = self.sockets.get_mut(&id) else { return OpenOutcome::Close };
+        match (socket.phase, result) {
+            (Phase::Opening, Ok(mut opened)) => {
+                socket.phase = Phase::Open;
+                opened.credit = socket.sends.window();
+                Message::Opened(opened).encode(id, Flags::NONE, out);
+                OpenOutcome::Keep
+            }
+            (Phase::Opening, Err(failure)) => {
+                socket.phase = Phase::Failed;
+                Message::OpenFailed(failure).encode(id, Flags::NONE, out);
+                OpenOutcome::Keep
+            }
+            _ => OpenOutcome::Close,
+        }
+    }
+
+    /// Whether a datagram of this socket may be forwarded; with `confirming`, whether it may
+    /// while a confirmed send waits for its answer.
+    pub fn may_forward(&self, id: SocketId, confirming: bool) -> bool {
+        self.sockets.get(&id).is_some_and(|socket| {
+            let extra = if confirming { socket.overdraft } else { Credit::default() };
+            socket.phase == Phase::Open && socket.datagrams.may_overdraw(extra)
+        })
+    }
+
+    /// Counts a datagram as forwarded.
+    pub fn forwarded(&mut self, id: SocketId, bytes: usize) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.datagrams.spend(bytes);
+            socket.counters.received_datagrams += 1;
+            socket.counters.received_bytes += bytes as u64;
+        }
+    }
+
+    /// Reports that the kernel has taken, or refused, a send of `bytes`: gives credit back, at
+    /// once. The answer itself is made by [`answer_send`](Self::answer_send).
+    pub fn sent<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        bytes: usize,
+        errno: i32,
+        out: &mut B,
+    ) {
+        self.queued = self.queued.saturating_sub(bytes as u64);
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if errno == 0 {
+            socket.counters.sent_datagrams += 1;
+            socket.counters.sent_bytes += bytes as u64;
+        }
+        let grant = socket.sends.consume(bytes);
+        if let (Some(credit), Phase::Open) = (grant, socket.phase) {
+            Message::Credit(credit).encode(id, Flags::NONE, out);
+        }
+    }
+
+    /// Appends the answer to a send, if the socket is still there to get it.
+    pub fn answer_send<B: BufMut + AsMut<[u8]>>(
+        &self,
+        id: SocketId,
+        serial: u32,
+        errno: i32,
+        nanoseconds: u64,
+        out: &mut B,
+    ) {
+        if self.is_open(id) {
+            Message::Sent { serial, errno, nanoseconds }.encode(id, Flags::NONE, out);
+        }
+    }
+
+    /// Whether the socket is open and not closing.
+    pub fn is_open(&self, id: SocketId) -> bool {
+        self.sockets.get(&id).is_some_and(|socket| socket.phase == Phase::Open)
+    }
+
+    /// Tells that the kernel dropped datagrams at this place; `total` is its own counter.
+    pub fn lost<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, total: u64, out: &mut B) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let dropped = total.saturating_sub(socket.counters.dropped);
+        socket.counters.dropped = total;
+        if socket.phase == Phase::Open {
+            Message::Lost { dropped, total }.encode(id, Flags::NONE, out);
+        }
+    }
+
+    /// Datagrams dropped that have been told so far.
+    pub fn dropped(&self, id: SocketId) -> u64 {
+        self.sockets.get(&id).map_or(0, |socket| socket.counters.dropped)
+    }
+
+    /// Appends the answer to a request. `socket` is the one it was for, if any.
+    pub fn reply<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        socket: SocketId,
+        request: u32,
+        result: Result<&[u8], &Failure>,
+        out: &mut B,
+    ) {
+        self.requests = self.requests.saturating_sub(1);
+        let (errno, value) = match result {
+            Ok(value) => (0, value),
+            Err(failure) => (failure.errno, failure.text.as_bytes()),
+        };
+        Message::Reply { request, errno, value }.encode(socket, Flags::NONE, out);
+    }
+
+    /// Reports that the kernel socket is closed; `dropped` is the kernel's counter.
+    pub fn closed<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, dropped: u64, out: &mut B) {
+        if let Some(mut socket) = self.sockets.remove(&id) {
+            self.queued -= socket.partial.len() as u64;
+            socket.counters.dropped = socket.counters.dropped.max(dropped);
+            Message::Closed(socket.counters).encode(id, Flags::NONE, out);
+        }
+    }
+
+    /// Sockets that are not yet closed.
+    pub fn socket_count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Bytes of sends that came and are not finished.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+}

@@ -1,0 +1,213 @@
+//! Serving many clients on a unix socket.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        socket::{getsockopt, sockopt::PeerCredentials},
+        stat::{Mode, umask},
+    },
+    unistd::geteuid,
+};
+
+use super::{Config, Exit, Shutdown, serve};
+
+/// How to listen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ListenConfig {
+    /// What each client is allowed.
+    pub stub: Config,
+    /// Users that may connect, by uid. By default the one that serves, alone: what a client does,
+    /// it does with the privileges of the process that serves.
+    pub allowed_uids: Vec<u32>,
+    /// Clients at a time: 1024.
+    pub max_clients: usize,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let allowed_uids = vec![geteuid().as_raw()];
+        Self { stub: Config::default(), allowed_uids, max_clients: 1024 }
+    }
+}
+
+/// Something worth a line in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client with this uid has connected.
+    Accepted(u32),
+    /// A client with this uid was turned away, and why.
+    Refused(u32, String),
+    /// A client has gone, and why.
+    Ended(u32, Exit),
+    /// The kernel could not give us a connection; tried again shortly.
+    AcceptFailed(String),
+}
+
+/// A unix socket that serves clients, each with a stub state of its own.
+///
+/// Dropping it removes the socket's file, if it is still this one's.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+    config: ListenConfig,
+}
+
+impl Listener {
+    /// Binds to `path`, with mode 0600. A socket file that nobody listens on any more is
+    /// replaced; any other file is left alone.
+    ///
+    /// # Errors
+    /// `AddrInUse` if someone listens there, or the file is no socket; otherwise as bind(2).
+    pub fn bind(path: impl Into<PathBuf>, config: ListenConfig) -> io::Result<Self> {
+        let path = path.into();
+        remove_stale(&path)?;
+        // The mode counts from the first moment, so it has to come from the umask.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(&path);
+        umask(before);
+        let listener = listener?;
+        listener.set_nonblocking(true)?;
+        let meta = fs::symlink_metadata(&path)?;
+        Ok(Self { listener, path, inode: (meta.dev(), meta.ino()), config })
+    }
+
+    /// Serves until `shutdown` is triggered, then ends every client and waits for them, 5 seconds
+    /// at most. `log` is called from several threads.
+    ///
+    /// # Errors
+    /// Of poll(2) only: what concerns one client is told to `log`.
+    pub fn run(
+        &self,
+        shutdown: &Shutdown,
+        log: impl Fn(Event) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let log = Arc::new(log);
+        let clients = Arc::new(AtomicUsize::new(0));
+        loop {
+            let mut fds = [
+                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+                PollFd::new(shutdown.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let [_, stop] = fds.map(|fd| fd.any().unwrap_or(true));
+            if stop {
+                break;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => self.client(stream, shutdown, &clients, &log),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    // Out of descriptors, say: the connection stays queued and will be back.
+                    log(Event::AcceptFailed(error.to_string()));
+                    thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while clients.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn client<L: Fn(Event) + Send + Sync + 'static>(
+        &self,
+        stream: UnixStream,
+        shutdown: &Shutdown,
+        clients: &Arc<AtomicUsize>,
+        log: &Arc<L>,
+    ) {
+        // The kernel noted who connected at that moment; nothing the peer says counts.
+        let uid = match getsockopt(&stream, PeerCredentials) {
+            Ok(credentials) => credentials.uid(),
+            Err(errno) => return log(Event::AcceptFailed(errno.desc().to_owned())),
+        };
+        if !self.config.allowed_uids.contains(&uid) {
+            return log(Event::Refused(uid, "this uid is not allowed".to_owned()));
+        }
+        if clients.load(Ordering::Acquire) >= self.config.max_clients {
+            let text = format!("{} clients are connected already", self.config.max_clients);
+            return log(Event::Refused(uid, text));
+        }
+        let streams = stream.try_clone().map(|copy| (OwnedFd::from(stream), OwnedFd::from(copy)));
+        let (input, output) = match streams {
+            Ok(both) => both,
+            Err(error) => return log(Event::Refused(uid, error.to_string())),
+        };
+        clients.fetch_add(1, Ordering::AcqRel);
+        log(Event::Accepted(uid));
+        let (counted, theirs) = (Arc::clone(clients), Arc::clone(log));
+        let (config, shutdown) = (self.config.stub.clone(), shutdown.clone());
+        let spawned = thread::Builder::new()
+            .name("nlr-watch".to_owned())
+            .stack_size(256 * 1024)
+            .spawn(move || {
+                let exit = serve(input, output, config, &shutdown);
+                counted.fetch_sub(1, Ordering::AcqRel);
+                theirs(Event::Ended(uid, exit));
+            });
+        if let Err(error) = spawned {
+            clients.fetch_sub(1, Ordering::AcqRel);
+            log(Event::Refused(uid, format!("starting a thread: {error}")));
+        }
+    }
+
+    /// The socket's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a socket file that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_use = |text: &str| Err(io::Error::new(ErrorKind::AddrInUse, text.to_owned()));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            in_use("a file that is no socket is there; remove it or choose another path")
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => in_use("another process listens there"),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+            Err(error) => Err(error),
+        },
+    }
+}

@@ -1,0 +1,195 @@
+//! Slow things done beside the I/O thread: entering namespaces, creating and deleting them.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    sys::eventfd::{EfdFlags, EventFd},
+};
+
+use crate::{
+    kernel::{KernelSocket, netns},
+    wire::{Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId},
+};
+
+use super::sockets::SendJob;
+
+/// Threads doing slow things at a time; more wait for their turn.
+const AT_A_TIME: usize = 8;
+
+/// Something that was finished on another thread.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// A socket was created, or not.
+    Opened(SocketId, Result<(KernelSocket, Opened), Failure>),
+    /// A request on namespaces: the reply's value, and a namespace to keep open.
+    Netns { request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure> },
+    /// A slow send.
+    Sent(SendJob, Result<(), Errno>, u64),
+}
+
+/// Where other threads put what they finished, with a descriptor that tells the I/O thread.
+#[derive(Debug)]
+pub(super) struct Completions {
+    done: Mutex<Vec<Completion>>,
+    event: EventFd,
+}
+
+impl Completions {
+    pub(super) fn new() -> Result<Self, Errno> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Self { done: Mutex::default(), event })
+    }
+
+    pub(super) fn push(&self, completion: Completion) {
+        self.lock().push(completion);
+        let _ = self.event.write(1);
+    }
+
+    pub(super) fn take(&self) -> Vec<Completion> {
+        let _ = self.event.read();
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Completion>> {
+        // What is in there stays whole: a push cannot end half-way.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Completions {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// A slow thing to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Open a socket in a namespace; the descriptor is that of a [`Netns::Handle`].
+    Open(SocketId, Open, Option<OwnedFd>),
+    /// A request on namespaces.
+    Netns(u32, NetnsRequest),
+}
+
+impl Task {
+    fn run(self) -> Completion {
+        match self {
+            Task::Open(id, open, handle) => Completion::Opened(id, open_socket(&open, handle)),
+            Task::Netns(request, operation) => {
+                Completion::Netns { request, result: netns_request(operation) }
+            }
+        }
+    }
+
+    fn failed(self, failure: Failure) -> Completion {
+        match self {
+            Task::Open(id, ..) => Completion::Opened(id, Err(failure)),
+            Task::Netns(request, _) => Completion::Netns { request, result: Err(failure) },
+        }
+    }
+}
+
+fn open_socket(
+    open: &Open,
+    handle: Option<OwnedFd>,
+) -> Result<(KernelSocket, Opened), Failure> {
+    let namespace = match handle {
+        Some(fd) => Some(File::from(fd)),
+        None => netns::open(&open.netns, open.mode)?,
+    };
+    KernelSocket::open(open, namespace.as_ref().map(AsFd::as_fd)).map_err(|mut failure| {
+        if open.netns != Netns::Current {
+            failure.text = format!("{}: {}", open.netns, failure.text);
+        }
+        failure
+    })
+}
+
+fn netns_request(operation: NetnsRequest) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
+    match operation {
+        NetnsRequest::Open(netns, mode) => {
+            let file = match netns::open(&netns, mode)? {
+                Some(file) => file,
+                None => match netns::open(&Netns::Path("/proc/self/ns/net".into()), mode)? {
+                    Some(file) => file,
+                    None => return Err(netns::failure(Errno::EINVAL, netns)),
+                },
+            };
+            let fd = netns::handle(file)?;
+            let id = netns::identify_fd(&fd)?;
+            let number = u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&fd)).unwrap_or_default();
+            Ok((NetnsOpened { fd: number, id }.encode(), Some(fd)))
+        }
+        NetnsRequest::List => {
+            let mut value = Vec::new();
+            netns::list()?.iter().for_each(|entry: &NetnsEntry| entry.encode(&mut value));
+            Ok((value, None))
+        }
+        NetnsRequest::Add(name) => netns::add(&name).map(|()| (Vec::new(), None)),
+        NetnsRequest::Delete(name) => netns::delete(&name).map(|()| (Vec::new(), None)),
+        // Answered by the engine, which holds the handles.
+        NetnsRequest::Close(_) => Err(netns::failure(Errno::EINVAL, "closing a namespace")),
+    }
+}
+
+/// Runs tasks on threads that are used once, a few at a time.
+#[derive(Debug)]
+pub(super) struct Workers {
+    completions: Arc<Completions>,
+    waiting: VecDeque<Task>,
+    running: usize,
+}
+
+impl Workers {
+    pub(super) fn new(completions: Arc<Completions>) -> Self {
+        Self { completions, waiting: VecDeque::new(), running: 0 }
+    }
+
+    pub(super) fn start(&mut self, task: Task) {
+        self.waiting.push_back(task);
+        self.advance();
+    }
+
+    /// Has to be called once for each completion of a task.
+    pub(super) fn finished(&mut self) {
+        self.running -= 1;
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        while self.running < AT_A_TIME {
+            let Some(task) = self.waiting.pop_front() else { return };
+            self.running += 1;
+            let slot = Arc::new(Mutex::new(Some(task)));
+            let (theirs, completions) = (Arc::clone(&slot), Arc::clone(&self.completions));
+            let take = |slot: &Mutex<Option<Task>>| {
+                slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+            };
+            let spawned = thread::Builder::new()
+                .name("nlr-work".to_owned())
+                .stack_size(256 * 1024)
+                .spawn(move || {
+                    if let Some(task) = take(&theirs) {
+                        completions.push(task.run());
+                    }
+                });
+            if let (Err(error), Some(task)) = (spawned, take(&slot)) {
+                let errno = error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw);
+                self.completions.push(task.failed(netns::failure(errno, "starting a thread")));
+            }
+        }
+    }
+}
+
+/// What opening by name needs no thread for: the stub's own namespace, with nothing to create.
+pub(super) fn is_quick(open: &Open) -> bool {
+    open.netns == Netns::Current && open.mode == NetnsMode::Existing
+}

@@ -1,0 +1,101 @@
+//! Frames for tokio-util: datagrams are split out of the read buffer without a copy.
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_util::codec::Decoder;
+
+use super::{
+    HEADER_LEN, Header, Message, WireError,
+    header::{Decoded, padded},
+};
+
+/// A whole frame.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its header.
+    pub header: Header,
+    /// Its payload: a view into the read buffer, which stays allocated as long as this does.
+    pub payload: Bytes,
+}
+
+impl Frame {
+    /// Decodes the payload.
+    ///
+    /// # Errors
+    /// As [`Message::decode`].
+    pub fn message(&self) -> Result<Message<'_>, WireError> {
+        Message::decode(self.header.frame_type, &self.payload)
+    }
+
+    /// A part of the payload that [`message`](Self::message) lent out, as bytes of their own.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() { Bytes::new() } else { self.payload.slice_ref(part) }
+    }
+}
+
+/// Why a [`Codec`] gives up on a stream.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The bytes are wrong.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The stream failed, which the traits of tokio-util have the codec carry.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Cuts a stream into frames, from behind the hello on.
+#[derive(Debug)]
+pub struct Codec {
+    max_frame: u32,
+    skip: usize,
+}
+
+impl Codec {
+    /// A codec that refuses frames longer than `max_frame` bytes.
+    pub fn new(max_frame: u32) -> Self {
+        Self { max_frame, skip: 0 }
+    }
+}
+
+impl Decoder for Codec {
+    type Item = Frame;
+    type Error = CodecError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, CodecError> {
+        loop {
+            // Skipped frames pass through in pieces, so that they need no memory.
+            if self.skip > 0 {
+                let now = self.skip.min(src.len());
+                src.advance(now);
+                self.skip -= now;
+                if self.skip > 0 {
+                    return Ok(None);
+                }
+            }
+            match Header::decode(src, self.max_frame)? {
+                Decoded::NeedMore => return Ok(None),
+                Decoded::Skip(length) => self.skip = length,
+                Decoded::Known(header) => {
+                    let whole = header.stream_len();
+                    if src.len() < whole {
+                        // `length` is bounded by `max_frame`, so this reservation is too.
+                        src.reserve(whole - src.len());
+                        return Ok(None);
+                    }
+                    let mut frame = src.split_to(whole);
+                    frame.advance(HEADER_LEN);
+                    frame.truncate(header.payload_len());
+                    return Ok(Some(Frame { header, payload: frame.freeze() }));
+                }
+            }
+        }
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, CodecError> {
+        // The default calls a rest in the buffer an I/O error; the driver says it better.
+        self.decode(src)
+    }
+}
+
+const _: () = assert!(padded(HEADER_LEN) == HEADER_LEN, "payloads begin aligned");

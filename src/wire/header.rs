@@ -1,0 +1,154 @@
+//! The 12 bytes in front of every frame.
+
+use bytes::BufMut;
+
+use super::{Flags, SocketId, WireError};
+
+/// Length of a frame's header, in bytes.
+pub const HEADER_LEN: usize = 12;
+
+/// `length` rounded up to the multiple of four that a frame occupies in the stream.
+pub const fn padded(length: usize) -> usize {
+    (length + 3) & !3
+}
+
+/// Declares [`FrameType`] with its numbers in one place.
+macro_rules! frame_types {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// Every frame number, retired ones included (none so far).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum FrameType { $($(#[$doc])* $name = $number,)* }
+
+        impl FrameType {
+            /// Every type that this version knows.
+            pub const ALL: &[FrameType] = &[$(FrameType::$name,)*];
+
+            /// The type of this number, if this version knows it.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(FrameType::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+frame_types! {
+    /// Either side: the connection ends, and why. Nothing follows it.
+    Fault = 0x01,
+    /// Either side: answer with a pong of the same token.
+    Ping = 0x02,
+    /// Either side: the answer to a ping.
+    Pong = 0x03,
+    /// Client: create a kernel socket.
+    Open = 0x10,
+    /// Stub: it was created.
+    Opened = 0x11,
+    /// Stub: it was not. The id stays taken until it is closed.
+    OpenFailed = 0x12,
+    /// Client: close the socket. Always answered by closed.
+    Close = 0x13,
+    /// Stub: it is closed; the id may be used again.
+    Closed = 0x14,
+    /// Client: a datagram to send.
+    Send = 0x20,
+    /// Stub: how a send ended.
+    Sent = 0x21,
+    /// Stub: a datagram received.
+    Datagram = 0x22,
+    /// Stub: at this place in the stream, the kernel dropped datagrams.
+    Lost = 0x23,
+    /// Stub: receiving failed at this place in the stream; the socket goes on.
+    ReceiveError = 0x24,
+    /// Either side: absolute credit.
+    Credit = 0x25,
+    /// Client: getsockopt.
+    OptionGet = 0x30,
+    /// Client: setsockopt.
+    OptionSet = 0x31,
+    /// Client: join a multicast group.
+    Join = 0x32,
+    /// Client: leave a multicast group.
+    Leave = 0x33,
+    /// Client: an operation on network namespaces.
+    Netns = 0x40,
+    /// Stub: the answer to a numbered request.
+    Reply = 0x41,
+}
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of header and payload, without padding.
+    pub length: u32,
+    /// The frame's type.
+    pub frame_type: FrameType,
+    /// The frame's flags.
+    pub flags: Flags,
+    /// The socket, or [`SocketId::CONNECTION`].
+    pub socket: SocketId,
+}
+
+/// What [`Header::decode`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// A header of a known type.
+    Known(Header),
+    /// A frame of an unknown type that may be skipped; it takes this many bytes of the stream.
+    Skip(usize),
+    /// Fewer bytes than a header has.
+    NeedMore,
+}
+
+impl Header {
+    /// Decodes the header at the start of `bytes` and checks its length against `max_frame`.
+    ///
+    /// # Errors
+    /// [`WireError::BadLength`], [`WireError::TooLong`] or [`WireError::UnknownType`].
+    pub fn decode(bytes: &[u8], max_frame: u32) -> Result<Decoded, WireError> {
+        // The length is judged as soon as it is there: a peer that speaks something else is
+        // found out before one waits for bytes that will not come.
+        let Some((length, rest)) = bytes.split_first_chunk().map(|(l, r)| (u32::from_le_bytes(*l), r)) else {
+            return Ok(Decoded::NeedMore);
+        };
+        if (length as usize) < HEADER_LEN {
+            return Err(WireError::BadLength(length));
+        }
+        if length > max_frame {
+            return Err(WireError::TooLong { length, limit: max_frame });
+        }
+        let Some(&[number, flags, _, _, s0, s1, s2, s3]) = rest.first_chunk() else {
+            return Ok(Decoded::NeedMore);
+        };
+        let flags = Flags::from_bits(flags);
+        match FrameType::from_number(number) {
+            Some(frame_type) => Ok(Decoded::Known(Header {
+                length,
+                frame_type,
+                flags,
+                socket: SocketId(u32::from_le_bytes([s0, s1, s2, s3])),
+            })),
+            None if flags.contains(Flags::SKIPPABLE) => Ok(Decoded::Skip(padded(length as usize))),
+            None => Err(WireError::UnknownType(number)),
+        }
+    }
+
+    /// Appends the header to `out`.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_u32_le(self.length);
+        out.put_u8(self.frame_type as u8);
+        out.put_u8(self.flags.bits());
+        out.put_u16_le(0);
+        out.put_u32_le(self.socket.0);
+    }
+
+    /// Bytes of the payload.
+    pub fn payload_len(&self) -> usize {
+        (self.length as usize).saturating_sub(HEADER_LEN)
+    }
+
+    /// Bytes that the frame takes in the stream, padding included.
+    pub fn stream_len(&self) -> usize {
+        padded(self.length as usize)
+    }
+}

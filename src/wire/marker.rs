@@ -1,0 +1,93 @@
+//! Finding the start of the protocol behind whatever text came first.
+
+/// What each side sends before anything else.
+///
+/// It holds NUL, bytes that are no UTF-8 and both line ends, so that neither a shell's echo of a
+/// command line nor a terminal's translation of line ends can produce it, and its first byte
+/// comes in it only once, so that a scan never has to go back.
+pub const MARKER: [u8; 16] = *b"\xfenlr-hello\0\r\n\x1a\xff\0";
+
+/// Bytes of text that may come before the marker: 256 KiB.
+pub const MAX_NOISE: usize = 256 * 1024;
+
+/// Bytes of that text which are kept, the last ones, to show if the marker never comes.
+const KEPT_NOISE: usize = 4096;
+
+/// Where a scan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// The marker ends `consumed` bytes into what was given last.
+    Found {
+        /// Bytes of the last input up to and including the marker's end.
+        consumed: usize,
+    },
+    /// All was consumed and the marker is not complete.
+    NeedMore,
+    /// More than [`MAX_NOISE`] bytes came without a marker.
+    TooMuchNoise,
+}
+
+/// Looks for [`MARKER`] in a stream given piece by piece.
+#[derive(Debug, Default)]
+pub struct MarkerScanner {
+    matched: usize,
+    seen: usize,
+    noise: Vec<u8>,
+}
+
+impl MarkerScanner {
+    /// A scanner at the start of a stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Scans the next piece of the stream.
+    pub fn scan(&mut self, bytes: &[u8]) -> Scan {
+        for (i, &byte) in bytes.iter().enumerate() {
+            if MARKER.get(self.matched) == Some(&byte) {
+                self.matched += 1;
+                if self.matched == MARKER.len() {
+                    return Scan::Found { consumed: i + 1 };
+                }
+                continue;
+            }
+            // The marker's first byte does not come again in it: what was matched is noise.
+            let matched = std::mem::take(&mut self.matched);
+            self.keep(MARKER.get(..matched).unwrap_or_default());
+            if byte == MARKER[0] {
+                self.matched = 1;
+            } else {
+                self.keep(&[byte]);
+            }
+            if self.seen > MAX_NOISE {
+                return Scan::TooMuchNoise;
+            }
+        }
+        Scan::NeedMore
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.seen += bytes.len();
+        if self.noise.len() + bytes.len() > 2 * KEPT_NOISE {
+            self.noise.drain(..KEPT_NOISE);
+        }
+        self.noise.extend_from_slice(bytes);
+    }
+
+    /// Bytes of text seen before the marker so far.
+    pub fn noise_len(&self) -> usize {
+        self.seen
+    }
+
+    /// The end of that text, up to 4 KiB, with control characters made harmless.
+    ///
+    /// Shown to a person, so an escape sequence from the far end must not reach the terminal.
+    pub fn noise(&self) -> String {
+        let from = self.noise.len().saturating_sub(KEPT_NOISE);
+        String::from_utf8_lossy(self.noise.get(from..).unwrap_or_default())
+            .chars()
+            .filter(|c| *c != '\r')
+            .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+            .collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! The wire format: what two ends say over a byte stream. This page is its specification.
+//!
+//! A *client* and a *stub* talk over one reliable, ordered byte stream. Every number is
+//! little-endian; only the netlink datagrams inside keep the byte order of the stub's host,
+//! because nobody on the way looks into them.
+//!
+//! # Preamble
+//!
+//! Each side begins by sending the [`MARKER`], 16 bytes that no shell prints by accident, and
+//! directly behind it its hello. Neither waits for the other. Text that arrives *before* the
+//! marker is normal (a message of the day, an `echo` in a `.bashrc`, a lecture by sudo): a
+//! receiver skips it, within [`MAX_NOISE`] bytes, and keeps its end to show it if the marker
+//! never comes.
+//!
+//! # Hello
+//!
+//! The encoding of the hello never changes; all that follows it is negotiated by it.
+//!
+//! ```text
+//!  0        4      6      8
+//! +--------+------+------+----------------------
+//! | length | vers | old  | options ...
+//! +--------+------+------+----------------------
+//! ```
+//!
+//! `length` (u32) counts the bytes behind itself, at most [`MAX_HELLO`] and at least 4. `vers`
+//! (u16) is the highest protocol version the sender speaks, `old` (u16) the lowest. Both sides
+//! use the smaller of the two `vers`; if that is below either `old` they cannot talk, and say so.
+//!
+//! An *option* is a kind (u16), a length (u16), that many bytes, and zeros up to a multiple of
+//! four. Bit 15 of the kind, [`CRITICAL`](tlv::CRITICAL), says that a receiver which does not
+//! know the option must refuse; without it the option is skipped. [`hello`] lists the kinds.
+//! A value longer than its kind asks for is accepted and its tail ignored, so that options grow.
+//!
+//! # Frames
+//!
+//! After the hello the stream is a sequence of frames, each padded with zeros to a multiple of
+//! four bytes, so that header and payload of every frame are 4-byte aligned in the stream.
+//!
+//! ```text
+//!  0        4      5      6          8         12
+//! +--------+------+------+----------+---------+-----------------+---------+
+//! | length | type | flags| reserved | socket  | payload ...     | padding |
+//! +--------+------+------+----------+---------+-----------------+---------+
+//! ```
+//!
+//! `length` (u32) counts header and payload without the padding: at least 12, and at most the
+//! smaller of the two sides' announced limits (16 MiB by default). `type` is one of
+//! [`FrameType`]. `socket` is the id that the client chose in its open frame, or 0 for the
+//! connection. A frame of an unknown type is skipped when its [`Flags::SKIPPABLE`] bit is set,
+//! and ends the connection otherwise; `reserved` is sent as zero and not looked at.
+//!
+//! A datagram larger than a side cares to put into one frame is cut into several frames of the
+//! same type and socket, all but the last with [`Flags::MORE`]; frames of other sockets may come
+//! in between. Only [`Send`](FrameType::Send) and [`Datagram`](FrameType::Datagram) are ever cut,
+//! and the whole never exceeds the frame limit.
+//!
+//! [`Message`] describes each payload. [`proto`](crate::proto) says which frame may come when.
+//!
+//! # Credit
+//!
+//! Each socket has two windows: datagrams towards the client, and sends towards the stub. A
+//! receiver grants credit as two **absolute** totals since the socket was opened, bytes and
+//! datagrams; repeating a grant is harmless and a later one replaces it. A sender may begin a
+//! datagram while both of its own totals are *below* the grant: the last one may thus overdraw
+//! the bytes, which makes a datagram larger than a whole window legal and never a deadlock.
+//! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
+//! and is bounded by number instead.
+//!
+//! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
+//! much as the open frame granted: what the kernel had queued when the send returned comes
+//! before the answer, and a client that waits for the answer before it reads must get it.
+//!
+//! # Version ledger
+//!
+//! | version | what changed |
+//! |---|---|
+//! | 1 | first |
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "client")]
+mod codec;
+mod cursor;
+mod error;
+mod header;
+pub mod hello;
+mod marker;
+mod message;
+pub mod tlv;
+
+#[cfg(feature = "client")]
+pub use codec::{Codec, CodecError, Frame};
+pub use error::WireError;
+pub use header::{Decoded, FrameType, HEADER_LEN, Header, padded};
+pub use hello::Hello;
+pub use marker::{MARKER, MAX_NOISE, MarkerScanner, Scan};
+pub use message::{
+    Counters, Credit, DatagramInfo, Destination, Failure, Flags, Message, Netns, NetnsEntry,
+    NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId, SocketOption,
+};
+pub(crate) use message::{DATAGRAM_PREFIX, printable};
+#[cfg(feature = "stub")]
+pub(crate) use message::{begin_datagram, describe_datagram, finish_frame};
+
+/// The highest protocol version this crate speaks.
+pub const VERSION: u16 = 1;
+
+/// The lowest protocol version this crate speaks.
+pub const OLDEST_VERSION: u16 = 1;
+
+/// Bytes of a hello behind its length field, at most.
+pub const MAX_HELLO: usize = 64 * 1024;
+
+/// The limit on a frame that a side announces unless told otherwise: 16 MiB.
+pub const DEFAULT_MAX_FRAME: u32 = 16 * 1024 * 1024;
+
+/// The smallest limit on a frame that a side may announce: 64 KiB.
+///
+/// A dump's datagram has up to 32 KiB, and replies of the stub must always fit.
+pub const MIN_MAX_FRAME: u32 = 64 * 1024;
