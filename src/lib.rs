@@ -41,6 +41,12 @@
 pub mod proto;
 pub mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "stub")]

@@ -61,7 +61,10 @@ where
             }
         }
         if io.read_buf(&mut buffer).await.map_err(failed)? == 0 {
-            written.map_err(failed)?;
+            // What it said explains more than that it no longer listened.
+            if scanner.noise().trim().is_empty() {
+                written.map_err(failed)?;
+            }
             let text = "the far end ended before it spoke the protocol";
             return Err(ended(text, &scanner));
         }

@@ -145,10 +145,11 @@ impl NetlinkSocket {
         buf: &[u8],
         destination: Destination,
     ) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.remote.poll_send(cx, buf, destination, false));
         // netlink-proto sends one queued request each time it is polled and does not ask to be
         // polled again.
         cx.waker().wake_by_ref();
-        match ready!(self.remote.poll_send(cx, buf, destination, false)) {
+        match sent {
             Ok(serial) => self.state().sent(serial, buf),
             // The error would end the connection, and the request with it: it is answered instead.
             Err(error) => self.state().refused(buf, error.errno().unwrap_or(ECONNRESET)),

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read, Write},
+    net,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
@@ -150,10 +151,12 @@ impl Listener {
             Err(errno) => return log(Event::AcceptFailed(errno.desc().to_owned())),
         };
         if !self.config.allowed_uids.contains(&uid) {
+            refuse(stream, &format!("uid {uid} may not connect here"));
             return log(Event::Refused(uid, "this uid is not allowed".to_owned()));
         }
         if clients.load(Ordering::Acquire) >= self.config.max_clients {
             let text = format!("{} clients are connected already", self.config.max_clients);
+            refuse(stream, &text);
             return log(Event::Refused(uid, text));
         }
         let streams = stream.try_clone().map(|copy| (OwnedFd::from(stream), OwnedFd::from(copy)));
@@ -193,6 +196,20 @@ impl Drop for Listener {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Tells a peer, in plain text, why it is turned away. Waits for nothing: a peer that does not
+/// read keeps nobody else from connecting.
+fn refuse(mut stream: UnixStream, why: &str) {
+    // A peer that has gone needs no explanation.
+    let _ = stream
+        .set_nonblocking(true)
+        .and_then(|()| stream.write_all(format!("nlr serve: {why}\n").as_bytes()));
+    let _ = stream.shutdown(net::Shutdown::Both);
+    // A socket closed over unread data resets the connection, and the reason could be lost. After
+    // the shutdown no more can come than is there.
+    let mut piece = [0; 4096];
+    while matches!(stream.read(&mut piece), Ok(1..)) {}
 }
 
 /// Removes a socket file that nobody listens on.

@@ -181,7 +181,10 @@ impl Workers {
                         completions.push(task.run());
                     }
                 });
-            if let (Err(error), Some(task)) = (spawned, take(&slot)) {
+            // Only where there is no thread to take it may the task be taken back.
+            if let Err(error) = spawned
+                && let Some(task) = take(&slot)
+            {
                 let errno = error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw);
                 self.completions.push(task.failed(netns::failure(errno, "starting a thread")));
             }

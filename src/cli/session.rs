@@ -1,0 +1,133 @@
+//! A connection for the length of one subcommand.
+
+use std::{cell::Cell, ffi::OsString, time::Duration};
+
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+use super::{args::ConnectionArgs, failure::{Failure, describe}, output};
+use crate::{Client, Target, target::TargetOptions};
+
+/// The subcommand that makes nlr a stub.
+pub(super) const STUB: &str = "stub";
+
+/// How long closing the connection may take; a stub that hangs is left to itself then.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Ctrl-C reaches a stub on the same terminal too, and its end may be noticed first.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// What a subcommand works with.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The connection.
+    pub(super) client: Client,
+    /// Where it leads.
+    pub(super) target: Target,
+    /// Whether the first Ctrl-C is the subcommand's own to act upon.
+    pub(super) minds_interrupt: Cell<bool>,
+}
+
+impl Session {
+    /// Connects, does the work, and closes the connection whatever came of it. Ctrl-C, and the
+    /// end of who reads the output, end the work where it waits.
+    pub(super) fn run(
+        connection: &ConnectionArgs,
+        target: Target,
+        work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Failure::request(format_args!("starting the runtime: {}", describe(&error)))
+        })?;
+        let result = runtime.block_on(Self::connected(connection, target, work));
+        // A write that blocks for good keeps a thread, which is not worth waiting for.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn connected(
+        connection: &ConnectionArgs,
+        target: Target,
+        work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut interrupt = interrupt()?;
+        let stub = connection.stub.clone().filter(|path| !path.is_empty());
+        let options = TargetOptions {
+            stub: stub.map(|path| vec![path]).or_else(own_stub),
+            timeout: connection.connect_timeout,
+        };
+        let connected = tokio::select! {
+            connected = target.connect(&options) => connected.map_err(Failure::from),
+            _ = interrupt.recv() => Err(Failure::interrupted()),
+        };
+        let result = match connected {
+            Ok(client) => {
+                let session = Self { client, target, minds_interrupt: Cell::new(false) };
+                let result = tokio::select! {
+                    // What is done counts, should both happen at once.
+                    biased;
+                    result = work(&session) => result,
+                    () = session.interrupted(&mut interrupt) => Err(Failure::interrupted()),
+                    () = output::reader_gone() => Ok(()),
+                };
+                let Self { client, target, .. } = session;
+                let _ = timeout(CLOSING, client.close()).await;
+                match target == Target::local() {
+                    // "local:" would say nothing.
+                    true => result,
+                    false => result.map_err(|failure| failure.context(&target)),
+                }
+            }
+            Err(failure) => Err(failure),
+        };
+        match result {
+            Err(failure) if failure.is_connection() => {
+                Err(if came(&mut interrupt).await { Failure::interrupted() } else { failure })
+            }
+            result => result,
+        }
+    }
+
+    /// Waits for the Ctrl-C that is to end the work.
+    async fn interrupted(&self, interrupt: &mut Signal) {
+        interrupt.recv().await;
+        if self.minds_interrupt.get() {
+            // Whoever presses it again does not want to wait for that.
+            interrupt.recv().await;
+        }
+    }
+
+    /// Refuses a host whose netlink messages cannot be read here.
+    pub(super) fn check_byte_order(&self) -> Result<(), Failure> {
+        let there = self.client.host().big_endian;
+        if there == cfg!(target_endian = "big") {
+            return Ok(());
+        }
+        let order = if there { "big" } else { "little" };
+        Err(Failure::request(format_args!(
+            "the host there is {order}-endian and this one is not, so that nlr cannot read its \
+             messages; run nlr there"
+        )))
+    }
+}
+
+/// Ctrl-C, from now on.
+pub(super) fn interrupt() -> Result<Signal, Failure> {
+    signal(SignalKind::interrupt())
+        .map_err(|error| Failure::request(format_args!("handling Ctrl-C: {}", describe(&error))))
+}
+
+/// Whether a signal came just before, or comes just after, a connection's end.
+pub(super) async fn came(interrupt: &mut Signal) -> bool {
+    timeout(GRACE, interrupt.recv()).await.is_ok()
+}
+
+/// This program as a stub.
+fn own_stub() -> Option<Vec<OsString>> {
+    let program = std::env::current_exe().ok()?;
+    Some(vec![program.into(), STUB.into()])
+}

@@ -1,0 +1,50 @@
+//! The time of day as text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A time as RFC 3339 has it, in UTC and with microseconds: `2024-02-29T12:34:56.000789Z`.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    // A clock before 1970 is a broken one.
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let micros = since.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// The date so many days after 1970-01-01, in the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March here, so that the leap day is the last day of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year_of_era + next, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates() {
+        // As date(1) has them.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000789Z"),
+            (951_782_399, "2000-02-28T23:59:59.000789Z"),
+            (951_868_799, "2000-02-29T23:59:59.000789Z"),
+            (1_709_210_096, "2024-02-29T12:34:56.000789Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000789Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000789Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::new(seconds, 789_999);
+            assert_eq!(rfc3339(time), text);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What the fuzz targets run, and the tests too: each function takes bytes from anywhere and
+//! panics if something is wrong with the code.
+//!
+//! [`decode`] and [`hello`] read the bytes as a stream; [`stub_ops`] and [`client_ops`] as a list
+//! of things that happen to one end of a connection.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how these functions say that they have found something"
+)]
+
+mod ends;
+mod input;
+mod pair;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ends::{ClientEnd, StubEnd, StubStep};
+pub(crate) use pair::{Move, Pair};
+
+use input::Input;
+
+use crate::{
+    proto::Violation,
+    wire::{
+        Credit, Destination, Flags, Hello, MARKER, MAX_HELLO, MAX_NOISE, MarkerScanner, Message,
+        NetnsRequest, Open, Scan, SocketId,
+        hello::{PeerLimits, Role},
+    },
+};
+
+/// Reads the first byte as the size of the pieces in which the rest, a stream of frames, comes.
+///
+/// The size of the pieces must not matter, and what is decoded must come through an encoder and a
+/// decoder unchanged.
+#[cfg(feature = "client")]
+pub fn decode(data: &[u8]) {
+    use crate::wire::{MIN_MAX_FRAME, NetnsEntry, NetnsOpened};
+    let Some((&size, stream)) = data.split_first() else { return };
+    let at_once = frames(stream, stream.len().max(1), MIN_MAX_FRAME);
+    let in_pieces = frames(stream, usize::from(size).max(1), MIN_MAX_FRAME);
+    assert_eq!(at_once, in_pieces, "in pieces of {size}");
+    for (header, payload) in at_once.frames {
+        assert!(header.length <= MIN_MAX_FRAME);
+        assert_eq!(payload.len(), header.payload_len());
+        let Ok(message) = Message::decode(header.frame_type, &payload) else { continue };
+        assert_eq!(message.frame_type(), header.frame_type);
+        let mut first = Vec::new();
+        message.encode(header.socket, header.flags, &mut first);
+        let (again, payload) = ends::parse(&first);
+        assert_eq!((again.socket, again.flags), (header.socket, header.flags));
+        let second = Message::decode(again.frame_type, payload);
+        assert_eq!(second.as_ref(), Ok(&message));
+        if let Message::Reply { value, .. } = message {
+            // Names lose their control characters, so only the second round has to be stable.
+            if let Ok(entries) = NetnsEntry::decode_list(value) {
+                let mut list = Vec::new();
+                entries.iter().for_each(|entry| entry.encode(&mut list));
+                if entries.iter().all(|entry| entry.name.len() < 60_000) {
+                    assert_eq!(NetnsEntry::decode_list(&list), Ok(entries));
+                }
+            }
+            if let Ok(opened) = NetnsOpened::decode(value) {
+                assert_eq!(opened.encode(), value[..20]);
+            }
+        }
+    }
+}
+
+/// What a codec made of a stream.
+#[cfg(feature = "client")]
+#[derive(Debug, PartialEq, Eq)]
+struct Decoded {
+    frames: Vec<(crate::wire::Header, bytes::Bytes)>,
+    error: Option<crate::wire::WireError>,
+    left: usize,
+}
+
+#[cfg(feature = "client")]
+fn frames(stream: &[u8], size: usize, max_frame: u32) -> Decoded {
+    use crate::wire::{Codec, CodecError};
+    use tokio_util::codec::Decoder;
+    let mut codec = Codec::new(max_frame);
+    let mut buffer = bytes::BytesMut::new();
+    let mut decoded = Decoded { frames: Vec::new(), error: None, left: 0 };
+    for piece in stream.chunks(size) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match codec.decode(&mut buffer) {
+                Ok(Some(frame)) => decoded.frames.push((frame.header, frame.payload)),
+                Ok(None) => break,
+                Err(CodecError::Wire(error)) => {
+                    decoded.error = Some(error);
+                    return decoded;
+                }
+                Err(CodecError::Io(error)) => panic!("the codec does no I/O: {error}"),
+            }
+        }
+    }
+    decoded.left = buffer.len();
+    decoded
+}
+
+/// Reads the first byte as the size of the pieces in which the rest comes, and where that is odd
+/// puts a marker in front; the rest is the start of a stream.
+pub fn hello(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let size = usize::from(first / 2).max(1);
+    let mut stream = Vec::new();
+    if first % 2 == 1 {
+        stream.extend_from_slice(&MARKER);
+    }
+    stream.extend_from_slice(rest);
+
+    let mut scanner = MarkerScanner::new();
+    let mut found = None;
+    for (i, piece) in stream.chunks(size).enumerate() {
+        match scanner.scan(piece) {
+            Scan::Found { consumed } => {
+                found = Some(i * size + consumed);
+                break;
+            }
+            Scan::NeedMore => {}
+            Scan::TooMuchNoise => {
+                assert!(scanner.noise_len() > MAX_NOISE);
+                break;
+            }
+        }
+    }
+    let noise = scanner.noise();
+    assert!(!noise.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{noise:?}");
+    let at = stream.windows(MARKER.len()).position(|window| window == MARKER);
+    assert_eq!(found, at.filter(|at| *at <= MAX_NOISE).map(|at| at + MARKER.len()));
+    if let Some(at) = at.filter(|at| *at <= MAX_NOISE) {
+        assert_eq!(scanner.noise_len(), at);
+    }
+
+    let Some(bytes) = found.and_then(|at| stream.get(at..)) else { return };
+    let Ok(Some((hello, taken))) = Hello::decode(bytes) else { return };
+    // It needs all of what it took, and nothing behind it.
+    assert_eq!(Hello::decode(&bytes[..taken]), Ok(Some((hello.clone(), taken))));
+    assert_eq!(Hello::decode(&bytes[..taken - 1]), Ok(None));
+    for role in [Role::Client, Role::Stub] {
+        let mine = Hello::new(role, PeerLimits::default(), None);
+        let agreed = mine.agree(&hello);
+        assert_eq!(agreed, hello.agree(&mine).map_err(|_| agreed.clone().unwrap_err()));
+        if let Ok((version, max_frame)) = agreed {
+            assert!(role != hello.role && version == 1);
+            assert!((crate::wire::MIN_MAX_FRAME..=crate::wire::DEFAULT_MAX_FRAME).contains(&max_frame));
+        }
+    }
+    let mut encoded = Vec::new();
+    hello.encode(&mut encoded);
+    // Bytes that are no UTF-8 become longer when they are made harmless.
+    if encoded.len() <= 4 + MAX_HELLO {
+        assert_eq!(Hello::decode(&encoded), Ok(Some((hello, encoded.len()))));
+    }
+}
+
+/// What the ends are made with: small, so that limits are reached within a few bytes of input.
+pub(crate) const LIMITS: PeerLimits =
+    PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2 };
+const SEND_WINDOW: Credit = Credit { bytes: 64, datagrams: 3 };
+
+/// Reads the bytes as frames from a client nobody trusts, in turn with what an engine reports.
+///
+/// [`StubEnd`] checks after each that what is counted is right and bounded.
+pub fn stub_ops(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut stub = StubEnd::new(LIMITS, SEND_WINDOW, 150);
+    while let Some(op) = input.next() {
+        if op % 3 == 0 {
+            let steps = stub.steps();
+            if let Some(step) = steps.get(usize::from(op / 3) % steps.len().max(1)) {
+                stub.step(*step);
+            }
+        } else {
+            let mut bytes = Vec::new();
+            if op % 3 == 1 {
+                input.frame(&mut bytes);
+            } else {
+                input.raw_frame(&mut bytes);
+            }
+            if bytes.is_empty() {
+                continue;
+            }
+            let (header, payload) = ends::parse(&bytes);
+            if let Err(violation) = stub.frame(header, payload) {
+                let _ = violation.to_string();
+                return;
+            }
+        }
+        for frame in stub.take_out() {
+            ends::from_stub(&frame);
+        }
+    }
+    stub.finish();
+}
+
+/// Reads the first byte as what the stub is. Where it is even, the rest are frames from a stub
+/// nobody trusts in turn with what a user does. Where it is odd, both ends are honest, and the
+/// rest is who comes next: then nobody may complain of the other, and everything ends.
+pub fn client_ops(data: &[u8]) {
+    let mut input = Input::new(data);
+    match input.next() {
+        None => {}
+        Some(first) if first % 2 == 1 => honest(&mut input),
+        Some(_) => {
+            let _ = hostile(&mut input);
+        }
+    }
+}
+
+fn honest(input: &mut Input<'_>) {
+    let mut pair = Pair::new(LIMITS, SEND_WINDOW, 3 * (64 + 40));
+    pair.stub.failures = true;
+    pair.stub.echo = 2;
+    while let Some(op) = input.next() {
+        if op % 2 == 0 {
+            let moves = pair.moves();
+            if let Some(next) = moves.get(usize::from(op / 2) % moves.len().max(1)) {
+                pair.make(*next).unwrap_or_else(|violation| panic!("both are honest: {violation}"));
+            }
+        } else {
+            user(&mut pair.client, op / 2, input);
+            pair.pump();
+        }
+    }
+    pair.finish();
+}
+
+fn hostile(input: &mut Input<'_>) -> Result<(), Violation> {
+    let mut client = ClientEnd::new(LIMITS);
+    while let Some(op) = input.next() {
+        if op % 3 == 0 {
+            user(&mut client, op / 3, input);
+        } else {
+            let mut bytes = Vec::new();
+            if op % 3 == 1 {
+                input.frame(&mut bytes);
+            } else {
+                input.raw_frame(&mut bytes);
+            }
+            if !bytes.is_empty() {
+                let (header, payload) = ends::parse(&bytes);
+                client.frame(header, payload).inspect_err(|violation| {
+                    let _ = violation.to_string();
+                })?;
+            }
+        }
+        for frame in client.take_out() {
+            ends::from_client(&frame);
+        }
+        assert!(client.state.socket_count() <= LIMITS.max_sockets as usize);
+    }
+    Ok(())
+}
+
+/// One thing that a user does.
+fn user(client: &mut ClientEnd, op: u8, input: &mut Input<'_>) {
+    let ids = client.ids();
+    let pick = input.next().unwrap_or_default();
+    let id = ids.get(usize::from(pick) % ids.len().max(1)).copied().unwrap_or(SocketId(9));
+    match op % 8 {
+        0 => {
+            let credit = Credit { bytes: u64::from(pick % 64), datagrams: u64::from(pick % 4) };
+            client.open(Open { credit, ..Open::default() });
+        }
+        1 => {
+            client.close(id);
+        }
+        2..=4 => {
+            let data = vec![pick; usize::from(pick % 41)];
+            let _ = client.send(id, Destination::default(), op % 8 == 2, &data);
+        }
+        5 => {
+            client.request(SocketId::CONNECTION, |request| Message::Netns {
+                request,
+                operation: NetnsRequest::List,
+            });
+        }
+        6 => {
+            client.request(id, |request| Message::Join { request, group: 1 });
+        }
+        _ => {
+            client.receive(id);
+        }
+    }
+    if pick == 255 {
+        Message::Ping(7).encode(SocketId::CONNECTION, Flags::NONE, &mut client.out);
+    }
+}

@@ -1,0 +1,86 @@
+//! The targets on the seeds and on the vectors. The seeds are the vectors.
+
+use std::{env, fs, path::Path};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[path = "../../tests/vectors/format.rs"]
+mod format;
+
+/// The name of each target, what it runs, and how a vector of this kind becomes its input.
+type Target = (&'static str, fn(&[u8]), fn(&str, &[u8]) -> Option<Vec<u8>>);
+
+const TARGETS: &[Target] = &[
+    #[cfg(feature = "client")]
+    ("decode", decode, |kind, bytes| (kind == "frame").then(|| [&[3], bytes].concat())),
+    // A seed of 256 KiB helps nobody; for a hello the odd first byte stands for the marker.
+    ("hello", hello, |kind, bytes| match kind {
+        "hello" => Some([&[7], bytes].concat()),
+        "stream" if bytes.len() < 4096 => Some([&[8], bytes].concat()),
+        _ => None,
+    }),
+    ("stub_ops", stub_ops, |kind, bytes| (kind == "frame").then(|| as_ops(&[], bytes))),
+    ("client_ops", client_ops, |kind, bytes| (kind == "frame").then(|| as_ops(&[0, 0, 9], bytes))),
+];
+
+/// Frames as the raw ones of an input, as far as they are known and short.
+fn as_ops(first: &[u8], mut bytes: &[u8]) -> Vec<u8> {
+    use crate::wire::{Decoded, FrameType, Header};
+    let mut ops = first.to_vec();
+    while let Ok(Decoded::Known(header)) = Header::decode(bytes, 255) {
+        let Some((frame, rest)) = bytes.split_at_checked(header.stream_len()) else { break };
+        bytes = rest;
+        let number = FrameType::ALL.iter().position(|known| *known == header.frame_type).unwrap();
+        let socket = (header.socket.0 % 5) as u8;
+        ops.extend([2, number as u8, header.flags.bits(), socket, header.payload_len() as u8]);
+        ops.extend(&frame[12..12 + header.payload_len()]);
+    }
+    ops
+}
+
+/// With `NLR_WRITE_SEEDS` set it writes the seeds instead, after vectors have changed.
+#[test]
+fn the_seeds_are_the_vectors_and_find_nothing() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let vectors = format::load();
+    for (target, run, seed) in TARGETS {
+        let folder = corpus.join(target);
+        let mut seeds = 0;
+        for vector in &vectors {
+            let Some(input) = seed(vector.one("kind").unwrap_or_default(), &vector.bytes) else {
+                continue;
+            };
+            let file = folder.join(&vector.name);
+            if env::var_os("NLR_WRITE_SEEDS").is_some() {
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(&file, &input).unwrap();
+            }
+            let found = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            assert_eq!(found, input, "{}: the vector has changed", file.display());
+            seeds += 1;
+        }
+        assert!(seeds > 10, "{target} has {seeds} seeds");
+        // What a fuzzer found once is kept there too.
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            run(&fs::read(path).unwrap());
+        }
+    }
+}
+
+/// The fuzzers' work in small, for those who have only the tests.
+#[test]
+fn random_bytes_find_nothing() {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(2000));
+    for (target, run, _) in TARGETS {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..400);
+        let result = runner.run(&bytes, |bytes| {
+            run(&bytes);
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("{target}: {error}"));
+    }
+}

@@ -1,0 +1,511 @@
+//! Peers that speak something else, or the protocol wrongly: each is told so, and nothing hangs.
+
+use std::{process::Stdio, time::Duration};
+
+use netlink_remote::{
+    Client, Error, ErrorKind,
+    client::ConnectOptions,
+    stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
+    transport::{process, unix},
+    wire::{
+        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
+        Message, Open, Opened, SocketId,
+        hello::{PeerLimits, Role},
+        tlv,
+    },
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use crate::support::*;
+
+const ONE: SocketId = SocketId(1);
+
+fn hello(role: Role) -> Vec<u8> {
+    let mut out = MARKER.to_vec();
+    Hello::new(role, PeerLimits::default(), None).encode(&mut out);
+    out
+}
+
+fn frame(socket: SocketId, message: &Message<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.encode(socket, Flags::NONE, &mut out);
+    out
+}
+
+fn raw_header(length: u32, kind: u8, flags: u8) -> Vec<u8> {
+    let mut out = length.to_le_bytes().to_vec();
+    out.extend([kind, flags, 0, 0, 1, 0, 0, 0]);
+    out
+}
+
+fn open() -> Message<'static> {
+    let credit = Credit { bytes: 1 << 20, datagrams: 100 };
+    Message::Open(Open { credit, ..Open::default() })
+}
+
+fn send() -> Message<'static> {
+    Message::Send { serial: 1, destination: Destination::default(), data: &[0; 16] }
+}
+
+/// What a stub makes of a client that sends these bytes and then waits.
+async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
+    stub_exit_with(sent, Config::default()).await
+}
+
+async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
+    in_test_world();
+    let (mut near, far) = tokio::io::duplex(1 << 20);
+    let serving = tokio::spawn(async move {
+        serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap()
+    });
+    // The stub may end before it has taken all of it.
+    let _ = near.write_all(sent).await;
+    let mut said = Vec::new();
+    within(near.read_to_end(&mut said)).await.unwrap();
+    (within(serving).await.unwrap(), said)
+}
+
+/// The text of the fault frame that ends what a stub said.
+fn fault(said: &[u8]) -> Option<String> {
+    let (_, length) = Hello::decode(&said[MARKER.len()..]).unwrap().unwrap();
+    let mut rest = &said[MARKER.len() + length..];
+    let mut last = None;
+    while let Ok(netlink_remote::wire::Decoded::Known(header)) = Header::decode(rest, u32::MAX) {
+        let payload = &rest[12..header.length as usize];
+        last = Some(Message::decode(header.frame_type, payload).unwrap());
+        rest = &rest[header.stream_len()..];
+    }
+    match last {
+        Some(Message::Fault(failure)) => Some(failure.text),
+        _ => None,
+    }
+}
+
+/// A client that says hello and then this is cut off, and told why.
+async fn assert_violation(frames: &[Vec<u8>], why: &str) {
+    let sent = [hello(Role::Client), frames.concat()].concat();
+    let (exit, said) = stub_exit(&sent).await;
+    let Exit::Violation(text) = &exit else { panic!("{why}: {exit}") };
+    assert!(text.contains(why), "{text:?} does not say {why:?}");
+    assert_eq!(exit.code(), 76);
+    assert_eq!(fault(&said).as_deref(), Some(text.as_str()));
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_is_cut_off_and_told_why() {
+    let opened = frame(ONE, &open());
+    for length in 0..4 {
+        assert_violation(&[raw_header(length, 2, 0)], "shorter than the 12-byte header").await;
+    }
+    assert_violation(&[raw_header(11, 2, 0)], "shorter than the 12-byte header").await;
+    assert_violation(&[raw_header((16 << 20) + 1, 0x20, 0)], "exceeds the limit of 16777216").await;
+    assert_violation(&[raw_header(u32::MAX, 0x20, 0)], "exceeds the limit").await;
+    assert_violation(&[raw_header(12, 0xee, 0)], "unknown frame type 0xee").await;
+    assert_violation(&[raw_header(12, 0x02, 0)], "payload ends").await;
+    assert_violation(&[frame(ONE, &send())], "socket #1, which is not open").await;
+    assert_violation(&[frame(ONE, &Message::Close)], "socket #1, which is not open").await;
+    assert_violation(&[frame(SocketId(0), &open())], "the connection").await;
+    assert_violation(&[opened.clone(), opened.clone()], "already open").await;
+    assert_violation(
+        &[opened.clone(), frame(ONE, &Message::Close), frame(ONE, &send())],
+        "not open",
+    )
+    .await;
+    let shrunk = Message::Credit(Credit { bytes: 1, datagrams: 1 });
+    assert_violation(&[opened.clone(), frame(ONE, &shrunk)], "taken back").await;
+    let reply = Message::Reply { request: 1, errno: 0, value: &[] };
+    assert_violation(&[frame(ONE, &reply)], "not for this side").await;
+    // A critical option, and one that is not, of an open frame.
+    let mut unknown = frame(ONE, &open());
+    tlv::put(&mut unknown, 99 | tlv::CRITICAL, &[]);
+    let length = unknown.len() as u32;
+    unknown[..4].copy_from_slice(&length.to_le_bytes());
+    assert_violation(&[unknown], "unknown critical option").await;
+}
+
+#[tokio::test]
+async fn more_sends_than_credit_are_a_violation() {
+    let mut config = Config::default();
+    config.send_window = Credit { bytes: 1, datagrams: 1 };
+    // The first piece of each needs credit, and none comes back before the datagram is whole.
+    let mut piece = Vec::new();
+    send().encode(ONE, Flags::MORE, &mut piece);
+    let two = SocketId(2);
+    let mut other = Vec::new();
+    send().encode(two, Flags::NONE, &mut other);
+    // A slow stub would be needed to be caught with a second one in flight; instead, whatever is
+    // queued beyond the bound over all sockets.
+    config.max_queued = 40;
+    let sent = [
+        hello(Role::Client),
+        frame(ONE, &open()),
+        frame(two, &open()),
+        piece.clone(),
+        piece.clone(),
+        piece,
+    ]
+    .concat();
+    let (exit, _) = stub_exit_with(&sent, config).await;
+    assert!(matches!(&exit, Exit::Violation(text) if text.contains("bytes of sends queued")), "{exit}");
+}
+
+#[tokio::test]
+async fn more_sockets_and_unread_answers_than_allowed_are_a_violation() {
+    let mut config = Config::default();
+    config.limits.max_sockets = 2;
+    config.output_limit = 1 << 20;
+    let opens: Vec<u8> = (1..=3).flat_map(|n| frame(SocketId(n), &open())).collect();
+    let (exit, _) = stub_exit_with(&[hello(Role::Client), opens].concat(), config.clone()).await;
+    assert!(matches!(&exit, Exit::Violation(text) if text.contains("more than 2 sockets")), "{exit}");
+    // Pings without end, and nobody reads the pongs.
+    in_test_world();
+    let (near, far) = tokio::io::duplex(4096);
+    let serving = tokio::spawn(async move {
+        serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap()
+    });
+    let (unread, mut write) = tokio::io::split(near);
+    write.write_all(&hello(Role::Client)).await.unwrap();
+    let pings = frame(SocketId::CONNECTION, &Message::Ping(7)).repeat(1000);
+    let flooding = tokio::spawn(async move { while write.write_all(&pings).await.is_ok() {} });
+    // It is told, has two seconds to read it, and does not.
+    let watching = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if flooding.is_finished() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if serving.is_finished() {
+                break;
+            }
+        }
+    });
+    let _ = watching.await;
+    drop(unread);
+    let exit = within(serving).await.unwrap();
+    assert!(matches!(&exit, Exit::Violation(text) if text.contains("left unread")), "{exit}");
+}
+
+#[tokio::test]
+async fn what_is_no_client_is_a_failed_handshake() {
+    for (sent, why) in [
+        (vec![b'x'; 300_000], "no protocol marker"),
+        (hello(Role::Stub), "echoed"),
+        ([&MARKER[..], &[0; 8]].concat(), "hello of 0 bytes"),
+        ([&MARKER[..], &[0xff; 8]].concat(), "hello of 4294967295 bytes"),
+        ([&MARKER[..], &[4, 0, 0, 0, 9, 0, 9, 0]].concat(), "no common protocol version"),
+        (hello_with(|body| tlv::put(body, 77 | tlv::CRITICAL, &[1])), "unknown critical option 0x004d"),
+    ] {
+        let (exit, _) = stub_exit(&sent).await;
+        let Exit::Handshake(text) = &exit else { panic!("{why}: {exit}") };
+        assert!(text.contains(why), "{text:?} does not say {why:?}");
+        assert_eq!(exit.code(), 76);
+    }
+    let mut config = Config::default();
+    config.hello_timeout = Duration::from_millis(50);
+    let (exit, _) = stub_exit_with(b"", config).await;
+    assert!(matches!(&exit, Exit::Handshake(text) if text.contains("in time")), "{exit}");
+}
+
+/// A hello with something more in it.
+fn hello_with(more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let whole = hello(Role::Client);
+    let mut body = whole[MARKER.len() + 4..].to_vec();
+    more(&mut body);
+    [&MARKER[..], &(body.len() as u32).to_le_bytes(), &body].concat()
+}
+
+#[tokio::test]
+async fn noise_before_the_hello_and_unknown_options_are_skipped() {
+    let mut noisy = b"Welcome!\r\n\x1b[2J\xfenlr-hel".to_vec();
+    noisy.extend(hello_with(|body| tlv::put(body, 77, b"from the future")));
+    noisy.extend(raw_header(14, 0xee, 1));
+    noisy.extend([1, 2, 0, 0]);
+    noisy.extend(frame(SocketId::CONNECTION, &Message::Ping(7)));
+    let bye = Failure { errno: 1, text: "enough".into() };
+    noisy.extend(frame(SocketId::CONNECTION, &Message::Fault(bye)));
+    let (exit, said) = stub_exit(&noisy).await;
+    assert_eq!(exit, Exit::ClientFault("enough".into()));
+    let pong = frame(SocketId::CONNECTION, &Message::Pong(7));
+    assert!(said.ends_with(&pong));
+}
+
+/// The stub's process says it, with its exit code.
+#[tokio::test]
+async fn the_stub_program_exits_with_a_telling_code() {
+    in_test_world();
+    for (sent, code, why) in [
+        (hello(Role::Client), 0, ""),
+        (Vec::new(), 0, ""),
+        (b"ls -l\n".to_vec(), 76, "ls -l"),
+        ([hello(Role::Client), raw_header(3, 2, 0)].concat(), 76, "shorter than"),
+        ([hello(Role::Client), raw_header(40, 2, 0)].concat(), 74, "middle of a frame"),
+    ] {
+        let mut child = stub_command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&sent).await.unwrap();
+        let output = within(child.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why) && said.lines().count() == usize::from(code != 0), "{said}");
+    }
+    let output = stub_command().arg("--nonsense").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let output = stub_command().arg("--version").output().await.unwrap();
+    assert_eq!(output.stdout, format!("nlr-stub {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+}
+
+// ---- what a client makes of its far end
+
+/// A far end that says these bytes and then waits.
+async fn connect_to(said: Vec<u8>) -> (Result<Client, Error>, DuplexStream) {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    far.write_all(&said).await.unwrap();
+    (within(Client::connect(near)).await, far)
+}
+
+#[tokio::test]
+async fn a_far_end_that_speaks_something_else_is_shown() {
+    for (said, why) in [
+        (b"SSH-2.0-OpenSSH_9.2\r\n".repeat(20_000), "no protocol marker"),
+        (hello(Role::Client), "being echoed"),
+        ([&MARKER[..], &[1, 0, 0, 0, 9, 0, 9, 0]].concat(), "hello of 1 bytes"),
+        ([&MARKER[..], &[4, 0, 0, 0, 7, 0, 5, 0]].concat(), "the peer speaks 5 to 7"),
+        (hello_with(|body| tlv::put(body, 99 | tlv::CRITICAL, &[])), "unknown critical option"),
+    ] {
+        let error = connect_to(said).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Handshake);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    // One that ends at once: what it said is what helps.
+    let (near, mut far) = tokio::io::duplex(1024);
+    far.write_all(b"sh: nlr-stub: not found\n").await.unwrap();
+    drop(far);
+    let error = within(Client::connect(near)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Handshake);
+    assert!(error.to_string().contains("sh: nlr-stub: not found"), "{error}");
+    // One that says nothing.
+    let (near, _far) = tokio::io::duplex(1024);
+    let mut options = ConnectOptions::default();
+    options.timeout = Duration::from_millis(50);
+    let error = within(Client::connect_with(near, options)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn an_echo_is_no_stub() {
+    in_test_world();
+    let (stream, epitaph) = process::spawn(tokio::process::Command::new("cat")).unwrap();
+    let mut options = ConnectOptions::default();
+    options.epitaph = Some(epitaph);
+    let error = within(Client::connect_with(stream, options)).await.unwrap_err();
+    assert!(error.to_string().contains("being echoed"), "{error}");
+}
+
+/// A client whose far end, having said hello and opened socket 1, goes on with these frames.
+async fn after_open(frames: &[Vec<u8>]) -> Error {
+    let (client, mut far) = connect_to(hello(Role::Stub)).await;
+    let client = client.unwrap();
+    let opening = tokio::spawn(client.socket(0).open());
+    let opened = Opened { credit: Credit { bytes: 10, datagrams: 10 }, ..Opened::default() };
+    eventually_written(&mut far).await;
+    far.write_all(&frame(ONE, &Message::Opened(opened))).await.unwrap();
+    let socket = within(opening).await.unwrap().unwrap();
+    far.write_all(&frames.concat()).await.unwrap();
+    let error = loop {
+        match within(socket.recv()).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    // The far end is told, too, with a fault as the last frame.
+    let mut said = Vec::new();
+    within(far.read_to_end(&mut said)).await.unwrap();
+    let told = Message::Fault(Failure { errno: 71, text: String::new() });
+    assert_eq!(told.frame_type(), FrameType::Fault);
+    assert!(!said.is_empty(), "no fault was sent");
+    error
+}
+
+/// Reads until the client has sent its open frame.
+async fn eventually_written(far: &mut DuplexStream) {
+    let mut buffer = vec![0; 4096];
+    let mut seen = 0;
+    while seen < MARKER.len() + 60 {
+        seen += within(far.read(&mut buffer)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stub_that_breaks_the_protocol_ends_the_connection_and_is_told() {
+    let datagram = |socket| {
+        frame(socket, &Message::Datagram { info: DatagramInfo::default(), data: &[0; 16] })
+    };
+    let sent = Message::Sent { serial: 99, errno: 0, nanoseconds: 0 };
+    let closed = Message::Closed(Default::default());
+    let reply = Message::Reply { request: 5, errno: 0, value: &[] };
+    for (frames, why) in [
+        (vec![raw_header(0, 0x22, 0)], "shorter than"),
+        (vec![raw_header(3, 0x22, 0)], "shorter than"),
+        (vec![raw_header((16 << 20) + 1, 0x22, 0)], "exceeds the limit"),
+        (vec![raw_header(12, 0xee, 0)], "unknown frame type"),
+        (vec![datagram(SocketId(7))], "socket #7, which is not open"),
+        (vec![frame(ONE, &sent)], "not asked"),
+        (vec![frame(ONE, &reply)], "not asked"),
+        (vec![frame(ONE, &closed)], "not closing"),
+        (vec![frame(ONE, &open())], "not for this side"),
+    ] {
+        let error = after_open(&frames).await;
+        assert_eq!(error.kind(), ErrorKind::Disconnected);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn more_datagrams_than_credit_end_the_connection() {
+    let (client, mut far) = connect_to(hello(Role::Stub)).await;
+    let client = client.unwrap();
+    let opening = tokio::spawn(client.socket(0).window(1000, 3).open());
+    eventually_written(&mut far).await;
+    far.write_all(&frame(ONE, &Message::Opened(Opened::default()))).await.unwrap();
+    let socket = within(opening).await.unwrap().unwrap();
+    let datagram = frame(ONE, &Message::Datagram { info: DatagramInfo::default(), data: &[0; 16] });
+    far.write_all(&datagram.repeat(4)).await.unwrap();
+    let error = within(client.closed()).await;
+    assert!(error.to_string().contains("beyond the credit of socket #1"), "{error}");
+    // What came within the credit is still there.
+    for _ in 0..3 {
+        assert!(matches!(socket.try_recv(), Ok(Some(_))));
+    }
+    assert!(socket.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_fault_of_the_stub_is_what_the_caller_gets() {
+    let failure = Failure { errno: 12, text: "the far host is out of memory".to_owned() };
+    let error = {
+        let (client, mut far) = connect_to(hello(Role::Stub)).await;
+        let client = client.unwrap();
+        far.write_all(&frame(SocketId::CONNECTION, &Message::Fault(failure))).await.unwrap();
+        within(client.closed()).await
+    };
+    assert!(error.to_string().contains("the far host is out of memory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stub_program_that_cannot_be_started_is_named() {
+    let error = process::spawn(tokio::process::Command::new("/nowhere/nlr-stub")).err().unwrap();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(ENOENT)));
+    assert!(error.to_string().contains("/nowhere/nlr-stub"), "{error}");
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("not-executable"));
+    std::fs::write(&path, "#!/bin/sh\n").unwrap();
+    let error = process::spawn(tokio::process::Command::new(&path)).err().unwrap();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(13)));
+    assert!(error.to_string().contains("chmod +x"), "{error}");
+    std::fs::remove_file(path).unwrap();
+    // One that starts, and is something else: its own words are in the error.
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "echo no such thing >&2; exit 127"]);
+    let (stream, epitaph) = process::spawn(command).unwrap();
+    let mut options = ConnectOptions::default();
+    options.epitaph = Some(epitaph);
+    let error = within(Client::connect_with(stream, options)).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("exit code 127") && text.contains("no such thing"), "{text}");
+}
+
+// ---- the unix socket
+
+#[tokio::test]
+async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    let mut config = ListenConfig::default();
+    config.allowed_uids = vec![4242];
+    let listener = Listener::bind(&path, config).unwrap();
+    let shutdown = Shutdown::new().unwrap();
+    let stop = shutdown.clone();
+    let (log, logged) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || listener.run(&stop, move |e| log.send(e).unwrap()));
+    let stream = unix::connect(&path).await.unwrap();
+    let error = within(Client::connect(stream)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Handshake, "{error}");
+    let uid = nix::unistd::geteuid().as_raw();
+    assert!(matches!(logged.recv().unwrap(), Event::Refused(refused, _) if refused == uid));
+    shutdown.trigger();
+    thread.join().unwrap().unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
+    use std::os::unix::fs::PermissionsExt;
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    let bind = || Listener::bind(&path, ListenConfig::default());
+    // What a killed server leaves behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listener = bind().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let error = bind().unwrap_err();
+    assert!(error.to_string().contains("another process listens there"), "{error}");
+    drop(listener);
+    assert!(!path.exists());
+    std::fs::write(&path, "precious").unwrap();
+    let error = bind().unwrap_err();
+    assert!(error.to_string().contains("no socket"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    std::fs::remove_file(&path).unwrap();
+    let error = unix::connect(&path).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(ENOENT)));
+    assert!(error.to_string().contains("nlr serve"), "{error}");
+}
+
+#[tokio::test]
+async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    let mut config = ListenConfig::default();
+    config.max_clients = 20;
+    let listener = Listener::bind(&path, config).unwrap();
+    let shutdown = Shutdown::new().unwrap();
+    let stop = shutdown.clone();
+    let thread = std::thread::spawn(move || listener.run(&stop, |_| {}).unwrap());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let stream = unix::connect(&path).await.unwrap();
+        let client = Client::connect(stream).await.unwrap();
+        let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+        clients.push((client, socket));
+    }
+    // Each connection counts its sockets by itself, so all have the same id; none mixes them up.
+    for (_, socket) in &clients {
+        assert!(link_names(socket).await.contains(&"lo".to_owned()));
+    }
+    // One more than allowed is turned away, and there is room again once one has gone.
+    let stream = unix::connect(&path).await.unwrap();
+    assert!(within(Client::connect(stream)).await.is_err());
+    let (client, socket) = clients.pop().unwrap();
+    drop(socket);
+    client.close().await;
+    let again = async {
+        loop {
+            let stream = unix::connect(&path).await.unwrap();
+            if let Ok(client) = Client::connect(stream).await {
+                return client;
+            }
+        }
+    };
+    let last = within(again).await;
+    shutdown.trigger();
+    for (client, _) in &clients {
+        assert_eq!(within(client.closed()).await.kind(), ErrorKind::Disconnected);
+    }
+    within(last.closed()).await;
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    assert!(!path.exists());
+}

@@ -1,0 +1,421 @@
+//! Sending, receiving, options.
+
+use std::{sync::Arc, time::Duration};
+
+use netlink_packet_core::NetlinkPayload;
+use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
+use netlink_remote::{
+    ErrorKind, Event, Origin,
+    client::{Destination, options},
+};
+
+use crate::support::*;
+
+over_every_transport!(
+    a_dump_arrives_whole,
+    answers_carry_the_port_id_that_open_told,
+    the_kernels_errno_and_its_words_reach_the_caller,
+    a_confirmed_send_returns_behind_what_it_was_answered_with,
+    a_confirmed_dump_larger_than_the_window_does_not_hang,
+    a_confirmed_send_gives_the_errno_of_sendmsg,
+    a_pipelined_send_that_fails_is_told_in_its_place,
+    options_are_set_and_read,
+    the_kernels_defaults_are_ours,
+    a_datagram_of_megabytes_arrives_whole,
+    a_datagram_too_large_to_forward_is_told,
+    a_datagram_too_large_to_send_is_refused_here,
+    a_slow_request_delays_no_other_socket,
+    a_socket_without_credit_holds_up_no_other,
+    sixty_four_sockets_dump_at_the_same_time,
+    a_taken_port_id_is_refused,
+    a_protocol_the_kernel_lacks_is_refused,
+    sink_and_stream,
+    ping_comes_back,
+    closing_gives_the_counters,
+);
+
+async fn a_dump_arrives_whole(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    assert!(link_names(&socket).await.contains(&"lo".to_owned()));
+    far.end().await;
+}
+
+async fn answers_carry_the_port_id_that_open_told(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    assert_ne!(socket.portid(), 0);
+    assert!(has_portid(socket.portid()));
+    socket.send(&link_by_index(1, 77)).await.unwrap();
+    let answer = parse(&datagram(&socket).await.data).remove(0);
+    assert_eq!(answer.header.port_number, socket.portid());
+    assert_eq!(answer.header.sequence_number, 77);
+    far.end().await;
+}
+
+async fn the_kernels_errno_and_its_words_reach_the_caller(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    socket.send(&link_by_index(999_999, 5)).await.unwrap();
+    assert_eq!(error_code(&datagram(&socket).await.data), Some(ENODEV));
+    // NETLINK_EXT_ACK is on: the kernel says what it did not like.
+    let mut link = LinkMessage::default();
+    link.header.index = 1;
+    let strict = 1_i32.to_ne_bytes();
+    let level = options::SOL_NETLINK;
+    socket.set_option(level, options::GET_STRICT_CHK, &strict).await.unwrap();
+    link.header.flags = netlink_packet_route::link::LinkFlags::Up;
+    socket.send(&request(RouteNetlinkMessage::GetLink(link), 0, 6)).await.unwrap();
+    let answer = datagram(&socket).await.data;
+    assert_eq!(error_code(&answer), Some(EINVAL));
+    let words = b"Invalid values in header";
+    assert!(answer.windows(words.len()).any(|w| w == words), "{answer:?}");
+    far.end().await;
+}
+
+async fn a_confirmed_send_returns_behind_what_it_was_answered_with(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    for sequence in 1..200 {
+        let report = within(socket.send_confirmed(&link_by_index(1, sequence))).await.unwrap();
+        assert!(report.kernel_time > Duration::ZERO);
+        let Ok(Some(Event::Datagram(answer))) = socket.try_recv() else {
+            panic!("the answer of request {sequence} was not there");
+        };
+        assert_eq!(parse(&answer.data)[0].header.sequence_number, sequence);
+        assert_eq!(socket.try_recv().unwrap(), None);
+    }
+    // What piled up unread before is there as well.
+    for sequence in 300..330 {
+        socket.send(&link_by_index(1, sequence)).await.unwrap();
+    }
+    within(socket.send_confirmed(&link_by_index(1, 330))).await.unwrap();
+    for sequence in 300..=330 {
+        let Ok(Some(Event::Datagram(answer))) = socket.try_recv() else {
+            panic!("the answer of request {sequence} was not there");
+        };
+        assert_eq!(parse(&answer.data)[0].header.sequence_number, sequence);
+    }
+    far.end().await;
+}
+
+async fn a_confirmed_dump_larger_than_the_window_does_not_hang(transport: Transport) {
+    let far = Far::new(transport).await;
+    let netns = TestNetns::new();
+    for number in 0..40 {
+        netns.ip(&format!("link add v{number} type veth peer name w{number}"));
+    }
+    let socket =
+        far.client.socket(NETLINK_ROUTE).netns(netns.netns()).window(1, 1).open().await.unwrap();
+    within(socket.send_confirmed(&dump_links(1))).await.unwrap();
+    let links = whole_dump(&socket).await;
+    let is_link = |m: &&netlink_packet_core::NetlinkMessage<_>| {
+        matches!(m.payload, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(_)))
+    };
+    assert_eq!(links.iter().filter(is_link).count(), 81);
+    far.end().await;
+}
+
+async fn a_confirmed_send_gives_the_errno_of_sendmsg(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let error = within(socket.send_confirmed(&[])).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(ENODATA)));
+    assert_eq!(error.origin(), Origin::Kernel);
+    let too_large = vec![0; socket.send_buffer() as usize];
+    let error = within(socket.send_confirmed(&too_large)).await.unwrap_err();
+    assert_eq!(error.errno(), Some(EMSGSIZE));
+    // Three bytes are accepted and ignored, as a local socket does.
+    within(socket.send_confirmed(&[1, 2, 3])).await.unwrap();
+    assert_eq!(socket.try_recv().unwrap(), None);
+    far.end().await;
+}
+
+async fn a_pipelined_send_that_fails_is_told_in_its_place(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    socket.send(&link_by_index(1, 1)).await.unwrap();
+    socket.send(&[]).await.unwrap();
+    socket.send(&link_by_index(1, 2)).await.unwrap();
+    assert_eq!(parse(&datagram(&socket).await.data)[0].header.sequence_number, 1);
+    let error = within(socket.recv()).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(ENODATA)));
+    assert_eq!(parse(&datagram(&socket).await.data)[0].header.sequence_number, 2);
+    far.end().await;
+}
+
+async fn options_are_set_and_read(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let level = options::SOL_NETLINK;
+    let read = |name| socket.option(level, name, 4);
+    assert_eq!(read(options::GET_STRICT_CHK).await.unwrap()[..], 0_i32.to_ne_bytes());
+    let on = 1_i32.to_ne_bytes();
+    socket.set_option(level, options::GET_STRICT_CHK, &on).await.unwrap();
+    assert_eq!(read(options::GET_STRICT_CHK).await.unwrap()[..], on);
+    let error = socket.set_option(level, 9999, &on).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(ENOPROTOOPT)));
+    let error = socket.option(level, 9999, 4).await.unwrap_err();
+    assert_eq!(error.errno(), Some(ENOPROTOOPT));
+    // At open, too; a failing one fails the open.
+    let builder = || far.client.socket(NETLINK_ROUTE);
+    let socket = builder().netlink_option(options::CAP_ACK, true).open().await.unwrap();
+    assert_eq!(socket.option(level, options::CAP_ACK, 4).await.unwrap()[..], on);
+    let error = builder().netlink_option(9999, true).open().await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
+    far.end().await;
+}
+
+async fn the_kernels_defaults_are_ours(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let ext_ack = socket.option(options::SOL_NETLINK, options::EXT_ACK, 4).await.unwrap();
+    assert_eq!(ext_ack[..], 1_i32.to_ne_bytes());
+    // Twice 32 MiB by the kernel's accounting, or what it allows a user.
+    if is_user_world() {
+        assert!(socket.receive_buffer() >= 212_992, "{}", socket.receive_buffer());
+    } else {
+        assert_eq!(socket.receive_buffer(), 64 << 20);
+    }
+    far.end().await;
+}
+
+/// Sends from one remote socket to another one, which a kernel lets root do.
+async fn send_across(far: &Far, length: usize) -> (Vec<u8>, netlink_remote::RemoteSocket) {
+    let room = 32 << 20;
+    let builder = || far.client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room);
+    let (from, to) = (builder().open().await.unwrap(), builder().open().await.unwrap());
+    let length = length.min(from.send_buffer() as usize - 32);
+    let sent: Vec<u8> = (0..length).map(|i| (i / 7) as u8).collect();
+    let destination = Destination { portid: to.portid(), groups: 0 };
+    within(from.send_confirmed_to(&sent, destination)).await.unwrap();
+    (sent, to)
+}
+
+async fn a_datagram_of_megabytes_arrives_whole(transport: Transport) {
+    let far = Far::new(transport).await;
+    for length in [1, 65_535, 65_536, 65_537, 200_000, 3_000_000] {
+        let (sent, to) = send_across(&far, length).await;
+        let received = datagram(&to).await;
+        assert_ne!(received.info.portid, 0);
+        assert!(received.data[..] == sent[..], "of {length}, {} came", received.data.len());
+    }
+    far.end().await;
+}
+
+async fn a_datagram_too_large_to_forward_is_told(transport: Transport) {
+    if is_user_world() {
+        // A user's send buffer cannot hold one: the kernel would refuse it before.
+        return assert_send_buffer_is_small(transport).await;
+    }
+    let far = Far::new(transport).await;
+    let (sent, to) = send_across(&far, 6_000_000).await;
+    let error = within(to.recv()).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Receive, Some(EMSGSIZE)));
+    assert!(error.to_string().contains(&sent.len().to_string()), "{error}");
+    // The socket goes on.
+    assert_eq!(to.try_recv().unwrap(), None);
+    far.end().await;
+}
+
+async fn assert_send_buffer_is_small(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.client.socket(NETLINK_USERSOCK).send_buffer(32 << 20).open().await.unwrap();
+    assert!(socket.send_buffer() < 4 << 20, "then the test proper can run here");
+    far.end().await;
+}
+
+async fn a_datagram_too_large_to_send_is_refused_here(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let error = within(socket.send(&vec![0; 17 << 20])).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(EMSGSIZE)));
+    assert_eq!(error.origin(), Origin::Caller);
+    assert!(link_names(&socket).await.contains(&"lo".to_owned()), "nothing was harmed");
+    far.end().await;
+}
+
+/// An nft transaction that adds a set of `count` elements.
+fn nft_transaction(count: u32) -> Vec<u8> {
+    fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let mut out = ((payload.len() + 4) as u16).to_ne_bytes().to_vec();
+        out.extend(kind.to_ne_bytes());
+        out.extend(payload);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+    fn message(kind: u16, flags: u16, family: u8, resource: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let body = attributes.concat();
+        let mut out = ((20 + body.len()) as u32).to_ne_bytes().to_vec();
+        out.extend(kind.to_ne_bytes());
+        out.extend((flags | 1).to_ne_bytes());
+        out.extend([0; 8]);
+        out.extend([family, 0]);
+        out.extend(resource.to_be_bytes());
+        out.extend(body);
+        out
+    }
+    const NESTED: u16 = 0x8000;
+    let text = |kind, text: &str| attribute(kind, format!("{text}\0").as_bytes());
+    let number = |kind, number: u32| attribute(kind, &number.to_be_bytes());
+    let (nft, inet, create) = (10 << 8, 1, 0x400);
+    let mut out = message(0x10, 0, 0, 10, &[]);
+    out.extend(message(nft, create, inet, 0, &[text(1, "slow")]));
+    let set = [text(1, "slow"), text(2, "s"), number(3, 0), number(4, 0), number(5, 4), number(10, 1)];
+    out.extend(message(nft | 9, create, inet, 0, &set));
+    let elements: Vec<Vec<u8>> = (0..count)
+        .map(|i| attribute(1 | NESTED, &attribute(1 | NESTED, &attribute(1, &i.to_be_bytes()))))
+        .collect();
+    for some in elements.chunks(3000) {
+        let list = attribute(3 | NESTED, &some.concat());
+        let attributes = [text(1, "slow"), text(2, "s"), list];
+        out.extend(message(nft | 12, create, inet, 0, &attributes));
+    }
+    // The last one asks for an acknowledgement of the whole by the batch's end.
+    out.extend(message(0x11, 0x4, 0, 10, &[]));
+    out
+}
+
+/// CTRL_CMD_GETFAMILY by name, which takes no lock that nftables or rtnetlink hold.
+fn genl_family(sequence: u32) -> Vec<u8> {
+    let mut out = 32_u32.to_ne_bytes().to_vec();
+    out.extend(16_u16.to_ne_bytes());
+    out.extend(1_u16.to_ne_bytes());
+    out.extend(sequence.to_ne_bytes());
+    out.extend([0; 4]);
+    out.extend([3, 1, 0, 0]);
+    out.extend(11_u16.to_ne_bytes());
+    out.extend(2_u16.to_ne_bytes());
+    out.extend(b"nlctrl\0\0");
+    out
+}
+
+async fn a_slow_request_delays_no_other_socket(transport: Transport) {
+    let far = Far::new(transport).await;
+    let netns = TestNetns::new();
+    let nft = far.client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
+    let nft = Arc::new(nft.open().await.unwrap());
+    let quick = far.client.socket(NETLINK_GENERIC).open().await.unwrap();
+    // What a user's send buffer holds is a tenth.
+    let count = if is_user_world() { 9_000 } else { 100_000 };
+    let transaction = nft_transaction(count);
+    let theirs = Arc::clone(&nft);
+    let slow = tokio::spawn(async move { theirs.send_confirmed(&transaction).await });
+    // Answers on the quick socket while the slow request is being made.
+    let mut meanwhile = 0;
+    let mut sequence = 0;
+    while !slow.is_finished() {
+        sequence += 1;
+        within(quick.send_confirmed(&genl_family(sequence))).await.unwrap();
+        assert!(matches!(quick.try_recv(), Ok(Some(Event::Datagram(_)))));
+        meanwhile += usize::from(!slow.is_finished());
+    }
+    let report = slow.await.unwrap().unwrap();
+    // An NLMSG_ERROR with code 0: the transaction was carried out.
+    let ack = datagram(&nft).await.data;
+    assert_eq!((ack[4], i32::from_ne_bytes(ack[16..20].try_into().unwrap())), (2, 0));
+    // A stub that waited for the slow one would have let none or two through.
+    assert!(meanwhile > 10, "{meanwhile} in {:?}", report.kernel_time);
+    far.end().await;
+}
+
+async fn a_socket_without_credit_holds_up_no_other(transport: Transport) {
+    let far = Far::new(transport).await;
+    let full = far.client.socket(NETLINK_ROUTE).window(1, 1).open().await.unwrap();
+    let free = far.route().await;
+    for sequence in 1..=100 {
+        full.send(&link_by_index(1, sequence)).await.unwrap();
+    }
+    for _ in 0..10 {
+        assert!(link_names(&free).await.contains(&"lo".to_owned()));
+    }
+    for sequence in 1..=100 {
+        let answer = datagram(&full).await;
+        assert_eq!(parse(&answer.data)[0].header.sequence_number, sequence);
+    }
+    far.end().await;
+}
+
+async fn sixty_four_sockets_dump_at_the_same_time(transport: Transport) {
+    let far = Far::new(transport).await;
+    let dumps: Vec<_> = (0..64)
+        .map(|_| {
+            let client = far.client.clone();
+            tokio::spawn(async move {
+                let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+                link_names(&socket).await
+            })
+        })
+        .collect();
+    for dump in dumps {
+        assert!(within(dump).await.unwrap().contains(&"lo".to_owned()));
+    }
+    far.end().await;
+}
+
+async fn a_taken_port_id_is_refused(transport: Transport) {
+    let far = Far::new(transport).await;
+    let first = far.route().await;
+    let again = far.client.socket(NETLINK_ROUTE).portid(first.portid()).open().await;
+    let error = again.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EADDRINUSE)));
+    far.end().await;
+}
+
+async fn a_protocol_the_kernel_lacks_is_refused(transport: Transport) {
+    let far = Far::new(transport).await;
+    for protocol in [31, 1000, u32::MAX] {
+        let error = far.client.socket(protocol).open().await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EPROTONOSUPPORT)));
+        assert!(error.to_string().contains(&protocol.to_string()), "{error}");
+    }
+    assert!(link_names(&far.route().await).await.contains(&"lo".to_owned()));
+    far.end().await;
+}
+
+async fn sink_and_stream(transport: Transport) {
+    use futures_util::{SinkExt, StreamExt};
+    let far = Far::new(transport).await;
+    let mut socket = far.route().await;
+    socket.send_all(&mut futures_util::stream::iter((1..=20).map(|n| Ok(link_by_index(1, n).into()))))
+        .await
+        .unwrap();
+    for sequence in 1..=20 {
+        let Some(Ok(Event::Datagram(answer))) = within(socket.next()).await else { panic!() };
+        assert_eq!(parse(&answer.data)[0].header.sequence_number, sequence);
+    }
+    far.end().await;
+    let end = within(socket.next()).await.unwrap().unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::Disconnected);
+    assert!(within(socket.next()).await.is_none());
+}
+
+async fn ping_comes_back(transport: Transport) {
+    let far = Far::new(transport).await;
+    assert!(within(far.client.ping()).await.unwrap() < DEADLINE);
+    assert_eq!(far.client.host().kernel_release, kernel_release());
+    assert!(far.client.far_software().starts_with("netlink-remote "));
+    assert_eq!(far.client.protocol_version(), netlink_remote::wire::VERSION);
+    far.end().await;
+}
+
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
+}
+
+async fn closing_gives_the_counters(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let portid = socket.portid();
+    let request = link_by_index(1, 1);
+    let mut bytes = 0;
+    for _ in 0..3 {
+        socket.send(&request).await.unwrap();
+        bytes += datagram(&socket).await.data.len() as u64;
+    }
+    let counters = within(socket.close()).await.unwrap();
+    assert_eq!((counters.sent_datagrams, counters.received_datagrams, counters.dropped), (3, 3, 0));
+    assert_eq!((counters.sent_bytes, counters.received_bytes), (3 * request.len() as u64, bytes));
+    assert!(!has_portid(portid), "closed means closed");
+    far.end().await;
+}
