@@ -4,6 +4,7 @@
 //! decoding, shows here.
 
 #![cfg(feature = "client")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests say so by panicking")]
 
 use std::collections::BTreeSet;
 

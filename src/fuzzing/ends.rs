@@ -126,8 +126,10 @@ pub(crate) struct StubEnd {
     pub(crate) out: Vec<u8>,
     /// Datagrams with which the kernel answers each one it gets.
     pub(crate) echo: usize,
-    /// Whether opening and sending may fail, and the kernel drop something.
+    /// Whether opening and sending may fail.
     pub(crate) failures: bool,
+    /// Whether the kernel may drop something.
+    pub(crate) drops: bool,
     /// Datagrams are forwarded in frames of this many bytes.
     pub(crate) piece: usize,
     kernels: BTreeMap<SocketId, Kernel>,
@@ -145,6 +147,7 @@ impl StubEnd {
             out: Vec::new(),
             echo: 1,
             failures: true,
+            drops: true,
             piece: 8,
             kernels: BTreeMap::new(),
             requests: Vec::new(),
@@ -159,6 +162,7 @@ impl StubEnd {
     }
 
     /// What there is besides the state itself, to tell situations apart.
+    #[cfg(test)]
     pub(crate) fn describe(&self) -> String {
         format!("{:?} {:?}", self.kernels, self.requests)
     }
@@ -248,7 +252,7 @@ impl StubEnd {
             if confirming && !forward {
                 steps.push(StubStep::Answer(id));
             }
-            if self.failures && kernel.drops < 2 {
+            if self.drops && kernel.drops < 2 {
                 steps.push(StubStep::Drop(id));
             }
         }
@@ -324,7 +328,7 @@ impl StubEnd {
             StubStep::Reply(i) => {
                 let request = self.requests.remove(i);
                 let failure = failure();
-                let result = if request % 2 == 0 { Ok([7].as_slice()) } else { Err(&failure) };
+                let result = if request.is_multiple_of(2) { Ok([7].as_slice()) } else { Err(&failure) };
                 self.state.reply(SocketId::CONNECTION, request, result, &mut self.out);
             }
         }
@@ -413,6 +417,7 @@ impl ClientEnd {
     }
 
     /// What there is besides the state itself, to tell situations apart.
+    #[cfg(test)]
     pub(crate) fn describe(&self) -> String {
         format!("{:?} {:?}", self.told, self.requests)
     }

@@ -17,8 +17,12 @@ mod pair;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ends::{ClientEnd, StubEnd, StubStep};
-pub(crate) use pair::{Move, Pair};
+#[cfg(test)]
+pub(crate) use ends::StubStep;
+pub(crate) use ends::{ClientEnd, StubEnd};
+#[cfg(test)]
+pub(crate) use pair::Move;
+pub(crate) use pair::Pair;
 
 use input::Input;
 
@@ -215,7 +219,7 @@ pub fn client_ops(data: &[u8]) {
 
 fn honest(input: &mut Input<'_>) {
     let mut pair = Pair::new(LIMITS, SEND_WINDOW, 3 * (64 + 40));
-    pair.stub.failures = true;
+    (pair.stub.failures, pair.stub.drops) = (true, true);
     pair.stub.echo = 2;
     while let Some(op) = input.next() {
         if op % 2 == 0 {

@@ -1,10 +1,7 @@
 //! Both ends and the two directions of the stream between them: no runtime, no clock, and every
 //! order of events to choose from.
 
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::VecDeque;
 
 use super::ends::{ClientEnd, StubEnd, StubStep, from_client, from_stub, parse};
 use crate::{
@@ -36,7 +33,7 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new(limits: PeerLimits, send_window: Credit, max_queued: u64) -> Self {
         let mut stub = StubEnd::new(limits, send_window, max_queued);
-        stub.failures = false;
+        (stub.failures, stub.drops) = (false, false);
         Self {
             client: ClientEnd::new(limits),
             stub,
@@ -126,6 +123,7 @@ impl Pair {
     /// each state follows from what its end has seen of each socket, in that socket's order.
     #[cfg(test)]
     pub(crate) fn fingerprint(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         self.client.describe().hash(&mut hasher);
         self.stub.describe().hash(&mut hasher);

@@ -6,8 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Granted, Granting, Violation};
 use crate::wire::{
-    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Message,
-    NetnsRequest, Open, Opened, SocketId, WireError, hello::PeerLimits,
+    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Message, Open,
+    Opened, SocketId, WireError, hello::PeerLimits,
 };
 
 /// A datagram's bytes.
@@ -144,7 +144,11 @@ impl ClientState {
     }
 
     /// Opens a socket: appends the frame to `out`. `None` if the stub's limit is reached.
-    pub fn open<B: BufMut + AsMut<[u8]>>(&mut self, open: Open, out: &mut B) -> Option<SocketId> {
+    pub fn open<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        mut open: Open,
+        out: &mut B,
+    ) -> Option<SocketId> {
         if self.sockets.len() >= self.limits.max_sockets as usize {
             return None;
         }
@@ -154,10 +158,13 @@ impl ClientState {
         }
         let id = SocketId(self.next_socket);
         self.next_socket = self.next_socket.wrapping_add(1);
+        let datagrams = Granting::new(open.credit);
+        // Of nothing the stub would never send anything, and so never be granted more.
+        open.credit = datagrams.window();
         self.sockets.insert(id, ClientSocket {
             phase: Phase::Opening,
             sends: Granted::default(),
-            datagrams: Granting::new(open.credit),
+            datagrams,
             confirming: HashSet::new(),
             partial: BytesMut::new(),
             next_serial: 1,
@@ -451,6 +458,8 @@ fn wrong_state(frame: FrameType, socket: SocketId, state: &'static str) -> Viola
 
 /// A request on namespaces as a message.
 #[cfg(feature = "client")]
-pub(crate) fn netns_message(operation: NetnsRequest) -> impl FnOnce(u32) -> Message<'static> {
+pub(crate) fn netns_message(
+    operation: crate::wire::NetnsRequest,
+) -> impl FnOnce(u32) -> Message<'static> {
     move |request| Message::Netns { request, operation }
 }

@@ -101,9 +101,10 @@ impl Granting {
     pub fn consume(&mut self, bytes: usize) -> Option<Credit> {
         self.consumed.bytes += bytes as u64;
         self.consumed.datagrams += 1;
+        // A window may be as good as unbounded.
         let due = Credit {
-            bytes: self.consumed.bytes + self.window.bytes,
-            datagrams: self.consumed.datagrams + self.window.datagrams,
+            bytes: self.consumed.bytes.saturating_add(self.window.bytes),
+            datagrams: self.consumed.datagrams.saturating_add(self.window.datagrams),
         };
         let worth_telling = due.bytes - self.granted.bytes >= self.window.bytes.div_ceil(2)
             || due.datagrams - self.granted.datagrams >= self.window.datagrams.div_ceil(2);

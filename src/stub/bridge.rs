@@ -6,9 +6,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split},
     net::UnixStream,
     sync::oneshot,
+    time::timeout,
 };
 
-use super::{Config, Exit, Shutdown, serve};
+use super::{Config, Exit, FAREWELL, Shutdown, serve};
 
 /// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives: joined to a socket
 /// pair, at the other end of which a stub runs on threads of its own.
@@ -41,9 +42,16 @@ where
         let _ = copy(&mut from_stub, &mut to_client).await;
         let _ = to_client.shutdown().await;
     };
-    tokio::select! {
-        () = upwards => {}
-        () = downwards => {}
-    }
-    exit.await.map_err(|_| io::Error::other("the stub's thread ended without a word"))
+    let mut downwards = std::pin::pin!(downwards);
+    let mut exit = exit;
+    let exit = tokio::select! {
+        () = upwards => exit.await,
+        () = &mut downwards => exit.await,
+        ended = &mut exit => {
+            // What the stub said last is still to be read, by a client that cares to.
+            let _ = timeout(FAREWELL, downwards).await;
+            ended
+        }
+    };
+    exit.map_err(|_| io::Error::other("the stub's thread ended without a word"))
 }

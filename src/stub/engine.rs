@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    Config, Exit, Shutdown,
+    Config, Exit, FAREWELL, Shutdown,
     input::{Input, ReadOutcome},
     output::Output,
     sockets::{SendJob, Sockets},
@@ -33,9 +33,6 @@ const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
 const WAKE: u64 = 2;
 const SHUTDOWN: u64 = 3;
-
-/// How long a client has to take the fault that tells why it is cut off.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the thread that runs the engine has to do next.
 pub(super) enum Next {

@@ -17,7 +17,7 @@ mod engine;
 mod listen;
 mod output;
 mod input;
-mod shutdown;
+mod event;
 mod sockets;
 mod watch;
 mod work;
@@ -36,12 +36,15 @@ use nix::errno::Errno;
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use listen::{Event, ListenConfig, Listener};
-pub use shutdown::Shutdown;
+pub use event::Shutdown;
 
 use crate::{
     kernel::descriptors,
     wire::{Credit, hello::PeerLimits},
 };
+
+/// How long a client has to take the last words, which tell why it is cut off.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a stub allows its client.
 #[derive(Debug, Clone)]

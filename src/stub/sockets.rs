@@ -355,7 +355,14 @@ impl Entry {
                     self.tell_gap(id, state, out);
                 }
             }
-            None if empty && self.socket.has_silent_overruns() => self.tell_gap(id, state, out),
+            // The kernel tells neither that there is a gap nor where: it is looked for whenever
+            // the queue has become empty.
+            None if self.socket.has_silent_overruns() => {
+                let queued = || self.socket.drops_and_queued().map_or(0, |(_, queued)| queued);
+                if empty || queued() == 0 {
+                    self.tell_gap(id, state, out);
+                }
+            }
             None => {}
         }
     }

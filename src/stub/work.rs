@@ -8,17 +8,14 @@ use std::{
     thread,
 };
 
-use nix::{
-    errno::Errno,
-    sys::eventfd::{EfdFlags, EventFd},
-};
+use nix::errno::Errno;
 
 use crate::{
     kernel::{KernelSocket, netns},
     wire::{Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId},
 };
 
-use super::sockets::SendJob;
+use super::{event::Event, sockets::SendJob};
 
 /// Threads doing slow things at a time; more wait for their turn.
 const AT_A_TIME: usize = 8;
@@ -38,23 +35,21 @@ pub(super) enum Completion {
 #[derive(Debug)]
 pub(super) struct Completions {
     done: Mutex<Vec<Completion>>,
-    event: EventFd,
+    event: Event,
 }
 
 impl Completions {
     pub(super) fn new() -> Result<Self, Errno> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags)?;
-        Ok(Self { done: Mutex::default(), event })
+        Ok(Self { done: Mutex::default(), event: Event::new()? })
     }
 
     pub(super) fn push(&self, completion: Completion) {
         self.lock().push(completion);
-        let _ = self.event.write(1);
+        self.event.set();
     }
 
     pub(super) fn take(&self) -> Vec<Completion> {
-        let _ = self.event.read();
+        self.event.clear();
         std::mem::take(&mut *self.lock())
     }
 

@@ -168,7 +168,8 @@ impl Hello {
     /// and the bytes it took, or `None` when more are needed.
     ///
     /// # Errors
-    /// Any [`WireError`] of a malformed hello; [`WireError::Version`] only when the rest is sound.
+    /// Any [`WireError`] of a malformed hello; [`WireError::Version`] before anything behind the
+    /// versions is looked at.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, WireError> {
         let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(None) };
         let length = u32::from_le_bytes(*length);

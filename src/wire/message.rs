@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::BufMut;
 
 use super::{
-    FrameType, HEADER_LEN, Header, WireError,
+    FrameType, Header, WireError,
     cursor::Cursor,
     hello::NetnsId,
     padded,
@@ -239,8 +239,12 @@ pub enum Message<'a> {
     Ping(u64),
     /// u64 token.
     Pong(u64),
-    /// u32 protocol, u32 portid, u64 bytes and u64 datagrams of credit, then options:
-    /// 1 namespace (critical), 2 socket option, 3 group, 4 receive buffer, 5 send buffer.
+    /// u32 protocol, u32 portid, u64 bytes and u64 datagrams of credit, then options. Critical
+    /// ones: 1 namespace (u8 mode: 0 existing, 1 create, 2 create exclusively; three zeros; then
+    /// as in a netns frame: u32 kind, and for kind 0 current nothing, for 1 name and 2 path UTF-8
+    /// text, for 3 pid and 4 handle a u32), 2 socket option (i32 level, i32 name, the value),
+    /// 3 group (u32). Others: 4 receive buffer (u32), 5 send buffer (u32). 2 and 3 may come more
+    /// than once.
     Open(Open),
     /// u32 portid, u32 receive buffer, u32 send buffer, u32 zero, u64 bytes, u64 datagrams.
     Opened(Opened),
@@ -549,7 +553,8 @@ pub(crate) fn begin_datagram<B: BufMut + AsMut<[u8]>>(socket: SocketId, out: &mu
 /// Fills in what is known once the datagram begun by [`begin_datagram`] is there.
 #[cfg(feature = "stub")]
 pub(crate) fn describe_datagram(out: &mut [u8], start: usize, info: &DatagramInfo) {
-    if let Some(mut prefix) = out.get_mut(start + HEADER_LEN..start + HEADER_LEN + DATAGRAM_PREFIX) {
+    let at = start + super::HEADER_LEN;
+    if let Some(mut prefix) = out.get_mut(at..at + DATAGRAM_PREFIX) {
         info.encode(&mut prefix);
     }
 }
@@ -611,7 +616,7 @@ impl Open {
         out.put_u32_le(self.protocol);
         out.put_u32_le(self.portid);
         self.credit.encode(out);
-        if self.netns != Netns::Current {
+        if (&self.netns, self.mode) != (&Netns::Current, NetnsMode::Existing) {
             let mut value = vec![self.mode.number(), 0, 0, 0];
             self.netns.encode(&mut value);
             tlv::put(out, TLV_NETNS | CRITICAL, &value);

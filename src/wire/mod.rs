@@ -55,7 +55,8 @@
 //! in between. Only [`Send`](FrameType::Send) and [`Datagram`](FrameType::Datagram) are ever cut,
 //! and the whole never exceeds the frame limit.
 //!
-//! [`Message`] describes each payload. [`proto`](crate::proto) says which frame may come when.
+//! [`Message`] describes each payload; bytes behind its last fixed field are ignored, so that
+//! payloads grow like options. [`proto`](crate::proto) says which frame may come when.
 //!
 //! # Credit
 //!

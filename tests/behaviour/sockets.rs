@@ -204,24 +204,19 @@ async fn a_datagram_of_megabytes_arrives_whole(transport: Transport) {
 }
 
 async fn a_datagram_too_large_to_forward_is_told(transport: Transport) {
-    if is_user_world() {
-        // A user's send buffer cannot hold one: the kernel would refuse it before.
-        return assert_send_buffer_is_small(transport).await;
-    }
     let far = Far::new(transport).await;
     let (sent, to) = send_across(&far, 6_000_000).await;
-    let error = within(to.recv()).await.unwrap_err();
-    assert_eq!((error.kind(), error.errno()), (ErrorKind::Receive, Some(EMSGSIZE)));
-    assert!(error.to_string().contains(&sent.len().to_string()), "{error}");
+    if sent.len() < 6_000_000 {
+        // Without privileges, and with a small net.core.wmem_max, the kernel takes none that large.
+        assert!(is_user_world());
+        assert_eq!(datagram(&to).await.data.len(), sent.len());
+    } else {
+        let error = within(to.recv()).await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Receive, Some(EMSGSIZE)));
+        assert!(error.to_string().contains(&sent.len().to_string()), "{error}");
+    }
     // The socket goes on.
     assert_eq!(to.try_recv().unwrap(), None);
-    far.end().await;
-}
-
-async fn assert_send_buffer_is_small(transport: Transport) {
-    let far = Far::new(transport).await;
-    let socket = far.client.socket(NETLINK_USERSOCK).send_buffer(32 << 20).open().await.unwrap();
-    assert!(socket.send_buffer() < 4 << 20, "then the test proper can run here");
     far.end().await;
 }
 
@@ -296,26 +291,33 @@ async fn a_slow_request_delays_no_other_socket(transport: Transport) {
     let nft = far.client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
     let nft = Arc::new(nft.open().await.unwrap());
     let quick = far.client.socket(NETLINK_GENERIC).open().await.unwrap();
-    // What a user's send buffer holds is a tenth.
-    let count = if is_user_world() { 9_000 } else { 100_000 };
-    let transaction = nft_transaction(count);
-    let theirs = Arc::clone(&nft);
-    let slow = tokio::spawn(async move { theirs.send_confirmed(&transaction).await });
-    // Answers on the quick socket while the slow request is being made.
-    let mut meanwhile = 0;
+    // Without privileges the send buffer may be too small for all of it.
+    let fits = |transaction: &Vec<u8>| transaction.len() + 32 <= nft.send_buffer() as usize;
+    let counts = [100_000, 50_000, 9_000];
+    let transaction = counts.into_iter().map(nft_transaction).find(fits).unwrap();
+    // The kernel does not interrupt the transaction, so on a busy machine the other threads may
+    // find no processor until it is over. A stub that waits for it lets at most two requests
+    // through each time; one that does not needs one time with a processor to spare.
     let mut sequence = 0;
-    while !slow.is_finished() {
-        sequence += 1;
-        within(quick.send_confirmed(&genl_family(sequence))).await.unwrap();
-        assert!(matches!(quick.try_recv(), Ok(Some(Event::Datagram(_)))));
-        meanwhile += usize::from(!slow.is_finished());
+    for attempt in 0.. {
+        let (theirs, transaction) = (Arc::clone(&nft), transaction.clone());
+        let slow = tokio::spawn(async move { theirs.send_confirmed(&transaction).await });
+        let mut meanwhile = 0;
+        while !slow.is_finished() {
+            sequence += 1;
+            within(quick.send_confirmed(&genl_family(sequence))).await.unwrap();
+            assert!(matches!(quick.try_recv(), Ok(Some(Event::Datagram(_)))));
+            meanwhile += usize::from(!slow.is_finished());
+        }
+        let report = slow.await.unwrap().unwrap();
+        // An NLMSG_ERROR with code 0: the transaction was carried out.
+        let ack = datagram(&nft).await.data;
+        assert_eq!((ack[4], i32::from_ne_bytes(ack[16..20].try_into().unwrap())), (2, 0));
+        if meanwhile > 10 {
+            break;
+        }
+        assert!(attempt < 20, "{meanwhile} requests in {:?}", report.kernel_time);
     }
-    let report = slow.await.unwrap().unwrap();
-    // An NLMSG_ERROR with code 0: the transaction was carried out.
-    let ack = datagram(&nft).await.data;
-    assert_eq!((ack[4], i32::from_ne_bytes(ack[16..20].try_into().unwrap())), (2, 0));
-    // A stub that waited for the slow one would have let none or two through.
-    assert!(meanwhile > 10, "{meanwhile} in {:?}", report.kernel_time);
     far.end().await;
 }
 
@@ -405,7 +407,7 @@ fn kernel_release() -> String {
 
 async fn closing_gives_the_counters(transport: Transport) {
     let far = Far::new(transport).await;
-    let socket = far.route().await;
+    let socket = far.route_of_its_own().await;
     let portid = socket.portid();
     let request = link_by_index(1, 1);
     let mut bytes = 0;

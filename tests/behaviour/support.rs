@@ -89,6 +89,14 @@ impl Far {
         self.client.socket(NETLINK_ROUTE).open().await.unwrap()
     }
 
+    /// One whose port id no other test gets: the kernel's first choice is a process's pid, again
+    /// and again, and stubs in this process share that.
+    pub async fn route_of_its_own(&self) -> RemoteSocket {
+        static NEXT: AtomicU32 = AtomicU32::new(0x4000_0000);
+        let portid = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.client.socket(NETLINK_ROUTE).portid(portid).open().await.unwrap()
+    }
+
     /// Takes it down and waits until it is.
     pub async fn end(self) {
         self.client.close().await;
@@ -319,11 +327,15 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the kernel has a netlink socket of this port id in the namespace of this process.
+/// Whether the kernel has a route socket of this port id in the namespace of this process.
 pub fn has_portid(portid: u32) -> bool {
     let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
     let wanted = portid.to_string();
-    table.lines().any(|line| line.split_whitespace().nth(2) == Some(wanted.as_str()))
+    let is_it = |line: &str| {
+        let mut fields = line.split_whitespace();
+        (fields.nth(1), fields.next()) == (Some("0"), Some(wanted.as_str()))
+    };
+    table.lines().any(is_it)
 }
 
 /// A stream that can be held back or cut towards its reader, and counts what its writer sends.

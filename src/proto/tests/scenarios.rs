@@ -253,7 +253,9 @@ fn one_datagram_larger_than_the_window_is_legal_both_ways() {
 
 #[test]
 fn a_datagram_larger_than_a_frame_is_refused_at_once() {
-    let (mut pair, id) = open_pair(credit(10, 4));
+    let mut pair = Pair::new(LIMITS, credit(10, 4), 1 << 20);
+    let id = pair.client.open(opening(credit(10, 4))).unwrap();
+    pair.settle();
     let limit = 64 * 1024 - 24;
     assert_eq!(pair.client.state.max_datagram(), limit);
     let refused = pair.client.send(id, Destination::default(), false, &vec![0; limit + 1]);
@@ -390,7 +392,7 @@ fn the_client_keeps_within_the_stubs_limits() {
 #[test]
 fn lost_is_told_as_a_difference_and_in_all() {
     let (mut pair, id) = open_pair(credit(9, 9));
-    pair.stub.failures = true;
+    pair.stub.drops = true;
     make(&mut pair, &[Move::Stub(StubStep::Drop(id)), Move::ToClient]);
     assert_eq!(pair.client.told[&id].dropped, 1);
     let mut out = Vec::new();
