@@ -109,7 +109,7 @@ impl Failure {
 }
 
 /// What helps against EPERM and EACCES.
-const PRIVILEGES: &str = "; this needs privileges: run it as root, for instance with sudo";
+const PRIVILEGES: &str = "; the stub lacks the privileges: run it as root, for instance with sudo";
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

@@ -84,9 +84,8 @@ async fn subscribe(
                     Some(Errno::EINVAL) => "; the kernel there has no such group",
                     _ => "",
                 };
-                let about = format!("joining group {}", groups::name(group));
-                let error = error.context(about).followed_by(remedy);
-                return Err(error.into());
+                let error = error.context(format_args!("group {}", groups::name(group)));
+                return Err(error.followed_by(remedy).into());
             }
             Ok(()) => {}
         }

@@ -98,7 +98,7 @@ impl Cell {
     /// Writes the text, coloured if asked.
     fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
         let style = self.paint.style();
-        if color && style != Style::new() {
+        if color && style != Style::new() && !self.text.is_empty() {
             write!(out, "{style}{}{style:#}", self.text)
         } else {
             out.write_all(self.text.as_bytes())
