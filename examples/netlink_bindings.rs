@@ -40,8 +40,9 @@ async fn request<R: NetlinkRequest>(
         };
         let mut rest = &datagram[..];
         while let Some((header, _)) = rest.split_first_chunk::<HEADER>() {
-            let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-            let kind = u16::from_ne_bytes([header[4], header[5]]);
+            let [l0, l1, l2, l3, k0, k1, ..] = *header;
+            let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
+            let kind = u16::from_ne_bytes([k0, k1]);
             let body = rest.get(HEADER..length).ok_or("a message longer than its datagram")?;
             match kind {
                 NLMSG_DONE => return Ok(()),

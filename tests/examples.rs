@@ -1,4 +1,5 @@
 //! The examples do what they say.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
 
 use std::{path::PathBuf, process::Command};
 

@@ -147,8 +147,23 @@ impl SocketBuilder {
     /// Has the socket opened without waiting for it. What is done with it before waits then.
     pub(crate) fn begin(self) -> Result<RemoteSocket, Error> {
         let Self { handle, open, namespace, .. } = self;
+        check(&open)?;
         let id = handle.with(|inner, _| inner.open(open))?;
         Ok(RemoteSocket::new(handle, id, namespace))
+    }
+}
+
+/// Refuses what has no room in an open frame, whose options are at most 64 KiB each.
+fn check(open: &Open) -> Result<(), Error> {
+    const LONGEST: usize = 32 << 10;
+    if open.options.iter().any(|option| option.value.len() > LONGEST) {
+        return Err(Error::invalid("a socket option's value of more than 32 KiB"));
+    }
+    match &open.netns {
+        Netns::Name(text) | Netns::Path(text) if text.len() > LONGEST => {
+            Err(Error::invalid("a namespace's name of more than 32 KiB"))
+        }
+        _ => Ok(()),
     }
 }
 

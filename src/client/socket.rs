@@ -229,8 +229,8 @@ impl RemoteSocket {
     /// # Errors
     /// As for [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Event>, Error> {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.handle.run(|inner, _| inner.poll_receive(self.id, &mut cx)) {
+        let cx = Context::from_waker(std::task::Waker::noop());
+        match self.handle.run(|inner, _| inner.poll_receive(self.id, &cx)) {
             Poll::Ready(delivery) => delivery.and_then(Delivery::into_event).map(Some),
             Poll::Pending => Ok(None),
         }

@@ -175,7 +175,9 @@ pub(super) fn receive(
     unsafe {
         let mut entry = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(cmsg) = entry.as_ref() {
-            let has = |bytes: usize| cmsg.cmsg_len as usize >= libc::CMSG_LEN(bytes as u32) as usize;
+            #[allow(clippy::unnecessary_cast, reason = "musl's length is narrower than glibc's")]
+            let length = cmsg.cmsg_len as usize;
+            let has = |bytes: usize| length >= libc::CMSG_LEN(bytes as u32) as usize;
             let data = libc::CMSG_DATA(entry);
             match (cmsg.cmsg_level, cmsg.cmsg_type) {
                 (libc::SOL_NETLINK, libc::NETLINK_PKTINFO) if has(size_of::<u32>()) => {

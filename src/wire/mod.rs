@@ -68,6 +68,10 @@
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
 //! and is bounded by number instead.
 //!
+//! A stub also bounds what it holds of all sockets' unfinished sends together (256 MiB by
+//! default), which credit alone would let grow with their number. A client that has more than that
+//! under way at a time is cut off with a fault that says so.
+//!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes
 //! before the answer, and a client that waits for the answer before it reads must get it.

@@ -1,6 +1,14 @@
 //! What the crate does, on the real kernel, over every transport.
 
-#![allow(unreachable_pub, reason = "the support module is shared by all of this one program")]
+#![allow(
+    clippy::expect_used,
+    clippy::field_reassign_with_default,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share one support module"
+)]
 
 mod adapter;
 mod bad_input;

@@ -163,6 +163,8 @@ async fn options_are_set_and_read(transport: Transport) {
     assert_eq!(socket.option(level, options::CAP_ACK, 4).await.unwrap()[..], on);
     let error = builder().netlink_option(9999, true).open().await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
+    let error = builder().option(1, 8, vec![0; 70_000]).open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "and is not cut to what has room");
     far.end().await;
 }
 

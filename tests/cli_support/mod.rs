@@ -65,19 +65,15 @@ impl Namespace {
 
     /// Runs `ip` inside, and gives what it prints.
     pub(crate) fn ip(&self, arguments: &str) -> String {
-        let arguments: Vec<_> = ["-n", &self.0]
-            .into_iter()
-            .chain(arguments.split_whitespace())
-            .collect();
+        let arguments: Vec<_> =
+            ["-n", &self.0].into_iter().chain(arguments.split_whitespace()).collect();
         run("ip", &arguments, "")
     }
 
     /// Runs lines of `ip` commands inside; those that begin with `-6` after the others.
     pub(crate) fn batch(&self, lines: &str) {
-        let (inet6, inet): (Vec<_>, Vec<_>) = lines
-            .lines()
-            .map(str::trim)
-            .partition(|line| line.starts_with("-6 "));
+        let (inet6, inet): (Vec<_>, Vec<_>) =
+            lines.lines().map(str::trim).partition(|line| line.starts_with("-6 "));
         run("ip", &["-n", &self.0, "-batch", "-"], &inet.join("\n"));
         let inet6 = inet6.join("\n").replace("-6 ", "");
         run("ip", &["-n", &self.0, "-6", "-batch", "-"], &inet6);
@@ -137,13 +133,7 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(program);
     command.args(arguments);
     let ended = finish_with(command, input);
-    assert_eq!(
-        ended.code(),
-        0,
-        "{program} {}: {}",
-        arguments.join(" "),
-        ended.stderr
-    );
+    assert_eq!(ended.code(), 0, "{program} {}: {}", arguments.join(" "), ended.stderr);
     ended.stdout
 }
 
@@ -158,9 +148,7 @@ pub(crate) struct Ended {
 impl Ended {
     /// The exit code; 128 and the signal where one ended it.
     pub(crate) fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap())
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap())
     }
 
     /// Asserts a failure: its exit code, nothing on stdout, one line on stderr that has all of
@@ -170,10 +158,7 @@ impl Ended {
         assert_eq!(self.code(), code, "{self:?}");
         assert_eq!(self.stdout, "");
         let line = self.stderr.strip_suffix('\n').unwrap_or_default();
-        assert!(
-            line.starts_with("nlr: ") && !line.contains('\n'),
-            "{self:?}"
-        );
+        assert!(line.starts_with("nlr: ") && !line.contains('\n'), "{self:?}");
         for word in words {
             assert!(line.contains(word), "no {word:?}: {self:?}");
         }
@@ -182,12 +167,7 @@ impl Ended {
     /// Asserts a success, and gives what it printed.
     #[track_caller]
     pub(crate) fn printed(self) -> String {
-        assert_eq!(
-            (self.code(), self.stderr.as_str()),
-            (0, ""),
-            "{}",
-            self.stdout
-        );
+        assert_eq!((self.code(), self.stderr.as_str()), (0, ""), "{}", self.stdout);
         self.stdout
     }
 }
@@ -196,10 +176,7 @@ impl Ended {
 pub(crate) fn nlr(arguments: &[&str]) -> Command {
     world();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nlr"));
-    command
-        .args(arguments)
-        .env_remove("NLR_STUB")
-        .env_remove("NO_COLOR");
+    command.args(arguments).env_remove("NLR_STUB").env_remove("NO_COLOR");
     command
 }
 
@@ -214,10 +191,7 @@ pub(crate) fn finish(command: Command) -> Ended {
 }
 
 fn finish_with(mut command: Command, input: &str) -> Ended {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(command.spawn().unwrap());
     let mut stdin = running.0.stdin.take().unwrap();
     let input = input.to_owned();
@@ -231,10 +205,7 @@ pub(crate) struct Running(pub(crate) Child);
 impl Running {
     /// Starts a program and keeps what it writes for [`end`](Self::end).
     pub(crate) fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().unwrap())
     }
 
@@ -260,11 +231,7 @@ impl Running {
         let stderr = thread::spawn(move || read_all(stderr));
         let status = self.wait();
         let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
-        Ended {
-            status,
-            stdout,
-            stderr,
-        }
+        Ended { status, stdout, stderr }
     }
 
     /// Waits for its end, and leaves what it writes to others.
@@ -286,9 +253,7 @@ impl Drop for Running {
 }
 
 fn parse_numbers(text: &str) -> Vec<u32> {
-    text.split_whitespace()
-        .map(|number| number.parse().unwrap())
-        .collect()
+    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
 fn read_all(stream: Option<impl Read>) -> String {
@@ -321,7 +286,7 @@ pub(crate) fn temporary(name: &str) -> PathBuf {
 
 /// An `nlr serve`, ended by SIGTERM when dropped.
 pub(crate) struct Server {
-    pub(crate) running: Running,
+    running: Option<Running>,
     pub(crate) path: PathBuf,
 }
 
@@ -346,7 +311,7 @@ impl Server {
         }
         let line = String::from_utf8(line).unwrap();
         assert!(line.contains("listening"), "{line}");
-        Self { running, path }
+        Self { running: Some(running), path }
     }
 
     pub(crate) fn target(&self) -> String {
@@ -354,9 +319,19 @@ impl Server {
     }
 
     /// Has it end by a signal, and gives its log.
-    pub(crate) fn stop(self, signal: Signal) -> Ended {
-        self.running.signal(signal);
-        self.running.end()
+    pub(crate) fn stop(mut self, signal: Signal) -> Ended {
+        let running = self.running.take().unwrap();
+        running.signal(signal);
+        running.end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.signal(Signal::SIGTERM);
+            running.end();
+        }
     }
 }
 
@@ -373,7 +348,5 @@ pub(crate) fn elements(text: &str) -> Vec<Value> {
 /// Lines of JSON.
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
-        .collect()
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
