@@ -33,10 +33,7 @@ pub(super) enum Unlisted {
     /// Objects changed meanwhile, so that some may be missing or there twice.
     Interrupted,
     /// The kernel said no, with an errno and perhaps an explanation.
-    Refused {
-        errno: i32,
-        explanation: Option<String>,
-    },
+    Refused { errno: i32, explanation: Option<String> },
     /// The socket or the connection failed.
     Failed(Error),
 }

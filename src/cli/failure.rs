@@ -113,7 +113,8 @@ const PRIVILEGES: &str = "; the stub lacks the privileges: run it as root, for i
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let denied = matches!(error.errno().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
+        let denied =
+            matches!(error.errno().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
         let code = match error.kind() {
             // What cannot be executed or connected to has its own remedy in the text already.
             ErrorKind::Connect if denied => Code::Permission,

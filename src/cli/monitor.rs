@@ -183,8 +183,7 @@ impl Monitor {
     fn lost(&mut self, dropped: u64, total: u64) {
         let time = rfc3339(SystemTime::now());
         let text = if self.json {
-            let line =
-                json!({ "time": time, "event": "lost", "dropped": dropped, "total": total });
+            let line = json!({ "time": time, "event": "lost", "dropped": dropped, "total": total });
             line.to_string()
         } else {
             let what = format!("{dropped} datagrams were dropped, {total} so far");

@@ -14,9 +14,9 @@ pub(super) async fn list(session: &Session, args: &NetnsListArgs) -> Result<(), 
     // A file that is no namespace has no identity.
     let inode = |inode: u64| (inode != 0).then_some(inode);
     let text = if args.json {
-        let items = entries.iter().map(|entry| {
-            json!({ "name": entry.name, "inode": inode(entry.id.inode) }).to_string()
-        });
+        let items = entries
+            .iter()
+            .map(|entry| json!({ "name": entry.name, "inode": inode(entry.id.inode) }).to_string());
         format!("[{}]\n", items.collect::<Vec<_>>().join(",\n"))
     } else {
         let names: Vec<_> = entries.iter().map(|entry| one_line(&entry.name)).collect();

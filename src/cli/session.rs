@@ -8,7 +8,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{args::ConnectionArgs, failure::{Failure, describe}, output};
+use super::{
+    args::ConnectionArgs,
+    failure::{Failure, describe},
+    output,
+};
 use crate::{Client, Target, target::TargetOptions};
 
 /// The subcommand that makes nlr a stub.

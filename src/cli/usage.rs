@@ -21,9 +21,8 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Result<(),
         kind => {
             let command = command(arguments);
             let text = match kind {
-                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-                    "a subcommand is missing".to_owned()
-                }
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::MissingSubcommand => "a subcommand is missing".to_owned(),
                 _ => line(&error.render().to_string()),
             };
             Err(Failure::usage(format_args!("{text}; see `{command} --help`")))

@@ -246,6 +246,46 @@ async fn the_stub_program_exits_with_a_telling_code() {
     assert_eq!(output.stdout, format!("nlr-stub {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
 }
 
+/// A client that can no longer be written to has gone, even if its other half has not.
+#[tokio::test]
+async fn the_stub_program_ends_when_nobody_reads_it() {
+    in_test_world();
+    let mut child =
+        stub_command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let portid = 0x5000_0000;
+    let mut open = Open { portid, ..Open::default() };
+    open.credit = Credit { bytes: 1 << 20, datagrams: 100 };
+    let sent = [hello(Role::Client), frame(ONE, &Message::Open(open))].concat();
+    stdin.write_all(&sent).await.unwrap();
+    eventually("the socket is open", || has_portid(portid)).await;
+    drop(child.stdout.take());
+    stdin.write_all(&frame(SocketId::CONNECTION, &Message::Ping(1))).await.unwrap();
+    assert_eq!(within(child.wait()).await.unwrap().code(), Some(0));
+    assert!(!has_portid(portid));
+    drop(stdin);
+}
+
+/// Streams that epoll refuses: a file, and /dev/null.
+#[tokio::test]
+async fn the_stub_program_takes_any_kind_of_stdin() {
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("stdin"));
+    let sent = [hello(Role::Client), frame(SocketId::CONNECTION, &Message::Ping(7))].concat();
+    std::fs::write(&path, sent).unwrap();
+    let run = |stdin: &std::path::Path| {
+        let mut command = stub_command();
+        command.stdin(std::fs::File::open(stdin).unwrap());
+        async move { within(command.output()).await.unwrap() }
+    };
+    let output = run(&path).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stdout.ends_with(&frame(SocketId::CONNECTION, &Message::Pong(7))));
+    let output = run("/dev/null".as_ref()).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    std::fs::remove_file(path).unwrap();
+}
+
 // ---- what a client makes of its far end
 
 /// A far end that says these bytes and then waits.

@@ -60,12 +60,8 @@ pub(crate) fn link_index(message: &Message<'_>) -> Option<u32> {
 /// The address in the keys and the order of `ip`: an element of `addr_info`, or with `device` (for an event, which
 /// has no link around it) with `index` and `dev` before it.
 pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option<Fields> {
-    let (number, prefix_length, header_flags, scope) = (
-        message.u8(0)?,
-        message.u8(1)?,
-        message.u8(2)?,
-        message.u8(3)?,
-    );
+    let (number, prefix_length, header_flags, scope) =
+        (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
     let index = message.u32(4)?;
     let attributes = message.attributes(HEADER);
     let flags = attributes.u32(ifa::FLAGS).unwrap_or(header_flags.into());
@@ -82,26 +78,16 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
     let peer = attributes.bytes(ifa::ADDRESS);
     if let Some(local) = attributes.bytes(ifa::LOCAL).or(peer) {
         fields.put("local", host(number, local));
-        fields.put_some(
-            "address",
-            peer.filter(|peer| *peer != local)
-                .map(|peer| host(number, peer)),
-        );
+        fields
+            .put_some("address", peer.filter(|peer| *peer != local).map(|peer| host(number, peer)));
         fields.put("prefixlen", prefix_length);
         fields.put_some("metric", attributes.u32(ifa::RT_PRIORITY));
     }
     fields.put_some(
         "broadcast",
-        attributes
-            .bytes(ifa::BROADCAST)
-            .map(|address| host(number, address)),
+        attributes.bytes(ifa::BROADCAST).map(|address| host(number, address)),
     );
-    fields.put_some(
-        "anycast",
-        attributes
-            .bytes(ifa::ANYCAST)
-            .map(|address| host(number, address)),
-    );
+    fields.put_some("anycast", attributes.bytes(ifa::ANYCAST).map(|address| host(number, address)));
     fields.put("scope", names.scope(scope));
     put_flags(&mut fields, number, flags);
     fields.put_some("label", attributes.text(ifa::LABEL));
@@ -111,11 +97,8 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
         fields.put("valid_life_time", valid);
         // Past its time the kernel counts on below zero.
         let deprecated = flags & DEPRECATED != 0 && preferred != u32::MAX;
-        let preferred = if deprecated {
-            preferred.cast_signed().into()
-        } else {
-            i64::from(preferred)
-        };
+        let preferred =
+            if deprecated { preferred.cast_signed().into() } else { i64::from(preferred) };
         fields.put("preferred_life_time", preferred);
     }
     Some(fields)
@@ -124,11 +107,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
 /// Puts the flags, each as a key of its own.
 fn put_flags(fields: &mut Fields, number: u8, flags: u32) {
     for (bit, name) in FLAGS {
-        let name = if bit == SECONDARY && number == AF_INET6 {
-            "temporary"
-        } else {
-            name
-        };
+        let name = if bit == SECONDARY && number == AF_INET6 { "temporary" } else { name };
         fields.put_true(name, (flags & bit != 0) != (bit == PERMANENT));
     }
     let unnamed = FLAGS.iter().fold(flags, |left, (bit, _)| left & !bit);
@@ -145,37 +124,20 @@ pub(crate) const EVENT_COLUMNS: &[&str] = &["DEV", "ADDRESS", "SCOPE", "DETAILS"
 
 /// The rows of a link (an element of `ip -j addr`): one for each address, or one that says there is none.
 pub(crate) fn rows(link: &Fields) -> Vec<Vec<Cell>> {
-    let name = Cell::new(
-        link.get("ifname").map(words::value).unwrap_or_default(),
-        Paint::Name,
-    );
-    let addresses = link
-        .get("addr_info")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let row = |cells: Vec<Cell>| {
-        [name.clone(), link::state(link)]
-            .into_iter()
-            .chain(cells)
-            .collect()
-    };
+    let name = Cell::new(link.get("ifname").map(words::value).unwrap_or_default(), Paint::Name);
+    let addresses =
+        link.get("addr_info").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let row =
+        |cells: Vec<Cell>| [name.clone(), link::state(link)].into_iter().chain(cells).collect();
     if addresses.is_empty() {
         return vec![row(Vec::new())];
     }
-    addresses
-        .iter()
-        .filter_map(Value::as_object)
-        .map(|address| row(cells(address)))
-        .collect()
+    addresses.iter().filter_map(Value::as_object).map(|address| row(cells(address))).collect()
 }
 
 /// The row of an event.
 pub(crate) fn row(address: &Fields) -> Vec<Cell> {
-    let name = Cell::new(
-        address.get("dev").map(words::value).unwrap_or_default(),
-        Paint::Name,
-    );
+    let name = Cell::new(address.get("dev").map(words::value).unwrap_or_default(), Paint::Name);
     [name].into_iter().chain(cells(address)).collect()
 }
 
@@ -204,21 +166,13 @@ fn cells(address: &Fields) -> Vec<Cell> {
         "preferred_life_time",
     ];
     let mut details = words::others(address, &shown);
-    for (key, word) in [
-        ("valid_life_time", "valid"),
-        ("preferred_life_time", "preferred"),
-    ] {
-        let time = address
-            .get(key)
-            .and_then(Value::as_i64)
-            .filter(|time| *time != i64::from(u32::MAX));
+    for (key, word) in [("valid_life_time", "valid"), ("preferred_life_time", "preferred")] {
+        let time =
+            address.get(key).and_then(Value::as_i64).filter(|time| *time != i64::from(u32::MAX));
         details.extend(time.map(|time| format!("{word} {time}s")));
     }
     vec![
-        Cell::new(
-            format!("{}{peer}/{}", text("local"), text("prefixlen")),
-            paint,
-        ),
+        Cell::new(format!("{}{peer}/{}", text("local"), text("prefixlen")), paint),
         Cell::plain(text("scope")),
         Cell::plain(details.join(" ")),
     ]

@@ -6,19 +6,8 @@ use super::notation::{AF_INET, AF_INET6, host, mpls};
 use serde_json::Value;
 
 /// The kinds (`LWTUNNEL_ENCAP_*`) by number.
-const KINDS: [&str; 11] = [
-    "unknown",
-    "mpls",
-    "ip",
-    "ila",
-    "ip6",
-    "seg6",
-    "bpf",
-    "seg6local",
-    "rpl",
-    "ioam6",
-    "xfrm",
-];
+const KINDS: [&str; 11] =
+    ["unknown", "mpls", "ip", "ila", "ip6", "seg6", "bpf", "seg6local", "rpl", "ioam6", "xfrm"];
 
 /// The modes of segment routing (`SEG6_IPTUN_MODE_*`) by number.
 const SEGMENT_MODES: [&str; 5] = ["inline", "encap", "l2encap", "encap.red", "l2encap.red"];
@@ -38,11 +27,7 @@ pub(crate) fn put(route: &mut Fields, kind: u16, data: Attributes<'_>) {
         _ => Fields::new(),
     };
     for (key, value) in parameters {
-        let key = if route.contains_key(&key) {
-            format!("encap_{key}")
-        } else {
-            key
-        };
+        let key = if route.contains_key(&key) { format!("encap_{key}") } else { key };
         route.insert(key, value);
     }
 }
@@ -76,23 +61,12 @@ fn segments(data: Attributes<'_>) -> Option<Fields> {
     let header = data.bytes(1)?;
     let mode = usize::try_from(read_u32(header, 0)?).ok()?;
     let count = usize::from(*header.get(8)?) + 1;
-    let segments = header
-        .get(FIRST_SEGMENT..)?
-        .as_chunks::<16>()
-        .0
-        .get(..count)?;
+    let segments = header.get(FIRST_SEGMENT..)?.as_chunks::<16>().0.get(..count)?;
     let mut fields = Fields::new();
-    fields.put(
-        "mode",
-        SEGMENT_MODES.get(mode).copied().unwrap_or("<unknown>"),
-    );
+    fields.put("mode", SEGMENT_MODES.get(mode).copied().unwrap_or("<unknown>"));
     fields.put(
         "segs",
-        segments
-            .iter()
-            .rev()
-            .map(|segment| host(AF_INET6, segment).into())
-            .collect::<Vec<Value>>(),
+        segments.iter().rev().map(|segment| host(AF_INET6, segment).into()).collect::<Vec<Value>>(),
     );
     Some(fields)
 }

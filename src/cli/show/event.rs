@@ -85,9 +85,8 @@ pub(crate) fn event(message: &Message<'_>, names: &mut Names) -> Option<Event> {
         return None;
     }
     names.observe(message);
-    let (object, data, row) = known(message, names)
-        .filter(|(_, data, _)| !data.is_empty())
-        .unwrap_or_else(|| {
+    let (object, data, row) =
+        known(message, names).filter(|(_, data, _)| !data.is_empty()).unwrap_or_else(|| {
             let mut data = Fields::new();
             data.put("type", message.kind);
             data.put("flags", message.flags);
@@ -95,12 +94,7 @@ pub(crate) fn event(message: &Message<'_>, names: &mut Names) -> Option<Event> {
             let row = vec![Cell::plain(words::others(&data, &[]).join(" "))];
             ("message", data, row)
         });
-    Some(Event {
-        action: Action::of(message.kind),
-        object,
-        data,
-        row,
-    })
+    Some(Event { action: Action::of(message.kind), object, data, row })
 }
 
 /// The object of a message of a known type, and its row.
@@ -159,44 +153,21 @@ mod tests {
             for length in 0..40 {
                 for byte in [0_u8, 1, 8, 0xff] {
                     let body = vec![byte; length];
-                    let told = event(
-                        &Message {
-                            kind,
-                            flags: 0,
-                            sequence: 0,
-                            body: &body,
-                        },
-                        &mut names,
-                    )
-                    .unwrap();
+                    let told =
+                        event(&Message { kind, flags: 0, sequence: 0, body: &body }, &mut names)
+                            .unwrap();
                     assert!(!told.data.is_empty());
                     assert!(!told.text(true).is_empty());
                 }
             }
         }
-        assert_eq!(
-            event(
-                &Message {
-                    kind: 3,
-                    flags: 0,
-                    sequence: 0,
-                    body: &[]
-                },
-                &mut names
-            ),
-            None
-        );
+        assert_eq!(event(&Message { kind: 3, flags: 0, sequence: 0, body: &[] }, &mut names), None);
     }
 
     #[test]
     fn a_message_of_no_known_type_has_its_number() {
         let told = event(
-            &Message {
-                kind: 121,
-                flags: 2,
-                sequence: 0,
-                body: &[0; 4],
-            },
+            &Message { kind: 121, flags: 2, sequence: 0, body: &[0; 4] },
             &mut Names::default(),
         )
         .unwrap();

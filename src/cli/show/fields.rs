@@ -40,9 +40,5 @@ impl Put for Fields {
 
 /// The names of the bits that are set, in the order of the list.
 pub(crate) fn flag_names(bits: u32, names: &[(u32, &str)]) -> Vec<Value> {
-    names
-        .iter()
-        .filter(|(bit, _)| bits & bit != 0)
-        .map(|(_, name)| Value::from(*name))
-        .collect()
+    names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| Value::from(*name)).collect()
 }

@@ -88,15 +88,8 @@ const FLAGS: [(u32, &str); 18] = [
 ];
 
 /// The operational states (`IF_OPER_*`, RFC 2863).
-const OPERATIONAL_STATES: [&str; 7] = [
-    "UNKNOWN",
-    "NOTPRESENT",
-    "DOWN",
-    "LOWERLAYERDOWN",
-    "TESTING",
-    "DORMANT",
-    "UP",
-];
+const OPERATIONAL_STATES: [&str; 7] =
+    ["UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"];
 
 /// What happened to the link (`IFLA_EVENT_*`); the first stands for nothing.
 const EVENTS: [&str; 7] = [
@@ -160,38 +153,20 @@ pub(crate) enum View {
 /// Not there: `vfinfo_list`, which would have to be asked for and is long; `stats64`; the reasons in
 /// `proto_down_reason`; of `xdp` all but mode and program id, which is all that the message has.
 pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<Fields> {
-    let seen = Seen {
-        deleted: message.kind == DEL,
-        ..Seen::new(&Message {
-            kind: NEW,
-            ..*message
-        })?
-    };
+    let seen =
+        Seen { deleted: message.kind == DEL, ..Seen::new(&Message { kind: NEW, ..*message })? };
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_true("deleted", seen.deleted);
     fields.put("ifindex", seen.index);
     let lower_is_down = put_lower(&mut fields, attributes, names);
-    fields.put(
-        "ifname",
-        seen.name.unwrap_or_else(|| format!("if{}", seen.index)),
-    );
+    fields.put("ifname", seen.name.unwrap_or_else(|| format!("if{}", seen.index)));
     fields.put("flags", flags(seen.flags, lower_is_down));
     fields.put_some("mtu", attributes.u32(ifla::MTU));
     put_xdp(&mut fields, attributes);
     fields.put_some("qdisc", attributes.text(ifla::QDISC));
-    fields.put_some(
-        "master",
-        attributes
-            .u32(ifla::MASTER)
-            .map(|master| names.link(master)),
-    );
-    put_indexed(
-        &mut fields,
-        "operstate",
-        attributes.u8(ifla::OPERSTATE),
-        &OPERATIONAL_STATES,
-    );
+    fields.put_some("master", attributes.u32(ifla::MASTER).map(|master| names.link(master)));
+    put_indexed(&mut fields, "operstate", attributes.u8(ifla::OPERSTATE), &OPERATIONAL_STATES);
     if view == View::Full {
         put_indexed(
             &mut fields,
@@ -200,45 +175,25 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
             &["DEFAULT", "DORMANT"],
         );
     }
-    fields.put_some(
-        "group",
-        attributes.u32(ifla::GROUP).map(|group| names.group(group)),
-    );
-    fields.put_some(
-        "txqlen",
-        attributes.u32(ifla::TXQLEN).filter(|length| *length != 0),
-    );
+    fields.put_some("group", attributes.u32(ifla::GROUP).map(|group| names.group(group)));
+    fields.put_some("txqlen", attributes.u32(ifla::TXQLEN).filter(|length| *length != 0));
     if let Some(event) = attributes.u32(ifla::EVENT).filter(|event| *event != 0) {
-        let name = usize::try_from(event)
-            .ok()
-            .and_then(|event| EVENTS.get(event));
-        fields.put(
-            "event",
-            name.map_or_else(|| Value::from(event), |name| Value::from(*name)),
-        );
+        let name = usize::try_from(event).ok().and_then(|event| EVENTS.get(event));
+        fields.put("event", name.map_or_else(|| Value::from(event), |name| Value::from(*name)));
     }
     if view != (View::Addresses { link_layer: false }) {
         put_link_layer(&mut fields, attributes, seen.link_type, seen.flags);
     }
     fields.put_some("link_netnsid", attributes.i32(ifla::LINK_NETNSID));
-    fields.put_true(
-        "proto_down",
-        attributes
-            .u8(ifla::PROTO_DOWN)
-            .is_some_and(|down| down != 0),
-    );
+    fields.put_true("proto_down", attributes.u8(ifla::PROTO_DOWN).is_some_and(|down| down != 0));
     if view == View::Full {
         put_details(&mut fields, attributes, names);
     }
     if let Some(properties) = attributes.nested(ifla::PROP_LIST) {
-        let alternatives = properties
-            .iter()
-            .filter(|(kind, _)| *kind == ifla::ALT_IFNAME);
+        let alternatives = properties.iter().filter(|(kind, _)| *kind == ifla::ALT_IFNAME);
         fields.put(
             "altnames",
-            alternatives
-                .map(|(_, name)| super::message::text(name))
-                .collect::<Vec<_>>(),
+            alternatives.map(|(_, name)| super::message::text(name)).collect::<Vec<_>>(),
         );
     }
     Some(fields)
@@ -266,9 +221,7 @@ fn flags(flags: u32, lower_is_down: bool) -> Vec<Value> {
         list.push(Value::from("NO-CARRIER"));
     }
     list.extend(flag_names(flags, &FLAGS));
-    let unnamed = FLAGS
-        .iter()
-        .fold(flags & !RUNNING, |left, (bit, _)| left & !bit);
+    let unnamed = FLAGS.iter().fold(flags & !RUNNING, |left, (bit, _)| left & !bit);
     if unnamed != 0 {
         list.push(Value::from(format!("{unnamed:x}")));
     }
@@ -296,9 +249,8 @@ fn put_link_layer(fields: &mut Fields, attributes: Attributes<'_>, kind: u16, fl
         fields.put_true("link_pointtopoint", flags & POINT_TO_POINT != 0);
         fields.put("broadcast", link_address(bytes, kind));
     }
-    let permanent = attributes
-        .bytes(ifla::PERM_ADDRESS)
-        .filter(|permanent| Some(*permanent) != address);
+    let permanent =
+        attributes.bytes(ifla::PERM_ADDRESS).filter(|permanent| Some(*permanent) != address);
     fields.put_some("permaddr", permanent.map(|bytes| link_address(bytes, kind)));
 }
 
@@ -326,15 +278,11 @@ fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put_some("max_mtu", attributes.u32(ifla::MAX_MTU));
     fields.put_some(
         "linkinfo",
-        attributes
-            .nested(ifla::LINKINFO)
-            .map(|info| link_info::json(info, names)),
+        attributes.nested(ifla::LINKINFO).map(|info| link_info::json(info, names)),
     );
     fields.put_some(
         "inet6_addr_gen_mode",
-        attributes
-            .nested(ifla::AF_SPEC)
-            .and_then(address_generation),
+        attributes.nested(ifla::AF_SPEC).and_then(address_generation),
     );
     fields.put_some("num_tx_queues", attributes.u32(ifla::NUM_TX_QUEUES));
     fields.put_some("num_rx_queues", attributes.u32(ifla::NUM_RX_QUEUES));
@@ -346,15 +294,11 @@ fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put_some("phys_port_name", attributes.text(ifla::PHYS_PORT_NAME));
     fields.put_some(
         "phys_port_id",
-        attributes
-            .bytes(ifla::PHYS_PORT_ID)
-            .map(|id| hexadecimal(id, "")),
+        attributes.bytes(ifla::PHYS_PORT_ID).map(|id| hexadecimal(id, "")),
     );
     fields.put_some(
         "phys_switch_id",
-        attributes
-            .bytes(ifla::PHYS_SWITCH_ID)
-            .map(|id| hexadecimal(id, "")),
+        attributes.bytes(ifla::PHYS_SWITCH_ID).map(|id| hexadecimal(id, "")),
     );
     fields.put_some("parentbus", attributes.text(ifla::PARENT_DEV_BUS_NAME));
     fields.put_some("parentdev", attributes.text(ifla::PARENT_DEV_NAME));
@@ -374,9 +318,8 @@ fn address_generation(families: Attributes<'_>) -> Option<String> {
 }
 
 /// The columns of the table.
-pub(crate) const COLUMNS: &[&str] = &[
-    "INDEX", "NAME", "STATE", "MTU", "MASTER", "ADDRESS", "TYPE", "FLAGS",
-];
+pub(crate) const COLUMNS: &[&str] =
+    &["INDEX", "NAME", "STATE", "MTU", "MASTER", "ADDRESS", "TYPE", "FLAGS"];
 
 /// The row of a link.
 pub(crate) fn row(link: &Fields) -> Vec<Cell> {
@@ -386,9 +329,7 @@ pub(crate) fn row(link: &Fields) -> Vec<Cell> {
         (_, Some(index)) => format!("@if{index}"),
         _ => String::new(),
     };
-    let kind = link
-        .get("linkinfo")
-        .and_then(|info| info.get("info_kind")?.as_str());
+    let kind = link.get("linkinfo").and_then(|info| info.get("info_kind")?.as_str());
     vec![
         Cell::plain(text("ifindex")),
         Cell::new(format!("{}{lower}", text("ifname")), Paint::Name),

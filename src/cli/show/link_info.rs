@@ -220,11 +220,7 @@ fn value(data: Attributes<'_>, kind: u16, form: Form, names: &Names) -> Option<V
 fn bridge_id(bytes: &[u8]) -> Option<String> {
     let (priority, address) = bytes.split_first_chunk::<2>()?;
     let address: Vec<_> = address.iter().map(|byte| format!("{byte:x}")).collect();
-    Some(format!(
-        "{:04x}.{}",
-        u16::from_be_bytes(*priority),
-        address.join(":")
-    ))
+    Some(format!("{:04x}.{}", u16::from_be_bytes(*priority), address.join(":")))
 }
 
 /// A bridge.
@@ -244,21 +240,12 @@ fn bridge(data: Attributes<'_>, names: &Names) -> Fields {
 /// The two `u32` that stand one after the other where a `u64` was read.
 fn halves(both: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = both.to_ne_bytes();
-    (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    )
+    (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
 }
 
 /// A port of a bridge.
 fn bridge_port(data: Attributes<'_>, names: &Names) -> Fields {
-    const STATES: [&str; 5] = [
-        "disabled",
-        "listening",
-        "learning",
-        "forwarding",
-        "blocking",
-    ];
+    const STATES: [&str; 5] = ["disabled", "listening", "learning", "forwarding", "blocking"];
     let mut fields = Fields::new();
     if let Some(state) = data.u8(1) {
         match STATES.get(usize::from(state)) {
@@ -286,11 +273,7 @@ fn forward_mask(mask: u16) -> String {
             other => format!("{:#x}", 1_u32 << other),
         })
         .collect();
-    if names.is_empty() {
-        "0x0".to_owned()
-    } else {
-        names.join(",")
-    }
+    if names.is_empty() { "0x0".to_owned() } else { names.join(",") }
 }
 
 /// A macvlan or macvtap (`IFLA_MACVLAN_*`).
@@ -319,15 +302,11 @@ fn macvlan(data: Attributes<'_>) -> Fields {
     {
         fields.put("macaddr_count", count);
         if let Some(addresses) = data.nested(5) {
-            let addresses = addresses
-                .iter()
-                .filter(|(kind, bytes)| *kind == 4 && bytes.len() >= 6);
+            let addresses = addresses.iter().filter(|(kind, bytes)| *kind == 4 && bytes.len() >= 6);
             let addresses = addresses.filter_map(|(_, bytes)| bytes.get(..6));
             fields.put(
                 "macaddr_data",
-                addresses
-                    .map(|bytes| hexadecimal(bytes, ":"))
-                    .collect::<Vec<_>>(),
+                addresses.map(|bytes| hexadecimal(bytes, ":")).collect::<Vec<_>>(),
             );
         }
     }
@@ -339,12 +318,8 @@ fn ipvlan(data: Attributes<'_>) -> Fields {
     let mut fields = Fields::new();
     fields.put_some(
         "mode",
-        data.u16(1).map(|mode| {
-            ["l2", "l3", "l3s"]
-                .get(usize::from(mode))
-                .copied()
-                .unwrap_or("unknown")
-        }),
+        data.u16(1)
+            .map(|mode| ["l2", "l3", "l3s"].get(usize::from(mode)).copied().unwrap_or("unknown")),
     );
     if let Some(flags) = data.u16(2) {
         let name = if flags & 1 != 0 {
@@ -370,11 +345,7 @@ fn vlan(data: Attributes<'_>) -> Fields {
     ];
     let mut fields = Fields::new();
     let Some(id) = data.u16(1) else { return fields };
-    fields.put(
-        "protocol",
-        data.be16(5)
-            .map_or_else(|| "802.1q".to_owned(), vlan_protocol),
-    );
+    fields.put("protocol", data.be16(5).map_or_else(|| "802.1q".to_owned(), vlan_protocol));
     fields.put("id", id);
     if let Some(flags) = data.u32(2) {
         let mut list = flag_names(flags, &FLAGS);
@@ -418,17 +389,9 @@ fn vxlan(data: Attributes<'_>, names: &Names) -> Fields {
             fields.put(&format!("{key}{suffix}"), host(family, address));
         }
     }
-    fields.put_some(
-        "link",
-        data.u32(3)
-            .filter(|index| *index != 0)
-            .map(|index| names.link(index)),
-    );
+    fields.put_some("link", data.u32(3).filter(|index| *index != 0).map(|index| names.link(index)));
     if let Some(range) = data.u32(10).map(u32::from_be) {
-        fields.put(
-            "port_range",
-            serde_json::json!({ "low": range >> 16, "high": range & 0xffff }),
-        );
+        fields.put("port_range", serde_json::json!({ "low": range >> 16, "high": range & 0xffff }));
     }
     fields.put_some("port", data.be16(15));
     fields.put_some("learning", data.u8(7).map(|learning| learning != 0));
@@ -437,29 +400,19 @@ fn vxlan(data: Attributes<'_>, names: &Names) -> Fields {
     }
     fields.put_some(
         "tos",
-        data.u8(6)
-            .filter(|tos| *tos != 0)
-            .map(|tos| prefixed_hexadecimal(tos.into())),
+        data.u8(6).filter(|tos| *tos != 0).map(|tos| prefixed_hexadecimal(tos.into())),
     );
     if !on(28) {
         fields.put_some("ttl", data.u8(5));
     }
-    let fragments = data
-        .u8(29)
-        .and_then(|value| ["unset", "set", "inherit"].get(usize::from(value)));
+    let fragments =
+        data.u8(29).and_then(|value| ["unset", "set", "inherit"].get(usize::from(value)));
     fields.put_some("df", fragments.copied());
     let label = data.u32(26).filter(|label| *label != 0).map(u32::from_be);
-    fields.put_some(
-        "label",
-        label.map(|label| prefixed_hexadecimal(label.into())),
-    );
+    fields.put_some("label", label.map(|label| prefixed_hexadecimal(label.into())));
     fields.put_some("ageing", data.u32(8));
     fields.put_some("limit", data.u32(9).filter(|limit| *limit != 0));
-    for (kind, key) in [
-        (18, "udp_csum"),
-        (19, "udp_zero_csum6_tx"),
-        (20, "udp_zero_csum6_rx"),
-    ] {
+    for (kind, key) in [(18, "udp_csum"), (19, "udp_zero_csum6_tx"), (20, "udp_zero_csum6_rx")] {
         fields.put_some(key, data.u8(kind).map(|value| value != 0));
     }
     fields.put_true("remcsum_tx", on(21));
@@ -500,10 +453,7 @@ fn xfrm(data: Attributes<'_>) -> Fields {
     if data.has(3) {
         fields.put("external", true);
     } else {
-        fields.put_some(
-            "if_id",
-            data.u32(2).map(|id| prefixed_hexadecimal(id.into())),
-        );
+        fields.put_some("if_id", data.u32(2).map(|id| prefixed_hexadecimal(id.into())));
     }
     fields
 }

@@ -53,7 +53,13 @@ enum Sink<W> {
 
 impl<W: Write> Listing<W> {
     /// An empty list. The writer should be buffered: JSON is written in small pieces.
-    pub(crate) fn new(out: W, object: Object, filter: Filter, format: Format, names: Names) -> Self {
+    pub(crate) fn new(
+        out: W,
+        object: Object,
+        filter: Filter,
+        format: Format,
+        names: Names,
+    ) -> Self {
         let columns = match object {
             Object::Link => link::COLUMNS,
             Object::Addr => addr::COLUMNS,
@@ -65,14 +71,7 @@ impl<W: Write> Listing<W> {
             Format::Json => Sink::Json(out, true),
             Format::Text { color } => Sink::Text(Table::new(out, columns, color)),
         };
-        Self {
-            object,
-            filter,
-            names,
-            links: Vec::new(),
-            addresses: HashMap::new(),
-            sink,
-        }
+        Self { object, filter, names, links: Vec::new(), addresses: HashMap::new(), sink }
     }
 
     /// Takes in a message. Those that are not about what is listed, such as the end of a dump, are ignored.
@@ -98,8 +97,7 @@ impl<W: Write> Listing<W> {
             }
             (Object::Neigh, neigh::NEW) if neigh::listed(message) && self.of_family(message) => {
                 if let Some(neighbour) = neigh::json(message, &self.names) {
-                    self.sink
-                        .put(neighbour, |neighbour| vec![neigh::row(neighbour)])?;
+                    self.sink.put(neighbour, |neighbour| vec![neigh::row(neighbour)])?;
                 }
             }
             (Object::Rule, rule::NEW) if self.lists_rule(message) => {
@@ -119,12 +117,7 @@ impl<W: Write> Listing<W> {
     /// Those of the writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         for (kind, body) in std::mem::take(&mut self.links) {
-            let message = Message {
-                kind,
-                flags: 0,
-                sequence: 0,
-                body: &body,
-            };
+            let message = Message { kind, flags: 0, sequence: 0, body: &body };
             if self.object == Object::Link {
                 if let Some(link) = link::json(&message, &self.names, link::View::Full) {
                     self.sink.put(link, |link| vec![link::row(link)])?;
@@ -139,15 +132,10 @@ impl<W: Write> Listing<W> {
     /// Keeps an address for its link.
     fn address(&mut self, message: &Message<'_>) {
         if self.of_family(message)
-            && let (Some(index), Some(address)) = (
-                addr::link_index(message),
-                addr::json(message, &self.names, false),
-            )
+            && let (Some(index), Some(address)) =
+                (addr::link_index(message), addr::json(message, &self.names, false))
         {
-            self.addresses
-                .entry(index)
-                .or_default()
-                .push(address.into());
+            self.addresses.entry(index).or_default().push(address.into());
         }
     }
 
@@ -157,14 +145,10 @@ impl<W: Write> Listing<W> {
     /// With -6 `ip` asks for links in a form that lacks `qdisc`, `master`, `group` and the namespace of the peer, so
     /// that a link of another namespace can get the name of a local one. Here the links are those of -4.
     fn link_with_addresses(&mut self, message: &Message<'_>) -> Option<Fields> {
-        let view = link::View::Addresses {
-            link_layer: self.filter.family.is_none(),
-        };
+        let view = link::View::Addresses { link_layer: self.filter.family.is_none() };
         let mut link = link::json(message, &self.names, view)?;
-        let addresses = message
-            .u32(4)
-            .and_then(|index| self.addresses.remove(&index))
-            .unwrap_or_default();
+        let addresses =
+            message.u32(4).and_then(|index| self.addresses.remove(&index)).unwrap_or_default();
         if addresses.is_empty() && self.filter.family.is_some() {
             return None;
         }
@@ -174,19 +158,14 @@ impl<W: Write> Listing<W> {
 
     /// Whether an object whose first byte is its family is of the family that was asked for.
     fn of_family(&self, message: &Message<'_>) -> bool {
-        self.filter
-            .family
-            .is_none_or(|family| message.u8(0) == Some(family.number()))
+        self.filter.family.is_none_or(|family| message.u8(0) == Some(family.number()))
     }
 
     /// Whether a rule is of the family and leads to the table that was asked for.
     fn lists_rule(&self, message: &Message<'_>) -> bool {
         let family = self.filter.family.unwrap_or(super::Family::Inet);
         message.u8(0) == Some(family.number())
-            && self
-                .filter
-                .rule_table()
-                .is_none_or(|table| rule::table(message) == Some(table))
+            && self.filter.rule_table().is_none_or(|table| rule::table(message) == Some(table))
     }
 }
 

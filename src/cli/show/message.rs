@@ -120,10 +120,7 @@ impl<'a> Attributes<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let length = usize::from(read_u16(rest, 0)?);
-            let item = (
-                read_u16(rest, 2)? & TYPE_MASK,
-                rest.get(ATTRIBUTE_HEADER..length)?,
-            );
+            let item = (read_u16(rest, 2)? & TYPE_MASK, rest.get(ATTRIBUTE_HEADER..length)?);
             rest = rest.get(aligned(length)..).unwrap_or_default();
             Some(item)
         })
@@ -131,8 +128,7 @@ impl<'a> Attributes<'a> {
 
     /// The value of an attribute.
     pub(crate) fn bytes(self, kind: u16) -> Option<&'a [u8]> {
-        self.iter()
-            .find_map(|(found, value)| (found == kind).then_some(value))
+        self.iter().find_map(|(found, value)| (found == kind).then_some(value))
     }
 
     /// Whether the attribute is there.
@@ -167,9 +163,7 @@ impl<'a> Attributes<'a> {
 
     /// A `u64` attribute, in host order.
     pub(crate) fn u64(self, kind: u16) -> Option<u64> {
-        self.bytes(kind)?
-            .first_chunk()
-            .map(|bytes| u64::from_ne_bytes(*bytes))
+        self.bytes(kind)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
     }
 
     /// A text attribute, up to its NUL. The kernel does not promise UTF-8: what is not becomes U+FFFD.
@@ -185,27 +179,18 @@ impl<'a> Attributes<'a> {
 
 /// Bytes up to the first NUL, as text.
 pub(super) fn text(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
 }
 
 /// Two bytes in host order.
 pub(super) fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|bytes| u16::from_ne_bytes(*bytes))
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
 /// Four bytes in host order.
 pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|bytes| u32::from_ne_bytes(*bytes))
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// Rounded up to the four bytes everything in netlink is aligned to.
@@ -220,33 +205,17 @@ mod tests {
     #[test]
     fn a_message_cut_short_ends_the_datagram() {
         let mut datagram = vec![20, 0, 0, 0, 16, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert_eq!(
-            messages(&datagram)
-                .map(|message| message.body.len())
-                .collect::<Vec<_>>(),
-            [4]
-        );
+        assert_eq!(messages(&datagram).map(|message| message.body.len()).collect::<Vec<_>>(), [4]);
         datagram.pop();
         assert_eq!(messages(&datagram).count(), 0);
-        assert_eq!(
-            messages(&[0; 16]).count(),
-            0,
-            "a length of zero must not loop"
-        );
+        assert_eq!(messages(&[0; 16]).count(), 0, "a length of zero must not loop");
     }
 
     #[test]
     fn attributes_that_lie_about_their_length_are_absent() {
         assert_eq!(Attributes(&[0, 0, 1, 0, 9]).iter().count(), 0);
-        assert_eq!(
-            Attributes(&[5, 0, 1, 0, 9]).u8(1),
-            Some(9),
-            "the last one needs no padding"
-        );
+        assert_eq!(Attributes(&[5, 0, 1, 0, 9]).u8(1), Some(9), "the last one needs no padding");
         assert_eq!(Attributes(&[5, 0, 1, 0, 9]).u32(1), None);
-        assert_eq!(
-            Attributes(&[6, 0, 1, 0x80, 0xff, 0]).text(1).as_deref(),
-            Some("\u{fffd}")
-        );
+        assert_eq!(Attributes(&[6, 0, 1, 0x80, 0xff, 0]).text(1).as_deref(), Some("\u{fffd}"));
     }
 }

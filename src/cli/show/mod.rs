@@ -190,3 +190,6 @@ pub(crate) fn link_request() -> Request {
 pub(crate) fn is_empty_list(object: Object, filter: &Filter, errno: i32) -> bool {
     object == Object::Route && errno == NO_SUCH_TABLE && filter.route_table() == Some(MAIN_TABLE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,14 +123,7 @@ impl Names {
         if seen.deleted {
             self.links.remove(&seen.index);
         } else if let Some(name) = seen.name {
-            self.links.insert(
-                seen.index,
-                Link {
-                    name,
-                    flags: seen.flags,
-                    kind: seen.link_type,
-                },
-            );
+            self.links.insert(seen.index, Link { name, flags: seen.flags, kind: seen.link_type });
         }
     }
 
@@ -165,18 +158,11 @@ impl Names {
 
     /// The routing table of that name or number. The number may be hexadecimal, as `strtoul` takes it.
     pub(crate) fn table_id(&self, name: &str) -> Option<u32> {
-        let named = self
-            .tables
-            .iter()
-            .filter(|(_, known)| *known == name)
-            .map(|(id, _)| *id)
-            .min();
-        named.or_else(
-            || match name.strip_prefix("0x").or_else(|| name.strip_prefix("0X")) {
-                Some(digits) => u32::from_str_radix(digits, 16).ok(),
-                None => name.parse().ok(),
-            },
-        )
+        let named = self.tables.iter().filter(|(_, known)| *known == name).map(|(id, _)| *id).min();
+        named.or_else(|| match name.strip_prefix("0x").or_else(|| name.strip_prefix("0X")) {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => name.parse().ok(),
+        })
     }
 
     /// A routing protocol.
@@ -196,10 +182,7 @@ impl Names {
 
     /// A differentiated-services field; the number is written `0x%02x`.
     pub(crate) fn dsfield(&self, id: u8) -> String {
-        self.dsfields
-            .get(&id.into())
-            .cloned()
-            .unwrap_or_else(|| format!("0x{id:02x}"))
+        self.dsfields.get(&id.into()).cloned().unwrap_or_else(|| format!("0x{id:02x}"))
     }
 
     /// A group of links.
@@ -209,19 +192,13 @@ impl Names {
 
     /// An IP protocol.
     pub(crate) fn ip_protocol(&self, id: u8) -> String {
-        self.ip_protocols
-            .get(&id.into())
-            .cloned()
-            .unwrap_or_else(|| format!("ipproto-{id}"))
+        self.ip_protocols.get(&id.into()).cloned().unwrap_or_else(|| format!("ipproto-{id}"))
     }
 }
 
 /// A map of built-in names.
 fn named(names: &[(u32, &str)]) -> HashMap<u32, String> {
-    names
-        .iter()
-        .map(|(id, name)| (*id, (*name).to_owned()))
-        .collect()
+    names.iter().map(|(id, name)| (*id, (*name).to_owned())).collect()
 }
 
 /// The name of a number, or the number.
@@ -234,9 +211,7 @@ fn lookup(names: &HashMap<u32, String>, id: u32) -> String {
 /// has it.
 fn database_files(directories: &[&Path], file: &str) -> Vec<String> {
     let first = |name: &Path| {
-        directories
-            .iter()
-            .find_map(|directory| fs::read_to_string(directory.join(name)).ok())
+        directories.iter().find_map(|directory| fs::read_to_string(directory.join(name)).ok())
     };
     let parts = Path::new(file).with_extension("d");
     let names: BTreeSet<_> = directories
@@ -255,10 +230,8 @@ fn database_files(directories: &[&Path], file: &str) -> Vec<String> {
 /// The entries of a database: lines of a number (decimal, or hexadecimal after `0x`), a name, and anything after it.
 /// Like `ip`, stops at a line that is none.
 fn entries(text: &str) -> impl Iterator<Item = (u32, String)> {
-    let lines = text
-        .lines()
-        .map(str::trim_start)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map_while(|line| {
         let mut words = line.split_whitespace();
         let number = words.next()?;
@@ -295,24 +268,14 @@ mod tests {
     #[test]
     fn unknown_numbers_stay_numbers() {
         let names = Names::default();
-        assert_eq!(
-            (names.link(12), names.link(0)),
-            ("if12".to_owned(), "*".to_owned())
-        );
-        assert_eq!(
-            (names.table(254), names.table(300)),
-            ("main".to_owned(), "300".to_owned())
-        );
+        assert_eq!((names.link(12), names.link(0)), ("if12".to_owned(), "*".to_owned()));
+        assert_eq!((names.table(254), names.table(300)), ("main".to_owned(), "300".to_owned()));
         assert_eq!(
             (names.dsfield(8), names.ip_protocol(6)),
             ("0x08".to_owned(), "ipproto-6".to_owned())
         );
         assert_eq!(
-            (
-                names.table_id("local"),
-                names.table_id("0x10"),
-                names.table_id("x")
-            ),
+            (names.table_id("local"), names.table_id("0x10"), names.table_id("x")),
             (Some(255), Some(16), None)
         );
     }

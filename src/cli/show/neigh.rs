@@ -62,12 +62,8 @@ pub(crate) fn listed(message: &Message<'_>) -> bool {
 
 /// The neighbour in the keys and the order of `ip`.
 pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
-    let (number, index, state, flags) = (
-        message.u8(0)?,
-        message.u32(4)?,
-        message.u16(8)?,
-        message.u8(10)?,
-    );
+    let (number, index, state, flags) =
+        (message.u8(0)?, message.u32(4)?, message.u16(8)?, message.u8(10)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_true("deleted", message.kind == DEL);
@@ -84,30 +80,20 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
         fields.put("dev", names.link(index));
     }
     let address = attributes.bytes(nda::LLADDR);
-    fields.put_some(
-        "lladdr",
-        address.map(|address| link_address(address, names.link_type(index))),
-    );
+    fields.put_some("lladdr", address.map(|address| link_address(address, names.link_type(index))));
     fields.put_word("router", flags & ROUTER != 0);
     fields.put_word("proxy", flags & PROXY != 0);
     fields.put_word(
         "managed",
-        attributes
-            .u32(nda::FLAGS_EXT)
-            .is_some_and(|flags| flags & MANAGED != 0),
+        attributes.u32(nda::FLAGS_EXT).is_some_and(|flags| flags & MANAGED != 0),
     );
     fields.put_word("extern_learn", flags & EXTERN_LEARN != 0);
     fields.put_word("offload", flags & OFFLOADED != 0);
     if state != 0 {
         fields.put("state", flag_names(state.into(), &STATES));
     }
-    let protocol = attributes
-        .u8(nda::PROTOCOL)
-        .filter(|protocol| *protocol != 0);
-    fields.put_some(
-        "protocol",
-        protocol.map(|protocol| names.protocol(protocol)),
-    );
+    let protocol = attributes.u8(nda::PROTOCOL).filter(|protocol| *protocol != 0);
+    fields.put_some("protocol", protocol.map(|protocol| names.protocol(protocol)));
     Some(fields)
 }
 

@@ -20,12 +20,12 @@ const FAMILY_IP6MR: u8 = 129;
 /// A host address of the given family.
 pub(crate) fn host(family: u8, bytes: &[u8]) -> String {
     match family {
-        AF_INET | FAMILY_IPMR => bytes
-            .first_chunk::<4>()
-            .map(|octets| Ipv4Addr::from(*octets).to_string()),
-        AF_INET6 | FAMILY_IP6MR => bytes
-            .first_chunk::<16>()
-            .map(|octets| ipv6(Ipv6Addr::from(*octets))),
+        AF_INET | FAMILY_IPMR => {
+            bytes.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).to_string())
+        }
+        AF_INET6 | FAMILY_IP6MR => {
+            bytes.first_chunk::<16>().map(|octets| ipv6(Ipv6Addr::from(*octets)))
+        }
         AF_MPLS => Some(mpls(bytes)),
         AF_PACKET => Some(hexadecimal(bytes, ":")),
         _ => None,
@@ -91,20 +91,12 @@ pub(crate) fn link_address(bytes: &[u8], link_type: u16) -> String {
 
 /// Bytes as hexadecimal pairs.
 pub(crate) fn hexadecimal(bytes: &[u8], separator: &str) -> String {
-    bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<Vec<_>>()
-        .join(separator)
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
 }
 
 /// A number as C writes it with `%#x`: zero has no `0x`.
 pub(crate) fn prefixed_hexadecimal(number: u64) -> String {
-    if number == 0 {
-        "0".to_owned()
-    } else {
-        format!("{number:#x}")
-    }
+    if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
 }
 
 /// The name of an Ethernet protocol, of those that can be a VLAN protocol.
@@ -132,9 +124,7 @@ pub(crate) fn route_type(number: u8) -> String {
         "nat",
         "xresolve",
     ];
-    NAMES
-        .get(usize::from(number))
-        .map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    NAMES.get(usize::from(number)).map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 /// The name of a link's hardware type (`ARPHRD_*`), `[N]` when it has none.
@@ -215,15 +205,8 @@ mod tests {
 
     #[test]
     fn ipv6_is_written_as_inet_ntop_does() {
-        let cases = [
-            "::",
-            "::1",
-            "::ffff",
-            "::1.2.3.4",
-            "::ffff:1.2.3.4",
-            "2001:db8::1:0:0:1",
-            "fe80::1",
-        ];
+        let cases =
+            ["::", "::1", "::ffff", "::1.2.3.4", "::ffff:1.2.3.4", "2001:db8::1:0:0:1", "fe80::1"];
         for case in cases {
             let address: Ipv6Addr = case.parse().unwrap();
             assert_eq!(host(AF_INET6, &address.octets()), case);

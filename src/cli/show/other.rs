@@ -17,6 +17,8 @@ pub(crate) fn kind(message_type: u16) -> Option<Kind> {
         40 => ("class", traffic_control),
         44 => ("filter", traffic_control),
         52 => ("prefix", prefix),
+        56 => ("maddr", group_address),
+        60 => ("acaddr", group_address),
         72 => ("addrlabel", address_label),
         80 => ("netconf", configuration),
         84 => ("mdb", multicast_database),
@@ -30,12 +32,8 @@ pub(crate) fn kind(message_type: u16) -> Option<Kind> {
 /// `struct tcmsg` and `TCA_*`: `tc`, but its options.
 fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 20;
-    let (index, handle, parent, info) = (
-        message.u32(4)?,
-        message.u32(8)?,
-        message.u32(12)?,
-        message.u32(16)?,
-    );
+    let (index, handle, parent, info) =
+        (message.u32(4)?, message.u32(8)?, message.u32(12)?, message.u32(16)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_some("kind", attributes.text(1));
@@ -56,10 +54,7 @@ fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
             fields.put("pref", info >> 16);
             fields.put(
                 "protocol",
-                format!(
-                    "{:#06x}",
-                    u16::from_be(u16::try_from(info & 0xffff).unwrap_or(0))
-                ),
+                format!("{:#06x}", u16::from_be(u16::try_from(info & 0xffff).unwrap_or(0))),
             );
         }
         36 => fields.put_some("refcnt", (info != 1).then_some(info)),
@@ -89,9 +84,7 @@ fn prefix(message: &Message<'_>, names: &Names) -> Option<Fields> {
     let mut fields = Fields::new();
     fields.put_some(
         "prefix",
-        attributes
-            .bytes(1)
-            .map(|address| format!("{}/{length}", host(AF_INET6, address))),
+        attributes.bytes(1).map(|address| format!("{}/{length}", host(AF_INET6, address))),
     );
     fields.put("dev", names.link(index));
     fields.put_true("onlink", flags & 1 != 0);
@@ -100,6 +93,22 @@ fn prefix(message: &Message<'_>, names: &Names) -> Option<Fields> {
         fields.put_some("valid", read_u32(times, 4));
         fields.put_some("preferred", read_u32(times, 0));
     }
+    Some(fields)
+}
+
+/// `struct ifaddrmsg` with `IFA_MULTICAST` or `IFA_ANYCAST`: an address that a link listens to beside its own. Kernels
+/// tell of these since 6.14, later than the `ip` that the rest follows.
+fn group_address(message: &Message<'_>, names: &Names) -> Option<Fields> {
+    const HEADER: usize = 8;
+    let (number, index) = (message.u8(0)?, message.u32(4)?);
+    let attributes = message.attributes(HEADER);
+    let mut fields = Fields::new();
+    fields.put("dev", names.link(index));
+    fields.put("family", family(number));
+    for (kind, key) in [(7, "multicast"), (5, "anycast")] {
+        fields.put_some(key, attributes.bytes(kind).map(|bytes| host(number, bytes)));
+    }
+    fields.put("scope", names.scope(message.u8(3)?));
     Some(fields)
 }
 
@@ -155,17 +164,10 @@ fn multicast_database(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const DATABASE: u16 = 1;
     let mut fields = Fields::new();
     fields.put("dev", names.link(message.u32(4)?));
-    let database = message
-        .attributes(HEADER)
-        .nested(DATABASE)
-        .unwrap_or_default();
-    let entries = database
-        .iter()
-        .flat_map(|(_, entry)| Attributes(entry).iter());
-    let entries: Vec<_> = entries
-        .filter_map(|(_, entry)| membership(entry, names))
-        .map(Value::from)
-        .collect();
+    let database = message.attributes(HEADER).nested(DATABASE).unwrap_or_default();
+    let entries = database.iter().flat_map(|(_, entry)| Attributes(entry).iter());
+    let entries: Vec<_> =
+        entries.filter_map(|(_, entry)| membership(entry, names)).map(Value::from).collect();
     fields.put("mdb", entries);
     Some(fields)
 }
@@ -186,14 +188,7 @@ fn membership(entry: &[u8], names: &Names) -> Option<Fields> {
             _ => hexadecimal(group.get(..6)?, ":"),
         },
     );
-    fields.put(
-        "state",
-        if entry.get(4)? & 1 != 0 {
-            "permanent"
-        } else {
-            "temp"
-        },
-    );
+    fields.put("state", if entry.get(4)? & 1 != 0 { "permanent" } else { "temp" });
     let vlan = read_u16(entry, 6)?;
     fields.put_some("vid", (vlan != 0).then_some(vlan));
     Some(fields)
@@ -212,12 +207,8 @@ fn namespace(message: &Message<'_>, _: &Names) -> Option<Fields> {
 /// `struct nhmsg` and `NHA_*`, in the keys of `ip nexthop`.
 fn next_hop(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 8;
-    let (number, scope, protocol, flags) = (
-        message.u8(0)?,
-        message.u8(1)?,
-        message.u8(2)?,
-        message.u32(4)?,
-    );
+    let (number, scope, protocol, flags) =
+        (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u32(4)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_some("id", attributes.u32(1));
@@ -239,21 +230,12 @@ fn next_hop(message: &Message<'_>, names: &Names) -> Option<Fields> {
     if let (Some(kind), Some(data)) = (attributes.u16(7), attributes.nested(8)) {
         encapsulation::put(&mut fields, kind, data);
     }
-    fields.put_some(
-        "gateway",
-        attributes.bytes(6).map(|address| host(number, address)),
-    );
+    fields.put_some("gateway", attributes.bytes(6).map(|address| host(number, address)));
     fields.put_some("dev", attributes.u32(5).map(|index| names.link(index)));
     fields.put_some("scope", (scope != 0).then(|| names.scope(scope)));
     fields.put_word("blackhole", attributes.has(4));
-    fields.put_some(
-        "protocol",
-        (protocol != 0).then(|| names.protocol(protocol)),
-    );
-    fields.put(
-        "flags",
-        flag_names(flags, &[(1, "dead"), (4, "onlink"), (16, "linkdown")]),
-    );
+    fields.put_some("protocol", (protocol != 0).then(|| names.protocol(protocol)));
+    fields.put("flags", flag_names(flags, &[(1, "dead"), (4, "onlink"), (16, "linkdown")]));
     fields.put_word("fdb", attributes.has(11));
     Some(fields)
 }

@@ -129,10 +129,7 @@ pub(crate) fn listed(message: &Message<'_>, filter: &Filter) -> bool {
 
 /// The table of a route.
 fn table(message: &Message<'_>) -> Option<u32> {
-    message
-        .attributes(HEADER)
-        .u32(rta::TABLE)
-        .or_else(|| message.u8(4).map(u32::from))
+    message.attributes(HEADER).u32(rta::TABLE).or_else(|| message.u8(4).map(u32::from))
 }
 
 /// The route in the keys and the order of `ip`. The table is left out when it is the main one or, as in a list of
@@ -141,18 +138,10 @@ fn table(message: &Message<'_>) -> Option<u32> {
 /// `ip` writes "src" instead of "from" for a source prefix with no address; the kernel sends none, and here it is
 /// "from" always.
 pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Option<Fields> {
-    let (number, dst_length, src_length, tos) = (
-        message.u8(0)?,
-        message.u8(1)?,
-        message.u8(2)?,
-        message.u8(3)?,
-    );
-    let (protocol, scope, kind, flags) = (
-        message.u8(5)?,
-        message.u8(6)?,
-        message.u8(7)?,
-        message.u32(8)?,
-    );
+    let (number, dst_length, src_length, tos) =
+        (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
+    let (protocol, scope, kind, flags) =
+        (message.u8(5)?, message.u8(6)?, message.u8(7)?, message.u32(8)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_true("deleted", message.kind == DEL);
@@ -164,35 +153,21 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Opt
         prefix(number, attributes.bytes(rta::DST), dst_length)
             .unwrap_or_else(|| "default".to_owned()),
     );
-    fields.put_some(
-        "from",
-        prefix(number, attributes.bytes(rta::SRC), src_length),
-    );
+    fields.put_some("from", prefix(number, attributes.bytes(rta::SRC), src_length));
     fields.put_some("nhid", attributes.u32(rta::NH_ID));
     put_translation(&mut fields, attributes, number);
     if tos != 0 {
         fields.put("tos", names.dsfield(tos));
     }
     put_gateway(&mut fields, attributes, number);
-    fields.put_some(
-        "dev",
-        attributes.u32(rta::OIF).map(|index| names.link(index)),
-    );
+    fields.put_some("dev", attributes.u32(rta::OIF).map(|index| names.link(index)));
     let table = table(message).filter(|table| !matches!(*table, 0 | MAIN) && !one_table);
     fields.put_some("table", table.map(|table| names.table(table)));
     if flags & CLONED == 0 {
-        fields.put_some(
-            "protocol",
-            (protocol != BOOT).then(|| names.protocol(protocol)),
-        );
+        fields.put_some("protocol", (protocol != BOOT).then(|| names.protocol(protocol)));
         fields.put_some("scope", (scope != 0).then(|| names.scope(scope)));
     }
-    fields.put_some(
-        "prefsrc",
-        attributes
-            .bytes(rta::PREFSRC)
-            .map(|address| host(number, address)),
-    );
+    fields.put_some("prefsrc", attributes.bytes(rta::PREFSRC).map(|address| host(number, address)));
     fields.put_some("metric", attributes.u32(rta::PRIORITY));
     fields.put("flags", flag_names(flags, &FLAGS));
     fields.put_some("mark", attributes.u32(rta::MARK).filter(|mark| *mark != 0));
@@ -201,33 +176,23 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Opt
     if number == AF_INET && flags & CLONED != 0 {
         fields.put("cache", flag_names(flags & !0xffff, &CACHE_FLAGS));
     }
-    if let Some(info) = attributes
-        .bytes(rta::CACHEINFO)
-        .filter(|_| matches!(number, AF_INET | AF_INET6))
+    if let Some(info) =
+        attributes.bytes(rta::CACHEINFO).filter(|_| matches!(number, AF_INET | AF_INET6))
     {
         put_cache_info(&mut fields, info);
     }
     fields.put_some(
         "metrics",
-        attributes
-            .nested(rta::METRICS)
-            .map(|list| vec![Value::from(metrics(list))]),
+        attributes.nested(rta::METRICS).map(|list| vec![Value::from(metrics(list))]),
     );
-    fields.put_some(
-        "iif",
-        attributes.u32(rta::IIF).map(|index| names.link(index)),
-    );
+    fields.put_some("iif", attributes.u32(rta::IIF).map(|index| names.link(index)));
     fields.put_some("pref", attributes.u8(rta::PREF).map(preference));
     // The key is misspelt in `ip`.
     fields.put_some(
         "ttl-propogate",
-        attributes
-            .u8(rta::TTL_PROPAGATE)
-            .map(|propagate| propagate != 0),
+        attributes.u8(rta::TTL_PROPAGATE).map(|propagate| propagate != 0),
     );
-    let hops = attributes
-        .bytes(rta::MULTIPATH)
-        .map(|bytes| next_hops(bytes, number, names));
+    let hops = attributes.bytes(rta::MULTIPATH).map(|bytes| next_hops(bytes, number, names));
     fields.put_some("nexthops", hops);
     Some(fields)
 }
@@ -244,33 +209,20 @@ fn prefix(number: u8, address: Option<&[u8]>, length: u8) -> Option<String> {
 
 /// Puts what is done to the packet: the new destination and the encapsulation.
 fn put_translation(fields: &mut Fields, attributes: Attributes<'_>, number: u8) {
-    fields.put_some(
-        "to",
-        attributes
-            .bytes(rta::NEWDST)
-            .map(|address| host(number, address)),
-    );
-    if let (Some(kind), Some(data)) = (
-        attributes.u16(rta::ENCAP_TYPE),
-        attributes.nested(rta::ENCAP),
-    ) {
+    fields.put_some("to", attributes.bytes(rta::NEWDST).map(|address| host(number, address)));
+    if let (Some(kind), Some(data)) =
+        (attributes.u16(rta::ENCAP_TYPE), attributes.nested(rta::ENCAP))
+    {
         encapsulation::put(fields, kind, data);
     }
 }
 
 /// Puts the gateway, which may be of another family.
 fn put_gateway(fields: &mut Fields, attributes: Attributes<'_>, number: u8) {
-    fields.put_some(
-        "gateway",
-        attributes
-            .bytes(rta::GATEWAY)
-            .map(|address| host(number, address)),
-    );
+    fields.put_some("gateway", attributes.bytes(rta::GATEWAY).map(|address| host(number, address)));
     if let Some(bytes) = attributes.bytes(rta::VIA)
-        && let (Some(number), Some(address)) = (
-            read_u16(bytes, 0).and_then(|number| u8::try_from(number).ok()),
-            bytes.get(2..),
-        )
+        && let (Some(number), Some(address)) =
+            (read_u16(bytes, 0).and_then(|number| u8::try_from(number).ok()), bytes.get(2..))
     {
         let mut via = Fields::new();
         via.put("family", family(number));
@@ -285,10 +237,7 @@ fn put_realms(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
         return;
     };
     let mut flow = Fields::new();
-    flow.put_some(
-        "from",
-        (realms >> 16 != 0).then(|| names.realm(realms >> 16)),
-    );
+    flow.put_some("from", (realms >> 16 != 0).then(|| names.realm(realms >> 16)));
     flow.put("to", names.realm(realms & 0xffff));
     fields.put("flow", flow);
 }
@@ -297,10 +246,7 @@ fn put_realms(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
 fn put_cache_info(fields: &mut Fields, info: &[u8]) {
     let field = |at: usize| read_u32(info, at * 4).filter(|value| *value != 0);
     let hexadecimal = |value: u32| prefixed_hexadecimal(value.into());
-    fields.put_some(
-        "expires",
-        field(2).map(|ticks| ticks.cast_signed() / TICKS.cast_signed()),
-    );
+    fields.put_some("expires", field(2).map(|ticks| ticks.cast_signed() / TICKS.cast_signed()));
     // Errors are negative, and printed as they stand.
     fields.put_some("error", field(3));
     fields.put_some("ipid", field(5).map(hexadecimal));
@@ -328,10 +274,8 @@ fn metrics(list: Attributes<'_>) -> Fields {
             HOPLIMIT if value == u32::MAX => {}
             FEATURES => {
                 fields.put_word("ecn", value & 1 != 0);
-                fields.put_some(
-                    name,
-                    (value & !1 != 0).then(|| prefixed_hexadecimal(value.into())),
-                );
+                fields
+                    .put_some(name, (value & !1 != 0).then(|| prefixed_hexadecimal(value.into())));
             }
             RTT => fields.put(name, value / 8),
             RTTVAR => fields.put(name, value / 4),
@@ -356,12 +300,9 @@ fn preference(value: u8) -> Value {
 fn next_hops(bytes: &[u8], number: u8, names: &Names) -> Vec<Value> {
     let mut rest = bytes;
     let mut hops = Vec::new();
-    while let (Some(length), Some(&flags), Some(&weight), Some(index)) = (
-        read_u16(rest, 0).map(usize::from),
-        rest.get(2),
-        rest.get(3),
-        read_u32(rest, 4),
-    ) {
+    while let (Some(length), Some(&flags), Some(&weight), Some(index)) =
+        (read_u16(rest, 0).map(usize::from), rest.get(2), rest.get(3), read_u32(rest, 4))
+    {
         let Some(data) = rest.get(NEXT_HOP_HEADER..length) else {
             break;
         };
@@ -382,34 +323,17 @@ fn next_hops(bytes: &[u8], number: u8, names: &Names) -> Vec<Value> {
 }
 
 /// The columns of the table.
-pub(crate) const COLUMNS: &[&str] = &[
-    "DESTINATION",
-    "VIA",
-    "DEV",
-    "PROTO",
-    "SCOPE",
-    "SRC",
-    "METRIC",
-    "DETAILS",
-];
+pub(crate) const COLUMNS: &[&str] =
+    &["DESTINATION", "VIA", "DEV", "PROTO", "SCOPE", "SRC", "METRIC", "DETAILS"];
 
 /// The rows of a route: itself, then its next hops.
 pub(crate) fn rows(route: &Fields) -> Vec<Vec<Cell>> {
-    let kind = route
-        .get("type")
-        .map(|kind| format!("{} ", words::value(kind)))
-        .unwrap_or_default();
+    let kind = route.get("type").map(|kind| format!("{} ", words::value(kind))).unwrap_or_default();
     let mut first = cells(route);
-    let destination = format!(
-        "{kind}{}",
-        route.get("dst").map(words::value).unwrap_or_default()
-    );
+    let destination = format!("{kind}{}", route.get("dst").map(words::value).unwrap_or_default());
     first.insert(0, Cell::address(destination));
-    let hops = route
-        .get("nexthops")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let hops =
+        route.get("nexthops").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let hops = hops.iter().filter_map(Value::as_object).map(|hop| {
         let mut row = cells(hop);
         row.insert(0, Cell::new("  nexthop".to_owned(), Paint::Dim));

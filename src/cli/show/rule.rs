@@ -63,43 +63,24 @@ const KERNEL: u8 = 2;
 
 /// The table a rule leads to, 0 for none.
 pub(crate) fn table(message: &Message<'_>) -> Option<u32> {
-    message
-        .attributes(HEADER)
-        .u32(fra::TABLE)
-        .or_else(|| message.u8(4).map(u32::from))
+    message.attributes(HEADER).u32(fra::TABLE).or_else(|| message.u8(4).map(u32::from))
 }
 
 /// The rule in the keys and the order of `ip`.
 pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
-    let (number, dst_length, src_length, tos) = (
-        message.u8(0)?,
-        message.u8(1)?,
-        message.u8(2)?,
-        message.u8(3)?,
-    );
+    let (number, dst_length, src_length, tos) =
+        (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
     let (action, flags) = (message.u8(7)?, message.u32(8)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
     fields.put_true("deleted", message.kind == DEL);
     fields.put("priority", attributes.u32(fra::PRIORITY).unwrap_or(0));
     fields.put_word("not", flags & INVERT != 0);
-    put_prefix(
-        &mut fields,
-        ("src", "srclen"),
-        number,
-        attributes.bytes(fra::SRC),
-        src_length,
-    );
+    put_prefix(&mut fields, ("src", "srclen"), number, attributes.bytes(fra::SRC), src_length);
     if !fields.contains_key("src") {
         fields.put("src", "all");
     }
-    put_prefix(
-        &mut fields,
-        ("dst", "dstlen"),
-        number,
-        attributes.bytes(fra::DST),
-        dst_length,
-    );
+    put_prefix(&mut fields, ("dst", "dstlen"), number, attributes.bytes(fra::DST), dst_length);
     if tos != 0 {
         fields.put("tos", names.dsfield(tos));
     }
@@ -113,19 +94,14 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
             fields.put_word(detached, flags & flag != 0);
         }
     }
-    fields.put_word(
-        "l3mdev",
-        attributes.u8(fra::L3MDEV).is_some_and(|flag| flag != 0),
-    );
+    fields.put_word("l3mdev", attributes.u8(fra::L3MDEV).is_some_and(|flag| flag != 0));
     if let Some(range) = attributes.bytes(fra::UID_RANGE) {
         fields.put_some("uid_start", read_u32(range, 0));
         fields.put_some("uid_end", read_u32(range, 4));
     }
     fields.put_some(
         "ipproto",
-        attributes
-            .u8(fra::IP_PROTO)
-            .map(|protocol| names.ip_protocol(protocol)),
+        attributes.u8(fra::IP_PROTO).map(|protocol| names.ip_protocol(protocol)),
     );
     put_ports(&mut fields, "sport", attributes.bytes(fra::SPORT_RANGE));
     put_ports(&mut fields, "dport", attributes.bytes(fra::DPORT_RANGE));
@@ -134,13 +110,9 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
         fields.put("table", names.table(table));
         fields.put_some(
             "suppress_prefixlen",
-            attributes
-                .i32(fra::SUPPRESS_PREFIXLEN)
-                .filter(|length| *length != -1),
+            attributes.i32(fra::SUPPRESS_PREFIXLEN).filter(|length| *length != -1),
         );
-        let group = attributes
-            .u32(fra::SUPPRESS_IFGROUP)
-            .filter(|group| *group != u32::MAX);
+        let group = attributes.u32(fra::SUPPRESS_IFGROUP).filter(|group| *group != u32::MAX);
         fields.put_some("suppress_ifgroup", group.map(|group| names.group(group)));
     }
     if let Some(realms) = attributes.u32(fra::FLOW) {
@@ -149,13 +121,8 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
         fields.put("flow_to", names.realm(to));
     }
     put_action(&mut fields, attributes, number, action, flags);
-    let protocol = attributes
-        .u8(fra::PROTOCOL)
-        .filter(|protocol| !matches!(*protocol, 0 | KERNEL));
-    fields.put_some(
-        "protocol",
-        protocol.map(|protocol| names.protocol(protocol)),
-    );
+    let protocol = attributes.u8(fra::PROTOCOL).filter(|protocol| !matches!(*protocol, 0 | KERNEL));
+    fields.put_some("protocol", protocol.map(|protocol| names.protocol(protocol)));
     Some(fields)
 }
 
@@ -211,9 +178,7 @@ fn put_action(fields: &mut Fields, attributes: Attributes<'_>, number: u8, actio
         GOTO => {
             fields.put(
                 "goto",
-                attributes
-                    .u32(fra::GOTO)
-                    .map_or_else(|| Value::from("none"), Value::from),
+                attributes.u32(fra::GOTO).map_or_else(|| Value::from("none"), Value::from),
             );
             fields.put_word("unresolved", flags & UNRESOLVED != 0);
         }
@@ -238,10 +203,7 @@ pub(crate) fn row(rule: &Fields) -> Vec<Cell> {
     };
     let mut action = Vec::new();
     for (key, word) in [("table", "lookup "), ("goto", "goto "), ("action", "")] {
-        action.extend(
-            rule.get(key)
-                .map(|value| format!("{word}{}", words::value(value))),
-        );
+        action.extend(rule.get(key).map(|value| format!("{word}{}", words::value(value))));
     }
     for key in ["l3mdev", "nop"] {
         action.extend(rule.get(key).map(|_| key.to_owned()));

@@ -112,9 +112,7 @@ pub(crate) fn line(cells: &[Cell], color: bool) -> String {
     for cell in cells.iter().filter(|cell| !cell.text.is_empty()) {
         let separator: &[u8] = if line.is_empty() { b"" } else { b" " };
         // Writing to memory does not fail.
-        let _ = line
-            .write_all(separator)
-            .and_then(|()| cell.write(&mut line, color));
+        let _ = line.write_all(separator).and_then(|()| cell.write(&mut line, color));
     }
     String::from_utf8(line).unwrap_or_default()
 }
@@ -147,16 +145,9 @@ pub(crate) struct Table<W> {
 impl<W: Write> Table<W> {
     /// An empty table.
     pub(crate) fn new(out: W, columns: &[&str], color: bool) -> Self {
-        let heading: Vec<_> = columns
-            .iter()
-            .map(|name| Cell::new((*name).to_owned(), Paint::Dim))
-            .collect();
-        Self {
-            out,
-            color,
-            widths: vec![0; columns.len()],
-            sample: Some(vec![heading]),
-        }
+        let heading: Vec<_> =
+            columns.iter().map(|name| Cell::new((*name).to_owned(), Paint::Dim)).collect();
+        Self { out, color, widths: vec![0; columns.len()], sample: Some(vec![heading]) }
     }
 
     /// Adds a row.
@@ -218,10 +209,7 @@ mod tests {
     use super::{Cell, Paint, SAMPLE, Table, line};
 
     fn plain(texts: &[&str]) -> Vec<Cell> {
-        texts
-            .iter()
-            .map(|text| Cell::plain((*text).to_owned()))
-            .collect()
+        texts.iter().map(|text| Cell::plain((*text).to_owned())).collect()
     }
 
     #[test]

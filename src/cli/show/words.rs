@@ -16,9 +16,7 @@ pub(crate) fn value(value: &Value) -> String {
 
 /// The keys that are not shown elsewhere, each with its value; the key alone where it says everything.
 pub(crate) fn others(fields: &Fields, shown: &[&str]) -> Vec<String> {
-    let others = fields
-        .iter()
-        .filter(|(key, _)| !shown.contains(&key.as_str()));
+    let others = fields.iter().filter(|(key, _)| !shown.contains(&key.as_str()));
     let words = others.filter_map(|(key, value)| match value {
         Value::Null | Value::Bool(true) => Some(key.clone()),
         Value::Array(list) if list.is_empty() => None,
