@@ -46,7 +46,9 @@ async fn request<R: NetlinkRequest>(
             let body = rest.get(HEADER..length).ok_or("a message longer than its datagram")?;
             match kind {
                 NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return Err(format!("the kernel refused: {:?}", body.get(..4)).into()),
+                NLMSG_ERROR => {
+                    return Err(format!("the kernel refused: {:?}", body.get(..4)).into());
+                }
                 _ => each(R::decode_reply(body))?,
             }
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -1,5 +1,12 @@
 //! The tool `nlr` as its users meet it: the program itself, on the real kernel.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod cli_support;
 
 #[path = "cli_support/cases/connection.rs"]

@@ -1,7 +1,12 @@
 //! What holds for any input, tried with random ones.
 
 #![cfg(feature = "client")]
-#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests say so by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests say so by panicking"
+)]
 
 use std::collections::VecDeque;
 
@@ -32,7 +37,9 @@ impl Sample {
     fn message(&self) -> Message<'_> {
         let data = self.data.as_slice();
         match self.message.clone() {
-            Message::Send { serial, destination, .. } => Message::Send { serial, destination, data },
+            Message::Send { serial, destination, .. } => {
+                Message::Send { serial, destination, data }
+            }
             Message::Datagram { info, .. } => Message::Datagram { info, data },
             Message::OptionSet { request, level, name, .. } => {
                 Message::OptionSet { request, level, name, value: data }
@@ -85,8 +92,25 @@ fn open() -> impl Strategy<Value = Open> {
     let options = vec(socket_option(), 0..4);
     let numbers = any::<(u32, u32, u32, u32)>();
     (numbers, credit(), netns(), mode(), options, vec(any::<u32>(), 0..4)).prop_map(
-        |((protocol, portid, receive_buffer, send_buffer), credit, netns, mode, options, groups)| {
-            Open { protocol, portid, credit, netns, mode, receive_buffer, send_buffer, options, groups }
+        |(
+            (protocol, portid, receive_buffer, send_buffer),
+            credit,
+            netns,
+            mode,
+            options,
+            groups,
+        )| {
+            Open {
+                protocol,
+                portid,
+                credit,
+                netns,
+                mode,
+                receive_buffer,
+                send_buffer,
+                options,
+                groups,
+            }
         },
     )
 }
@@ -106,9 +130,11 @@ fn sample() -> impl Strategy<Value = Sample> {
     let big = any::<u64>;
     let i = any::<i32>;
     let data: &'static [u8] = &[];
-    let destination = any::<(u32, u32)>().prop_map(|(portid, groups)| Destination { portid, groups });
+    let destination =
+        any::<(u32, u32)>().prop_map(|(portid, groups)| Destination { portid, groups });
     let nsid = option::of(0..=i32::MAX);
-    let info = (n(), n(), nsid).prop_map(|(portid, group, nsid)| DatagramInfo { portid, group, nsid });
+    let info =
+        (n(), n(), nsid).prop_map(|(portid, group, nsid)| DatagramInfo { portid, group, nsid });
     let message = prop_oneof![
         failure().prop_map(Message::Fault),
         big().prop_map(Message::Ping),
@@ -126,8 +152,11 @@ fn sample() -> impl Strategy<Value = Sample> {
             received_bytes: d,
             dropped: e,
         })),
-        (n(), destination)
-            .prop_map(move |(serial, destination)| Message::Send { serial, destination, data }),
+        (n(), destination).prop_map(move |(serial, destination)| Message::Send {
+            serial,
+            destination,
+            data
+        }),
         (n(), i(), big()).prop_map(|(serial, errno, nanoseconds)| Message::Sent {
             serial,
             errno,

@@ -4,7 +4,12 @@
 //! decoding, shows here.
 
 #![cfg(feature = "client")]
-#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests say so by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests say so by panicking"
+)]
 
 use std::collections::BTreeSet;
 
@@ -156,7 +161,15 @@ fn check(vector: &Vector) {
     let name = &vector.name;
     for key in vector.keys() {
         let known = [
-            "expect", "kind", "side", "max-frame", "canonical", "message", "hello", "agreed", "noise",
+            "expect",
+            "kind",
+            "side",
+            "max-frame",
+            "canonical",
+            "message",
+            "hello",
+            "agreed",
+            "noise",
         ];
         assert!(known.contains(&key), "{name}: unknown header {key:?}");
     }
@@ -172,7 +185,11 @@ fn check(vector: &Vector) {
         assert_eq!(whole.hello.as_deref(), vector.one("hello"), "{name}");
         assert_eq!(whole.agreed.as_deref(), vector.one("agreed"), "{name}");
         if let Some(noise) = vector.one("noise") {
-            assert_eq!(whole.noise.as_ref().map(|noise| format!("{noise:?}")).as_deref(), Some(noise), "{name}");
+            assert_eq!(
+                whole.noise.as_ref().map(|noise| format!("{noise:?}")).as_deref(),
+                Some(noise),
+                "{name}"
+            );
         }
         match vector.one("canonical") {
             None => assert_eq!(whole.encoded, vector.bytes, "{name}: not what the encoder makes"),

@@ -135,3 +135,38 @@ fn own_stub() -> Option<Vec<OsString>> {
     let program = std::env::current_exe().ok()?;
     Some(vec![program.into(), STUB.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::wire::{
+        Hello, MARKER,
+        hello::{HostInfo, PeerLimits, Role},
+    };
+
+    /// What is said of a host of that byte order.
+    async fn check(big_endian: bool) -> Result<(), Failure> {
+        let (near, mut far) = duplex(4096);
+        let mut greeting = MARKER.to_vec();
+        let host = HostInfo { big_endian, ..HostInfo::default() };
+        Hello::new(Role::Stub, PeerLimits::default(), Some(host)).encode(&mut greeting);
+        far.write_all(&greeting).await.unwrap();
+        let client = Client::connect(near).await.unwrap();
+        tokio::spawn(async move { far.read_to_end(&mut Vec::new()).await });
+        let session = Session { client, target: Target::local(), minds_interrupt: false.into() };
+        let checked = session.check_byte_order();
+        session.client.close().await;
+        checked
+    }
+
+    #[tokio::test]
+    async fn a_host_of_the_other_byte_order_is_refused_with_a_remedy() {
+        let here = cfg!(target_endian = "big");
+        check(here).await.unwrap();
+        let failure = check(!here).await.unwrap_err();
+        let text = format!("{failure:?}");
+        assert!(text.contains("-endian") && text.contains("run nlr there"), "{text}");
+    }
+}

@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{
-    RemoteSocket,
-    netns::NetnsHandle,
-    shared::Handle,
-};
+use super::{RemoteSocket, netns::NetnsHandle, shared::Handle};
 use crate::{
     Error, ErrorKind, Origin,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},

@@ -28,22 +28,22 @@ use tokio::{
     time::timeout,
 };
 
-#[cfg(feature = "rust-netlink")]
-pub use netlink_proto::NetlinkSocket;
-pub use builder::{SocketBuilder, options};
-pub use netns::{NetnsHandle, RemoteNetns};
-pub use socket::{Datagram, Event, RemoteSocket, SentReport};
 pub use crate::wire::{
-    Counters, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode, SocketOption, Credit,
+    Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode, SocketOption,
     hello::{HostInfo, NetnsId, PeerLimits},
 };
+pub use builder::{SocketBuilder, options};
+#[cfg(feature = "rust-netlink")]
+pub use netlink_proto::NetlinkSocket;
+pub use netns::{NetnsHandle, RemoteNetns};
+pub use socket::{Datagram, Event, RemoteSocket, SentReport};
 
 #[cfg(feature = "rust-netlink")]
 pub(crate) use shared::Delivery;
 
 use crate::{Error, ErrorKind, Origin};
-pub(crate) use socket::describe;
 use shared::{Handle, Shared};
+pub(crate) use socket::describe;
 
 /// Something that says, once a connection has ended, what became of the far end: that a process
 /// was killed by a signal, say. Polled for two seconds at most.

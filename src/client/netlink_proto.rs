@@ -245,10 +245,7 @@ impl AsyncSocket for NetlinkSocket {
         Poll::Ready(Ok(address))
     }
 
-    fn poll_recv_from_full(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
+    fn poll_recv_from_full(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {
         self.poll_datagram(cx).map_ok(|(data, address)| (data.to_vec(), address))
     }
 }
@@ -380,7 +377,11 @@ impl State {
             match (errno, &mut replaced) {
                 (Some(errno), replaced) => {
                     let before = datagram.get(..offset).unwrap_or_default();
-                    put_error(replaced.get_or_insert_with(|| before.into()), message.sequence, errno);
+                    put_error(
+                        replaced.get_or_insert_with(|| before.into()),
+                        message.sequence,
+                        errno,
+                    );
                 }
                 (None, Some(out)) => {
                     let end = (offset + ((message.length + 3) & !3)).min(datagram.len());

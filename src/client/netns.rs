@@ -151,8 +151,7 @@ pub(super) async fn request<'m>(
 
     let mut message = Some(message);
     let number = poll_fn(|cx| {
-        let polled =
-            handle.with(|inner, _| Ok(inner.poll_request(socket, &mut message, cx)));
+        let polled = handle.with(|inner, _| Ok(inner.poll_request(socket, &mut message, cx)));
         polled.unwrap_or_else(|error| std::task::Poll::Ready(Err(error)))
     })
     .await?;

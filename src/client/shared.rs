@@ -11,15 +11,18 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
+mod dispatch;
+
 use super::{handshake::Greeted, socket::Datagram};
 use crate::{
     Error, ErrorKind, Origin,
-    proto::{ClientEvent, ClientState, Data, SendError, Violation},
+    proto::{ClientState, SendError},
     wire::{
-        Counters, Destination, Failure, Frame, Message, NetnsOpened, NetnsRequest, Open, Opened,
-        SocketId, hello::HostInfo,
+        Counters, Destination, Failure, Message, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
+        hello::HostInfo,
     },
 };
+pub(super) use dispatch::FrameError;
 
 /// Bytes waiting to be written above which no datagram is accepted for sending.
 const OUTBOX_HIGH_WATER: usize = 1 << 20;
@@ -45,10 +48,19 @@ impl Waiters {
 #[derive(Debug, Clone)]
 pub(crate) enum Delivery {
     Datagram(Datagram),
-    Lost { dropped: u64, total: u64 },
-    ReceiveError { errno: i32, length: u64 },
+    Lost {
+        dropped: u64,
+        total: u64,
+    },
+    ReceiveError {
+        errno: i32,
+        length: u64,
+    },
     #[cfg_attr(not(feature = "rust-netlink"), expect(dead_code, reason = "for the adapter"))]
-    SendFailed { serial: u32, errno: i32 },
+    SendFailed {
+        serial: u32,
+        errno: i32,
+    },
 }
 
 /// How a confirmed send ended.
@@ -74,7 +86,9 @@ enum Request {
     Waiting(Option<Waker>),
     Done(Result<Bytes, Failure>),
     /// The caller has gone; if it opens a namespace, that has to be closed again.
-    Abandoned { opens_netns: bool },
+    Abandoned {
+        opens_netns: bool,
+    },
 }
 
 pub(super) struct Inner {
@@ -484,106 +498,6 @@ impl Inner {
         self.state.ping(self.next_ping, &mut self.outbox);
         Ok(self.next_ping)
     }
-
-    // ---- frames
-
-    /// Takes in a frame.
-    pub(super) fn on_frame(
-        &mut self,
-        frame: &Frame,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<(), FrameError> {
-        let Self { state, outbox, .. } = self;
-        let event = state.on_frame(frame.header, &frame.payload, outbox);
-        match event.map_err(FrameError::Violation)? {
-            ClientEvent::None => {}
-            ClientEvent::Fault(failure) => return Err(FrameError::Fault(failure)),
-            ClientEvent::Opened(id, opened) => {
-                if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.opened = Some(Ok(opened));
-                    slot.others.drain_into(wakers);
-                    slot.senders.drain_into(wakers);
-                }
-            }
-            ClientEvent::OpenFailed(id, failure) => {
-                if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.opened = Some(Err(Error::failure(ErrorKind::Open, failure)));
-                    slot.others.drain_into(wakers);
-                    slot.senders.drain_into(wakers);
-                    slot.receivers.drain_into(wakers);
-                }
-            }
-            ClientEvent::Closed(id, counters) => {
-                if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.closed = Some(counters);
-                    slot.others.drain_into(wakers);
-                }
-            }
-            ClientEvent::Datagram(id, info, data) => {
-                let data = match data {
-                    Data::Whole(part) => frame.share(part),
-                    Data::Assembled(bytes) => bytes,
-                };
-                self.deliver(id, Delivery::Datagram(Datagram { data, info }), wakers);
-            }
-            ClientEvent::Lost { socket, dropped, total } => {
-                self.deliver(socket, Delivery::Lost { dropped, total }, wakers);
-            }
-            ClientEvent::ReceiveError { socket, errno, length } => {
-                self.deliver(socket, Delivery::ReceiveError { errno, length }, wakers);
-            }
-            ClientEvent::Sent { socket, serial, errno, confirmed: false, .. } => {
-                self.deliver(socket, Delivery::SendFailed { serial, errno }, wakers);
-            }
-            ClientEvent::Sent { socket, serial, errno, nanoseconds, confirmed: true } => {
-                if let Some(slot) = self.slots.get_mut(&socket) {
-                    if let Some(result) = slot.confirmed.get_mut(&serial) {
-                        *result = Some(SentResult { errno, nanoseconds });
-                    }
-                    slot.others.drain_into(wakers);
-                }
-            }
-            ClientEvent::SendCredit(id) => {
-                if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.senders.drain_into(wakers);
-                }
-            }
-            ClientEvent::Reply { request, result } => {
-                let result = result.map(|value| frame.share(value));
-                self.request_room.drain_into(wakers);
-                match self.requests.remove(&request) {
-                    Some(Request::Waiting(waker)) => {
-                        self.requests.insert(request, Request::Done(result));
-                        wakers.extend(waker);
-                    }
-                    Some(Request::Abandoned { opens_netns: true }) => {
-                        if let Ok(value) = result {
-                            self.close_netns_of(&value);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            ClientEvent::Pong(token) => wakers.extend(self.pings.remove(&token).flatten()),
-        }
-        Ok(())
-    }
-
-    fn deliver(&mut self, id: SocketId, delivery: Delivery, wakers: &mut Vec<Waker>) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.queue.push_back(delivery);
-            slot.receivers.drain_into(wakers);
-        }
-    }
-
-    /// Wakes the senders, after the outbox has been emptied.
-    pub(super) fn outbox_taken(&mut self, was: usize, wakers: &mut Vec<Waker>) {
-        if was >= OUTBOX_HIGH_WATER {
-            for slot in self.slots.values_mut() {
-                slot.senders.drain_into(wakers);
-            }
-        }
-    }
 }
 
 /// Why a request has no value.
@@ -602,15 +516,6 @@ impl RequestError {
             RequestError::Ended(error) => error,
         }
     }
-}
-
-/// Why a frame ends the connection.
-#[derive(Debug)]
-pub(super) enum FrameError {
-    /// The stub broke the protocol, and is to be told.
-    Violation(Violation),
-    /// The stub says why it ends the connection.
-    Fault(Failure),
 }
 
 /// A ping under way; forgotten when dropped.

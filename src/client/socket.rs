@@ -185,9 +185,7 @@ impl RemoteSocket {
         }
         let serial = poll_fn(|cx| self.poll_send(cx, datagram, destination, true)).await?;
         let _guard = Guard(self, serial);
-        let sent = poll_fn(|cx| {
-            self.handle.run(|inner, _| inner.poll_sent(self.id, serial, cx))
-        });
+        let sent = poll_fn(|cx| self.handle.run(|inner, _| inner.poll_sent(self.id, serial, cx)));
         let sent = sent.await?;
         match sent.errno {
             0 => Ok(SentReport { kernel_time: Duration::from_nanos(sent.nanoseconds) }),

@@ -6,7 +6,9 @@ use std::{
 };
 
 use crate::{
-    proto::{ClientEvent, ClientState, Data, OpenOutcome, SendError, StubAction, StubState, Violation},
+    proto::{
+        ClientEvent, ClientState, Data, OpenOutcome, SendError, StubAction, StubState, Violation,
+    },
     wire::{
         Counters, Credit, DatagramInfo, Decoded, Destination, Failure, Flags, FrameType, Header,
         Message, Open, Opened, SocketId, hello::PeerLimits,
@@ -328,7 +330,8 @@ impl StubEnd {
             StubStep::Reply(i) => {
                 let request = self.requests.remove(i);
                 let failure = failure();
-                let result = if request.is_multiple_of(2) { Ok([7].as_slice()) } else { Err(&failure) };
+                let result =
+                    if request.is_multiple_of(2) { Ok([7].as_slice()) } else { Err(&failure) };
                 self.state.reply(SocketId::CONNECTION, request, result, &mut self.out);
             }
         }
@@ -359,8 +362,12 @@ impl StubEnd {
     pub(crate) fn finish(&mut self) {
         for id in self.kernels.keys().copied().collect::<Vec<_>>() {
             if !self.kernels[&id].closing {
-                let header =
-                    Header { length: 12, frame_type: FrameType::Close, flags: Flags::NONE, socket: id };
+                let header = Header {
+                    length: 12,
+                    frame_type: FrameType::Close,
+                    flags: Flags::NONE,
+                    socket: id,
+                };
                 self.frame(header, &[]).unwrap();
             }
         }
@@ -518,7 +525,7 @@ impl ClientEnd {
             }
             ClientEvent::Lost { socket, total, .. } => {
                 self.open_one(socket).dropped = total;
-            },
+            }
             ClientEvent::ReceiveError { socket, .. } | ClientEvent::SendCredit(socket) => {
                 self.open_one(socket);
             }

@@ -152,7 +152,9 @@ pub fn hello(data: &[u8]) {
         assert_eq!(agreed, hello.agree(&mine).map_err(|_| agreed.clone().unwrap_err()));
         if let Ok((version, max_frame)) = agreed {
             assert!(role != hello.role && version == 1);
-            assert!((crate::wire::MIN_MAX_FRAME..=crate::wire::DEFAULT_MAX_FRAME).contains(&max_frame));
+            assert!(
+                (crate::wire::MIN_MAX_FRAME..=crate::wire::DEFAULT_MAX_FRAME).contains(&max_frame)
+            );
         }
     }
     let mut encoded = Vec::new();

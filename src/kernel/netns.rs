@@ -162,7 +162,8 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
     };
     let mut list = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
+        let entry =
+            entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let opened = open(&Netns::Name(name.clone()), NetnsMode::Existing).ok().flatten();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
@@ -180,13 +181,16 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
 pub fn add(name: &str) -> Result<(), Failure> {
     let path = path_of(name)?;
     let _lock = prepare_directory()?;
-    let created = OpenOptions::new().read(true).write(true).create_new(true).mode(0o444).open(&path);
+    let created =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o444).open(&path);
     match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let text = format!("namespace {name:?} exists already");
             return Err(Failure { errno: Errno::EEXIST as i32, text });
         }
-        other => drop(other.map_err(|e| io_failure(&e, format_args!("creating {}", path.display())))?),
+        other => {
+            drop(other.map_err(|e| io_failure(&e, format_args!("creating {}", path.display())))?)
+        }
     }
     let bound = expendable("netns-add", || {
         unshare(CloneFlags::CLONE_NEWNET)

@@ -69,7 +69,10 @@ impl KernelSocket {
                 let text = format!("the kernel has no netlink protocol {}", open.protocol);
                 Failure { errno: errno as i32, text }
             }
-            _ => netns::failure(errno, format_args!("creating a socket of protocol {}", open.protocol)),
+            _ => netns::failure(
+                errno,
+                format_args!("creating a socket of protocol {}", open.protocol),
+            ),
         })?;
         let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
         let socket = Self { fd, silent_overruns: AtomicBool::new(false) };
@@ -197,8 +200,7 @@ impl KernelSocket {
     /// The errno of getsockopt(2).
     pub fn drops_and_queued(&self) -> Result<(u32, u32), Errno> {
         let mut value = [0; 4 * 16];
-        let length =
-            sys::option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, &mut value)?;
+        let length = sys::option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, &mut value)?;
         let field = |index: usize| {
             let bytes = value.get(..length)?.get(4 * index..4 * index + 4)?;
             Some(u32::from_ne_bytes(bytes.try_into().ok()?))

@@ -69,9 +69,7 @@ pub(super) fn set_option(
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the kernel reads at most `length` bytes from the slice. No option of a netlink
     // socket makes it keep a pointer from inside the value beyond the call.
-    check(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length)
-    })?;
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })?;
     Ok(())
 }
 
@@ -86,13 +84,7 @@ pub(super) fn option(
     // SAFETY: the kernel writes at most `length` bytes into the slice, and the new length into
     // the local.
     check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            value.as_mut_ptr().cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
     })?;
     Ok(length as usize)
 }
@@ -254,7 +246,10 @@ mod tests {
         let fd = socket(0).unwrap();
         let mut value = [0; 4];
         assert_eq!(option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut value), Ok(4));
-        assert_eq!(set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]), Err(Errno::ENOPROTOOPT));
+        assert_eq!(
+            set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]),
+            Err(Errno::ENOPROTOOPT)
+        );
         assert_eq!(socket(1 << 20).unwrap_err(), Errno::EPROTONOSUPPORT);
         assert_eq!(socket(u32::MAX).unwrap_err(), Errno::EPROTONOSUPPORT);
     }

@@ -161,14 +161,17 @@ impl ClientState {
         let datagrams = Granting::new(open.credit);
         // Of nothing the stub would never send anything, and so never be granted more.
         open.credit = datagrams.window();
-        self.sockets.insert(id, ClientSocket {
-            phase: Phase::Opening,
-            sends: Granted::default(),
-            datagrams,
-            confirming: HashSet::new(),
-            partial: BytesMut::new(),
-            next_serial: 1,
-        });
+        self.sockets.insert(
+            id,
+            ClientSocket {
+                phase: Phase::Opening,
+                sends: Granted::default(),
+                datagrams,
+                confirming: HashSet::new(),
+                partial: BytesMut::new(),
+                next_serial: 1,
+            },
+        );
         Message::Open(open).encode(id, Flags::NONE, out);
         Some(id)
     }
@@ -195,7 +198,11 @@ impl ClientState {
         match self.sockets.get(&id) {
             _ if length > limit => Err(SendError::TooLarge(limit)),
             Some(socket) if socket.phase == Phase::Open => {
-                if socket.sends.may_send() { Ok(()) } else { Err(SendError::NoCredit) }
+                if socket.sends.may_send() {
+                    Ok(())
+                } else {
+                    Err(SendError::NoCredit)
+                }
             }
             _ => Err(SendError::NotOpen),
         }

@@ -34,10 +34,10 @@ mod stub_state;
 #[cfg(test)]
 mod tests;
 
-pub use client_state::{ClientEvent, ClientState, Data, SendError};
-pub use credit::{Granted, Granting};
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
+pub use client_state::{ClientEvent, ClientState, Data, SendError};
+pub use credit::{Granted, Granting};
 pub use stub_state::{OpenOutcome, StubAction, StubState};
 
 use crate::wire::{FrameType, SocketId, WireError};

@@ -224,14 +224,17 @@ impl StubState {
             let limit = self.limits.max_sockets.into();
             return Err(Violation::TooMany { what: "sockets", limit });
         }
-        self.sockets.insert(id, StubSocket {
-            phase: Phase::Opening,
-            datagrams: Granted::new(open.credit),
-            overdraft: open.credit,
-            sends: Granting::new(self.send_window),
-            partial: Vec::new(),
-            counters: Counters::default(),
-        });
+        self.sockets.insert(
+            id,
+            StubSocket {
+                phase: Phase::Opening,
+                datagrams: Granted::new(open.credit),
+                overdraft: open.credit,
+                sends: Granting::new(self.send_window),
+                partial: Vec::new(),
+                counters: Counters::default(),
+            },
+        );
         Ok(())
     }
 

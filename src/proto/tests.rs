@@ -41,7 +41,12 @@ fn frame(id: u32, flags: Flags, message: &Message<'_>) -> (Header, Vec<u8>) {
     (header, bytes[12..length as usize].to_vec())
 }
 
-fn to_stub(stub: &mut StubEnd, id: u32, flags: Flags, message: &Message<'_>) -> Result<(), Violation> {
+fn to_stub(
+    stub: &mut StubEnd,
+    id: u32,
+    flags: Flags,
+    message: &Message<'_>,
+) -> Result<(), Violation> {
     let (header, payload) = frame(id, flags, message);
     stub.frame(header, &payload)
 }

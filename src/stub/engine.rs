@@ -46,8 +46,13 @@ pub(super) enum Next {
 #[derive(Debug)]
 enum Stage {
     /// Waiting for the client's hello; whether its marker has come.
-    Hello { marker: bool, deadline: Instant },
-    Frames { max_frame: u32 },
+    Hello {
+        marker: bool,
+        deadline: Instant,
+    },
+    Frames {
+        max_frame: u32,
+    },
 }
 
 /// One connection.
@@ -162,7 +167,8 @@ impl Engine {
                 let Some(hello) = hello else { return Ok(None) };
                 let agreed = self.hello.agree(&hello).map_err(|e| handshake(e.to_string()))?;
                 let limits = PeerLimits { max_frame: agreed.1, ..self.config.limits };
-                self.state = StubState::new(limits, self.config.send_window, self.config.max_queued);
+                self.state =
+                    StubState::new(limits, self.config.send_window, self.config.max_queued);
                 self.stage = Stage::Frames { max_frame: agreed.1 };
                 agreed.1
             }
@@ -332,7 +338,10 @@ impl Engine {
         }
         if self.output.len() > self.config.output_limit {
             let limit = self.config.output_limit as u64;
-            return Err(violation(Violation::TooMany { what: "bytes of answers left unread", limit }));
+            return Err(violation(Violation::TooMany {
+                what: "bytes of answers left unread",
+                limit,
+            }));
         }
         Ok(())
     }

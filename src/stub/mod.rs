@@ -13,16 +13,16 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+mod bridge;
 mod engine;
+mod event;
+mod input;
 mod listen;
 mod output;
-mod input;
-mod event;
 mod sockets;
 mod watch;
 mod work;
-#[cfg(feature = "client")]
-mod bridge;
 
 use std::{
     fmt,
@@ -35,8 +35,8 @@ use nix::errno::Errno;
 
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
-pub use listen::{Event, ListenConfig, Listener};
 pub use event::Shutdown;
+pub use listen::{Event, ListenConfig, Listener};
 
 use crate::{
     kernel::descriptors,

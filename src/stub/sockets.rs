@@ -102,19 +102,27 @@ enum Drained {
 
 impl Sockets {
     pub(super) fn new() -> Self {
-        Self { entries: HashMap::new(), spill: Vec::new(), sendable: VecDeque::new(), owing: Vec::new() }
+        Self {
+            entries: HashMap::new(),
+            spill: Vec::new(),
+            sendable: VecDeque::new(),
+            owing: Vec::new(),
+        }
     }
 
     pub(super) fn insert(&mut self, id: SocketId, socket: KernelSocket) {
-        self.entries.insert(id, Entry {
-            socket: Arc::new(socket),
-            watched: false,
-            overrun: None,
-            sending: false,
-            waiting: VecDeque::new(),
-            confirming: VecDeque::new(),
-            closing: false,
-        });
+        self.entries.insert(
+            id,
+            Entry {
+                socket: Arc::new(socket),
+                watched: false,
+                overrun: None,
+                sending: false,
+                waiting: VecDeque::new(),
+                confirming: VecDeque::new(),
+                closing: false,
+            },
+        );
     }
 
     pub(super) fn socket(&self, id: SocketId) -> Option<&KernelSocket> {
@@ -346,7 +354,13 @@ impl Entry {
 
     /// Tells a gap as soon as everything that was queued before it has been read: the queue has
     /// become empty, or has not become shorter by a datagram, so that new ones have come since.
-    fn look_for_gap(&mut self, id: SocketId, empty: bool, state: &mut StubState, out: &mut Vec<u8>) {
+    fn look_for_gap(
+        &mut self,
+        id: SocketId,
+        empty: bool,
+        state: &mut StubState,
+        out: &mut Vec<u8>,
+    ) {
         match self.overrun {
             Some(before) => {
                 let queued = self.socket.drops_and_queued().map_or(before, |(_, queued)| queued);

@@ -12,7 +12,9 @@ use nix::errno::Errno;
 
 use crate::{
     kernel::{KernelSocket, netns},
-    wire::{Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId},
+    wire::{
+        Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
+    },
 };
 
 use super::{event::Event, sockets::SendJob};
@@ -92,10 +94,7 @@ impl Task {
     }
 }
 
-fn open_socket(
-    open: &Open,
-    handle: Option<OwnedFd>,
-) -> Result<(KernelSocket, Opened), Failure> {
+fn open_socket(open: &Open, handle: Option<OwnedFd>) -> Result<(KernelSocket, Opened), Failure> {
     let namespace = match handle {
         Some(fd) => Some(File::from(fd)),
         None => netns::open(&open.netns, open.mode)?,

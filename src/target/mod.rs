@@ -134,10 +134,10 @@ fn parse_hop(text: &str) -> Result<Hop, Error> {
     let expected = "expected `local:` or `unix:PATH`";
     match text.split_once(':') {
         Some(("local", "")) => Ok(Hop::Local),
-        Some(("unix", "")) => Err(Error::invalid("target `unix:` needs a path, as in `unix:/run/nlr.sock`")),
-        Some(("unix", path)) => {
-            Ok(Hop::Unix(path.replace("%2C", ",").replace("%25", "%").into()))
+        Some(("unix", "")) => {
+            Err(Error::invalid("target `unix:` needs a path, as in `unix:/run/nlr.sock`"))
         }
+        Some(("unix", path)) => Ok(Hop::Unix(path.replace("%2C", ",").replace("%25", "%").into())),
         _ => Err(Error::invalid(format!("target {text:?} is not known; {expected}"))),
     }
 }

@@ -39,14 +39,9 @@ pub struct ProcessStream {
 /// [`ErrorKind::Connect`] with the errno: ENOENT for a program that does not exist, EACCES for
 /// one that may not be executed.
 pub fn spawn(mut command: Command) -> Result<(ProcessStream, Epitaph), Error> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let program = command.as_std().get_program().to_owned();
-    let mut child =
-        command.spawn().map_err(|error| spawn_error(Path::new(&program), &error))?;
+    let mut child = command.spawn().map_err(|error| spawn_error(Path::new(&program), &error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         let text = "the child process has no pipes";

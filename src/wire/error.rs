@@ -27,7 +27,9 @@ pub enum WireError {
     #[error("hello of {0} bytes (4 to {max} are allowed)", max = super::MAX_HELLO)]
     BadHello(u32),
     /// An option marked critical is not known here.
-    #[error("unknown critical option {0:#06x}: the peer needs something this side does not know; use the same version on both sides")]
+    #[error(
+        "unknown critical option {0:#06x}: the peer needs something this side does not know; use the same version on both sides"
+    )]
     UnknownCritical(u16),
     /// A value is outside what its field allows.
     #[error("invalid {field}: {value}")]
@@ -38,7 +40,11 @@ pub enum WireError {
         value: u64,
     },
     /// The versions do not overlap.
-    #[error("no common protocol version: the peer speaks {theirs_old} to {theirs}, this side {} to {}; use the same version on both sides", super::OLDEST_VERSION, super::VERSION)]
+    #[error(
+        "no common protocol version: the peer speaks {theirs_old} to {theirs}, this side {} to {}; use the same version on both sides",
+        super::OLDEST_VERSION,
+        super::VERSION
+    )]
     Version {
         /// The peer's highest version.
         theirs: u16,

@@ -1,8 +1,10 @@
 //! The 12 bytes in front of every frame.
 
+use std::fmt;
+
 use bytes::BufMut;
 
-use super::{Flags, SocketId, WireError};
+use super::WireError;
 
 /// Length of a frame's header, in bytes.
 pub const HEADER_LEN: usize = 12;
@@ -10,6 +12,57 @@ pub const HEADER_LEN: usize = 12;
 /// `length` rounded up to the multiple of four that a frame occupies in the stream.
 pub const fn padded(length: usize) -> usize {
     (length + 3) & !3
+}
+
+/// A socket's number on one connection, chosen by the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+impl SocketId {
+    /// Not a socket: the connection itself.
+    pub const CONNECTION: SocketId = SocketId(0);
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// The flags byte of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Flags = Flags(0);
+    /// A receiver that does not know the type skips the frame.
+    pub const SKIPPABLE: Flags = Flags(0x01);
+    /// The datagram goes on in the socket's next frame of this type.
+    pub const MORE: Flags = Flags(0x02);
+    /// On a send: always answer with a sent frame, behind every datagram readable by then.
+    pub const CONFIRM: Flags = Flags(0x04);
+
+    /// Flags from a header's byte; unknown bits are kept and mean nothing.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// The header's byte.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether all of `other` is set.
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets of flags.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Declares [`FrameType`] with its numbers in one place.
@@ -108,7 +161,9 @@ impl Header {
     pub fn decode(bytes: &[u8], max_frame: u32) -> Result<Decoded, WireError> {
         // The length is judged as soon as it is there: a peer that speaks something else is
         // found out before one waits for bytes that will not come.
-        let Some((length, rest)) = bytes.split_first_chunk().map(|(l, r)| (u32::from_le_bytes(*l), r)) else {
+        let Some((length, rest)) =
+            bytes.split_first_chunk().map(|(l, r)| (u32::from_le_bytes(*l), r))
+        else {
             return Ok(Decoded::NeedMore);
         };
         if (length as usize) < HEADER_LEN {

@@ -87,26 +87,30 @@
 #[cfg(feature = "client")]
 mod codec;
 mod cursor;
+mod datagram;
 mod error;
 mod header;
 pub mod hello;
 mod marker;
 mod message;
+mod netns;
+mod open;
 pub mod tlv;
 
 #[cfg(feature = "client")]
 pub use codec::{Codec, CodecError, Frame};
+pub(crate) use datagram::DATAGRAM_PREFIX;
+pub use datagram::{DatagramInfo, Destination};
+#[cfg(feature = "stub")]
+pub(crate) use datagram::{begin_datagram, describe_datagram, finish_frame};
 pub use error::WireError;
-pub use header::{Decoded, FrameType, HEADER_LEN, Header, padded};
+pub use header::{Decoded, Flags, FrameType, HEADER_LEN, Header, SocketId, padded};
 pub use hello::Hello;
 pub use marker::{MARKER, MAX_NOISE, MarkerScanner, Scan};
-pub use message::{
-    Counters, Credit, DatagramInfo, Destination, Failure, Flags, Message, Netns, NetnsEntry,
-    NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId, SocketOption,
-};
-pub(crate) use message::{DATAGRAM_PREFIX, printable};
-#[cfg(feature = "stub")]
-pub(crate) use message::{begin_datagram, describe_datagram, finish_frame};
+pub(crate) use message::printable;
+pub use message::{Counters, Credit, Failure, Message};
+pub use netns::{Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
+pub use open::{Open, Opened, SocketOption};
 
 /// The highest protocol version this crate speaks.
 pub const VERSION: u16 = 1;

@@ -55,9 +55,10 @@ async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
 async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
     in_test_world();
     let (mut near, far) = tokio::io::duplex(1 << 20);
-    let serving = tokio::spawn(async move {
-        serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap()
-    });
+    let serving =
+        tokio::spawn(
+            async move { serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap() },
+        );
     // The stub may end before it has taken all of it.
     let _ = near.write_all(sent).await;
     let mut said = Vec::new();
@@ -146,7 +147,10 @@ async fn more_sends_than_credit_are_a_violation() {
     ]
     .concat();
     let (exit, _) = stub_exit_with(&sent, config).await;
-    assert!(matches!(&exit, Exit::Violation(text) if text.contains("bytes of sends queued")), "{exit}");
+    assert!(
+        matches!(&exit, Exit::Violation(text) if text.contains("bytes of sends queued")),
+        "{exit}"
+    );
 }
 
 #[tokio::test]
@@ -156,13 +160,17 @@ async fn more_sockets_and_unread_answers_than_allowed_are_a_violation() {
     config.output_limit = 1 << 20;
     let opens: Vec<u8> = (1..=3).flat_map(|n| frame(SocketId(n), &open())).collect();
     let (exit, _) = stub_exit_with(&[hello(Role::Client), opens].concat(), config.clone()).await;
-    assert!(matches!(&exit, Exit::Violation(text) if text.contains("more than 2 sockets")), "{exit}");
+    assert!(
+        matches!(&exit, Exit::Violation(text) if text.contains("more than 2 sockets")),
+        "{exit}"
+    );
     // Pings without end, and nobody reads the pongs.
     in_test_world();
     let (near, far) = tokio::io::duplex(4096);
-    let serving = tokio::spawn(async move {
-        serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap()
-    });
+    let serving =
+        tokio::spawn(
+            async move { serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap() },
+        );
     let (unread, mut write) = tokio::io::split(near);
     write.write_all(&hello(Role::Client)).await.unwrap();
     let pings = frame(SocketId::CONNECTION, &Message::Ping(7)).repeat(1000);
@@ -181,7 +189,10 @@ async fn what_is_no_client_is_a_failed_handshake() {
         ([&MARKER[..], &[0; 8]].concat(), "hello of 0 bytes"),
         ([&MARKER[..], &[0xff; 8]].concat(), "hello of 4294967295 bytes"),
         ([&MARKER[..], &[4, 0, 0, 0, 9, 0, 9, 0]].concat(), "no common protocol version"),
-        (hello_with(|body| tlv::put(body, 77 | tlv::CRITICAL, &[1])), "unknown critical option 0x004d"),
+        (
+            hello_with(|body| tlv::put(body, 77 | tlv::CRITICAL, &[1])),
+            "unknown critical option 0x004d",
+        ),
     ] {
         let (exit, _) = stub_exit(&sent).await;
         let Exit::Handshake(text) = &exit else { panic!("{why}: {exit}") };
@@ -250,8 +261,7 @@ async fn the_stub_program_exits_with_a_telling_code() {
 #[tokio::test]
 async fn the_stub_program_ends_when_nobody_reads_it() {
     in_test_world();
-    let mut child =
-        stub_command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = stub_command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let portid = 0x5000_0000;
     let mut open = Open { portid, ..Open::default() };

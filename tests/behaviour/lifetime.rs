@@ -5,11 +5,7 @@ use std::{
     time::Duration,
 };
 
-use netlink_remote::{
-    Client, ErrorKind, NetnsMode,
-    client::ConnectOptions,
-    transport::process,
-};
+use netlink_remote::{Client, ErrorKind, NetnsMode, client::ConnectOptions, transport::process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -186,7 +186,9 @@ async fn a_silent_overrun_is_told_too(transport: Transport) {
     let (mut routes, mut lost) = (0, 0);
     while routes + lost < 300 {
         match within(events.recv()).await.unwrap() {
-            Event::Datagram(d) => routes += parse(&d.data).iter().filter_map(route_number).count() as u64,
+            Event::Datagram(d) => {
+                routes += parse(&d.data).iter().filter_map(route_number).count() as u64
+            }
             Event::Lost { dropped, total } => {
                 lost += dropped;
                 assert_eq!(lost, total);

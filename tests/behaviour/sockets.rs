@@ -241,7 +241,13 @@ fn nft_transaction(count: u32) -> Vec<u8> {
         out.resize(out.len().next_multiple_of(4), 0);
         out
     }
-    fn message(kind: u16, flags: u16, family: u8, resource: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
+    fn message(
+        kind: u16,
+        flags: u16,
+        family: u8,
+        resource: u16,
+        attributes: &[Vec<u8>],
+    ) -> Vec<u8> {
         let body = attributes.concat();
         let mut out = ((20 + body.len()) as u32).to_ne_bytes().to_vec();
         out.extend(kind.to_ne_bytes());
@@ -258,7 +264,8 @@ fn nft_transaction(count: u32) -> Vec<u8> {
     let (nft, inet, create) = (10 << 8, 1, 0x400);
     let mut out = message(0x10, 0, 0, 10, &[]);
     out.extend(message(nft, create, inet, 0, &[text(1, "slow")]));
-    let set = [text(1, "slow"), text(2, "s"), number(3, 0), number(4, 0), number(5, 4), number(10, 1)];
+    let set =
+        [text(1, "slow"), text(2, "s"), number(3, 0), number(4, 0), number(5, 4), number(10, 1)];
     out.extend(message(nft | 9, create, inet, 0, &set));
     let elements: Vec<Vec<u8>> = (0..count)
         .map(|i| attribute(1 | NESTED, &attribute(1 | NESTED, &attribute(1, &i.to_be_bytes()))))
@@ -381,7 +388,8 @@ async fn sink_and_stream(transport: Transport) {
     use futures_util::{SinkExt, StreamExt};
     let far = Far::new(transport).await;
     let mut socket = far.route().await;
-    socket.send_all(&mut futures_util::stream::iter((1..=20).map(|n| Ok(link_by_index(1, n).into()))))
+    socket
+        .send_all(&mut futures_util::stream::iter((1..=20).map(|n| Ok(link_by_index(1, n).into()))))
         .await
         .unwrap();
     for sequence in 1..=20 {

@@ -364,7 +364,7 @@ impl ValveControl {
 
     /// Frames of this type written so far.
     pub fn frames(&self, wanted: netlink_remote::wire::FrameType) -> usize {
-        use netlink_remote::wire::{Decoded, Hello, Header, MARKER};
+        use netlink_remote::wire::{Decoded, Header, Hello, MARKER};
         let written = self.written.lock().unwrap();
         let Some(mut rest) = written.get(MARKER.len()..) else { return 0 };
         let Ok(Some((_, hello))) = Hello::decode(rest) else { return 0 };

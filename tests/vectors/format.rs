@@ -12,7 +12,12 @@
 //!
 //! A header line that begins with a space goes on with the one before it.
 
-#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests say so by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests say so by panicking"
+)]
 
 use std::{fs, path::Path};
 
@@ -27,18 +32,21 @@ pub(crate) struct Vector {
 
 impl Vector {
     fn parse(name: &str, text: &str) -> Self {
-        let (head, body) = text.split_once("\n\n").unwrap_or_else(|| panic!("{name}: no blank line"));
+        let (head, body) =
+            text.split_once("\n\n").unwrap_or_else(|| panic!("{name}: no blank line"));
         let mut fields: Vec<(String, String)> = Vec::new();
         let mut explained = false;
         for line in head.lines() {
             if line.starts_with('#') {
                 explained = true;
             } else if line.starts_with(' ') {
-                let (_, value) = fields.last_mut().unwrap_or_else(|| panic!("{name}: goes on with nothing"));
+                let (_, value) =
+                    fields.last_mut().unwrap_or_else(|| panic!("{name}: goes on with nothing"));
                 value.push(' ');
                 value.push_str(line.trim());
             } else {
-                let (key, value) = line.split_once(": ").unwrap_or_else(|| panic!("{name}: {line:?}"));
+                let (key, value) =
+                    line.split_once(": ").unwrap_or_else(|| panic!("{name}: {line:?}"));
                 fields.push((key.to_owned(), value.to_owned()));
             }
         }
@@ -48,7 +56,8 @@ impl Vector {
             for token in line.split('#').next().unwrap_or_default().split_whitespace() {
                 let (byte, count) = token.split_once('*').unwrap_or((token, "1"));
                 assert_eq!(byte.len(), 2, "{name}: {token:?}");
-                let byte = u8::from_str_radix(byte, 16).unwrap_or_else(|_| panic!("{name}: {token:?}"));
+                let byte =
+                    u8::from_str_radix(byte, 16).unwrap_or_else(|_| panic!("{name}: {token:?}"));
                 let count = count.parse().unwrap_or_else(|_| panic!("{name}: {token:?}"));
                 bytes.extend(std::iter::repeat_n(byte, count));
             }
@@ -78,7 +87,8 @@ impl Vector {
 /// All vectors, by name. There being none is an error.
 pub(crate) fn load() -> Vec<Vector> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut vectors = Vec::new();
     for entry in entries {
         let path = entry.unwrap_or_else(|error| panic!("{error}")).path();

@@ -95,7 +95,13 @@ fn a_failed_send_answers_its_requests_and_no_others() {
 fn malformed_datagrams_are_passed_on_untouched() {
     let mut state = State::default();
     state.sent(1, &message(18, 0x301, 7, &[0; 16]));
-    for bytes in [&b""[..], &[1, 2, 3], &[0; 40], &[0xff; 64], &[15, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]] {
+    for bytes in [
+        &b""[..],
+        &[1, 2, 3],
+        &[0; 40],
+        &[0xff; 64],
+        &[15, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0],
+    ] {
         assert_eq!(state.take_answers(Bytes::copy_from_slice(bytes)), bytes);
     }
 }

@@ -80,7 +80,8 @@ impl<'a> World<'a> {
         let Some(what) = self.scenario.users[user].get(self.done[user]) else { return false };
         let Some(id) = self.ids[user] else {
             // Users that do the same are told apart by nothing: one order of them is enough.
-            let twin = |other: usize| std::ptr::eq(self.scenario.users[other], self.scenario.users[user]);
+            let twin =
+                |other: usize| std::ptr::eq(self.scenario.users[other], self.scenario.users[user]);
             if (0..user).any(|other| self.ids[other].is_none() && twin(other)) {
                 return false;
             }
@@ -124,7 +125,8 @@ impl<'a> World<'a> {
                         self.ids[user] = id;
                     }
                     (Do::Send(length, confirm), Some(id)) if client.told[&id].failed == 0 => {
-                        let sent = client.send(id, Destination::default(), confirm, &vec![1; length]);
+                        let sent =
+                            client.send(id, Destination::default(), confirm, &vec![1; length]);
                         assert!(sent.is_ok(), "{sent:?}");
                         self.sent[user] += 1;
                     }
@@ -148,7 +150,12 @@ impl<'a> World<'a> {
     /// Nothing can happen any more: then everything has to be done.
     fn check_end(&self) {
         for (user, todo) in self.scenario.users.iter().enumerate() {
-            assert_eq!(self.done[user], todo.len(), "user {user} is stuck at {:?}", todo[self.done[user]]);
+            assert_eq!(
+                self.done[user],
+                todo.len(),
+                "user {user} is stuck at {:?}",
+                todo[self.done[user]]
+            );
             let told = &self.pair.client.told[&self.ids[user].unwrap()];
             // An open that was not abandoned has one answer; the ends check that none has two.
             let waited = todo.iter().any(|what| !matches!(what, Do::Open | Do::Close));
@@ -226,8 +233,14 @@ fn a_close_overtakes_sends_and_their_answers() {
 /// One datagram of credit each way: every send but the first waits for the credit to come back.
 #[test]
 fn the_smallest_windows_never_block_for_good() {
-    let user: &[Do] =
-        &[Do::Open, Do::Send(5, false), Do::Send(5, false), Do::Send(5, false), Do::Read(3), Do::Close];
+    let user: &[Do] = &[
+        Do::Open,
+        Do::Send(5, false),
+        Do::Send(5, false),
+        Do::Send(5, false),
+        Do::Read(3),
+        Do::Close,
+    ];
     let scenario = Scenario { window: credit(1, 1), send_window: credit(1, 1), echo: 1, ..PLAIN };
     explore(&Scenario { users: &[user], ..scenario });
     let short: &[Do] = &[Do::Open, Do::Send(2, false), Do::Read(1), Do::Close];
@@ -237,7 +250,14 @@ fn the_smallest_windows_never_block_for_good() {
 /// A user that reads nothing before it has the answer gets it: the overdraft is for this.
 #[test]
 fn a_confirmed_send_is_answered_though_nobody_reads() {
-    let user: &[Do] = &[Do::Open, Do::Send(5, true), Do::Confirmed(1), Do::Send(5, true), Do::Confirmed(2), Do::Close];
+    let user: &[Do] = &[
+        Do::Open,
+        Do::Send(5, true),
+        Do::Confirmed(1),
+        Do::Send(5, true),
+        Do::Confirmed(2),
+        Do::Close,
+    ];
     let scenario = Scenario { window: credit(4, 2), echo: 3, ..PLAIN };
     explore(&Scenario { users: &[user], ..scenario });
 }
@@ -245,6 +265,19 @@ fn a_confirmed_send_is_answered_though_nobody_reads() {
 /// Datagrams larger than a window, in pieces of eight bytes.
 #[test]
 fn a_datagram_larger_than_both_windows_comes_back() {
-    let user: &[Do] = &[Do::Open, Do::Send(30, false), Do::Send(20, true), Do::Read(2), Do::Confirmed(1), Do::Close];
-    explore(&Scenario { users: &[user], window: credit(3, 9), send_window: credit(3, 9), echo: 1, ..PLAIN });
+    let user: &[Do] = &[
+        Do::Open,
+        Do::Send(30, false),
+        Do::Send(20, true),
+        Do::Read(2),
+        Do::Confirmed(1),
+        Do::Close,
+    ];
+    explore(&Scenario {
+        users: &[user],
+        window: credit(3, 9),
+        send_window: credit(3, 9),
+        echo: 1,
+        ..PLAIN
+    });
 }

@@ -383,7 +383,10 @@ fn the_client_keeps_within_the_stubs_limits() {
         pair.client.request(SocketId::CONNECTION, list).unwrap();
     }
     assert!(!pair.client.state.may_request());
-    assert_eq!(pair.client.request(SocketId(2), |request| Message::Join { request, group: 1 }), None);
+    assert_eq!(
+        pair.client.request(SocketId(2), |request| Message::Join { request, group: 1 }),
+        None
+    );
     pair.settle();
     assert!(pair.client.state.may_request());
     pair.finish();

@@ -52,7 +52,10 @@ fn a_socket_is_opened_once() {
     let mut one = stub();
     to_stub(&mut one, 1, NO, &open()).unwrap();
     assert_eq!(to_stub(&mut one, 1, NO, &open()), state(FrameType::Open, 1, "opening"));
-    assert_eq!(to_stub(&mut open_stub(), 1, NO, &open()), state(FrameType::Open, 1, "already open"));
+    assert_eq!(
+        to_stub(&mut open_stub(), 1, NO, &open()),
+        state(FrameType::Open, 1, "already open")
+    );
     // Not before its close is answered either, whether it was open or has failed.
     let mut closing = open_stub();
     to_stub(&mut closing, 1, NO, &Message::Close).unwrap();
@@ -127,7 +130,10 @@ fn a_stub_answers_an_open_once_and_a_close_only() {
         assert_eq!(to_client(&mut open_client(), 2, NO, &message), state(frame, 2, "not open"));
     }
     let closed = Message::Closed(Counters::default());
-    assert_eq!(to_client(&mut open_client(), 1, NO, &closed), state(FrameType::Closed, 1, "not closing"));
+    assert_eq!(
+        to_client(&mut open_client(), 1, NO, &closed),
+        state(FrameType::Closed, 1, "not closing")
+    );
     let mut client = open_client();
     client.close(SocketId(1));
     to_client(&mut client, 1, NO, &closed).unwrap();

@@ -37,6 +37,7 @@ fn ctrl_c_on_the_terminal_of_both_is_as_quiet() {
         // The stub's end may be noticed before the signal is.
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub.cast_signed()), Signal::SIGKILL)
             .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10));
         running.signal(Signal::SIGINT);
         let ended = running.end();
         assert_eq!((ended.code(), ended.stderr.as_str()), (130, ""));

@@ -1,0 +1,236 @@
+//! Network namespaces in messages.
+
+use std::fmt;
+
+use bytes::BufMut;
+
+use super::{WireError, cursor::Cursor, hello::NetnsId, printable, tlv};
+
+/// A network namespace, as a client names it. Names, paths and pids are the stub's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Netns {
+    /// The one the stub runs in.
+    #[default]
+    Current,
+    /// By name, in `/run/netns` as ip-netns(8) has it.
+    Name(String),
+    /// By the path of an nsfs file.
+    Path(String),
+    /// The one a process is in.
+    Pid(u32),
+    /// One opened before on this connection; the number is that of the stub's descriptor.
+    Handle(u32),
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Netns::Current => write!(f, "the current namespace"),
+            Netns::Name(name) => write!(f, "namespace {name:?}"),
+            Netns::Path(path) => write!(f, "namespace file {path:?}"),
+            Netns::Pid(pid) => write!(f, "the namespace of process {pid}"),
+            Netns::Handle(fd) => write!(f, "the namespace opened as descriptor {fd}"),
+        }
+    }
+}
+
+/// What opening a namespace by name does about its existence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NetnsMode {
+    /// It must exist.
+    #[default]
+    Existing,
+    /// It is created if it does not exist.
+    Create,
+    /// It is created; that it exists is an error (EEXIST).
+    CreateExclusive,
+}
+
+/// An operation on network namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetnsRequest {
+    /// Open one and keep it open; the reply is the descriptor's number (u32), device and inode
+    /// (u64 each).
+    Open(Netns, NetnsMode),
+    /// Close one opened before, by its descriptor's number.
+    Close(u32),
+    /// Names in `/run/netns`; the reply is an option of kind 1 for each name, holding device and
+    /// inode (u64 each, 0 if it is no namespace) and the name.
+    List,
+    /// Create one as `ip netns add` does.
+    Add(String),
+    /// Delete one as `ip netns delete` does.
+    Delete(String),
+}
+
+impl NetnsMode {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            NetnsMode::Existing => 0,
+            NetnsMode::Create => 1,
+            NetnsMode::CreateExclusive => 2,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Result<Self, WireError> {
+        match number {
+            0 => Ok(NetnsMode::Existing),
+            1 => Ok(NetnsMode::Create),
+            2 => Ok(NetnsMode::CreateExclusive),
+            _ => Err(WireError::BadValue { field: "namespace mode", value: number.into() }),
+        }
+    }
+}
+
+impl Netns {
+    /// u32 kind, then the rest: 0 current, 1 name, 2 path, 3 pid (u32), 4 handle (u32).
+    pub(super) fn encode(&self, out: &mut impl BufMut) {
+        match self {
+            Netns::Current => out.put_u32_le(0),
+            Netns::Name(name) => {
+                out.put_u32_le(1);
+                out.put_slice(name.as_bytes());
+            }
+            Netns::Path(path) => {
+                out.put_u32_le(2);
+                out.put_slice(path.as_bytes());
+            }
+            Netns::Pid(pid) => {
+                out.put_u32_le(3);
+                out.put_u32_le(*pid);
+            }
+            Netns::Handle(fd) => {
+                out.put_u32_le(4);
+                out.put_u32_le(*fd);
+            }
+        }
+    }
+
+    pub(super) fn decode(c: &mut Cursor<'_>) -> Result<Self, WireError> {
+        Ok(match c.u32()? {
+            0 => Netns::Current,
+            1 => Netns::Name(utf8("namespace name", c.remainder())?),
+            2 => Netns::Path(utf8("namespace path", c.remainder())?),
+            3 => Netns::Pid(c.u32()?),
+            4 => Netns::Handle(c.u32()?),
+            kind => {
+                return Err(WireError::BadValue { field: "namespace kind", value: kind.into() });
+            }
+        })
+    }
+}
+
+fn utf8(field: &'static str, bytes: &[u8]) -> Result<String, WireError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(error) => Err(WireError::BadValue { field, value: error.valid_up_to() as u64 }),
+    }
+}
+
+impl NetnsRequest {
+    pub(super) fn encode(&self, out: &mut impl BufMut) {
+        let (number, mode) = match self {
+            NetnsRequest::Open(_, mode) => (1, mode.number()),
+            NetnsRequest::Close(_) => (2, 0),
+            NetnsRequest::List => (3, 0),
+            NetnsRequest::Add(_) => (4, 0),
+            NetnsRequest::Delete(_) => (5, 0),
+        };
+        out.put_u8(number);
+        out.put_u8(mode);
+        out.put_u16_le(0);
+        match self {
+            NetnsRequest::Open(netns, _) => netns.encode(out),
+            NetnsRequest::Close(fd) => out.put_u32_le(*fd),
+            NetnsRequest::List => {}
+            NetnsRequest::Add(name) | NetnsRequest::Delete(name) => out.put_slice(name.as_bytes()),
+        }
+    }
+
+    pub(super) fn decode(c: &mut Cursor<'_>) -> Result<Self, WireError> {
+        let (number, mode) = (c.u8()?, c.u8()?);
+        c.u16()?;
+        Ok(match number {
+            1 => NetnsRequest::Open(Netns::decode(c)?, NetnsMode::from_number(mode)?),
+            2 => NetnsRequest::Close(c.u32()?),
+            3 => NetnsRequest::List,
+            4 => NetnsRequest::Add(utf8("namespace name", c.remainder())?),
+            5 => NetnsRequest::Delete(utf8("namespace name", c.remainder())?),
+            _ => {
+                let value = number.into();
+                return Err(WireError::BadValue { field: "namespace operation", value });
+            }
+        })
+    }
+}
+
+/// A name in `/run/netns` and the namespace it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetnsEntry {
+    /// The name.
+    pub name: String,
+    /// The namespace; zeros when the file is none.
+    pub id: NetnsId,
+}
+
+impl NetnsEntry {
+    /// Appends one entry of the reply to [`NetnsRequest::List`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut value = Vec::with_capacity(16 + self.name.len());
+        value.put_u64_le(self.id.device);
+        value.put_u64_le(self.id.inode);
+        value.put_slice(self.name.as_bytes());
+        tlv::put(out, 1, &value);
+    }
+
+    /// Decodes the reply to [`NetnsRequest::List`].
+    ///
+    /// # Errors
+    /// Any [`WireError`] of a malformed reply.
+    pub fn decode_list(value: &[u8]) -> Result<Vec<Self>, WireError> {
+        let mut entries = Vec::new();
+        for option in tlv::iter(value) {
+            let option = option?;
+            let mut c = Cursor::new(option.value);
+            match option.kind {
+                1 => entries.push(Self {
+                    id: NetnsId { device: c.u64()?, inode: c.u64()? },
+                    name: printable(c.remainder()),
+                }),
+                _ => option.unknown()?,
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The reply to [`NetnsRequest::Open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetnsOpened {
+    /// Number of the stub's descriptor.
+    pub fd: u32,
+    /// The namespace behind it.
+    pub id: NetnsId,
+}
+
+impl NetnsOpened {
+    /// Encodes the reply's value.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(20);
+        value.put_u32_le(self.fd);
+        value.put_u64_le(self.id.device);
+        value.put_u64_le(self.id.inode);
+        value
+    }
+
+    /// Decodes the reply's value.
+    ///
+    /// # Errors
+    /// [`WireError::ShortPayload`].
+    pub fn decode(value: &[u8]) -> Result<Self, WireError> {
+        let mut c = Cursor::new(value);
+        Ok(Self { fd: c.u32()?, id: NetnsId { device: c.u64()?, inode: c.u64()? } })
+    }
+}
