@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use netlink_remote::stub::{self, Config};
 
@@ -40,7 +43,8 @@ fn main() -> ExitCode {
 fn serve() -> ExitCode {
     let exit = stub::serve_stdio(Config::default());
     if exit.code() != 0 {
-        eprintln!("nlr-stub: {exit}");
+        // Nobody may be left to read it, which eprintln would panic at.
+        let _ = writeln!(io::stderr(), "nlr-stub: {exit}");
     }
     ExitCode::from(exit.code())
 }

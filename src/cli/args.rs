@@ -42,9 +42,11 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct ConnectionArgs {
     /// The program to start as a stub, instead of nlr itself
+    #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
     pub(super) stub: Option<OsString>,
     /// How long the target may take to say hello
+    #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(super) connect_timeout: Duration,
 }
@@ -143,8 +145,8 @@ Examples:
 #[command(after_help = MONITOR_EXAMPLES)]
 pub(super) struct MonitorArgs {
     /// What to listen to: a group of the kernel's (`ipv4-route`), an object of ip's (`route`: its
-    /// groups of every family), or a group's number. By default all groups that the kernel has
-    /// and allows
+    /// groups of every family), or a group's number; may be given more than once. By default all
+    /// groups that the kernel has and allows
     #[arg(long, short, value_name = "GROUP", value_parser = groups::parse)]
     pub(super) group: Vec<groups::Groups>,
     #[command(flatten)]
@@ -248,7 +250,7 @@ pub(super) struct ServeArgs {
     /// Where to listen
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     pub(super) path: PathBuf,
-    /// A user who may connect; by default only the one who serves, who else needs to be named too
+    /// A user who may connect, instead of the one who serves; may be given more than once
     #[arg(long, value_name = "UID")]
     pub(super) allow_uid: Vec<u32>,
     /// Clients at a time

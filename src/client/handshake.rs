@@ -60,14 +60,16 @@ where
                 return Ok(Greeted { hello, version, max_frame, rest: buffer });
             }
         }
-        if io.read_buf(&mut buffer).await.map_err(failed)? == 0 {
-            // What it said explains more than that it no longer listened.
-            if scanner.noise().trim().is_empty() {
-                written.map_err(failed)?;
-            }
-            let text = "the far end ended before it spoke the protocol";
-            return Err(ended(text, &scanner));
-        }
+        let end = match io.read_buf(&mut buffer).await {
+            Ok(0) => written.err(),
+            Ok(_) => continue,
+            Err(error) => Some(error),
+        };
+        // What it said explains more than how the stream broke.
+        return Err(match end {
+            Some(error) if scanner.noise().trim().is_empty() => failed(error),
+            _ => ended("the far end ended before it spoke the protocol", &scanner),
+        });
     }
 }
 

@@ -97,7 +97,8 @@ impl Target {
                 Err(error) => Err(error.followed_by(" (or set NLR_STUB to a stub's path)")),
             },
         };
-        result.map_err(|error| error.context(self))
+        // "local: starting ...", with one colon.
+        result.map_err(|error| error.context(self.to_string().trim_end_matches(':')))
     }
 }
 
