@@ -1,9 +1,7 @@
 //! `nlr serve`.
 
 use std::{
-    fs::{self, Permissions},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
     thread,
 };
 
@@ -37,13 +35,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         config.allowed_uids.clone_from(&args.allow_uid);
     }
     let allowed = config.allowed_uids.clone();
-    let listener = Listener::bind(&args.path, config).map_err(|error| failed(&error))?;
-    let others = allowed.iter().any(|uid| *uid != geteuid().as_raw());
-    if others {
+    if allowed.iter().any(|uid| *uid != geteuid().as_raw()) {
         // The file's mode would keep them out before their uid is looked at.
-        let mode = Permissions::from_mode(0o666);
-        fs::set_permissions(&args.path, mode).map_err(|error| failed(&error))?;
+        config.mode = 0o666;
     }
+    let listener = Listener::bind(&args.path, config).map_err(|error| failed(&error))?;
     let uids: Vec<_> = allowed.iter().map(u32::to_string).collect();
     log(format_args!("listening on unix:{path} for uid {}", uids.join(", ")));
 

@@ -222,6 +222,7 @@ pub fn client_ops(data: &[u8]) {
 fn honest(input: &mut Input<'_>) {
     let mut pair = Pair::new(LIMITS, SEND_WINDOW, 3 * (64 + 40));
     (pair.stub.failures, pair.stub.drops) = (true, true);
+    pair.client.state.set_piece(16);
     pair.stub.echo = 2;
     while let Some(op) = input.next() {
         if op % 2 == 0 {
@@ -239,6 +240,7 @@ fn honest(input: &mut Input<'_>) {
 
 fn hostile(input: &mut Input<'_>) -> Result<(), Violation> {
     let mut client = ClientEnd::new(LIMITS);
+    client.state.set_piece(16);
     while let Some(op) = input.next() {
         if op % 3 == 0 {
             user(&mut client, op / 3, input);
@@ -292,6 +294,7 @@ fn user(client: &mut ClientEnd, op: u8, input: &mut Input<'_>) {
         }
         _ => {
             client.receive(id);
+            client.turn();
         }
     }
     if pick == 255 {

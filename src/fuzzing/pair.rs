@@ -20,6 +20,8 @@ pub(crate) enum Move {
     Stub(StubStep),
     /// The user reads a datagram.
     Receive(SocketId),
+    /// The client writes a piece of a large send.
+    Turn,
 }
 
 /// Two honest ends.
@@ -31,8 +33,8 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(limits: PeerLimits, send_window: Credit, max_queued: u64) -> Self {
-        let mut stub = StubEnd::new(limits, send_window, max_queued);
+    pub(crate) fn new(limits: PeerLimits, send_window: Credit, max_partial: u64) -> Self {
+        let mut stub = StubEnd::new(limits, send_window, max_partial);
         (stub.failures, stub.drops) = (false, false);
         Self {
             client: ClientEnd::new(limits),
@@ -66,6 +68,9 @@ impl Pair {
         moves.extend(self.stub.steps().into_iter().map(Move::Stub));
         let readable = self.client.told.iter().filter(|(_, told)| !told.unread.is_empty());
         moves.extend(readable.map(|(id, _)| Move::Receive(*id)));
+        if self.client.has_turn() {
+            moves.push(Move::Turn);
+        }
         moves
     }
 
@@ -85,6 +90,9 @@ impl Pair {
             Move::Stub(step) => self.stub.step(step),
             Move::Receive(id) => {
                 self.client.receive(id);
+            }
+            Move::Turn => {
+                self.client.turn();
             }
         }
         self.pump();

@@ -20,8 +20,8 @@ const BASE: i32 = 1 << 14;
 /// EMFILE when all of those are taken.
 pub fn raise(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     match duplicate_from(fd.as_fd(), BASE) {
-        // EINVAL: beyond the limit of this process.
-        Err(Errno::EINVAL) => duplicate_from(fd.as_fd(), lower_base()),
+        // EINVAL: beyond the limit of this process. EMFILE: all of those from there on are taken.
+        Err(Errno::EINVAL | Errno::EMFILE) => duplicate_from(fd.as_fd(), lower_base()),
         other => other,
     }
 }

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{BorrowedFd, OwnedFd},
         unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -73,8 +73,7 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
     Ok(Path::new(DIRECTORY).join(name))
 }
 
-/// Opens a namespace. [`Netns::Current`] is `None`, and so is [`Netns::Handle`], which only the
-/// stub that gave it can resolve.
+/// Opens a namespace. [`Netns::Current`] is `None`.
 ///
 /// # Errors
 /// The errno of what failed: ENOENT or ESRCH where there is none, EINVAL for a file that is no
@@ -98,12 +97,17 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
         }
         Netns::Path(path) => PathBuf::from(path),
         Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
-        Netns::Current | Netns::Handle(_) => return Ok(None),
+        // Only the connection that gave it can resolve one.
+        Netns::Handle(_) => return Err(failure(Errno::EBADF, netns)),
+        Netns::Current => return Ok(None),
     };
-    // Non-blocking, because a path may be a FIFO.
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(failure(Errno::EINVAL, netns));
+    }
+    // Non-blocking, because a path may be a FIFO, and never to become a controlling terminal.
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
         .open(&path)
         .map_err(|error| io_failure(&error, format_args!("opening {netns}")))?;
     let kind = fstatfs(&file).map_err(|errno| failure(errno, format_args!("checking {netns}")))?;
@@ -262,10 +266,4 @@ pub fn delete(name: &str) -> Result<(), Failure> {
 /// As fcntl(2).
 pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
     super::descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
-}
-
-/// The identity behind a descriptor.
-pub(crate) fn identify_fd(fd: impl AsFd) -> Result<NetnsId, Failure> {
-    let meta = nix::sys::stat::fstat(fd).map_err(|errno| failure(errno, "reading its identity"))?;
-    Ok(NetnsId { device: meta.st_dev, inode: meta.st_ino })
 }

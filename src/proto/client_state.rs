@@ -1,6 +1,6 @@
 //! The client's side.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -105,6 +105,22 @@ pub enum SendError {
     NotOpen,
 }
 
+/// Why an open or a request cannot be made; nothing was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many as the stub allows are there; try again once one has ended.
+    TooMany,
+    /// The socket is not open.
+    NotOpen,
+    /// The frame would be longer than both sides accept, which ends a connection.
+    TooLong {
+        /// Bytes it would have.
+        length: u32,
+        /// Bytes it may have.
+        limit: u32,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Opening,
@@ -120,6 +136,19 @@ struct ClientSocket {
     confirming: HashSet<u32>,
     partial: BytesMut,
     next_serial: u32,
+    /// Sends of several pieces, and whatever was sent behind one.
+    waiting: VecDeque<Waiting>,
+    /// Bytes in it.
+    waiting_bytes: usize,
+}
+
+/// A send that has not been written whole.
+#[derive(Debug)]
+struct Waiting {
+    serial: u32,
+    destination: Destination,
+    flags: Flags,
+    rest: Bytes,
 }
 
 /// The state of one connection on the client's side.
@@ -131,36 +160,68 @@ pub struct ClientState {
     next_request: u32,
     limits: PeerLimits,
     max_frame: u32,
+    piece: usize,
+    /// Sockets of which a large send is under way, the next one first.
+    in_turn: VecDeque<SocketId>,
+    /// Sockets whose waiting sends have not begun.
+    behind: VecDeque<SocketId>,
+    waiting_bytes: usize,
 }
 
-/// A datagram is cut into frames of this size, so that other sockets get their turn between.
-const PIECE: usize = 64 * 1024;
+/// A larger datagram is cut into frames of this size, so that other sockets get their turn between:
+/// a whole such frame fits what either side reads at a time.
+const PIECE: usize = 60 * 1024;
+
+/// Sockets whose large sends take turns with each other; more of them wait. The stub has to hold
+/// what has come of each.
+const IN_TURN: usize = 4;
 
 impl ClientState {
     /// The state behind the hellos: `limits` are the stub's, `max_frame` the agreed one.
     pub fn new(limits: PeerLimits, max_frame: u32) -> Self {
-        let (sockets, requests) = Default::default();
-        Self { sockets, requests, next_socket: 1, next_request: 1, limits, max_frame }
+        let piece = PIECE.min(max_frame as usize - PREFIX);
+        Self {
+            sockets: HashMap::new(),
+            requests: HashSet::new(),
+            next_socket: 1,
+            next_request: 1,
+            limits,
+            max_frame,
+            piece,
+            in_turn: VecDeque::new(),
+            behind: VecDeque::new(),
+            waiting_bytes: 0,
+        }
     }
 
-    /// Opens a socket: appends the frame to `out`. `None` if the stub's limit is reached.
+    /// Has datagrams cut into smaller pieces, so that small ones show what becomes of them.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn set_piece(&mut self, piece: usize) {
+        self.piece = piece;
+    }
+
+    /// Opens a socket: appends the frame to `out`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooMany`] and [`Refusal::TooLong`].
     pub fn open<B: BufMut + AsMut<[u8]>>(
         &mut self,
         mut open: Open,
         out: &mut B,
-    ) -> Option<SocketId> {
+    ) -> Result<SocketId, Refusal> {
         if self.sockets.len() >= self.limits.max_sockets as usize {
-            return None;
+            return Err(Refusal::TooMany);
         }
         // Ids wrap after four thousand million sockets; one that lives that long is stepped over.
         while self.next_socket == 0 || self.sockets.contains_key(&SocketId(self.next_socket)) {
             self.next_socket = self.next_socket.wrapping_add(1);
         }
         let id = SocketId(self.next_socket);
-        self.next_socket = self.next_socket.wrapping_add(1);
         let datagrams = Granting::new(open.credit);
         // Of nothing the stub would never send anything, and so never be granted more.
         open.credit = datagrams.window();
+        let frame = self.frame(id, &Message::Open(open))?;
+        self.next_socket = self.next_socket.wrapping_add(1);
         self.sockets.insert(
             id,
             ClientSocket {
@@ -170,18 +231,37 @@ impl ClientState {
                 confirming: HashSet::new(),
                 partial: BytesMut::new(),
                 next_serial: 1,
+                waiting: VecDeque::new(),
+                waiting_bytes: 0,
             },
         );
-        Message::Open(open).encode(id, Flags::NONE, out);
-        Some(id)
+        out.put_slice(&frame);
+        Ok(id)
     }
 
-    /// Closes a socket in whatever state it is; false if it is closed or closing already.
+    /// Encodes a message whose length is the caller's doing. One too long must not be appended
+    /// anywhere, for it would end the connection and everybody else's sockets with it.
+    fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
+        let mut frame = Vec::new();
+        message.encode(id, Flags::NONE, &mut frame);
+        match Header::decode(&frame, self.max_frame) {
+            Err(WireError::TooLong { length, limit }) => Err(Refusal::TooLong { length, limit }),
+            _ => Ok(frame),
+        }
+    }
+
+    /// Closes a socket in whatever state it is; false if it is closed or closing already. What
+    /// was [waiting](Self::take_turn) is discarded.
     pub fn close<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, out: &mut B) -> bool {
         match self.sockets.get_mut(&id) {
             Some(socket) if socket.phase != Phase::Closing => {
                 socket.phase = Phase::Closing;
                 socket.partial = BytesMut::new();
+                if !std::mem::take(&mut socket.waiting).is_empty() {
+                    self.waiting_bytes -= std::mem::take(&mut socket.waiting_bytes);
+                    self.in_turn.retain(|other| *other != id);
+                    self.behind.retain(|other| *other != id);
+                }
                 Message::Close.encode(id, Flags::NONE, out);
                 true
             }
@@ -213,11 +293,11 @@ impl ClientState {
         self.max_frame as usize - PREFIX
     }
 
-    /// Sends a datagram: appends its frames, each with at most 64 KiB of data. Gives the send's
-    /// serial.
+    /// Sends a datagram and gives the send's serial. One of up to 60 KiB is appended at once; a
+    /// larger one, and any behind one on the same socket, waits for its [turn](Self::take_turn).
     ///
     /// # Errors
-    /// [`SendError`]; nothing is appended then.
+    /// [`SendError`]; nothing is sent then.
     pub fn send<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
@@ -235,39 +315,95 @@ impl ClientState {
             socket.confirming.insert(serial);
         }
         let flags = if confirm { Flags::CONFIRM } else { Flags::NONE };
-        let mut rest = datagram;
-        while let Some((piece, tail)) = rest.split_at_checked(PIECE).filter(|(_, t)| !t.is_empty())
-        {
-            rest = tail;
-            Message::Send { serial, destination, data: piece }.encode(
-                id,
-                flags.with(Flags::MORE),
-                out,
-            );
+        if datagram.len() <= self.piece && socket.waiting.is_empty() {
+            Message::Send { serial, destination, data: datagram }.encode(id, flags, out);
+            return Ok(serial);
         }
-        Message::Send { serial, destination, data: rest }.encode(id, flags, out);
+        let rest = Bytes::copy_from_slice(datagram);
+        socket.waiting.push_back(Waiting { serial, destination, flags, rest });
+        socket.waiting_bytes += datagram.len();
+        self.waiting_bytes += datagram.len();
+        if socket.waiting.len() == 1 {
+            self.behind.push_back(id);
+        }
         Ok(serial)
     }
 
-    /// Numbers a request and appends its frame, made by `message`; `None` when as many are in
-    /// flight as the stub allows, or the socket is not open.
+    /// Appends one frame of what is waiting, of each socket in turn. Gives the socket and how many
+    /// bytes of datagrams the frame has; `None` if nothing is waiting.
+    ///
+    /// To be called when there is room for it: whatever is appended meanwhile overtakes the rest.
+    pub fn take_turn<B: BufMut + AsMut<[u8]>>(&mut self, out: &mut B) -> Option<(SocketId, usize)> {
+        while self.in_turn.len() < IN_TURN
+            && let Some(id) = self.behind.pop_front()
+        {
+            self.in_turn.push_back(id);
+        }
+        let id = self.in_turn.pop_front()?;
+        let socket = self.sockets.get_mut(&id)?;
+        let Waiting { serial, destination, flags, rest } = socket.waiting.front_mut()?;
+        let data = rest.split_to(self.piece.min(rest.len()));
+        let (more, flags) = match rest.is_empty() {
+            true => (false, *flags),
+            false => (true, flags.with(Flags::MORE)),
+        };
+        Message::Send { serial: *serial, destination: *destination, data: &data }
+            .encode(id, flags, out);
+        socket.waiting_bytes -= data.len();
+        self.waiting_bytes -= data.len();
+        if more {
+            self.in_turn.push_back(id);
+        } else {
+            socket.waiting.pop_front();
+            // The next one begins when those have begun that waited for this one to end.
+            if !socket.waiting.is_empty() {
+                self.behind.push_back(id);
+            }
+        }
+        Some((id, data.len()))
+    }
+
+    /// Bytes of datagrams that wait for their turn.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Likewise those of one socket; `None` if none is waiting there.
+    pub fn waiting_bytes_of(&self, id: SocketId) -> Option<usize> {
+        let socket = self.sockets.get(&id)?;
+        (!socket.waiting.is_empty()).then_some(socket.waiting_bytes)
+    }
+
+    /// Whether a datagram of this length would have to wait for its turn.
+    pub fn would_wait(&self, id: SocketId, length: usize) -> bool {
+        length > self.piece || self.waiting_bytes_of(id).is_some()
+    }
+
+    /// Numbers a request and appends its frame, made by `message`.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
     pub fn request<'m, B: BufMut + AsMut<[u8]>>(
         &mut self,
         socket: SocketId,
         message: impl FnOnce(u32) -> Message<'m>,
         out: &mut B,
-    ) -> Option<u32> {
-        let open = socket == SocketId::CONNECTION || self.is_open(socket);
-        if !open || !self.may_request() {
-            return None;
+    ) -> Result<u32, Refusal> {
+        if socket != SocketId::CONNECTION && !self.is_open(socket) {
+            return Err(Refusal::NotOpen);
         }
-        while !self.requests.insert(self.next_request) {
+        if !self.may_request() {
+            return Err(Refusal::TooMany);
+        }
+        while self.requests.contains(&self.next_request) {
             self.next_request = self.next_request.wrapping_add(1);
         }
         let request = self.next_request;
+        let frame = self.frame(socket, &message(request))?;
         self.next_request = self.next_request.wrapping_add(1);
-        message(request).encode(socket, Flags::NONE, out);
-        Some(request)
+        self.requests.insert(request);
+        out.put_slice(&frame);
+        Ok(request)
     }
 
     /// Whether another request may be made now, rather than wait for an answer.
@@ -452,7 +588,8 @@ impl ClientState {
             return Ok(Some(Data::Whole(data)));
         }
         socket.partial.extend_from_slice(data);
-        Ok((!more).then(|| Data::Assembled(socket.partial.split().freeze())))
+        // Taken whole: were its spare room kept for the next, so would be all of this one.
+        Ok((!more).then(|| Data::Assembled(std::mem::take(&mut socket.partial).freeze())))
     }
 }
 

@@ -22,8 +22,19 @@ impl Granted {
 
     /// Whether another datagram may begin, `extra` beyond the grant.
     pub fn may_overdraw(&self, extra: Credit) -> bool {
-        self.used.bytes < self.granted.bytes.saturating_add(extra.bytes)
-            && self.used.datagrams < self.granted.datagrams.saturating_add(extra.datagrams)
+        let left = self.left(extra);
+        left.bytes > 0 && left.datagrams > 0
+    }
+
+    /// What is left of the grant and `extra` beyond it; zero bytes or datagrams are nothing.
+    pub fn left(&self, extra: Credit) -> Credit {
+        let left = |granted: u64, extra: u64, used: u64| {
+            granted.saturating_add(extra).saturating_sub(used)
+        };
+        Credit {
+            bytes: left(self.granted.bytes, extra.bytes, self.used.bytes),
+            datagrams: left(self.granted.datagrams, extra.datagrams, self.used.datagrams),
+        }
     }
 
     /// Counts a datagram of `bytes`.

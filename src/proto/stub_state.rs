@@ -93,6 +93,9 @@ pub enum OpenOutcome {
     Close,
 }
 
+/// Linux's EMSGSIZE.
+const EMSGSIZE: i32 = 90;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Opening,
@@ -132,17 +135,21 @@ pub struct StubState {
     sockets: HashMap<SocketId, StubSocket>,
     limits: PeerLimits,
     send_window: Credit,
-    max_queued: u64,
+    max_partial: u64,
+    /// Bytes of sends whose last piece has not come.
+    partial: u64,
+    /// Bytes of whole sends that are not done.
     queued: u64,
     requests: u32,
 }
 
 impl StubState {
     /// The state behind the hellos. `send_window` is the credit granted to each socket for
-    /// sends, `max_queued` bounds the bytes of unfinished sends over all sockets.
-    pub fn new(limits: PeerLimits, send_window: Credit, max_queued: u64) -> Self {
+    /// sends, `max_partial` bounds the bytes of sends that have begun and not ended, over all
+    /// sockets. (Whole ones are for the engine to bound: see [`queued`](Self::queued).)
+    pub fn new(limits: PeerLimits, send_window: Credit, max_partial: u64) -> Self {
         let sockets = HashMap::new();
-        Self { sockets, limits, send_window, max_queued, queued: 0, requests: 0 }
+        Self { sockets, limits, send_window, max_partial, partial: 0, queued: 0, requests: 0 }
     }
 
     /// Takes in a frame. What can be answered at once is appended to `out`.
@@ -254,7 +261,7 @@ impl StubState {
             }
             Some(socket) => {
                 socket.phase = Phase::Closing;
-                self.queued -= socket.partial.len() as u64;
+                self.partial -= socket.partial.len() as u64;
                 socket.partial = Vec::new();
                 Ok(StubAction::Close(id))
             }
@@ -296,7 +303,7 @@ impl StubState {
         data: &'a [u8],
     ) -> Result<Option<Cow<'a, [u8]>>, Violation> {
         let frame = FrameType::Send;
-        let (queued, max_queued) = (self.queued, self.max_queued);
+        let (partial, max_partial) = (self.partial, self.max_partial);
         let max_frame = self.limits.max_frame;
         let socket = self.open_socket(id, frame)?;
         let more = flags.contains(Flags::MORE);
@@ -306,8 +313,11 @@ impl StubState {
             let length = u32::try_from(whole).unwrap_or(u32::MAX);
             return Err(crate::wire::WireError::TooLong { length, limit: max_frame }.into());
         }
-        if queued + data.len() as u64 > max_queued {
-            return Err(Violation::TooMany { what: "bytes of sends queued", limit: max_queued });
+        if more && partial + data.len() as u64 > max_partial {
+            return Err(Violation::TooMany {
+                what: "bytes of sends half come",
+                limit: max_partial,
+            });
         }
         if more && data.is_empty() {
             // Otherwise an endless row of empty pieces would look like the first one each time.
@@ -323,11 +333,11 @@ impl StubState {
         } else {
             socket.partial.extend_from_slice(data);
             if more {
-                self.queued += data.len() as u64;
+                self.partial += data.len() as u64;
                 return Ok(None);
             }
             let whole = std::mem::take(&mut socket.partial);
-            self.queued = queued - (whole.len() - data.len()) as u64;
+            self.partial -= (whole.len() - data.len()) as u64;
             Cow::Owned(whole)
         };
         self.queued += data.len() as u64;
@@ -362,10 +372,20 @@ impl StubState {
     /// Whether a datagram of this socket may be forwarded; with `confirming`, whether it may
     /// while a confirmed send waits for its answer.
     pub fn may_forward(&self, id: SocketId, confirming: bool) -> bool {
-        self.sockets.get(&id).is_some_and(|socket| {
-            let extra = if confirming { socket.overdraft } else { Credit::default() };
-            socket.phase == Phase::Open && socket.datagrams.may_overdraw(extra)
-        })
+        let left = self.credit_left(id, confirming);
+        left.bytes > 0 && left.datagrams > 0
+    }
+
+    /// What is left of the credit for datagrams; with `confirming`, including what may be
+    /// overdrawn. Zeros where nothing may be forwarded.
+    pub fn credit_left(&self, id: SocketId, confirming: bool) -> Credit {
+        match self.sockets.get(&id) {
+            Some(socket) if socket.phase == Phase::Open => {
+                let extra = if confirming { socket.overdraft } else { Credit::default() };
+                socket.datagrams.left(extra)
+            }
+            _ => Credit::default(),
+        }
     }
 
     /// Counts a datagram as forwarded.
@@ -427,11 +447,6 @@ impl StubState {
         }
     }
 
-    /// Datagrams dropped that have been told so far.
-    pub fn dropped(&self, id: SocketId) -> u64 {
-        self.sockets.get(&id).map_or(0, |socket| socket.counters.dropped)
-    }
-
     /// Appends the answer to a request. `socket` is the one it was for, if any.
     pub fn reply<B: BufMut + AsMut<[u8]>>(
         &mut self,
@@ -441,7 +456,12 @@ impl StubState {
         out: &mut B,
     ) {
         self.requests = self.requests.saturating_sub(1);
+        // With the two numbers in front of the value.
+        let overhead = crate::wire::HEADER_LEN + 8;
         let (errno, value) = match result {
+            Ok(value) if value.len() + overhead > self.limits.max_frame as usize => {
+                (EMSGSIZE, &b"the answer is larger than a frame may be"[..])
+            }
             Ok(value) => (0, value),
             Err(failure) => (failure.errno, failure.text.as_bytes()),
         };
@@ -451,7 +471,7 @@ impl StubState {
     /// Reports that the kernel socket is closed; `dropped` is the kernel's counter.
     pub fn closed<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, dropped: u64, out: &mut B) {
         if let Some(mut socket) = self.sockets.remove(&id) {
-            self.queued -= socket.partial.len() as u64;
+            self.partial -= socket.partial.len() as u64;
             socket.counters.dropped = socket.counters.dropped.max(dropped);
             Message::Closed(socket.counters).encode(id, Flags::NONE, out);
         }
@@ -462,7 +482,14 @@ impl StubState {
         self.sockets.len()
     }
 
-    /// Bytes of sends that came and are not finished.
+    /// Bytes of sends that have begun and not ended.
+    pub fn half_come(&self) -> u64 {
+        self.partial
+    }
+
+    /// Bytes of whole sends that came and are not done. An engine that takes in no more frames
+    /// while this is large keeps its memory bounded, and hangs nothing: what is counted here
+    /// is the kernel's to finish.
     pub fn queued(&self) -> u64 {
         self.queued
     }

@@ -25,28 +25,28 @@ where
     let (ours, theirs) = UnixStream::pair()?;
     let input = OwnedFd::from(theirs.into_std()?);
     let output = input.try_clone()?;
-    let (done, exit) = oneshot::channel();
+    let (done, mut exit) = oneshot::channel();
     let shutdown = shutdown.clone();
     thread::Builder::new().name("nlr-watch".to_owned()).spawn(move || {
         let _ = done.send(serve(input, output, config, &shutdown));
     })?;
     let (mut from_client, mut to_client) = split(io);
     let (mut from_stub, mut to_stub) = ours.into_split();
-    let upwards = async {
+    // Each owns its halves: what has ended is closed, and the stub sees that.
+    let upwards = async move {
         // How this direction ends does not matter: the stub sees the end of its input.
         let _ = copy(&mut from_client, &mut to_stub).await;
         let _ = to_stub.shutdown().await;
         std::future::pending::<()>().await;
     };
-    let downwards = async {
+    let downwards = async move {
         let _ = copy(&mut from_stub, &mut to_client).await;
         let _ = to_client.shutdown().await;
     };
     let mut downwards = std::pin::pin!(downwards);
-    let mut exit = exit;
     let exit = tokio::select! {
-        () = upwards => exit.await,
-        () = &mut downwards => exit.await,
+        () = upwards => (&mut exit).await,
+        () = &mut downwards => (&mut exit).await,
         ended = &mut exit => {
             // What the stub said last is still to be read, by a client that cares to.
             let _ = timeout(FAREWELL, downwards).await;

@@ -1,7 +1,7 @@
 //! The event loop of one connection.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -16,15 +16,16 @@ use nix::{
 use super::{
     Config, Exit, FAREWELL, Shutdown,
     input::{Input, ReadOutcome},
+    job::{Batch, Done, Job, Operation, Scratch, SendPart, SocketRequest},
     output::Output,
-    sockets::{SendJob, Sockets},
+    sockets::Sockets,
     work::{Completion, Completions, Task, Workers, is_quick},
 };
 use crate::{
     kernel::{KernelSocket, descriptors, host_info, netns::failure},
     proto::{OpenOutcome, StubAction, StubState, Violation},
     wire::{
-        Failure, Flags, Hello, MARKER, Message, Netns, NetnsRequest, Open, SocketId,
+        Failure, Flags, Hello, MARKER, Message, Netns, NetnsRequest, SocketId,
         hello::{PeerLimits, Role},
     },
 };
@@ -34,11 +35,17 @@ const OUTPUT: u64 = 1;
 const WAKE: u64 = 2;
 const SHUTDOWN: u64 = 3;
 
+/// Jobs after which the stream and the kernel are looked at again, however much is left of what
+/// was read before.
+const BURST: u32 = 64;
+
+/// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
+const OPTION_CAPACITY: u32 = 16 << 10;
+
 /// What the thread that runs the engine has to do next.
 pub(super) enum Next {
-    /// Make this send, its bytes being in the scratch buffer, with the engine unlocked, and hand
-    /// the result to [`Engine::sent`].
-    Send(SendJob),
+    /// Do this job with the engine unlocked, and hand the result to [`Engine::done`].
+    Job(Job),
     /// Serving has ended; every socket is closed.
     Exit(Exit),
 }
@@ -57,20 +64,28 @@ enum Stage {
 
 /// One connection.
 pub(super) struct Engine {
+    // Before the input: dropped in this order, both get the mode back that they had, even where
+    // they are one and the same socket or terminal.
+    output: Output,
+    input: Input,
     config: Config,
     stage: Stage,
     hello: Hello,
     state: StubState,
     sockets: Sockets,
     handles: HashMap<u32, OwnedFd>,
-    input: Input,
-    output: Output,
     epoll: Epoll,
     completions: Arc<Completions>,
     workers: Workers,
     shutdown: Shutdown,
     /// Whether the output is registered for writability.
     output_watched: bool,
+    /// Whether the input is registered: not while too much of what was read is unfinished.
+    input_watched: bool,
+    /// Jobs since the last look at the stream and the kernel.
+    burst: u32,
+    /// Jobs that came of finishing others.
+    follow_up: VecDeque<Job>,
     /// Where a descriptor cannot be polled (a file, /dev/null), it counts as always readable.
     always_readable: bool,
     readable: bool,
@@ -102,7 +117,7 @@ impl Engine {
             stage: Stage::Hello { marker: false, deadline },
             hello,
             state,
-            sockets: Sockets::new(),
+            sockets: Sockets::new(config.limits.max_frame),
             handles: HashMap::new(),
             input,
             output,
@@ -111,6 +126,9 @@ impl Engine {
             completions,
             shutdown,
             output_watched: false,
+            input_watched: !always_readable,
+            burst: 0,
+            follow_up: VecDeque::new(),
             always_readable,
             readable: false,
             events: vec![EpollEvent::empty(); 64],
@@ -121,44 +139,79 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Runs until there is a send to make, or the end. May be called by any thread.
-    pub(super) fn next(&mut self, scratch: &mut Vec<u8>) -> Next {
+    /// Runs until there is a job to do, or the end. May be called by any thread.
+    pub(super) fn next(&mut self, scratch: &mut Scratch) -> Next {
         match self.run(scratch) {
-            Ok(job) => Next::Send(job),
+            Ok(job) => {
+                self.burst += 1;
+                Next::Job(job)
+            }
             Err(exit) => {
-                if let Exit::Violation(text) = &exit {
-                    self.farewell(text.clone());
-                }
                 self.sockets.clear();
+                self.follow_up.clear();
                 self.handles.clear();
-                let _ = self.output.flush();
+                match &exit {
+                    Exit::Violation(text) => self.farewell(text.clone()),
+                    Exit::Shutdown => self.farewell("the stub was asked to shut down".to_owned()),
+                    _ => {
+                        let _ = self.output.flush();
+                    }
+                }
                 Next::Exit(exit)
             }
         }
     }
 
-    fn run(&mut self, scratch: &mut Vec<u8>) -> Result<SendJob, Exit> {
+    fn run(&mut self, scratch: &mut Scratch) -> Result<Job, Exit> {
         loop {
-            if let Some(job) = self.sockets.next_send(scratch) {
+            if let Some(job) = self.follow_up.pop_front() {
+                return Ok(job);
+            }
+            if self.burst >= BURST {
+                self.flush()?;
+                self.wait(false)?;
+                if let Some(job) = self.turn() {
+                    return Ok(job);
+                }
+            }
+            let room = self.has_room();
+            if let Some(job) = self.sockets.next_send(room, &self.state, scratch) {
                 return Ok(job);
             }
             if let Some(job) = self.take_frames(scratch)? {
                 return Ok(job);
             }
-            if std::mem::take(&mut self.readable) || self.always_readable {
+            if !self.is_paused() && (std::mem::take(&mut self.readable) || self.always_readable) {
                 match self.input.fill().map_err(|errno| io_exit("reading", errno))? {
                     ReadOutcome::Progress => continue,
                     ReadOutcome::Blocked => {}
                     ReadOutcome::End => return Err(self.end_of_input()),
                 }
             }
+            if let Some(job) = self.turn() {
+                return Ok(job);
+            }
             self.flush()?;
-            self.wait()?;
+            self.wait(true)?;
         }
     }
 
-    /// Takes in the frames that are in the input buffer; stops at a send that is to be made.
-    fn take_frames(&mut self, scratch: &mut Vec<u8>) -> Result<Option<SendJob>, Exit> {
+    /// The next socket's turn of receiving, if there is room for what it gives.
+    fn turn(&mut self) -> Option<Job> {
+        if !self.has_room() {
+            return None;
+        }
+        self.sockets.next_turn(&self.state, &mut self.output.buffer)
+    }
+
+    /// Whether no more frames are taken in, because the kernel has enough to do. It goes on by
+    /// itself: what is counted are whole sends, each of which is being made or comes next.
+    fn is_paused(&self) -> bool {
+        self.state.queued() > self.config.max_queued
+    }
+
+    /// Takes in the frames that are in the input buffer; stops at a job that is to be done.
+    fn take_frames(&mut self, scratch: &mut Scratch) -> Result<Option<Job>, Exit> {
         let max_frame = match &mut self.stage {
             Stage::Frames { max_frame } => *max_frame,
             Stage::Hello { marker, .. } => {
@@ -169,6 +222,7 @@ impl Engine {
                 let limits = PeerLimits { max_frame: agreed.1, ..self.config.limits };
                 self.state =
                     StubState::new(limits, self.config.send_window, self.config.max_queued);
+                self.sockets = Sockets::new(agreed.1);
                 self.stage = Stage::Frames { max_frame: agreed.1 };
                 agreed.1
             }
@@ -179,101 +233,91 @@ impl Engine {
             if !self.has_room() {
                 self.flush()?;
             }
+            if self.is_paused() {
+                return Ok(None);
+            }
             let frame = self.input.frame(max_frame).map_err(Violation::from).map_err(violation)?;
             let Some((header, payload)) = frame else { return Ok(None) };
             let out = &mut self.output.buffer;
             let action = self.state.on_frame(header, payload, out).map_err(violation)?;
-            let task = match action {
-                StubAction::None => continue,
+            let (task, job) = match action {
+                StubAction::None => (None, None),
                 StubAction::Send { socket, serial, confirm, destination, data } => {
-                    match self.sockets.send(socket, serial, confirm, destination, &data, scratch) {
-                        Some(job) => return Ok(Some(job)),
-                        None => continue,
-                    }
+                    let part = SendPart { serial, confirm, destination, length: data.len() };
+                    let room = self.output.len() <= self.config.output_high_water;
+                    let (sockets, state) = (&mut self.sockets, &self.state);
+                    (None, sockets.send(socket, part, &data, room, state, scratch))
                 }
                 StubAction::OptionSet { socket, request, level, name, value } => {
-                    let result = match self.sockets.socket(socket) {
-                        Some(kernel) => kernel.set_option(level, name, value),
-                        None => Err(Errno::EBADF),
-                    };
-                    let about = format_args!("setting option {name} of level {level}").to_string();
-                    self.reply(socket, request, result.map(|()| Vec::new()), &about);
-                    continue;
+                    let operation = Operation::Set { level, name, value: value.to_vec() };
+                    (None, self.sockets.request(socket, request, operation))
                 }
                 StubAction::OptionGet { socket, request, level, name, capacity } => {
-                    let result = match self.sockets.socket(socket) {
-                        // Netlink's longest option is the list of memberships: a bit a group.
-                        Some(kernel) => kernel.option(level, name, capacity.min(64 << 10) as usize),
-                        None => Err(Errno::EBADF),
-                    };
-                    let about = format_args!("reading option {name} of level {level}").to_string();
-                    self.reply(socket, request, result, &about);
-                    continue;
+                    let capacity = capacity.min(OPTION_CAPACITY) as usize;
+                    let operation = Operation::Get { level, name, capacity };
+                    (None, self.sockets.request(socket, request, operation))
                 }
                 StubAction::Membership { socket, request, group, join } => {
-                    let result = match self.sockets.socket(socket) {
-                        Some(kernel) if join => kernel.join(group),
-                        Some(kernel) => kernel.leave(group),
-                        None => Err(Errno::EBADF),
-                    };
-                    let verb = if join { "joining" } else { "leaving" };
-                    let about = format!("{verb} multicast group {group}");
-                    self.reply(socket, request, result.map(|()| Vec::new()), &about);
-                    continue;
+                    let operation =
+                        if join { Operation::Join(group) } else { Operation::Leave(group) };
+                    (None, self.sockets.request(socket, request, operation))
                 }
                 StubAction::Credit(id) => {
                     self.watch(id)?;
-                    continue;
+                    (None, None)
                 }
+                // One that is still being opened is closed by `opened`.
                 StubAction::Close(id) => {
-                    self.close(id);
-                    continue;
+                    (None, self.sockets.close(id, &mut self.state, &self.epoll))
                 }
                 StubAction::Fault(failure) => return Err(Exit::ClientFault(failure.text)),
                 StubAction::Open(id, open) if is_quick(&open) => {
-                    let result = KernelSocket::open(&open, None);
-                    self.opened(id, result)?;
-                    continue;
+                    (None, Some(Job::Open(id, Box::new(open))))
                 }
-                StubAction::Open(id, open) => match self.resolve(&open) {
-                    Ok(handle) => Task::Open(id, open, handle),
+                StubAction::Open(id, open) => match self.resolve(&open.netns) {
+                    Ok(handle) => (Some(Task::Open(id, open, handle)), None),
                     Err(failure) => {
                         self.opened(id, Err(failure))?;
-                        continue;
+                        (None, None)
                     }
                 },
-                StubAction::Netns { request, operation: NetnsRequest::Close(fd) } => {
-                    let result = self.handles.remove(&fd).map(|_| Vec::new()).ok_or(Errno::EBADF);
-                    let about = format!("closing the namespace opened as descriptor {fd}");
-                    self.reply(SocketId::CONNECTION, request, result, &about);
-                    continue;
-                }
-                StubAction::Netns { request, operation } => Task::Netns(request, operation),
+                StubAction::Netns { request, operation } => (self.netns(request, operation), None),
             };
-            self.workers.start(task);
+            if let Some(task) = task {
+                self.workers.start(task);
+            }
+            if job.is_some() {
+                return Ok(job);
+            }
         }
     }
 
+    /// A request on namespaces: answered, or made a task for a worker.
+    fn netns(&mut self, request: u32, operation: NetnsRequest) -> Option<Task> {
+        let result = match operation {
+            NetnsRequest::Close(fd) => match self.handles.remove(&fd) {
+                Some(_) => Ok(()),
+                None => Err(failure(Errno::EBADF, Netns::Handle(fd))),
+            },
+            NetnsRequest::Open(ref netns, _) => match self.resolve(netns) {
+                Ok(handle) => return Some(Task::Netns(request, operation, handle)),
+                Err(failure) => Err(failure),
+            },
+            operation => return Some(Task::Netns(request, operation, None)),
+        };
+        let result = result.as_ref().map(|()| &[][..]);
+        self.state.reply(SocketId::CONNECTION, request, result, &mut self.output.buffer);
+        None
+    }
+
     /// A descriptor of its own for a namespace that this connection has open.
-    fn resolve(&self, open: &Open) -> Result<Option<OwnedFd>, Failure> {
-        let Netns::Handle(fd) = open.netns else { return Ok(None) };
-        let copy = self.handles.get(&fd).ok_or(Errno::EBADF).and_then(|handle| {
+    fn resolve(&self, netns: &Netns) -> Result<Option<OwnedFd>, Failure> {
+        let Netns::Handle(fd) = netns else { return Ok(None) };
+        let copy = self.handles.get(fd).ok_or(Errno::EBADF).and_then(|handle| {
             let copy = handle.try_clone();
             copy.map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))
         });
-        copy.map(Some).map_err(|errno| failure(errno, &open.netns))
-    }
-
-    fn reply(
-        &mut self,
-        socket: SocketId,
-        request: u32,
-        result: Result<Vec<u8>, Errno>,
-        about: &str,
-    ) {
-        let result = result.map_err(|errno| failure(errno, about));
-        let result = result.as_ref().map(Vec::as_slice);
-        self.state.reply(socket, request, result, &mut self.output.buffer);
+        copy.map(Some).map_err(|errno| failure(errno, netns))
     }
 
     fn watch(&mut self, id: SocketId) -> Result<(), Exit> {
@@ -296,32 +340,45 @@ impl Engine {
                 self.watch(id)
             }
             (OpenOutcome::Keep, None) => Ok(()),
-            (OpenOutcome::Close, _) => {
+            (OpenOutcome::Close, Some(socket)) => {
+                self.follow_up.push_back(Job::Close(id, Arc::new(socket)));
+                Ok(())
+            }
+            (OpenOutcome::Close, None) => {
                 self.state.closed(id, 0, &mut self.output.buffer);
                 Ok(())
             }
         }
     }
 
-    fn close(&mut self, id: SocketId) {
-        let there = self.sockets.socket(id).is_some();
-        // One still being opened is closed by `opened`, one in a send by `sent`.
-        if there && self.sockets.close(id, &mut self.state, &self.epoll) {
-            let dropped = self.sockets.remove(id);
-            self.state.closed(id, dropped, &mut self.output.buffer);
-        }
-    }
-
-    /// Takes in how a send ended.
-    pub(super) fn sent(&mut self, job: &SendJob, result: Result<(), Errno>, nanoseconds: u64) {
-        let room = self.has_room();
-        let (state, out) = (&mut self.state, &mut self.output.buffer);
-        if self.sockets.sent(job, result, nanoseconds, room, state, out) {
-            let dropped = self.sockets.remove(job.id);
-            self.state.closed(job.id, dropped, &mut self.output.buffer);
-        } else {
-            // Failing to watch would be a broken epoll, which `wait` will tell.
-            let _ = self.sockets.watch(job.id, &self.state, &self.epoll);
+    /// Takes in what a job came to.
+    pub(super) fn done(&mut self, done: Done, batch: &Batch) {
+        let out = &mut self.output.buffer;
+        let (id, follow_up) = match done {
+            Done::Exchange(exchange, sent, drained) => {
+                let id = exchange.id;
+                let state = &mut self.state;
+                (id, self.sockets.exchanged(exchange, sent, drained, batch, state, out))
+            }
+            Done::Request(SocketRequest { id, socket, request, .. }, result) => {
+                drop(socket);
+                let result = result.as_ref().map(Vec::as_slice);
+                self.state.reply(id, request, result, out);
+                (id, self.sockets.requested(id))
+            }
+            Done::Open(id, result) => {
+                // A broken epoll is told by the next wait.
+                let _ = self.opened(id, result);
+                return;
+            }
+            Done::Close(id, dropped) => {
+                self.state.closed(id, dropped, out);
+                return;
+            }
+        };
+        self.follow_up.extend(follow_up);
+        if self.sockets.watch(id, &self.state, &self.epoll).is_err() {
+            self.sockets.set_ready(id);
         }
     }
 
@@ -346,15 +403,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for something to do, and does what is not the input's.
-    fn wait(&mut self) -> Result<(), Exit> {
+    /// Looks what there is to do, and waits for it if `may_block`.
+    fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
+        self.burst = 0;
         if !self.has_room() {
-            return self.wait_for_stream();
+            return self.wait_for_stream(may_block);
         }
-        let owing = self.settle()?;
-        self.watch_output()?;
+        self.watch_streams()?;
+        let at_once = !may_block
+            || self.always_readable && !self.is_paused()
+            || self.sockets.has_ready()
+            || !self.follow_up.is_empty();
         let timeout = self.timeout()?;
-        let timeout = if owing || self.always_readable { EpollTimeout::ZERO } else { timeout };
+        let timeout = if at_once { EpollTimeout::ZERO } else { timeout };
         let count = match self.epoll.wait(&mut self.events, timeout) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
@@ -367,50 +428,30 @@ impl Engine {
                 OUTPUT => self.output_hangup(event.events())?,
                 WAKE => self.complete()?,
                 SHUTDOWN => return Err(Exit::Shutdown),
-                token => {
-                    let id = SocketId(token as u32);
-                    self.sockets.turn(id, &mut self.state, &mut self.output.buffer);
-                    self.watch(id)?;
-                    if !self.has_room() {
-                        self.flush()?;
-                        if !self.has_room() {
-                            break;
-                        }
-                    }
-                }
+                token => self.sockets.set_ready(SocketId(token as u32)),
             }
         }
         if count == self.events.len() {
-            // More sockets are ready than one wait tells; a larger one takes them in turn.
-            self.events.resize((count * 2).min(1024), EpollEvent::empty());
+            // More is ready than one wait tells; a larger one sees all of it.
+            self.events.resize((count * 2).min(4096), EpollEvent::empty());
         }
         Ok(())
     }
 
-    /// Brings the sockets that owe an answer to a confirmed send closer to it; true if some still
-    /// do. They are not left to epoll, which is silent about one whose queue has become empty.
-    fn settle(&mut self) -> Result<bool, Exit> {
-        for id in self.sockets.owing() {
-            self.sockets.turn(id, &mut self.state, &mut self.output.buffer);
-            self.watch(id)?;
-        }
-        if self.sockets.is_owing() || self.output.len() > 0 && !self.output.blocked {
-            self.flush()?;
-        }
-        Ok(self.sockets.is_owing())
-    }
-
     /// Waits while the client does not read: then the kernel sockets are left alone, but frames
     /// are still taken in.
-    fn wait_for_stream(&mut self) -> Result<(), Exit> {
+    fn wait_for_stream(&mut self, may_block: bool) -> Result<(), Exit> {
         let readable = PollFlags::POLLIN;
+        let paused = self.is_paused();
+        let input = if paused { PollFlags::empty() } else { readable };
         let mut fds = [
-            PollFd::new(self.input.as_fd(), readable),
+            PollFd::new(self.input.as_fd(), input),
             PollFd::new(self.output.as_fd(), PollFlags::POLLOUT),
             PollFd::new(self.completions.as_fd(), readable),
             PollFd::new(self.shutdown.as_fd(), readable),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = if may_block { PollTimeout::NONE } else { PollTimeout::ZERO };
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(io_exit("waiting", errno)),
         }
@@ -418,7 +459,7 @@ impl Engine {
         if shutdown {
             return Err(Exit::Shutdown);
         }
-        self.readable = input;
+        self.readable |= input;
         if woken { self.complete() } else { Ok(()) }
     }
 
@@ -426,23 +467,37 @@ impl Engine {
         let Stage::Hello { deadline, .. } = &self.stage else { return Ok(EpollTimeout::NONE) };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Exit::Handshake("the client said nothing in time".to_owned()));
+            let text = match self.input.noise().as_str() {
+                "" => "the client said nothing in time".to_owned(),
+                noise => format!("the client did not say hello in time; it said: {noise:?}"),
+            };
+            return Err(Exit::Handshake(text));
         }
         Ok(EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX))
     }
 
-    /// Asks for word when the output takes more, as long as there is more for it.
-    fn watch_output(&mut self) -> Result<(), Exit> {
-        if self.output.blocked == self.output_watched {
-            return Ok(());
+    /// Asks for word of the input unless it is paused, and of the output as long as there is more
+    /// for it.
+    fn watch_streams(&mut self) -> Result<(), Exit> {
+        let mut result = Ok(());
+        if self.output.blocked != self.output_watched {
+            self.output_watched = self.output.blocked;
+            result = if self.output.blocked {
+                self.epoll.add(&self.output, EpollEvent::new(EpollFlags::EPOLLOUT, OUTPUT))
+            } else {
+                self.epoll.delete(&self.output)
+            };
         }
-        self.output_watched = self.output.blocked;
-        let result = if self.output.blocked {
-            self.epoll.add(&self.output, EpollEvent::new(EpollFlags::EPOLLOUT, OUTPUT))
-        } else {
-            self.epoll.delete(&self.output)
-        };
-        result.map_err(|errno| io_exit("watching the output", errno))
+        let wanted = !self.is_paused() && !self.always_readable;
+        if wanted != self.input_watched {
+            self.input_watched = wanted;
+            result = result.and(if wanted {
+                self.epoll.add(&self.input, EpollEvent::new(EpollFlags::EPOLLIN, INPUT))
+            } else {
+                self.epoll.delete(&self.input)
+            });
+        }
+        result.map_err(|errno| io_exit("watching the stream", errno))
     }
 
     fn output_hangup(&self, flags: EpollFlags) -> Result<(), Exit> {
@@ -453,7 +508,7 @@ impl Engine {
     fn complete(&mut self) -> Result<(), Exit> {
         for completion in self.completions.take() {
             match completion {
-                Completion::Sent(job, result, nanoseconds) => self.sent(&job, result, nanoseconds),
+                Completion::Done(done, batch) => self.done(done, &batch),
                 Completion::Opened(id, result) => {
                     self.workers.finished();
                     self.opened(id, result)?;

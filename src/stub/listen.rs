@@ -1,11 +1,11 @@
 //! Serving many clients on a unix socket.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     net,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
             fs::{FileTypeExt, MetadataExt},
             net::{UnixListener, UnixStream},
@@ -22,15 +22,20 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{Flock, FlockArg},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        socket::{getsockopt, sockopt::PeerCredentials},
-        stat::{Mode, umask},
+        socket::{
+            self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, getsockopt,
+            sockopt::PeerCredentials,
+        },
+        stat::{Mode, fchmod},
     },
     unistd::geteuid,
 };
 
 use super::{Config, Exit, Shutdown, serve};
+use crate::kernel::descriptors;
 
 /// How to listen.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub struct ListenConfig {
     /// Users that may connect, by uid. By default the one that serves, alone: what a client does,
     /// it does with the privileges of the process that serves.
     pub allowed_uids: Vec<u32>,
+    /// Mode of the socket's file: 0600. Who may not write to it cannot even ask.
+    pub mode: u32,
     /// Clients at a time: 1024.
     pub max_clients: usize,
 }
@@ -48,7 +55,7 @@ pub struct ListenConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let allowed_uids = vec![geteuid().as_raw()];
-        Self { stub: Config::default(), allowed_uids, max_clients: 1024 }
+        Self { stub: Config::default(), allowed_uids, mode: 0o600, max_clients: 1024 }
     }
 }
 
@@ -78,22 +85,30 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds to `path`, with mode 0600. A socket file that nobody listens on any more is
-    /// replaced; any other file is left alone.
+    /// Binds to `path`. A socket file that nobody listens on any more is replaced; any other
+    /// file is left alone.
     ///
     /// # Errors
     /// `AddrInUse` if someone listens there, or the file is no socket; otherwise as bind(2).
     pub fn bind(path: impl Into<PathBuf>, config: ListenConfig) -> io::Result<Self> {
         let path = path.into();
+        // Two that start at the same time would each find the other's file stale.
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let _lock = Flock::lock(File::open(directory)?, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)?;
         remove_stale(&path)?;
-        // The mode counts from the first moment, so it has to come from the umask.
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let listener = UnixListener::bind(&path);
-        umask(before);
-        let listener = listener?;
-        listener.set_nonblocking(true)?;
+        let socket = unix_socket()?;
+        // The file takes its mode from the socket, and has it from its first moment.
+        fchmod(&socket, Mode::from_bits_truncate(config.mode))?;
+        socket::bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
         let meta = fs::symlink_metadata(&path)?;
-        Ok(Self { listener, path, inode: (meta.dev(), meta.ino()), config })
+        let listener = UnixListener::from(socket);
+        let bound = Self { listener, path, inode: (meta.dev(), meta.ino()), config };
+        socket::listen(&bound.listener, Backlog::MAXCONN)?;
+        Ok(bound)
     }
 
     /// Serves until `shutdown` is triggered, then ends every client and waits for them, 5 seconds
@@ -159,7 +174,8 @@ impl Listener {
             refuse(stream, &text);
             return log(Event::Refused(uid, text));
         }
-        let streams = stream.try_clone().map(|copy| (OwnedFd::from(stream), OwnedFd::from(copy)));
+        let raise = |stream: UnixStream| Ok::<_, io::Error>(descriptors::raise(stream.into())?);
+        let streams = stream.try_clone().and_then(|copy| Ok((raise(stream)?, raise(copy)?)));
         let (input, output) = match streams {
             Ok(both) => both,
             Err(error) => return log(Event::Refused(uid, error.to_string())),
@@ -216,15 +232,24 @@ fn refuse(mut stream: UnixStream, why: &str) {
 fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use = |text: &str| Err(io::Error::new(ErrorKind::AddrInUse, text.to_owned()));
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
         Ok(meta) if !meta.file_type().is_socket() => {
-            in_use("a file that is no socket is there; remove it or choose another path")
+            return in_use("a file that is no socket is there; remove it or choose another path");
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => in_use("another process listens there"),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-            Err(error) => Err(error),
-        },
+        Ok(_) => {}
     }
+    // Non-blocking, so that one whose queue is full does not hold us up: it is alive, too.
+    match socket::connect(unix_socket()?.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => in_use("another process listens there"),
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A unix stream socket, non-blocking and at a high number.
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    Ok(descriptors::raise(fd)?)
 }

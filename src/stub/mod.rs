@@ -3,9 +3,10 @@
 //!
 //! One thread does all the I/O of a connection: it reads frames, makes the system calls they ask
 //! for, reads the kernel sockets that have credit, and writes. A second one watches it: netlink's
-//! `sendmsg` runs the request inside the call, and where that takes long (a large nft
-//! transaction) the watcher starts another I/O thread, while the first goes on waiting for its
-//! kernel alone. So a quick request costs no thread switch, and a slow one delays nobody else.
+//! `sendmsg` runs the request inside the call, `recvmsg` makes the next part of a dump, and both
+//! may wait for a lock of the kernel. Where that takes long (a large nft transaction) the watcher
+//! starts another I/O thread, while the first goes on waiting for its kernel alone. So a quick
+//! request costs no thread switch, and a slow one delays nobody else.
 //!
 //! Nothing grows without bound: a kernel socket is read only with credit and while the output
 //! buffer has room, unfinished sends and answers not yet read are counted, and a client that
@@ -18,6 +19,7 @@ mod bridge;
 mod engine;
 mod event;
 mod input;
+mod job;
 mod listen;
 mod output;
 mod sockets;
@@ -54,7 +56,9 @@ pub struct Config {
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Bytes of sends received and not finished, over all sockets: 256 MiB.
+    /// Bytes of whole sends above which no more frames are taken in until the kernel has done
+    /// some, and also the most that sends may come to which have begun and not ended; both over
+    /// all sockets: 256 MiB.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,

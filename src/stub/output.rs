@@ -6,6 +6,9 @@ use nix::{errno::Errno, unistd::write};
 
 use super::input::NonBlocking;
 
+/// Bytes of buffer that are kept when it is empty.
+const KEPT: usize = 512 << 10;
+
 /// What was encoded and not yet written.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -45,6 +48,9 @@ impl Output {
         if self.written == self.buffer.len() {
             self.buffer.clear();
             self.written = 0;
+            if self.buffer.capacity() > KEPT {
+                self.buffer = Vec::new();
+            }
         } else if self.written > self.buffer.len() / 2 {
             self.buffer.drain(..self.written);
             self.written = 0;

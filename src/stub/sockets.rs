@@ -1,8 +1,8 @@
-//! The kernel sockets of one connection, and how their datagrams come into the output.
+//! The kernel sockets of one connection: whose turn it is, and how what they receive comes into
+//! the output.
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::AsFd,
     sync::Arc,
 };
 
@@ -11,42 +11,32 @@ use nix::{
     sys::epoll::{Epoll, EpollEvent, EpollFlags},
 };
 
+use super::job::{
+    Batch, Drained, Exchange, Gap, Item, Job, Operation, Scratch, SendPart, SendResult,
+    SocketRequest,
+};
 use crate::{
-    kernel::{KernelSocket, RECEIVE_ROOM, Received},
+    kernel::KernelSocket,
     proto::StubState,
-    wire::{
-        DatagramInfo, Destination, Flags, Message, SocketId, begin_datagram, describe_datagram,
-        finish_frame,
-    },
+    wire::{Credit, Flags, Message, SocketId},
 };
 
-/// Datagrams taken from one socket before another has its turn.
-const TURN: usize = 32;
+/// What one socket may receive before another has its turn.
+const TURN: Credit = Credit { bytes: 128 << 10, datagrams: 64 };
 
-/// Room for the part of a datagram beyond [`RECEIVE_ROOM`]. It is only touched, and so only
-/// takes memory, where a datagram is that large.
-const SPILL: usize = 4 << 20;
+/// What is received right behind a send: its answer, which is there already.
+const ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
 
-/// A datagram goes out in frames of at most this much data.
-const PIECE: usize = 64 * 1024;
+/// A datagram goes out in frames of at most this much data, and fewer where frames are smaller.
+const PIECE: usize = 60 << 10;
 
-/// A send that is to be made, or was.
-#[derive(Debug)]
-pub(super) struct SendJob {
-    pub(super) id: SocketId,
-    pub(super) socket: Arc<KernelSocket>,
-    pub(super) serial: u32,
-    pub(super) confirm: bool,
-    pub(super) destination: Destination,
-    pub(super) length: usize,
-}
+/// What a datagram's frame has besides the datagram.
+const OVERHEAD: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
 
 /// A send that waits for the one before it on the same socket.
 #[derive(Debug)]
 struct Waiting {
-    serial: u32,
-    confirm: bool,
-    destination: Destination,
+    part: SendPart,
     data: Vec<u8>,
 }
 
@@ -54,20 +44,26 @@ struct Waiting {
 #[derive(Debug, Clone, Copy)]
 struct Confirming {
     serial: u32,
-    errno: i32,
-    nanoseconds: u64,
-    /// Bytes that the receive queue held, by the kernel's accounting, which is more than the
-    /// datagrams' own: once this much has been read, all of it has.
+    result: SendResult,
+    /// Bytes still to be read: the kernel counts more for a datagram than its length, so once
+    /// this much has been read, all that was queued has.
     behind: u64,
+    /// False as long as what another thread is receiving may have come before the send.
+    counts: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     socket: Arc<KernelSocket>,
+    /// Whether epoll tells when it is readable.
     watched: bool,
-    /// After ENOBUFS: bytes queued before the gap, when last looked at.
-    overrun: Option<u32>,
+    /// Whether it is in the row of those that are to be read.
+    ready: bool,
+    receiving: bool,
     sending: bool,
+    /// Jobs under way, this one's sends and receives included.
+    jobs: usize,
+    gap: Gap,
     waiting: VecDeque<Waiting>,
     confirming: VecDeque<Confirming>,
     closing: bool,
@@ -77,11 +73,12 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Sockets {
     entries: HashMap<SocketId, Entry>,
-    spill: Vec<u8>,
     /// Those with a waiting send that may be made now.
     sendable: VecDeque<SocketId>,
-    /// Those that owe an answer to a confirmed send.
-    owing: Vec<SocketId>,
+    /// Those that are to be read, in turn.
+    ready: VecDeque<SocketId>,
+    /// The agreed limit on frames.
+    max_frame: usize,
 }
 
 /// The token of a socket in epoll; smaller ones are the engine's.
@@ -89,25 +86,11 @@ pub(super) fn token(id: SocketId) -> u64 {
     1 << 32 | u64::from(id.0)
 }
 
-/// What reading a socket came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    /// There may be more.
-    More,
-    /// There is nothing more.
-    Empty,
-    /// There is no credit for more.
-    NoCredit,
-}
-
 impl Sockets {
-    pub(super) fn new() -> Self {
-        Self {
-            entries: HashMap::new(),
-            spill: Vec::new(),
-            sendable: VecDeque::new(),
-            owing: Vec::new(),
-        }
+    pub(super) fn new(max_frame: u32) -> Self {
+        let max_frame = max_frame as usize;
+        let (sendable, ready) = (VecDeque::new(), VecDeque::new());
+        Self { entries: HashMap::new(), sendable, ready, max_frame }
     }
 
     pub(super) fn insert(&mut self, id: SocketId, socket: KernelSocket) {
@@ -116,8 +99,11 @@ impl Sockets {
             Entry {
                 socket: Arc::new(socket),
                 watched: false,
-                overrun: None,
+                ready: false,
+                receiving: false,
                 sending: false,
+                jobs: 0,
+                gap: Gap::default(),
                 waiting: VecDeque::new(),
                 confirming: VecDeque::new(),
                 closing: false,
@@ -125,12 +111,14 @@ impl Sockets {
         );
     }
 
-    pub(super) fn socket(&self, id: SocketId) -> Option<&KernelSocket> {
-        self.entries.get(&id).map(|entry| &*entry.socket)
-    }
-
+    /// Closes them all.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// Whether any is to be read now.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Has epoll tell when this socket is readable, if it may be read, and not otherwise: epoll
@@ -142,7 +130,9 @@ impl Sockets {
         epoll: &Epoll,
     ) -> Result<(), Errno> {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
-        let wanted = !entry.closing && state.may_forward(id, !entry.confirming.is_empty());
+        let wanted = !entry.closing
+            && !entry.receiving
+            && state.may_forward(id, !entry.confirming.is_empty());
         if wanted != entry.watched {
             if wanted {
                 epoll.add(&*entry.socket, EpollEvent::new(EpollFlags::EPOLLIN, token(id)))?;
@@ -154,285 +144,254 @@ impl Sockets {
         Ok(())
     }
 
-    /// Prepares a send: gives the job, with its bytes in `scratch`, or queues it behind one that
-    /// is being made on the same socket.
-    pub(super) fn send(
-        &mut self,
-        id: SocketId,
-        serial: u32,
-        confirm: bool,
-        destination: Destination,
-        data: &[u8],
-        scratch: &mut Vec<u8>,
-    ) -> Option<SendJob> {
-        let entry = self.entries.get_mut(&id)?;
-        if entry.sending || !entry.waiting.is_empty() {
-            let data = data.to_vec();
-            entry.waiting.push_back(Waiting { serial, confirm, destination, data });
-            return None;
+    /// Puts a socket into the row of those that are to be read, where it is not there yet.
+    pub(super) fn set_ready(&mut self, id: SocketId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && !entry.ready
+            && !entry.receiving
+        {
+            entry.ready = true;
+            self.ready.push_back(id);
         }
-        entry.sending = true;
-        scratch.clear();
-        scratch.extend_from_slice(data);
-        let (socket, length) = (Arc::clone(&entry.socket), data.len());
-        Some(SendJob { id, socket, serial, confirm, destination, length })
     }
 
-    /// The next send that waited and may be made now.
-    pub(super) fn next_send(&mut self, scratch: &mut Vec<u8>) -> Option<SendJob> {
-        while let Some(id) = self.sendable.pop_front() {
+    /// The next turn of receiving.
+    pub(super) fn next_turn(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Job> {
+        while let Some(id) = self.ready.pop_front() {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if entry.sending {
+            entry.ready = false;
+            if entry.closing || entry.receiving {
                 continue;
             }
-            let Some(next) = entry.waiting.pop_front() else { continue };
-            entry.sending = true;
-            *scratch = next.data;
-            let (socket, length) = (Arc::clone(&entry.socket), scratch.len());
-            let Waiting { serial, confirm, destination, .. } = next;
-            return Some(SendJob { id, socket, serial, confirm, destination, length });
+            let allowance = entry.allowance(id, state, TURN);
+            if allowance == Credit::default() {
+                entry.answer(id, Drained::More, state, out);
+                continue;
+            }
+            return Some(Job::Exchange(entry.exchange(id, None, allowance)));
         }
         None
     }
 
-    /// Takes in how a send ended and, if there is `room` in the output, forwards what it was
-    /// answered with: the answer is there already, and need not wait for epoll. True if the socket, which waited for it, can be closed now.
-    pub(super) fn sent(
+    /// Prepares a send: gives the job, with its bytes in `scratch`, or queues it behind one that
+    /// is being made on the same socket. With `room` in the output, its answer is received in the
+    /// same job.
+    pub(super) fn send(
         &mut self,
-        job: &SendJob,
-        result: Result<(), Errno>,
-        nanoseconds: u64,
+        id: SocketId,
+        part: SendPart,
+        data: &[u8],
         room: bool,
-        state: &mut StubState,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let errno = result.err().map_or(0, |errno| errno as i32);
-        state.sent(job.id, job.length, errno, out);
-        let Some(entry) = self.entries.get_mut(&job.id) else { return false };
-        entry.sending = false;
-        if entry.closing {
-            return true;
+        state: &StubState,
+        scratch: &mut Scratch,
+    ) -> Option<Job> {
+        let entry = self.entries.get_mut(&id)?;
+        if entry.sending || !entry.waiting.is_empty() {
+            entry.waiting.push_back(Waiting { part, data: data.to_vec() });
+            return None;
         }
-        if !entry.waiting.is_empty() {
-            self.sendable.push_back(job.id);
-        }
-        let serial = job.serial;
-        if job.confirm {
-            // Where the kernel cannot say what is queued, all there is comes first.
-            let queued = entry.socket.drops_and_queued().map_or(u32::MAX, |(_, queued)| queued);
-            let behind = queued.into();
-            entry.confirming.push_back(Confirming { serial, errno, nanoseconds, behind });
-        } else if errno != 0 {
-            state.answer_send(job.id, serial, errno, nanoseconds, out);
-        }
-        if room {
-            self.forward(job.id, if job.confirm { TURN } else { 1 }, state, out);
-        }
-        if self.entries.get(&job.id).is_some_and(|entry| !entry.confirming.is_empty()) {
-            self.owing.push(job.id);
-        }
-        false
+        scratch.send.clear();
+        scratch.send.extend_from_slice(data);
+        Some(entry.send(id, part, room, state))
     }
 
-    /// Begins to close a socket; true if it can be closed now, false if a send is being made.
-    pub(super) fn close(&mut self, id: SocketId, state: &mut StubState, epoll: &Epoll) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else { return true };
+    /// The next send that waited and may be made now.
+    pub(super) fn next_send(
+        &mut self,
+        room: bool,
+        state: &StubState,
+        scratch: &mut Scratch,
+    ) -> Option<Job> {
+        while let Some(id) = self.sendable.pop_front() {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            if entry.sending || entry.closing {
+                continue;
+            }
+            let Some(next) = entry.waiting.pop_front() else { continue };
+            scratch.send = next.data;
+            return Some(entry.send(id, next.part, room, state));
+        }
+        None
+    }
+
+    /// Prepares a request on options or groups.
+    pub(super) fn request(
+        &mut self,
+        id: SocketId,
+        request: u32,
+        operation: Operation,
+    ) -> Option<Job> {
+        let entry = self.entries.get_mut(&id)?;
+        entry.jobs += 1;
+        let socket = Arc::clone(&entry.socket);
+        Some(Job::Request(SocketRequest { id, socket, request, operation }))
+    }
+
+    /// Takes in what an exchange came to. Gives the job of closing the socket where that has
+    /// waited for this.
+    pub(super) fn exchanged(
+        &mut self,
+        exchange: Exchange,
+        sent: Option<SendResult>,
+        drained: Drained,
+        batch: &Batch,
+        state: &mut StubState,
+        out: &mut Vec<u8>,
+    ) -> Option<Job> {
+        let Exchange { id, socket, send, allowance, gap } = exchange;
+        drop(socket);
+        if let (Some(part), Some(result)) = (send, sent) {
+            state.sent(id, part.length, result.errno, out);
+        }
+        let entry = self.entries.get_mut(&id)?;
+        entry.jobs -= 1;
+        let receiving = allowance != Credit::default();
+        if receiving {
+            entry.receiving = false;
+            entry.gap = gap;
+        }
+        if send.is_some() {
+            entry.sending = false;
+        }
+        if entry.closing {
+            return self.close_if_idle(id);
+        }
+        if let (Some(part), Some(result)) = (send, sent) {
+            if !entry.waiting.is_empty() {
+                self.sendable.push_back(id);
+            }
+            let SendPart { serial, confirm, .. } = part;
+            if confirm {
+                let (behind, counts) = (result.behind, receiving || !entry.receiving);
+                entry.confirming.push_back(Confirming { serial, result, behind, counts });
+            } else if result.errno != 0 {
+                state.answer_send(id, serial, result.errno, result.nanoseconds, out);
+            }
+        }
+        entry.deliver(id, batch, self.max_frame, state, out);
+        if receiving {
+            entry.confirming.iter_mut().for_each(|confirming| confirming.counts = true);
+        }
+        // Where nothing was tried, nothing is known of what is left.
+        entry.answer(id, if receiving { drained } else { Drained::More }, state, out);
+        // The answer behind a send is mostly all there is, and epoll tells if it is not. A turn
+        // that ended for its length goes on behind the others'.
+        let turn_left = receiving && send.is_none() && drained == Drained::More;
+        if turn_left || !entry.confirming.is_empty() {
+            self.set_ready(id);
+        }
+        None
+    }
+
+    /// Takes in that a request is done.
+    pub(super) fn requested(&mut self, id: SocketId) -> Option<Job> {
+        self.entries.get_mut(&id)?.jobs -= 1;
+        self.close_if_idle(id)
+    }
+
+    /// Begins to close a socket. Gives the job to do so, unless another has to end first.
+    pub(super) fn close(
+        &mut self,
+        id: SocketId,
+        state: &mut StubState,
+        epoll: &Epoll,
+    ) -> Option<Job> {
+        let entry = self.entries.get_mut(&id)?;
         entry.closing = true;
         if std::mem::take(&mut entry.watched) {
-            // Closing it would not be enough while a send holds it on another thread.
+            // Closing it would not be enough while a job holds it on another thread.
             let _ = epoll.delete(&*entry.socket);
         }
         for waiting in entry.waiting.drain(..) {
             state.sent(id, waiting.data.len(), Errno::ECANCELED as i32, &mut Vec::new());
         }
-        !entry.sending
+        self.close_if_idle(id)
     }
 
-    /// Lets go of a socket; gives the kernel's drop counter.
-    pub(super) fn remove(&mut self, id: SocketId) -> u64 {
-        let drops = |entry: Entry| entry.socket.drops_and_queued().ok();
-        self.entries.remove(&id).and_then(drops).map_or(0, |(drops, _)| drops.into())
-    }
-
-    /// Forwards one turn's worth of datagrams of a socket that is readable.
-    pub(super) fn turn(&mut self, id: SocketId, state: &mut StubState, out: &mut Vec<u8>) {
-        self.forward(id, TURN, state, out);
-        let Some(entry) = self.entries.get(&id) else { return };
-        if !entry.confirming.is_empty() && !entry.closing && !self.owing.contains(&id) {
-            self.owing.push(id);
+    fn close_if_idle(&mut self, id: SocketId) -> Option<Job> {
+        if !self.entries.get(&id).is_some_and(|entry| entry.closing && entry.jobs == 0) {
+            return None;
         }
-    }
-
-    /// Takes the list of sockets that owe an answer to a confirmed send; each has to be given a
-    /// [`turn`](Self::turn), after which it is on the list again if it still does.
-    pub(super) fn owing(&mut self) -> Vec<SocketId> {
-        std::mem::take(&mut self.owing)
-    }
-
-    /// Whether there are such sockets.
-    pub(super) fn is_owing(&self) -> bool {
-        !self.owing.is_empty()
-    }
-
-    fn forward(&mut self, id: SocketId, turn: usize, state: &mut StubState, out: &mut Vec<u8>) {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.closing) else { return };
-        let mut drained = Drained::More;
-        for _ in 0..turn {
-            if !state.may_forward(id, !entry.confirming.is_empty()) {
-                drained = Drained::NoCredit;
-                break;
-            }
-            drained = entry.forward_one(id, &mut self.spill, state, out);
-            if drained != Drained::More {
-                break;
-            }
-        }
-        entry.answer(id, drained, state, out);
+        self.entries.remove(&id).map(|entry| Job::Close(id, entry.socket))
     }
 }
 
 impl Entry {
-    /// Moves one datagram, or what happened instead of one, into the output.
-    fn forward_one(
-        &mut self,
-        id: SocketId,
-        spill: &mut Vec<u8>,
-        state: &mut StubState,
-        out: &mut Vec<u8>,
-    ) -> Drained {
-        out.reserve(RECEIVE_ROOM + 64);
-        if spill.is_empty() {
-            *spill = vec![0; SPILL];
+    /// What may be received now, `most` at most; zeros where it is nothing.
+    fn allowance(&self, id: SocketId, state: &StubState, most: Credit) -> Credit {
+        let left = state.credit_left(id, !self.confirming.is_empty());
+        if self.receiving || left.bytes == 0 || left.datagrams == 0 {
+            return Credit::default();
         }
-        let start = begin_datagram(id, out);
-        let data = out.len();
-        match self.socket.receive(out, spill) {
-            Received::Datagram(info, length) => {
-                describe_datagram(out, start, &info);
-                let direct = out.len() - data;
-                if direct == length && length <= PIECE {
-                    finish_frame(out, start);
-                } else {
-                    let rest = spill.get(..length - direct).unwrap_or_default();
-                    in_pieces(id, &info, start, data, rest, out);
-                }
-                state.forwarded(id, length);
-                self.count_down(length);
-                self.look_for_gap(id, false, state, out);
-                Drained::More
-            }
-            Received::TooLarge(length) => {
-                out.truncate(start);
-                let (errno, length) = (Errno::EMSGSIZE as i32, length as u64);
-                Message::ReceiveError { errno, length }.encode(id, Flags::NONE, out);
-                Drained::More
-            }
-            Received::Empty => {
-                out.truncate(start);
-                self.look_for_gap(id, true, state, out);
-                Drained::Empty
-            }
-            Received::Overrun => {
-                // What is queued now came before the gap, and nothing joins it until all of it
-                // is read (netlink(7); `NETLINK_S_CONGESTED` in the kernel's af_netlink.c).
-                out.truncate(start);
-                let queued = self.socket.drops_and_queued().map_or(u32::MAX, |(_, queued)| queued);
-                self.overrun = Some(queued);
-                if queued == 0 {
-                    self.tell_gap(id, state, out);
-                }
-                Drained::More
-            }
-            Received::Failed(errno) => {
-                out.truncate(start);
-                let errno = errno as i32;
-                Message::ReceiveError { errno, length: 0 }.encode(id, Flags::NONE, out);
-                Drained::Empty
-            }
-        }
+        Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
     }
 
-    /// Tells a gap as soon as everything that was queued before it has been read: the queue has
-    /// become empty, or has not become shorter by a datagram, so that new ones have come since.
-    fn look_for_gap(
+    fn send(&mut self, id: SocketId, part: SendPart, room: bool, state: &StubState) -> Job {
+        self.sending = true;
+        let most = if part.confirm { TURN } else { ANSWER };
+        let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
+        Job::Exchange(self.exchange(id, Some(part), allowance))
+    }
+
+    fn exchange(&mut self, id: SocketId, send: Option<SendPart>, allowance: Credit) -> Exchange {
+        self.jobs += 1;
+        self.receiving |= allowance != Credit::default();
+        Exchange { id, socket: Arc::clone(&self.socket), send, allowance, gap: self.gap }
+    }
+
+    /// Puts what was received into the output.
+    fn deliver(
         &mut self,
         id: SocketId,
-        empty: bool,
+        batch: &Batch,
+        max_frame: usize,
         state: &mut StubState,
         out: &mut Vec<u8>,
     ) {
-        match self.overrun {
-            Some(before) => {
-                let queued = self.socket.drops_and_queued().map_or(before, |(_, queued)| queued);
-                self.overrun = Some(queued);
-                if empty || queued == 0 || queued >= before {
-                    self.tell_gap(id, state, out);
+        for item in &batch.items {
+            match *item {
+                Item::Datagram(info, start, length) if length + OVERHEAD <= max_frame => {
+                    let whole = batch.data.get(start..start + length).unwrap_or_default();
+                    let piece = PIECE.min(max_frame - OVERHEAD);
+                    let mut pieces = whole.chunks(piece).peekable();
+                    loop {
+                        let data = pieces.next().unwrap_or_default();
+                        let more = pieces.peek().is_some();
+                        let flags = if more { Flags::MORE } else { Flags::NONE };
+                        Message::Datagram { info, data }.encode(id, flags, out);
+                        if !more {
+                            break;
+                        }
+                    }
+                    state.forwarded(id, length);
+                    for confirming in self.confirming.iter_mut().filter(|c| c.counts) {
+                        confirming.behind = confirming.behind.saturating_sub(length as u64);
+                    }
                 }
-            }
-            // The kernel tells neither that there is a gap nor where: it is looked for whenever
-            // the queue has become empty.
-            None if self.socket.has_silent_overruns() => {
-                let queued = || self.socket.drops_and_queued().map_or(0, |(_, queued)| queued);
-                if empty || queued() == 0 {
-                    self.tell_gap(id, state, out);
+                Item::Datagram(_, _, length) | Item::TooLarge(length) => {
+                    let (errno, length) = (Errno::EMSGSIZE as i32, length as u64);
+                    Message::ReceiveError { errno, length }.encode(id, Flags::NONE, out);
                 }
+                Item::Failed(errno) => {
+                    let errno = errno as i32;
+                    Message::ReceiveError { errno, length: 0 }.encode(id, Flags::NONE, out);
+                }
+                Item::Lost(total) => state.lost(id, total, out),
             }
-            None => {}
-        }
-    }
-
-    fn tell_gap(&mut self, id: SocketId, state: &mut StubState, out: &mut Vec<u8>) {
-        self.overrun = None;
-        let Ok((drops, _)) = self.socket.drops_and_queued() else { return };
-        // The counter has 32 bits and may wrap.
-        let told = state.dropped(id);
-        let since = drops.wrapping_sub(told as u32);
-        if since > 0 {
-            state.lost(id, told + u64::from(since), out);
-        }
-    }
-
-    fn count_down(&mut self, length: usize) {
-        for confirming in &mut self.confirming {
-            confirming.behind = confirming.behind.saturating_sub(length as u64);
         }
     }
 
     /// Answers the confirmed sends behind whose datagrams the stream now is. Where the client
     /// has left more than it has credit for unread, the answer no longer waits for it.
-    fn answer(&mut self, id: SocketId, drained: Drained, state: &mut StubState, out: &mut Vec<u8>) {
+    fn answer(&mut self, id: SocketId, drained: Drained, state: &StubState, out: &mut Vec<u8>) {
         while let Some(first) = self.confirming.front() {
-            if drained == Drained::More && first.behind > 0 {
+            let waits = drained == Drained::More && first.behind > 0;
+            if waits && (self.receiving || state.may_forward(id, true)) {
                 return;
             }
-            state.answer_send(id, first.serial, first.errno, first.nanoseconds, out);
+            let SendResult { errno, nanoseconds, .. } = first.result;
+            state.answer_send(id, first.serial, errno, nanoseconds, out);
             self.confirming.pop_front();
         }
-    }
-}
-
-/// Rebuilds the frame begun at `start`, whose data begins at `data` and goes on in `rest`, as
-/// several frames.
-fn in_pieces(
-    id: SocketId,
-    info: &DatagramInfo,
-    start: usize,
-    data: usize,
-    rest: &[u8],
-    out: &mut Vec<u8>,
-) {
-    let mut whole = out.split_off(data);
-    out.truncate(start);
-    whole.extend_from_slice(rest);
-    let mut pieces = whole.chunks(PIECE).peekable();
-    while let Some(data) = pieces.next() {
-        let flags = if pieces.peek().is_some() { Flags::MORE } else { Flags::NONE };
-        Message::Datagram { info: *info, data }.encode(id, flags, out);
-    }
-}
-
-impl AsFd for SendJob {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }

@@ -1,48 +1,51 @@
-//! The watcher: sees to it that a slow send holds up nothing but its own socket.
+//! The watcher: sees to it that a slow job holds up nothing but its own socket.
 //!
-//! The I/O thread unlocks the engine for each `sendmsg` and puts the send's number into a slot.
-//! While sends are being made, the watcher looks at the slot now and then. When it finds the same
-//! number twice it starts another I/O thread, which begins by emptying the slot: that is to take
-//! the engine away from the first, and nothing is taken before there is one to go on. The first finds its slot emptied when its send returns:
-//! then it leaves the result where the engine will find it, and ends.
+//! The I/O thread unlocks the engine for each job in the kernel and puts the job's number into a
+//! slot. While jobs are being done, the watcher looks at the slot now and then. When it finds the
+//! same number twice it starts another I/O thread, which begins by emptying the slot: that is to
+//! take the engine away from the first, and nothing is taken before there is one to go on. The
+//! first finds its slot emptied when its job is done: then it leaves the result where the engine
+//! will find it, and ends.
 
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvError, Sender, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Config, Exit, Shutdown,
     engine::{Engine, Next},
+    job::Scratch,
     work::{Completion, Completions},
 };
 
-/// How often the watcher looks while sends are being made. A send is slow after one to two.
+/// How often the watcher looks while jobs are being done. One is slow after one to two.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Looks without any send after which the watcher sleeps until there is one again.
+/// Looks without any job after which the watcher sleeps until there is one again.
 const QUIET: u32 = 50;
 
 /// Between the I/O threads and the watcher.
 struct Shared {
-    engine: Mutex<Engine>,
+    /// `None` once serving has ended: sockets and streams are closed with it.
+    engine: Mutex<Option<Engine>>,
     completions: Arc<Completions>,
-    /// Number of the send being made, 0 if none is. The thread that makes it owns the engine for
+    /// Number of the job being done, 0 if none is. The thread that does it owns the engine for
     /// as long as its number is in here.
     slot: AtomicU64,
-    sends: AtomicU64,
+    jobs: AtomicU64,
     watching: AtomicBool,
 }
 
 enum Notice {
-    /// A send is being made and nobody watches.
-    Sending,
+    /// A job is being done and nobody watches.
+    Working,
     /// Serving has ended.
     Ended(Exit),
 }
@@ -53,10 +56,10 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
         let theirs = Arc::clone(&completions);
         let engine = Engine::new(input, output, config, shutdown.clone(), theirs)?;
         Ok::<_, nix::errno::Errno>(Shared {
-            engine: Mutex::new(engine),
+            engine: Mutex::new(Some(engine)),
             completions,
             slot: AtomicU64::new(0),
-            sends: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
             watching: AtomicBool::new(false),
         })
     };
@@ -71,8 +74,8 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
     }
 }
 
-/// Starts an I/O thread; one that is to take the engine away from the thread that makes the send
-/// of this number does so only if that is still under way.
+/// Starts an I/O thread; one that is to take the engine away from the thread that does the job of
+/// this number does so only if that is still under way.
 fn start(
     shared: &Arc<Shared>,
     notify: &Sender<Notice>,
@@ -89,34 +92,59 @@ fn start(
     Ok(())
 }
 
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells of the end even where the thread panics: nobody would serve on.
+struct EndGuard<'a> {
+    shared: &'a Shared,
+    notify: &'a Sender<Notice>,
+}
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            drop(self.shared.lock().take());
+            let exit = Exit::Io("the I/O thread ended unexpectedly".to_owned());
+            let _ = self.notify.send(Notice::Ended(exit));
+        }
+    }
+}
+
 /// An I/O thread: runs the engine until it ends or is taken away.
 fn lead(shared: &Shared, notify: &Sender<Notice>) {
-    let mut scratch = Vec::new();
+    let _guard = EndGuard { shared, notify };
+    let mut scratch = Scratch::default();
     loop {
-        let next = shared.engine.lock().unwrap_or_else(PoisonError::into_inner).next(&mut scratch);
+        let next = match &mut *shared.lock() {
+            Some(engine) => engine.next(&mut scratch),
+            None => return,
+        };
         match next {
             Next::Exit(exit) => {
+                // Streams get back the mode they had before anyone hears of the end.
+                drop(shared.lock().take());
                 let _ = notify.send(Notice::Ended(exit));
                 return;
             }
-            Next::Send(job) => {
-                let number = shared.sends.fetch_add(1, SeqCst) + 1;
+            Next::Job(job) => {
+                let number = shared.jobs.fetch_add(1, SeqCst) + 1;
                 shared.slot.store(number, SeqCst);
                 if !shared.watching.load(SeqCst) && !shared.watching.swap(true, SeqCst) {
-                    let _ = notify.send(Notice::Sending);
+                    let _ = notify.send(Notice::Working);
                 }
-                let began = Instant::now();
-                let result = job.socket.send(&scratch, job.destination);
-                let nanoseconds = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                let done = job.run(&mut scratch);
                 if shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_err() {
-                    shared.completions.push(Completion::Sent(job, result, nanoseconds));
+                    shared.completions.push(Completion::Done(done, scratch.batch));
                     return;
                 }
-                let mut engine = shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
-                engine.sent(&job, result, nanoseconds);
-                if scratch.capacity() > 1 << 20 {
-                    scratch = Vec::new();
+                if let Some(engine) = &mut *shared.lock() {
+                    engine.done(done, &scratch.batch);
                 }
+                scratch.trim();
             }
         }
     }
@@ -124,34 +152,33 @@ fn lead(shared: &Shared, notify: &Sender<Notice>) {
 
 /// The watcher, until serving ends.
 fn watch(shared: &Arc<Shared>, notify: &Sender<Notice>, notices: &Receiver<Notice>) -> Exit {
-    let lost = || Exit::Io("the I/O thread ended unexpectedly".to_owned());
     loop {
         match notices.recv() {
-            Ok(Notice::Sending) => {}
+            Ok(Notice::Working) => {}
             Ok(Notice::Ended(exit)) => return exit,
-            Err(_) => return lost(),
+            // This function itself holds a sender.
+            Err(RecvError) => return Exit::Io("nobody is left to serve".to_owned()),
         }
         let (mut seen, mut quiet) = (0, 0);
         loop {
             match notices.recv_timeout(TICK) {
                 Ok(Notice::Ended(exit)) => return exit,
-                Ok(Notice::Sending) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return lost(),
+                Ok(Notice::Working) | Err(_) => {}
             }
             let number = shared.slot.load(SeqCst);
             if number != 0 && number == seen {
-                // Where no thread can be had, all wait for this send.
+                // Where no thread can be had, all wait for this job.
                 let _ = start(shared, notify, Some(number));
             }
-            let sends = shared.sends.load(SeqCst);
-            quiet = if number == 0 && sends == seen { quiet + 1 } else { 0 };
-            seen = if number != 0 { number } else { sends };
+            let jobs = shared.jobs.load(SeqCst);
+            quiet = if number == 0 && jobs == seen { quiet + 1 } else { 0 };
+            seen = if number != 0 { number } else { jobs };
             if quiet > QUIET {
                 shared.watching.store(false, SeqCst);
                 if shared.slot.load(SeqCst) == 0 {
                     break;
                 }
-                // A send began just before the flag fell: it has not told, so go on watching.
+                // A job began just before the flag fell: it has not told, so go on watching.
                 shared.watching.store(true, SeqCst);
                 quiet = 0;
             }

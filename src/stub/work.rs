@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -17,7 +17,10 @@ use crate::{
     },
 };
 
-use super::{event::Event, sockets::SendJob};
+use super::{
+    event::Event,
+    job::{Batch, Done},
+};
 
 /// Threads doing slow things at a time; more wait for their turn.
 const AT_A_TIME: usize = 8;
@@ -29,8 +32,8 @@ pub(super) enum Completion {
     Opened(SocketId, Result<(KernelSocket, Opened), Failure>),
     /// A request on namespaces: the reply's value, and a namespace to keep open.
     Netns { request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure> },
-    /// A slow send.
-    Sent(SendJob, Result<(), Errno>, u64),
+    /// A slow job, with what it received.
+    Done(Done, Batch),
 }
 
 /// Where other threads put what they finished, with a descriptor that tells the I/O thread.
@@ -72,16 +75,16 @@ impl AsFd for Completions {
 pub(super) enum Task {
     /// Open a socket in a namespace; the descriptor is that of a [`Netns::Handle`].
     Open(SocketId, Open, Option<OwnedFd>),
-    /// A request on namespaces.
-    Netns(u32, NetnsRequest),
+    /// A request on namespaces; the descriptor likewise.
+    Netns(u32, NetnsRequest, Option<OwnedFd>),
 }
 
 impl Task {
     fn run(self) -> Completion {
         match self {
             Task::Open(id, open, handle) => Completion::Opened(id, open_socket(&open, handle)),
-            Task::Netns(request, operation) => {
-                Completion::Netns { request, result: netns_request(operation) }
+            Task::Netns(request, operation, handle) => {
+                Completion::Netns { request, result: netns_request(operation, handle) }
             }
         }
     }
@@ -89,7 +92,7 @@ impl Task {
     fn failed(self, failure: Failure) -> Completion {
         match self {
             Task::Open(id, ..) => Completion::Opened(id, Err(failure)),
-            Task::Netns(request, _) => Completion::Netns { request, result: Err(failure) },
+            Task::Netns(request, ..) => Completion::Netns { request, result: Err(failure) },
         }
     }
 }
@@ -107,19 +110,23 @@ fn open_socket(open: &Open, handle: Option<OwnedFd>) -> Result<(KernelSocket, Op
     })
 }
 
-fn netns_request(operation: NetnsRequest) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
+fn netns_request(
+    operation: NetnsRequest,
+    handle: Option<OwnedFd>,
+) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
     match operation {
         NetnsRequest::Open(netns, mode) => {
-            let file = match netns::open(&netns, mode)? {
-                Some(file) => file,
-                None => match netns::open(&Netns::Path("/proc/self/ns/net".into()), mode)? {
-                    Some(file) => file,
-                    None => return Err(netns::failure(Errno::EINVAL, netns)),
-                },
+            let own = Netns::Path("/proc/self/ns/net".to_owned());
+            let netns = if netns == Netns::Current { own } else { netns };
+            let file = match handle {
+                Some(fd) if mode == NetnsMode::Existing => File::from(fd),
+                _ => netns::open(&netns, mode)?
+                    .ok_or_else(|| netns::failure(Errno::EINVAL, &netns))?,
             };
+            let id = netns::identify(&file)
+                .map_err(|_| netns::failure(Errno::EIO, "reading its identity"))?;
             let fd = netns::handle(file)?;
-            let id = netns::identify_fd(&fd)?;
-            let number = u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&fd)).unwrap_or_default();
+            let number = u32::try_from(fd.as_raw_fd()).unwrap_or_default();
             Ok((NetnsOpened { fd: number, id }.encode(), Some(fd)))
         }
         NetnsRequest::List => {

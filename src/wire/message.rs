@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use super::{
     DatagramInfo, Destination, Flags, FrameType, Header, NetnsRequest, Open, Opened, SocketId,
-    WireError, cursor::Cursor, datagram::finish_frame,
+    WireError, cursor::Cursor, padded,
 };
 
 /// Absolute credit: totals since the socket was opened.
@@ -93,7 +93,8 @@ pub enum Message<'a> {
     },
     /// u64 dropped here, u64 dropped since the socket was opened.
     Lost {
-        /// Datagrams dropped at this place.
+        /// Datagrams dropped at this place. Zero where the kernel says that something is missing
+        /// and counts nothing, as when it failed to make an event.
         dropped: u64,
         /// Datagrams dropped in all.
         total: u64,
@@ -198,7 +199,12 @@ impl Message<'_> {
         let frame_type = self.frame_type();
         Header { length: 0, frame_type, flags, socket }.encode(out);
         self.encode_payload(out);
-        finish_frame(out, start);
+        // The length is known only now.
+        let length = out.as_mut().len() - start;
+        if let Some(field) = out.as_mut().get_mut(start..start + 4) {
+            field.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        out.put_bytes(0, padded(length) - length);
     }
 
     fn encode_payload(&self, out: &mut impl BufMut) {

@@ -68,9 +68,9 @@
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
 //! and is bounded by number instead.
 //!
-//! A stub also bounds what it holds of all sockets' unfinished sends together (256 MiB by
-//! default), which credit alone would let grow with their number. A client that has more than that
-//! under way at a time is cut off with a fault that says so.
+//! A stub also bounds what it holds of all sockets' sends together (256 MiB by default). While
+//! whole sends pass that, it takes in no more frames until the kernel has done some; sends that
+//! have begun and not ended may not pass it, so a client keeps few of those at a time.
 //!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes
@@ -101,8 +101,6 @@ pub mod tlv;
 pub use codec::{Codec, CodecError, Frame};
 pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
-#[cfg(feature = "stub")]
-pub(crate) use datagram::{begin_datagram, describe_datagram, finish_frame};
 pub use error::WireError;
 pub use header::{Decoded, Flags, FrameType, HEADER_LEN, Header, SocketId, padded};
 pub use hello::Hello;
