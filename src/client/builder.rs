@@ -126,7 +126,8 @@ impl SocketBuilder {
     /// # Errors
     /// [`ErrorKind::Open`] with the far kernel's errno: ENOENT and ESRCH for a namespace that
     /// does not exist, EINVAL for a file that is none, EPERM, EPROTONOSUPPORT;
-    /// [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Invalid`] for options, groups or a name that together are larger than the
+    /// connection carries; [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
     pub async fn open(self) -> Result<RemoteSocket, Error> {
         let limit = self.timeout;
         let socket = self.begin()?;
@@ -144,8 +145,8 @@ impl SocketBuilder {
     pub(crate) fn begin(self) -> Result<RemoteSocket, Error> {
         let Self { handle, open, namespace, .. } = self;
         check(&open)?;
-        let id = handle.with(|inner, _| inner.open(open))?;
-        Ok(RemoteSocket::new(handle, id, namespace))
+        let slot = handle.with(|inner, _| inner.open(open))?;
+        Ok(RemoteSocket::new(handle, slot, namespace))
     }
 }
 

@@ -46,6 +46,27 @@ pub(super) struct Driver<S> {
     unflushed: bool,
     shared: Arc<Shared>,
     epitaph: Option<Epitaph>,
+    /// Behind the stream, so that it is dropped after it.
+    last_words: LastWords,
+}
+
+/// Tells those who wait that the driver is gone, however it went: a runtime that shuts down, and a
+/// panic in the stream, drop its task without running it to its end.
+struct LastWords(Arc<Shared>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let text = match std::thread::panicking() {
+            true => "a panic ended the task that served the connection",
+            false => "the runtime that served the connection was shut down",
+        };
+        let error = Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+        self.0.run(|inner, wakes| {
+            // Of no effect where the driver has told of the end itself.
+            inner.end(error, wakes);
+            inner.set_driver_gone(wakes);
+        });
+    }
 }
 
 /// How the exchange of frames ended.
@@ -78,34 +99,38 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
     ) -> Self {
         let codec = Codec::new(greeted.max_frame);
         let (reading, writing) = (greeted.rest, BytesMut::new());
-        Self { io, codec, reading, writing, unflushed: false, shared, epitaph }
+        let last_words = LastWords(Arc::clone(&shared));
+        Self { io, codec, reading, writing, unflushed: false, shared, epitaph, last_words }
     }
 
     pub(super) async fn run(mut self) {
         let ending = poll_fn(|cx| self.poll(cx)).await;
-        if let Ending::Violation(violation) = &ending {
-            let text = violation.to_string();
-            let fault = Message::Fault(Failure { errno: EPROTO, text });
-            fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.writing);
-        }
         if matches!(ending, Ending::Finished | Ending::Violation(_)) {
-            self.shared.run(|inner, _| self.writing.unsplit(inner.outbox.split()));
+            if let Ending::Violation(violation) = &ending {
+                self.shared.run(|inner, _| self.writing.unsplit(inner.outbox.split()));
+                let text = violation.to_string();
+                let fault = Message::Fault(Failure { errno: EPROTO, text });
+                fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.writing);
+            }
+            // Nothing comes behind a fault; behind anything else, what else there is.
+            let is_last = matches!(ending, Ending::Violation(_));
             let farewell = poll_fn(|cx| {
-                ready!(self.poll_write(cx))?;
+                match is_last {
+                    true => ready!(self.poll_write_out(cx))?,
+                    false => ready!(self.poll_write(cx))?,
+                }
                 Pin::new(&mut self.io).poll_shutdown(cx)
             });
             // Whether the far end took it makes no difference any more.
             let _ = timeout(FAREWELL, farewell).await;
         }
-        let Self { io, shared, epitaph, .. } = self;
+        let Self { io, shared, epitaph, last_words, .. } = self;
         // The stream is closed first: that is what ends a far end that has not ended yet.
         drop(io);
         let said = ask(epitaph).await;
         let error = explain(ending, said);
-        shared.run(|inner, wakers| {
-            inner.end(error, wakers);
-            inner.set_driver_gone(wakers);
-        });
+        shared.run(|inner, wakes| inner.end(error, wakes));
+        drop(last_words);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -143,9 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
     /// Takes in every whole frame that has been read, under one lock.
     fn take_frames(&mut self) -> Result<(), Ending> {
         let Self { codec, reading, shared, .. } = self;
-        shared.run(|inner, wakers| {
+        shared.run(|inner, wakes| {
             while let Some(frame) = codec.decode(reading).map_err(Ending::from)? {
-                inner.on_frame(&frame, wakers).map_err(|error| match error {
+                inner.on_frame(&frame, wakes).map_err(|error| match error {
                     FrameError::Violation(violation) => Ending::Violation(violation),
                     FrameError::Fault(failure) => Ending::Fault(failure),
                 })?;
@@ -154,15 +179,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
         })
     }
 
-    /// Writes what is there; ready once nothing is left.
+    /// Writes what there is; ready once nothing is left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.writing.is_empty() {
-                self.shared.run(|inner, wakers| {
-                    std::mem::swap(&mut self.writing, &mut inner.outbox);
-                    inner.outbox_taken(self.writing.len(), wakers);
-                });
-            }
+            ready!(self.poll_write_out(cx))?;
+            self.shared.run(|inner, wakes| {
+                inner.take_turns(wakes);
+                std::mem::swap(&mut self.writing, &mut inner.outbox);
+                inner.outbox_taken(self.writing.len(), wakes);
+            });
             if self.writing.is_empty() {
                 if self.unflushed {
                     ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -170,6 +195,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
+        }
+    }
+
+    /// Writes what has been taken out of the outbox.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.writing.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.writing))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -177,6 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             self.writing.advance(written);
             self.unflushed = true;
         }
+        Poll::Ready(Ok(()))
     }
 }
 

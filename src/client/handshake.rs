@@ -22,20 +22,24 @@ pub(super) struct Greeted {
     pub(super) rest: BytesMut,
 }
 
-pub(super) async fn run<S>(io: &mut S, limits: PeerLimits) -> Result<Greeted, Error>
+/// What comes before the far end's hello is left in `scanner`.
+pub(super) async fn run<S>(
+    io: &mut S,
+    limits: PeerLimits,
+    scanner: &mut MarkerScanner,
+) -> Result<Greeted, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mine = Hello::new(Role::Client, limits, None);
     let mut out = MARKER.to_vec();
     mine.encode(&mut out);
-    let failed = |error: std::io::Error| Error::io(ErrorKind::Handshake, "saying hello", &error);
+    let broken = |error: std::io::Error| Error::io(ErrorKind::Handshake, "saying hello", &error);
     // A far end that is gone already may have said why: then what it said is the error.
     let written = match io.write_all(&out).await {
         Ok(()) => io.flush().await,
         failed => failed,
     };
-    let mut scanner = MarkerScanner::new();
     let mut found = false;
     let mut buffer = BytesMut::with_capacity(64 * 1024);
     loop {
@@ -47,15 +51,15 @@ where
                 }
                 Scan::NeedMore => buffer.clear(),
                 Scan::TooMuchNoise => {
-                    return Err(refuse(&WireError::NoMarker(scanner.noise_len()), &scanner));
+                    return Err(refuse(&WireError::NoMarker(scanner.noise_len()), scanner));
                 }
             }
         }
         if found {
-            let decoded = Hello::decode(&buffer).map_err(|error| refuse(&error, &scanner))?;
+            let decoded = Hello::decode(&buffer).map_err(|error| refuse(&error, scanner))?;
             if let Some((hello, taken)) = decoded {
                 let _ = buffer.split_to(taken);
-                let agreed = mine.agree(&hello).map_err(|error| refuse(&error, &scanner))?;
+                let agreed = mine.agree(&hello).map_err(|error| refuse(&error, scanner))?;
                 let (version, max_frame) = agreed;
                 return Ok(Greeted { hello, version, max_frame, rest: buffer });
             }
@@ -67,22 +71,26 @@ where
         };
         // What it said explains more than how the stream broke.
         return Err(match end {
-            Some(error) if scanner.noise().trim().is_empty() => failed(error),
-            _ => ended("the far end ended before it spoke the protocol", &scanner),
+            Some(error) if scanner.noise().trim().is_empty() => broken(error),
+            _ => {
+                let text = "the far end ended before it spoke the protocol";
+                failed(ErrorKind::Handshake, text, scanner)
+            }
         });
     }
 }
 
 fn refuse(error: &WireError, scanner: &MarkerScanner) -> Error {
-    ended(&format!("the far end does not speak netlink-remote's protocol: {error}"), scanner)
+    let text = format!("the far end does not speak netlink-remote's protocol: {error}");
+    failed(ErrorKind::Handshake, &text, scanner)
 }
 
-fn ended(text: &str, scanner: &MarkerScanner) -> Error {
+/// An error that shows what the far end said instead of a hello.
+pub(super) fn failed(kind: ErrorKind, text: &str, scanner: &MarkerScanner) -> Error {
     let noise = scanner.noise();
-    let noise = noise.trim();
-    let text = match noise {
+    let text = match noise.trim() {
         "" => text.to_owned(),
         noise => format!("{text}; instead it said: {noise}"),
     };
-    Error::new(ErrorKind::Handshake, Origin::Peer, None, text)
+    Error::new(kind, Origin::Peer, None, text)
 }

@@ -19,7 +19,6 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -41,7 +40,7 @@ pub use socket::{Datagram, Event, RemoteSocket, SentReport};
 #[cfg(feature = "rust-netlink")]
 pub(crate) use shared::Delivery;
 
-use crate::{Error, ErrorKind, Origin};
+use crate::{Error, ErrorKind, wire::MarkerScanner};
 use shared::{Handle, Shared};
 pub(crate) use socket::describe;
 
@@ -79,7 +78,7 @@ impl fmt::Debug for ConnectOptions {
 /// A connection to a stub. Cheap to clone; clones are the same connection.
 ///
 /// The connection ends when the last client, socket and namespace handle is dropped, by
-/// [`close`](Self::close), or when the far end does.
+/// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
 #[derive(Clone)]
 pub struct Client {
     handle: Handle,
@@ -91,8 +90,9 @@ impl Client {
     /// Spawns a task on the current tokio runtime. Not cancel-safe: a dropped future drops `io`.
     ///
     /// # Errors
-    /// [`ErrorKind::Handshake`] if something else answers, in which case the error shows what it
-    /// said; [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Handshake`] if something else answers, and [`ErrorKind::Timeout`] if nothing
+    /// that is a hello comes in time; either shows what was said instead, such as a prompt for a
+    /// password. [`ErrorKind::Disconnected`].
     pub async fn connect<S>(io: S) -> Result<Self, Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -109,17 +109,18 @@ impl Client {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let ConnectOptions { timeout: limit, limits, epitaph } = options;
-        let handshake = timeout(limit, handshake::run(&mut io, limits)).await;
-        let outcome = match handshake {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let text = format!("the far end did not say hello within {limit:?}");
-                return Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text));
-            }
-        };
-        let greeted = match outcome {
+        // What the far end says instead of a hello outlives the time it has for one.
+        let mut scanner = MarkerScanner::new();
+        let greeted = timeout(limit, handshake::run(&mut io, limits, &mut scanner)).await;
+        let greeted = greeted.unwrap_or_else(|_| {
+            let text = format!("the far end did not say hello within {limit:?}");
+            Err(handshake::failed(ErrorKind::Timeout, &text, &scanner))
+        });
+        let greeted = match greeted {
             Ok(greeted) => greeted,
             Err(error) => {
+                // At the end of its input a far end ends, unless it has already.
+                drop(io);
                 // The far end's own end is the better explanation, if it has one.
                 let said = connection::ask(epitaph).await;
                 return Err(said.map_or_else(|| error.clone(), |said| error.context(said)));
@@ -173,20 +174,12 @@ impl Client {
     /// transport started has ended. Cancel-safe; the end goes on without the future.
     pub async fn close(self) {
         self.handle.finish();
-        self.wait_closed().await;
+        self.handle.driver_gone().await;
     }
 
     /// Waits for the end of the connection and tells why it came. Cancel-safe.
     pub async fn closed(&self) -> Error {
-        poll_fn(|cx| self.handle.poll_ended(cx)).await
-    }
-
-    async fn wait_closed(&self) {
-        poll_fn(|cx| match self.handle.poll_driver_gone(cx) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
+        self.handle.ended().await
     }
 }
 

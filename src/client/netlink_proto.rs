@@ -11,6 +11,10 @@
 //! - a dump that ends with an error code, which netlink-proto ignores, becomes that error;
 //! - a dump that was interrupted by a change (`NLM_F_DUMP_INTR`) becomes an error, `EINTR`, unless
 //!   [`tolerate_interrupted_dumps`](NetlinkSocket::tolerate_interrupted_dumps) is called.
+//!
+//! rust-netlink reads and writes everything in the byte order of the host it runs on. Where the
+//! far host has the other one, nothing is sent, and every request is answered with
+//! `EPROTONOSUPPORT`; a [`RemoteSocket`] alone does not mind.
 
 use std::{
     cell::RefCell,
@@ -33,6 +37,8 @@ const ENOBUFS: i32 = 105;
 /// What a request gets whose answer can no longer come.
 const ECONNRESET: i32 = 104;
 const EINTR: i32 = 4;
+/// What a request gets that the far host could not read.
+const EPROTONOSUPPORT: i32 = 93;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -145,14 +151,19 @@ impl NetlinkSocket {
         buf: &[u8],
         destination: Destination,
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(self.remote.poll_send(cx, buf, destination, false));
+        let sent = match self.remote.is_foreign() {
+            false => {
+                ready!(self.remote.poll_send(cx, buf, destination).map_err(|error| error.errno()))
+            }
+            true => Err(Some(EPROTONOSUPPORT)),
+        };
         // netlink-proto sends one queued request each time it is polled and does not ask to be
         // polled again.
         cx.waker().wake_by_ref();
         match sent {
             Ok(serial) => self.state().sent(serial, buf),
             // The error would end the connection, and the request with it: it is answered instead.
-            Err(error) => self.state().refused(buf, error.errno().unwrap_or(ECONNRESET)),
+            Err(errno) => self.state().refused(buf, errno.unwrap_or(ECONNRESET)),
         }
         Poll::Ready(Ok(buf.len()))
     }

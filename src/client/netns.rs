@@ -24,7 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// Names are those of ip-netns(8), in `/run/netns`: what this makes, `ip netns` sees, and the
 /// other way round. All methods are cancel-safe in that a dropped one leaves nothing open, but
-/// what it asked for may still happen; each waits for 60 seconds at most.
+/// what it asked for may still happen; each waits for 60 seconds at most. Each gives
+/// [`ErrorKind::Invalid`] for a name that is larger than the connection carries.
 #[derive(Clone)]
 pub struct RemoteNetns {
     handle: Handle,
@@ -149,12 +150,7 @@ pub(super) async fn request<'m>(
         }
     }
 
-    let mut message = Some(message);
-    let number = poll_fn(|cx| {
-        let polled = handle.with(|inner, _| Ok(inner.poll_request(socket, &mut message, cx)));
-        polled.unwrap_or_else(|error| std::task::Poll::Ready(Err(error)))
-    })
-    .await?;
+    let number = handle.request(socket, message).await?;
     let guard = Guard { handle, number, opens_netns };
     let reply = poll_fn(|cx| {
         let polled = handle.run(|inner, _| inner.poll_reply(number, cx));

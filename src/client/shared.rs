@@ -5,18 +5,20 @@
 use std::{
     collections::{HashMap, VecDeque},
     ops::Deref,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{Notify, Semaphore};
 
 mod dispatch;
 
 use super::{handshake::Greeted, socket::Datagram};
 use crate::{
     Error, ErrorKind, Origin,
-    proto::{ClientState, SendError},
+    proto::{ClientState, Refusal, SendError},
     wire::{
         Counters, Destination, Failure, Message, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
         hello::HostInfo,
@@ -24,24 +26,66 @@ use crate::{
 };
 pub(super) use dispatch::FrameError;
 
-/// Bytes waiting to be written above which no datagram is accepted for sending.
+/// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
+/// one socket's large datagrams above which it gets no other accepted.
 const OUTBOX_HIGH_WATER: usize = 1 << 20;
 
-/// Tasks that wait for one thing.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters(Vec<Waker>);
+/// Bytes of large datagrams of all sockets above which none is accepted for sending.
+const LARGE_HIGH_WATER: usize = 64 << 20;
 
-impl Waiters {
-    /// Has the task of `cx` woken by the next [`wake`](Self::wake).
-    pub(crate) fn wait(&mut self, cx: &Context<'_>) {
-        if !self.0.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.0.push(cx.waker().clone());
+/// Bytes waiting to be written below which pieces of large datagrams are added. What is sent on
+/// another socket meanwhile waits behind no more than this and a piece.
+const TURN_MARK: usize = 64 << 10;
+
+/// Failures of pipelined sends that wait to be received, above which sending fails at once.
+const UNTOLD_FAILURES: usize = 1024;
+
+/// Waits until `check` gives something, which it may once `notify` was notified.
+///
+/// It looks before it registers, because mostly there is something; and once more behind that,
+/// because what came in between would wake nobody.
+pub(super) async fn until<T>(notify: &Notify, mut check: impl FnMut() -> Option<T>) -> T {
+    if let Some(found) = check() {
+        return found;
+    }
+    let mut notified = pin!(notify.notified());
+    loop {
+        notified.as_mut().enable();
+        if let Some(found) = check() {
+            return found;
         }
+        notified.as_mut().await;
+        notified.set(notify.notified());
     }
+}
 
-    fn drain_into(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.append(&mut self.0);
-    }
+/// What the tasks of one socket wait for.
+///
+/// A task that stops waiting leaves nothing behind in these, however it stops. A `poll_` function
+/// cannot know whether its task has stopped: of those the last waker is kept, in the [`Slot`].
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// Something was received. Each wakes one task, which takes it.
+    pub(super) received: Notify,
+    /// There may be credit, or room.
+    pub(super) sendable: Notify,
+    /// It was opened or closed, or what it had to send in pieces is written.
+    pub(super) state: Notify,
+}
+
+/// Who is to be woken, once the lock is released: a waker may run anything.
+#[derive(Debug)]
+pub(super) enum Wake {
+    Task(Waker),
+    Receiver(Arc<Signals>),
+    Senders(Arc<Signals>),
+    State(Arc<Signals>),
+    /// Everyone who waits for anything on this socket.
+    Socket(Arc<Signals>),
+    /// One who waits to make a request.
+    RequestRoom,
+    /// Everyone who waits for the end of the connection, or for what comes no more.
+    Ended,
 }
 
 /// Something that arrived on a socket, in order.
@@ -70,15 +114,61 @@ pub(super) struct SentResult {
     pub(super) nanoseconds: u64,
 }
 
+/// A confirmed send, for which one task waits.
+#[derive(Debug)]
+enum Confirmed {
+    Waiting(Option<Waker>),
+    Done(SentResult),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     opened: Option<Result<Opened, Error>>,
     queue: VecDeque<Delivery>,
-    confirmed: HashMap<u32, Option<SentResult>>,
+    /// Of the sends that failed and are in the queue: how many, and the errno of the last.
+    failures: (usize, i32),
+    confirmed: HashMap<u32, Confirmed>,
     closed: Option<Counters>,
-    receivers: Waiters,
-    senders: Waiters,
-    others: Waiters,
+    signals: Arc<Signals>,
+    /// Who polled last to receive, and to send.
+    receiver: Option<Waker>,
+    sender: Option<Waker>,
+}
+
+impl Slot {
+    /// Why a datagram cannot be sent, of those reasons that do not pass.
+    fn send_error(&self, error: SendError, length: usize) -> Error {
+        match (error, &self.opened) {
+            (SendError::TooLarge(limit), _) => {
+                let text = format!("a datagram of {length} bytes: this connection carries {limit}");
+                Error::new(ErrorKind::Send, Origin::Caller, Some(EMSGSIZE), text)
+            }
+            (_, Some(Err(error))) => error.clone(),
+            (SendError::NotOpen, Some(Ok(_))) => Error::closed(),
+            _ => Error::invalid("a datagram was sent without waiting until one may be"),
+        }
+    }
+
+    fn wake_senders(&mut self, wakes: &mut Vec<Wake>) {
+        wakes.extend(self.sender.take().map(Wake::Task));
+        wakes.push(Wake::Senders(Arc::clone(&self.signals)));
+    }
+
+    fn wake_state(&self, wakes: &mut Vec<Wake>) {
+        wakes.push(Wake::State(Arc::clone(&self.signals)));
+    }
+
+    /// Wakes everyone, for it is open, or over.
+    fn wake_all(&mut self, wakes: &mut Vec<Wake>) {
+        wakes.extend(self.sender.take().map(Wake::Task));
+        wakes.extend(self.receiver.take().map(Wake::Task));
+        for confirmed in self.confirmed.values_mut() {
+            if let Confirmed::Waiting(waker) = confirmed {
+                wakes.extend(waker.take().map(Wake::Task));
+            }
+        }
+        wakes.push(Wake::Socket(Arc::clone(&self.signals)));
+    }
 }
 
 #[derive(Debug)]
@@ -97,20 +187,24 @@ pub(super) struct Inner {
     pub(super) outbox: BytesMut,
     slots: HashMap<SocketId, Slot>,
     requests: HashMap<u32, Request>,
-    request_room: Waiters,
+    request_room: Arc<Semaphore>,
+    /// Namespaces to be closed at the far end, once there is room for another request.
+    unclosed: Vec<u32>,
     pings: HashMap<u64, Option<Waker>>,
     next_ping: u64,
     driver: Option<Waker>,
     handles: usize,
     pub(super) finishing: bool,
     ended: Option<Error>,
-    end_waiters: Waiters,
     driver_gone: bool,
 }
 
 /// One connection, as its handles see it.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
+    /// As many permits as requests may still be made.
+    request_room: Arc<Semaphore>,
+    ended: Notify,
     pub(super) host: HostInfo,
     pub(super) software: String,
     pub(super) version: u16,
@@ -119,23 +213,27 @@ pub(crate) struct Shared {
 impl Shared {
     pub(super) fn new(greeted: &Greeted) -> Self {
         let hello = &greeted.hello;
+        let requests = usize::try_from(hello.limits.max_requests).unwrap_or(usize::MAX);
+        let request_room = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
         let inner = Inner {
             state: ClientState::new(hello.limits, greeted.max_frame),
             outbox: BytesMut::new(),
             slots: HashMap::new(),
             requests: HashMap::new(),
-            request_room: Waiters::default(),
+            request_room: Arc::clone(&request_room),
+            unclosed: Vec::new(),
             pings: HashMap::new(),
             next_ping: 0,
             driver: None,
             handles: 0,
             finishing: false,
             ended: None,
-            end_waiters: Waiters::default(),
             driver_gone: false,
         };
         Self {
             inner: Mutex::new(inner),
+            request_room,
+            ended: Notify::new(),
             host: hello.host.clone().unwrap_or_default(),
             software: hello.software.clone(),
             version: greeted.version,
@@ -144,22 +242,43 @@ impl Shared {
 
     /// Runs `work` on the state, then wakes whom it gathered, and the driver if there is
     /// something new for it to write.
-    pub(super) fn run<T>(&self, work: impl FnOnce(&mut Inner, &mut Vec<Waker>) -> T) -> T {
-        let mut wakers = Vec::new();
+    pub(super) fn run<T>(&self, work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> T) -> T {
+        let mut wakes = Vec::new();
         let result = {
             // A panic while it was held would have been in code that does not panic.
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = inner.outbox.len();
-            let result = work(&mut inner, &mut wakers);
-            if inner.outbox.len() > before || inner.finishing {
-                wakers.extend(inner.driver.take());
+            let unwritten = |inner: &Inner| (inner.outbox.len(), inner.state.waiting_bytes());
+            let before = unwritten(&inner);
+            let result = work(&mut inner, &mut wakes);
+            let after = unwritten(&inner);
+            if after.0 > before.0 || after.1 > before.1 || inner.finishing {
+                wakes.extend(inner.driver.take().map(Wake::Task));
             }
             result
         };
-        for waker in wakers {
-            waker.wake();
+        for wake in wakes {
+            self.wake(wake);
         }
         result
+    }
+
+    fn wake(&self, wake: Wake) {
+        match wake {
+            Wake::Task(waker) => waker.wake(),
+            Wake::Receiver(signals) => signals.received.notify_one(),
+            Wake::Senders(signals) => signals.sendable.notify_waiters(),
+            Wake::State(signals) => signals.state.notify_waiters(),
+            Wake::Socket(signals) => {
+                signals.received.notify_waiters();
+                signals.sendable.notify_waiters();
+                signals.state.notify_waiters();
+            }
+            Wake::RequestRoom => self.request_room.add_permits(1),
+            Wake::Ended => {
+                self.request_room.close();
+                self.ended.notify_waiters();
+            }
+        }
     }
 }
 
@@ -175,11 +294,11 @@ impl Handle {
     /// [`Shared::run`] on a connection that has not ended.
     pub(super) fn with<T>(
         &self,
-        work: impl FnOnce(&mut Inner, &mut Vec<Waker>) -> Result<T, Error>,
+        work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.run(|inner, wakers| match &inner.ended {
+        self.run(|inner, wakes| match &inner.ended {
             Some(error) => Err(error.clone()),
-            None => work(inner, wakers),
+            None => work(inner, wakes),
         })
     }
 
@@ -187,21 +306,28 @@ impl Handle {
         self.run(|inner, _| inner.finishing = true);
     }
 
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Error> {
-        self.run(|inner, _| match &inner.ended {
-            Some(error) => Poll::Ready(error.clone()),
-            None => {
-                inner.end_waiters.wait(cx);
-                Poll::Pending
-            }
-        })
+    /// Waits for the end of the connection.
+    pub(super) async fn ended(&self) -> Error {
+        until(&self.ended, || self.run(|inner, _| inner.ended.clone())).await
     }
 
-    pub(super) fn poll_driver_gone(&self, cx: &mut Context<'_>) -> bool {
-        self.run(|inner, _| {
-            inner.end_waiters.wait(cx);
-            inner.driver_gone
-        })
+    /// Waits until the driver has closed the stream, too.
+    pub(super) async fn driver_gone(&self) {
+        until(&self.ended, || self.run(|inner, _| inner.driver_gone.then_some(()))).await;
+    }
+
+    /// Makes a numbered request as soon as there is room for one.
+    pub(super) async fn request<'m>(
+        &self,
+        socket: SocketId,
+        message: impl FnOnce(u32) -> Message<'m>,
+    ) -> Result<u32, Error> {
+        // It is closed once the connection has ended, which `with` tells.
+        let room = self.request_room.acquire().await;
+        let number = self.with(|inner, _| inner.request(socket, message))?;
+        // The reply makes room again.
+        room.into_iter().for_each(tokio::sync::SemaphorePermit::forget);
+        Ok(number)
     }
 }
 
@@ -231,61 +357,51 @@ impl Deref for Handle {
 impl Inner {
     /// Notes the driver's task, to be woken when there is something to write.
     pub(super) fn set_driver(&mut self, cx: &Context<'_>) {
-        match &mut self.driver {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        keep(&mut self.driver, cx);
     }
 
     /// The connection is over: everyone is told.
-    pub(super) fn end(&mut self, error: Error, wakers: &mut Vec<Waker>) {
+    pub(super) fn end(&mut self, error: Error, wakes: &mut Vec<Wake>) {
         self.ended.get_or_insert(error);
         for slot in self.slots.values_mut() {
-            for waiters in [&mut slot.receivers, &mut slot.senders, &mut slot.others] {
-                waiters.drain_into(wakers);
-            }
+            slot.wake_all(wakes);
         }
         for request in self.requests.values_mut() {
             if let Request::Waiting(waker) = request {
-                wakers.extend(waker.take());
+                wakes.extend(waker.take().map(Wake::Task));
             }
         }
-        wakers.extend(self.pings.values_mut().filter_map(Option::take));
-        self.request_room.drain_into(wakers);
-        self.end_waiters.drain_into(wakers);
+        wakes.extend(self.pings.values_mut().filter_map(Option::take).map(Wake::Task));
+        wakes.push(Wake::Ended);
     }
 
-    pub(super) fn set_driver_gone(&mut self, wakers: &mut Vec<Waker>) {
+    pub(super) fn set_driver_gone(&mut self, wakes: &mut Vec<Wake>) {
         self.driver_gone = true;
-        self.end_waiters.drain_into(wakers);
+        wakes.push(Wake::Ended);
     }
 
     // ---- sockets
 
-    pub(super) fn open(&mut self, open: Open) -> Result<SocketId, Error> {
-        let Some(id) = self.state.open(open, &mut self.outbox) else {
-            let text = "the far end allows no more sockets on this connection; close some first";
-            return Err(Error::new(ErrorKind::Open, Origin::Library, None, text));
+    pub(super) fn open(&mut self, open: Open) -> Result<(SocketId, Arc<Signals>), Error> {
+        let id = match self.state.open(open, &mut self.outbox) {
+            Ok(id) => id,
+            Err(Refusal::TooLong { length, limit }) => return Err(too_long(length, limit)),
+            Err(_) => {
+                let text =
+                    "the far end allows no more sockets on this connection; close some first";
+                return Err(Error::new(ErrorKind::Open, Origin::Library, None, text));
+            }
         };
-        self.slots.insert(id, Slot::default());
-        Ok(id)
+        let slot = Slot::default();
+        let signals = Arc::clone(&slot.signals);
+        self.slots.insert(id, slot);
+        Ok((id, signals))
     }
 
-    pub(super) fn poll_opened(
-        &mut self,
-        id: SocketId,
-        cx: &Context<'_>,
-    ) -> Poll<Result<Opened, Error>> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Poll::Ready(Err(Error::closed()));
-        };
-        match &slot.opened {
-            Some(result) => Poll::Ready(result.clone()),
-            None => {
-                slot.others.wait(cx);
-                Poll::Pending
-            }
-        }
+    /// What opening came to; `None` while it is under way.
+    pub(super) fn opened(&self, id: SocketId) -> Result<Option<Opened>, Error> {
+        let slot = self.slots.get(&id).ok_or_else(Error::closed)?;
+        slot.opened.clone().transpose()
     }
 
     /// What the far end told when it opened the socket.
@@ -293,9 +409,10 @@ impl Inner {
         self.slots.get(&id)?.opened.as_ref()?.as_ref().ok().copied()
     }
 
-    /// Closes a socket and forgets what it would still deliver. Its slot goes when the answer
-    /// has come or, if nobody waits for that, now.
-    pub(super) fn close(&mut self, id: SocketId, wait: bool) {
+    /// Closes a socket and forgets what it would still deliver, or send. Its slot goes when the
+    /// answer has come or, if nobody waits for that, now.
+    pub(super) fn close(&mut self, id: SocketId, wait: bool, wakes: &mut Vec<Wake>) {
+        let waiting = self.state.waiting_bytes();
         self.state.close(id, &mut self.outbox);
         match self.slots.get_mut(&id) {
             Some(slot) if wait => slot.queue.clear(),
@@ -303,50 +420,55 @@ impl Inner {
                 self.slots.remove(&id);
             }
         }
+        self.made_room(waiting, wakes);
     }
 
-    pub(super) fn poll_closed(&mut self, id: SocketId, cx: &Context<'_>) -> Poll<Counters> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Poll::Ready(Counters::default()) };
-        match slot.closed {
-            Some(counters) => {
-                self.slots.remove(&id);
-                Poll::Ready(counters)
-            }
-            None => {
-                slot.others.wait(cx);
-                Poll::Pending
-            }
-        }
+    /// The final counters, once they have come.
+    pub(super) fn closed(&mut self, id: SocketId) -> Option<Counters> {
+        let Some(slot) = self.slots.get(&id) else { return Some(Counters::default()) };
+        let counters = slot.closed?;
+        self.slots.remove(&id);
+        Some(counters)
     }
 
-    pub(super) fn poll_send_ready(
-        &mut self,
+    // ---- sending
+
+    /// Whether a datagram may be sent now, rather than wait for credit or room.
+    pub(super) fn may_send(
+        &self,
         id: SocketId,
         length: usize,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Poll::Ready(Err(Error::closed()));
-        };
-        if let Some(Err(error)) = &slot.opened {
-            return Poll::Ready(Err(error.clone()));
-        }
+        confirm: bool,
+    ) -> Result<bool, Error> {
+        let slot = self.slots.get(&id).ok_or_else(Error::closed)?;
         match self.state.may_send(id, length) {
-            Err(SendError::TooLarge(limit)) => {
-                let text = format!("a datagram of {length} bytes: this connection carries {limit}");
-                let errno = Some(EMSGSIZE);
-                Poll::Ready(Err(Error::new(ErrorKind::Send, Origin::Caller, errno, text)))
-            }
-            Ok(()) if self.outbox.len() < OUTBOX_HIGH_WATER => Poll::Ready(Ok(())),
-            Err(SendError::NotOpen) if slot.opened.is_some() => Poll::Ready(Err(Error::closed())),
-            _ => {
-                slot.senders.wait(cx);
-                Poll::Pending
-            }
+            Ok(()) => {}
+            Err(SendError::NoCredit) => return Ok(false),
+            Err(SendError::NotOpen) if slot.opened.is_none() => return Ok(false),
+            Err(error) => return Err(slot.send_error(error, length)),
+        }
+        if let (false, (UNTOLD_FAILURES.., errno)) = (confirm, slot.failures) {
+            let error = super::socket::send_failed(errno);
+            return Err(error.context("nobody receives what earlier sends came to, the last"));
+        }
+        Ok(if self.state.would_wait(id, length) {
+            self.state.waiting_bytes_of(id).unwrap_or_default() < OUTBOX_HIGH_WATER
+                && self.state.waiting_bytes() < LARGE_HIGH_WATER
+        } else {
+            self.outbox.len() < OUTBOX_HIGH_WATER
+        })
+    }
+
+    /// Has the task woken when [`may_send`](Self::may_send) may have changed, instead of the one
+    /// that polled before.
+    pub(super) fn poll_sendable(&mut self, id: SocketId, cx: &Context<'_>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            keep(&mut slot.sender, cx);
         }
     }
 
-    /// Sends a datagram for which [`poll_send_ready`](Self::poll_send_ready) has just said yes.
+    /// Sends a datagram for which [`may_send`](Self::may_send) has said yes, whatever has happened
+    /// since to the room that all sockets share.
     pub(super) fn send(
         &mut self,
         id: SocketId,
@@ -354,12 +476,57 @@ impl Inner {
         confirm: bool,
         datagram: &[u8],
     ) -> Result<u32, Error> {
-        let sent = self.state.send(id, destination, confirm, datagram, &mut self.outbox);
-        let serial = sent.map_err(|_| Error::closed())?;
-        if let (true, Some(slot)) = (confirm, self.slots.get_mut(&id)) {
-            slot.confirmed.insert(serial, None);
+        let Self { state, outbox, slots, .. } = self;
+        let slot = slots.get_mut(&id).ok_or_else(Error::closed)?;
+        let sent = state.send(id, destination, confirm, datagram, outbox);
+        let serial = sent.map_err(|error| slot.send_error(error, datagram.len()))?;
+        if confirm {
+            slot.confirmed.insert(serial, Confirmed::Waiting(None));
         }
         Ok(serial)
+    }
+
+    /// Fills the outbox with pieces of what is sent in turns.
+    pub(super) fn take_turns(&mut self, wakes: &mut Vec<Wake>) {
+        let waiting = self.state.waiting_bytes();
+        // At least one, or small datagrams could hold up the large ones for ever.
+        while let Some((id, taken)) = self.state.take_turn(&mut self.outbox) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                let left = self.state.waiting_bytes_of(id);
+                let bytes = left.unwrap_or_default();
+                if left.is_none() {
+                    slot.wake_state(wakes);
+                }
+                if left.is_none() || (bytes..bytes + taken).contains(&(OUTBOX_HIGH_WATER - 1)) {
+                    slot.wake_senders(wakes);
+                }
+            }
+            if self.outbox.len() >= TURN_MARK {
+                break;
+            }
+        }
+        self.made_room(waiting, wakes);
+    }
+
+    /// Wakes the senders, if fewer bytes of large datagrams are waiting than `before` and that was
+    /// what held some up.
+    fn made_room(&mut self, before: usize, wakes: &mut Vec<Wake>) {
+        if before >= LARGE_HIGH_WATER && self.state.waiting_bytes() < LARGE_HIGH_WATER {
+            self.wake_senders(wakes);
+        }
+    }
+
+    /// Wakes the senders, after the outbox has been emptied of `was` bytes.
+    pub(super) fn outbox_taken(&mut self, was: usize, wakes: &mut Vec<Wake>) {
+        if was >= OUTBOX_HIGH_WATER {
+            self.wake_senders(wakes);
+        }
+    }
+
+    fn wake_senders(&mut self, wakes: &mut Vec<Wake>) {
+        for slot in self.slots.values_mut() {
+            slot.wake_senders(wakes);
+        }
     }
 
     pub(super) fn poll_sent(
@@ -371,19 +538,16 @@ impl Inner {
         let Some(slot) = self.slots.get_mut(&id) else {
             return Poll::Ready(Err(Error::closed()));
         };
-        match slot.confirmed.get(&serial) {
-            Some(Some(result)) => {
-                let result = *result;
-                slot.confirmed.remove(&serial);
-                Poll::Ready(Ok(result))
-            }
-            _ => match &self.ended {
+        match slot.confirmed.get_mut(&serial) {
+            Some(Confirmed::Done(result)) => Poll::Ready(Ok(*result)),
+            Some(Confirmed::Waiting(waker)) => match &self.ended {
                 Some(error) => Poll::Ready(Err(error.clone())),
                 None => {
-                    slot.others.wait(cx);
+                    keep(waker, cx);
                     Poll::Pending
                 }
             },
+            None => Poll::Ready(Err(Error::closed())),
         }
     }
 
@@ -393,54 +557,61 @@ impl Inner {
         }
     }
 
-    /// The next delivery, for which credit is given back.
+    // ---- receiving
+
+    /// The next delivery, for which credit is given back; `None` if nothing has come.
+    pub(super) fn receive(&mut self, id: SocketId) -> Option<Result<Delivery, Error>> {
+        let Some(slot) = self.slots.get_mut(&id) else { return Some(Err(Error::closed())) };
+        match slot.queue.pop_front() {
+            Some(Delivery::Datagram(datagram)) => {
+                self.state.consumed(id, datagram.data.len(), &mut self.outbox);
+                Some(Ok(Delivery::Datagram(datagram)))
+            }
+            Some(other) => {
+                if let Delivery::SendFailed { .. } = other {
+                    slot.failures.0 = slot.failures.0.saturating_sub(1);
+                }
+                Some(Ok(other))
+            }
+            // What came before the end is still delivered; then the end is told.
+            None => match (&self.ended, &slot.opened) {
+                (Some(error), _) | (None, Some(Err(error))) => Some(Err(error.clone())),
+                _ => None,
+            },
+        }
+    }
+
+    /// [`receive`](Self::receive), or else has the task woken by what comes next, instead of the
+    /// one that polled before.
     pub(super) fn poll_receive(
         &mut self,
         id: SocketId,
         cx: &Context<'_>,
     ) -> Poll<Result<Delivery, Error>> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Poll::Ready(Err(Error::closed()));
-        };
-        match slot.queue.pop_front() {
-            Some(Delivery::Datagram(datagram)) => {
-                self.state.consumed(id, datagram.data.len(), &mut self.outbox);
-                Poll::Ready(Ok(Delivery::Datagram(datagram)))
-            }
-            Some(other) => Poll::Ready(Ok(other)),
-            // What came before the end is still delivered; then the end is told.
-            None => match (&self.ended, &slot.opened) {
-                (Some(error), _) | (None, Some(Err(error))) => Poll::Ready(Err(error.clone())),
-                _ => {
-                    slot.receivers.wait(cx);
-                    Poll::Pending
-                }
-            },
+        if let Some(received) = self.receive(id) {
+            return Poll::Ready(received);
         }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            keep(&mut slot.receiver, cx);
+        }
+        Poll::Pending
     }
 
     // ---- requests
 
-    pub(super) fn poll_request<'m>(
+    /// Makes a request, for which there has to be room.
+    fn request<'m>(
         &mut self,
         socket: SocketId,
-        message: &mut Option<impl FnOnce(u32) -> Message<'m>>,
-        cx: &Context<'_>,
-    ) -> Poll<Result<u32, Error>> {
-        if socket != SocketId::CONNECTION && !self.state.is_open(socket) {
-            return Poll::Ready(Err(Error::closed()));
-        }
-        if !self.state.may_request() {
-            self.request_room.wait(cx);
-            return Poll::Pending;
-        }
-        let Some(message) = message.take() else { return Poll::Pending };
+        message: impl FnOnce(u32) -> Message<'m>,
+    ) -> Result<u32, Error> {
         match self.state.request(socket, message, &mut self.outbox) {
-            Some(number) => {
+            Ok(number) => {
                 self.requests.insert(number, Request::Waiting(None));
-                Poll::Ready(Ok(number))
+                Ok(number)
             }
-            None => Poll::Ready(Err(Error::closed())),
+            Err(Refusal::TooLong { length, limit }) => Err(too_long(length, limit)),
+            Err(_) => Err(Error::closed()),
         }
     }
 
@@ -454,7 +625,7 @@ impl Inner {
                 if let Some(error) = &self.ended {
                     return Poll::Ready(Err(RequestError::Ended(error.clone())));
                 }
-                *waker = Some(cx.waker().clone());
+                keep(waker, cx);
                 Poll::Pending
             }
             _ => match self.requests.remove(&number) {
@@ -480,14 +651,27 @@ impl Inner {
         }
     }
 
-    /// Has the stub close a namespace, without waiting for the answer. Where as many requests as
-    /// are allowed are in flight, it stays open until the connection ends.
+    /// Has the stub close a namespace, as soon as there is room for a request, without waiting
+    /// for the answer.
     pub(super) fn close_netns(&mut self, fd: u32) {
+        self.unclosed.push(fd);
+        let requests = Arc::clone(&self.request_room);
+        if let Ok(room) = requests.try_acquire()
+            && self.close_next_netns()
+        {
+            room.forget();
+        }
+    }
+
+    /// Makes the request to close one of those namespaces; false if there is none.
+    fn close_next_netns(&mut self) -> bool {
+        let Some(fd) = self.unclosed.pop() else { return false };
         let message = crate::proto::netns_message(NetnsRequest::Close(fd));
         let number = self.state.request(SocketId::CONNECTION, message, &mut self.outbox);
-        if let Some(number) = number {
+        if let Ok(number) = number {
             self.requests.insert(number, Request::Abandoned { opens_netns: false });
         }
+        number.is_ok()
     }
 
     // ---- pings
@@ -532,7 +716,7 @@ impl PingGuard<'_> {
                 if let Some(error) = &inner.ended {
                     return Poll::Ready(Err(error.clone()));
                 }
-                *waker = Some(cx.waker().clone());
+                keep(waker, cx);
                 Poll::Pending
             }
         })
@@ -547,3 +731,16 @@ impl Drop for PingGuard<'_> {
 
 /// Linux's EMSGSIZE, on every architecture that Rust's generic errno table covers.
 const EMSGSIZE: i32 = 90;
+
+/// Keeps the waker of the task that polled last.
+fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+}
+
+fn too_long(length: u32, limit: u32) -> Error {
+    let text = format!("a request of {length} bytes: this connection carries {limit}");
+    Error::new(ErrorKind::Invalid, Origin::Caller, Some(EMSGSIZE), text)
+}

@@ -4,7 +4,8 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use super::{
     netns::{self, NetnsHandle},
-    shared::{Delivery, Handle},
+    shared::{Delivery, Handle, Signals, until},
 };
 use crate::{
     Error, ErrorKind, Origin,
@@ -22,8 +23,8 @@ use crate::{
 /// A datagram from the far kernel: exactly its bytes, which may hold several netlink messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// The bytes, in the byte order of the far host. They share memory with what arrived next to
-    /// them; copy what is to be kept for long.
+    /// The bytes, in the byte order of the far host. From 4 KiB on they may share memory with what
+    /// arrived next to them: copy what is to be kept for long. Fewer have memory of their own.
     pub data: Bytes,
     /// Source port id, multicast group and nsid.
     pub info: DatagramInfo,
@@ -55,12 +56,19 @@ pub struct SentReport {
 
 /// A netlink socket that lives in another process, and there in any network namespace.
 ///
-/// Dropping it closes the far socket at once; what it had not delivered is gone.
-/// All methods take `&self`: share it in an [`Arc`](std::sync::Arc) to send from one task and
-/// receive in another.
+/// Dropping it closes the far socket at once: what it had not delivered is gone, and so is what
+/// was sent and not yet written, such as the rest of a large datagram.
+///
+/// All methods but the traits' take `&self`: share it in an [`Arc`] to send from one task and
+/// receive in another. Any number of tasks may do either; each thing received goes to one of them.
+///
+/// Sockets of a connection share one stream. A large datagram does not hold up those of other
+/// sockets: from 60 KiB on it is sent in pieces, between which others go, and up to four sockets'
+/// take turns. On one socket the order is kept.
 pub struct RemoteSocket {
     handle: Handle,
     id: SocketId,
+    signals: Arc<Signals>,
     /// Kept until the far end has opened the socket in it; after that it does no harm.
     _namespace: Option<NetnsHandle>,
     /// Whether the stream has told of its end.
@@ -68,8 +76,18 @@ pub struct RemoteSocket {
 }
 
 impl RemoteSocket {
-    pub(super) fn new(handle: Handle, id: SocketId, namespace: Option<NetnsHandle>) -> Self {
-        Self { handle, id, _namespace: namespace, exhausted: false }
+    pub(super) fn new(
+        handle: Handle,
+        (id, signals): (SocketId, Arc<Signals>),
+        namespace: Option<NetnsHandle>,
+    ) -> Self {
+        Self { handle, id, signals, _namespace: namespace, exhausted: false }
+    }
+
+    /// Whether the far host has another byte order than this one.
+    #[cfg(feature = "rust-netlink")]
+    pub(super) fn is_foreign(&self) -> bool {
+        self.handle.host.big_endian != cfg!(target_endian = "big")
     }
 
     pub(super) fn is_exhausted(&self) -> bool {
@@ -82,12 +100,8 @@ impl RemoteSocket {
 
     /// Waits until the far socket is open.
     pub(crate) async fn opened(&self) -> Result<Opened, Error> {
-        poll_fn(|cx| self.poll_opened(cx)).await
-    }
-
-    pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<Opened, Error>> {
-        let polled = self.handle.with(|inner, _| Ok(inner.poll_opened(self.id, cx)));
-        polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
+        let opened = || self.handle.with(|inner, _| inner.opened(self.id)).transpose();
+        until(&self.signals.state, opened).await
     }
 
     fn facts(&self) -> Opened {
@@ -111,13 +125,16 @@ impl RemoteSocket {
     }
 
     /// Sends a datagram to the kernel, *pipelined*: returns once it is on its way. Waits only
-    /// for credit. Should the far sendmsg(2) fail, [`recv`](Self::recv) tells in its place.
+    /// for credit and for room: at this side no more than a megabyte waits to be written, and of
+    /// large datagrams 64 MiB. Should the far sendmsg(2) fail, [`recv`](Self::recv) tells in its
+    /// place.
     ///
     /// Cancel-safe: a dropped future has sent all or nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Send`] for a datagram larger than the connection carries,
-    /// [`ErrorKind::Disconnected`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::Send`] for a datagram larger than the connection carries, and with the far
+    /// errno of the last one once 1,024 failures wait to be received: the datagram is not sent
+    /// then. [`ErrorKind::Disconnected`], [`ErrorKind::Closed`].
     pub async fn send(&self, datagram: &[u8]) -> Result<(), Error> {
         self.send_to(datagram, Destination::default()).await
     }
@@ -127,31 +144,60 @@ impl RemoteSocket {
     /// # Errors
     /// As for [`send`](Self::send).
     pub async fn send_to(&self, datagram: &[u8], destination: Destination) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_send(cx, datagram, destination, false)).await.map(drop)
+        self.send_any(datagram, destination, false).await.map(drop)
     }
 
+    async fn send_any(
+        &self,
+        datagram: &[u8],
+        destination: Destination,
+        confirm: bool,
+    ) -> Result<u32, Error> {
+        let send = || {
+            let sent = self.handle.with(|inner, _| {
+                if !inner.may_send(self.id, datagram.len(), confirm)? {
+                    return Ok(None);
+                }
+                inner.send(self.id, destination, confirm, datagram).map(Some)
+            });
+            sent.transpose()
+        };
+        until(&self.signals.sendable, send).await
+    }
+
+    /// Sends, for hand-written futures; keeps the last waker only.
+    #[cfg(feature = "rust-netlink")]
     pub(crate) fn poll_send(
         &self,
         cx: &Context<'_>,
         datagram: &[u8],
         destination: Destination,
-        confirm: bool,
     ) -> Poll<Result<u32, Error>> {
         let polled = self.handle.with(|inner, _| {
-            Ok(match inner.poll_send_ready(self.id, datagram.len(), cx) {
-                Poll::Ready(Ok(())) => {
-                    Poll::Ready(inner.send(self.id, destination, confirm, datagram))
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            })
+            if !inner.may_send(self.id, datagram.len(), false)? {
+                inner.poll_sendable(self.id, cx);
+                return Ok(None);
+            }
+            inner.send(self.id, destination, false, datagram).map(Some)
         });
-        polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
+        polled.transpose().map_or(Poll::Pending, Poll::Ready)
     }
 
     pub(super) fn poll_send_ready(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        let polled = self.handle.with(|inner, _| Ok(inner.poll_send_ready(self.id, 0, cx)));
-        polled.unwrap_or_else(|error| Poll::Ready(Err(error)))
+        let polled = self.handle.with(|inner, _| {
+            if !inner.may_send(self.id, 0, false)? {
+                inner.poll_sendable(self.id, cx);
+                return Ok(None);
+            }
+            Ok(Some(()))
+        });
+        polled.transpose().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Sends what [`poll_send_ready`](Self::poll_send_ready) has accepted.
+    pub(super) fn start_send(&self, datagram: &[u8]) -> Result<(), Error> {
+        let to = Destination::default();
+        self.handle.with(|inner, _| inner.send(self.id, to, false, datagram)).map(drop)
     }
 
     /// Sends a datagram and waits for the far kernel's sendmsg(2) to return. Everything that was
@@ -163,7 +209,7 @@ impl RemoteSocket {
     ///
     /// # Errors
     /// [`ErrorKind::Send`] with the errno of the far sendmsg; otherwise as
-    /// [`send`](Self::send).
+    /// [`send`](Self::send), whose failures do not matter here.
     pub async fn send_confirmed(&self, datagram: &[u8]) -> Result<SentReport, Error> {
         self.send_confirmed_to(datagram, Destination::default()).await
     }
@@ -183,7 +229,7 @@ impl RemoteSocket {
                 self.0.handle.run(|inner, _| inner.forget_sent(self.0.id, self.1));
             }
         }
-        let serial = poll_fn(|cx| self.poll_send(cx, datagram, destination, true)).await?;
+        let serial = self.send_any(datagram, destination, true).await?;
         let _guard = Guard(self, serial);
         let sent = poll_fn(|cx| self.handle.run(|inner, _| inner.poll_sent(self.id, serial, cx)));
         let sent = sent.await?;
@@ -201,10 +247,25 @@ impl RemoteSocket {
     /// [`ErrorKind::Send`] for a pipelined send that failed: both in their place, and the socket
     /// goes on. [`ErrorKind::Disconnected`] once all that had arrived has been received.
     pub async fn recv(&self) -> Result<Event, Error> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        let check = || self.handle.run(|inner, _| inner.receive(self.id));
+        // A socket with much to deliver must not keep its task from yielding.
+        let receive = poll_fn(|cx| {
+            let budget = ready!(tokio::task::coop::poll_proceed(cx));
+            let received = check();
+            if received.is_some() {
+                budget.made_progress();
+            }
+            Poll::Ready(received)
+        });
+        let received = match receive.await {
+            Some(received) => received,
+            None => until(&self.signals.received, check).await,
+        };
+        received.and_then(Delivery::into_event)
     }
 
-    /// [`recv`](Self::recv) for hand-written futures.
+    /// [`recv`](Self::recv) for hand-written futures. As with tokio's own, only the task that
+    /// polled last is woken; give several tasks [`recv`](Self::recv) instead.
     ///
     /// # Errors
     /// As for [`recv`](Self::recv).
@@ -213,8 +274,7 @@ impl RemoteSocket {
     }
 
     pub(crate) fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Error>> {
-        // A socket with much to deliver must not keep its task from yielding.
-        let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
         let polled = self.handle.run(|inner, _| inner.poll_receive(self.id, cx));
         if polled.is_ready() {
             budget.made_progress();
@@ -227,11 +287,8 @@ impl RemoteSocket {
     /// # Errors
     /// As for [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Event>, Error> {
-        let cx = Context::from_waker(std::task::Waker::noop());
-        match self.handle.run(|inner, _| inner.poll_receive(self.id, &cx)) {
-            Poll::Ready(delivery) => delivery.and_then(Delivery::into_event).map(Some),
-            Poll::Pending => Ok(None),
-        }
+        let received = self.handle.run(|inner, _| inner.receive(self.id)).transpose()?;
+        received.map(Delivery::into_event).transpose()
     }
 
     /// Joins a multicast group. Events begin after it returns, at the latest. Cancel-safe in
@@ -256,7 +313,8 @@ impl RemoteSocket {
     /// that nothing is left behind; the option may have been set.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that is
+    /// larger than the connection carries; [`ErrorKind::Disconnected`].
     pub async fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Error> {
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
@@ -271,30 +329,33 @@ impl RemoteSocket {
 
     async fn request<'m>(&self, message: impl FnOnce(u32) -> Message<'m>) -> Result<Bytes, Error> {
         self.opened().await?;
+        // What is sent in pieces comes before it, too.
+        let written = || {
+            let waiting = self.handle.with(|inner, _| Ok(inner.state.waiting_bytes_of(self.id)));
+            waiting.map(|waiting| waiting.is_none().then_some(())).transpose()
+        };
+        until(&self.signals.state, written).await?;
         netns::request(&self.handle, self.id, message, ErrorKind::Request, false).await
     }
 
     /// Closes the socket and waits for the far end's final counters. What had arrived and was
-    /// not received is discarded. Not cancel-safe, but a dropped future closes the socket too.
+    /// not received is discarded, as is what was sent and not yet written. Not cancel-safe, but a dropped future closes the socket too.
     ///
     /// # Errors
     /// [`ErrorKind::Disconnected`].
     pub async fn close(self) -> Result<Counters, Error> {
-        self.handle.with(|inner, _| {
-            inner.close(self.id, true);
+        self.handle.with(|inner, wakes| {
+            inner.close(self.id, true, wakes);
             Ok(())
         })?;
-        poll_fn(|cx| {
-            let polled = self.handle.with(|inner, _| Ok(inner.poll_closed(self.id, cx)));
-            polled.map_or_else(|error| Poll::Ready(Err(error)), |polled| polled.map(Ok))
-        })
-        .await
+        let closed = || self.handle.with(|inner, _| Ok(inner.closed(self.id))).transpose();
+        until(&self.signals.state, closed).await
     }
 }
 
 impl Drop for RemoteSocket {
     fn drop(&mut self) {
-        self.handle.run(|inner, _| inner.close(self.id, false));
+        self.handle.run(|inner, wakes| inner.close(self.id, false, wakes));
     }
 }
 
@@ -321,7 +382,7 @@ impl Delivery {
     }
 }
 
-fn send_failed(errno: i32) -> Error {
+pub(super) fn send_failed(errno: i32) -> Error {
     let text = format!("the kernel refused the datagram: {}", describe(errno));
     Error::new(ErrorKind::Send, Origin::Kernel, Some(errno), text)
 }

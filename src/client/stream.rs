@@ -12,12 +12,12 @@ use futures_core::Stream;
 use futures_sink::Sink;
 
 use super::{Event, RemoteSocket};
-use crate::{Error, ErrorKind, wire::Destination};
+use crate::{Error, ErrorKind};
 
 impl Stream for RemoteSocket {
     type Item = Result<Event, Error>;
 
-    /// As [`RemoteSocket::recv`]; ends after the error that tells of the connection's end.
+    /// As [`RemoteSocket::poll_recv`]; ends after the error that tells of the connection's end.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.is_exhausted() {
@@ -36,17 +36,17 @@ impl Stream for RemoteSocket {
 impl Sink<Bytes> for RemoteSocket {
     type Error = Error;
 
-    /// Waits for credit.
+    /// Waits for credit and for room, as [`RemoteSocket::send`] does, and fails like it. Only the
+    /// task that polled last is woken.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_send_ready(cx)
     }
 
+    /// [`ErrorKind::Invalid`] without [`poll_ready`](Sink::poll_ready) before, where there is no
+    /// credit.
     fn start_send(self: Pin<&mut Self>, datagram: Bytes) -> Result<(), Error> {
-        let cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_send(&cx, &datagram, Destination::default(), false) {
-            Poll::Ready(sent) => sent.map(drop),
-            Poll::Pending => Err(Error::invalid("start_send without poll_ready")),
-        }
+        // Other sockets may have filled the shared room since, but ready is ready.
+        (*self).start_send(&datagram)
     }
 
     /// Always ready: what was sent is on its way.

@@ -1,11 +1,13 @@
 //! The two state machines against each other, without a runtime.
 //!
 //! [`interleavings`] goes through every order of events of small scenarios; [`scenarios`] plays
-//! single ones step by step; [`violations`] has one end do what is forbidden.
+//! single ones step by step; [`turns`] has large sends share a connection; [`violations`] has one end
+//! do what is forbidden.
 
 mod credit;
 mod interleavings;
 mod scenarios;
+mod turns;
 mod violations;
 
 use super::*;

@@ -201,7 +201,12 @@ impl Engine {
         if !self.has_room() {
             return None;
         }
-        self.sockets.next_turn(&self.state, &mut self.output.buffer)
+        let job = self.sockets.next_turn(&self.state, &mut self.output.buffer);
+        if job.is_some() {
+            // Before the next turn it is seen who else has become readable.
+            self.burst = BURST;
+        }
+        job
     }
 
     /// Whether no more frames are taken in, because the kernel has enough to do. It goes on by

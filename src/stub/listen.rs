@@ -1,13 +1,13 @@
 //! Serving many clients on a unix socket.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, ErrorKind, Read, Write},
     net,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
-            fs::{FileTypeExt, MetadataExt},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
     },
@@ -104,6 +104,8 @@ impl Listener {
         // The file takes its mode from the socket, and has it from its first moment.
         fchmod(&socket, Mode::from_bits_truncate(config.mode))?;
         socket::bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        // Less what the umask takes away, which is given back: that only lets more in.
+        fs::set_permissions(&path, Permissions::from_mode(config.mode))?;
         let meta = fs::symlink_metadata(&path)?;
         let listener = UnixListener::from(socket);
         let bound = Self { listener, path, inode: (meta.dev(), meta.ino()), config };

@@ -7,6 +7,7 @@ use std::{
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -18,6 +19,10 @@ use crate::{Error, ErrorKind, Origin, client::Epitaph};
 
 /// Bytes of the child's stderr that are kept, the last ones.
 const KEPT: usize = 4096;
+
+/// How long a child may go on once its stdin is closed. Less than an epitaph has, so that what
+/// one said that never ends, such as an ssh that waits for a password, is told all the same.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// The stdin and stdout of a child process as one stream.
 ///
@@ -32,8 +37,9 @@ pub struct ProcessStream {
 ///
 /// The second part of the result tells what became of it, and has to be polled for the child to
 /// be reaped at once: give it to
-/// [`ConnectOptions::epitaph`](crate::client::ConnectOptions::epitaph). Dropping it kills the
-/// child. What the child writes to stderr is kept to be told, and not shown.
+/// [`ConnectOptions::epitaph`](crate::client::ConnectOptions::epitaph). A child that goes on for
+/// more than a second and a half from when it is first polled is killed; so is one whose part is
+/// dropped. What the child writes to stderr is kept to be told, and not shown.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT for a program that does not exist, EACCES for
@@ -81,13 +87,20 @@ async fn epitaph(
     reader: tokio::task::JoinHandle<()>,
     tail: &Mutex<Vec<u8>>,
 ) -> Option<String> {
-    let status = child.wait().await.ok()?;
+    let ended = tokio::time::timeout(GRACE, child.wait()).await;
+    let end = match ended {
+        Ok(status) => describe(status.ok()?),
+        Err(_) => {
+            child.kill().await.ok()?;
+            Some("did not end by itself".to_owned())
+        }
+    };
     // Grandchildren may hold stderr open for longer; what has come by now is enough.
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(200), reader).await;
+    let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
     let said = crate::wire::printable(&tail);
     let said = said.trim();
-    match (describe(status), said) {
+    match (end, said) {
         (None, "") => None,
         (None, said) => Some(format!("{program} said: {said}")),
         (Some(end), "") => Some(format!("{program} {end}")),

@@ -255,3 +255,49 @@ async fn the_local_socket_inside_is_none() {
     drop(socket);
     client.close().await;
 }
+
+/// A stub that says of its host that it has the other byte order.
+async fn foreign() -> Client {
+    use netlink_remote::wire::{Hello, MARKER};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    in_test_world();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let mut stub = in_memory_stub();
+    tokio::spawn(async move {
+        let mut said = Vec::new();
+        let (mut hello, taken) = loop {
+            stub.read_buf(&mut said).await.unwrap();
+            let behind = said.get(MARKER.len()..).unwrap_or_default();
+            if let Some(decoded) = Hello::decode(behind).unwrap() {
+                break decoded;
+            }
+        };
+        let host = hello.host.as_mut().unwrap();
+        host.big_endian = !host.big_endian;
+        let mut says = MARKER.to_vec();
+        hello.encode(&mut says);
+        says.extend(&said[MARKER.len() + taken..]);
+        far.write_all(&says).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut far, &mut stub).await;
+    });
+    Client::connect(near).await.unwrap()
+}
+
+/// Headers of the other byte order would be taken for others, or for none, and waited for.
+#[tokio::test]
+async fn a_host_of_the_other_byte_order_is_refused_at_once() {
+    let client = foreign().await;
+    let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+    let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
+    let running = tokio::spawn(connection);
+    for _ in 0..3 {
+        let requests = (0..5).map(|_| handle.link().get().execute().try_collect::<Vec<_>>());
+        for links in within(futures_util::future::join_all(requests)).await {
+            let Err(rtnetlink::Error::NetlinkError(error)) = links else { panic!("{links:?}") };
+            assert_eq!(error.raw_code(), -EPROTONOSUPPORT);
+        }
+    }
+    drop(handle);
+    within(running).await.unwrap();
+    client.close().await;
+}

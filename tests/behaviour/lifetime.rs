@@ -5,7 +5,13 @@ use std::{
     time::Duration,
 };
 
-use netlink_remote::{Client, ErrorKind, NetnsMode, client::ConnectOptions, transport::process};
+use futures_util::FutureExt;
+use netlink_remote::{
+    Client, ErrorKind, NetnsMode,
+    client::ConnectOptions,
+    stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
+    transport::{process, unix},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -18,8 +24,6 @@ over_every_transport!(
     an_abandoned_open_leaves_no_socket,
     abandoned_requests_leave_nothing,
     the_end_of_this_side_wakes_every_waiter,
-    the_connection_ends_with_its_last_handle,
-    a_thousand_sockets_come_and_go,
 );
 
 async fn a_dropped_socket_is_closed_at_the_far_end(transport: Transport) {
@@ -138,47 +142,116 @@ async fn the_end_of_this_side_wakes_every_waiter(transport: Transport) {
     assert_eq!(socket.send_confirmed(&[]).await.unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
-async fn the_connection_ends_with_its_last_handle(transport: Transport) {
-    let far = Far::new(transport).await;
-    let socket = far.route_of_its_own().await;
-    let portid = socket.portid();
-    let client = far.client.clone();
-    drop(client);
-    assert!(has_portid(portid));
-    let Far { client, .. } = &far;
-    let _ = client;
-    drop(socket);
-    eventually("the socket is closed", || !has_portid(portid)).await;
-    far.end().await;
+/// Drops the handles of a connection one by one, in an order that makes each kind the last once;
+/// until then everything works. Whoever calls looks at whether the stub ends.
+async fn drop_one_by_one(client: Client, last: usize) {
+    let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+    let current = netlink_remote::Netns::Current;
+    let netns = client.netns().open(current, NetnsMode::Existing).await.unwrap();
+    let other = client.clone();
+    match last {
+        0 => {
+            drop((socket, netns, client));
+            within(other.ping()).await.unwrap();
+        }
+        1 => {
+            drop((other, netns, client));
+            within(socket.send_confirmed(&link_by_index(1, 1))).await.unwrap();
+        }
+        _ => {
+            let ended = tokio::spawn(async move { other.closed().now_or_never() });
+            drop((socket, client));
+            assert!(ended.await.unwrap().is_none());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(netns);
+        }
+    }
 }
 
-async fn a_thousand_sockets_come_and_go(transport: Transport) {
-    let far = Far::new(transport).await;
-    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+#[tokio::test]
+async fn the_connection_and_the_stub_end_with_the_last_handle() {
+    in_test_world();
+    for last in 0..3 {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let serving = tokio::spawn(async move {
+            serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await.unwrap()
+        });
+        let client = Client::connect(near).await.unwrap();
+        assert!(!serving.is_finished());
+        drop_one_by_one(client, last).await;
+        assert_eq!(within(serving).await.unwrap(), Exit::ClientGone);
+
+        let (client, pid) = child().await;
+        drop_one_by_one(client, last).await;
+        eventually("the process has ended and is reaped", || kill(pid, None).is_err()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_listeners_connection_ends_with_its_last_handle() {
+    in_test_world();
+    let path = std::env::temp_dir().join(unique("last")).with_extension("sock");
+    let shutdown = Shutdown::new().unwrap();
+    let bound = Listener::bind(&path, ListenConfig::default()).unwrap();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let theirs = shutdown.clone();
+    let thread = std::thread::spawn(move || {
+        let tell = move |event| {
+            if let Event::Ended(_, exit) = event {
+                let _ = told.send(exit);
+            }
+        };
+        bound.run(&theirs, tell).unwrap();
+    });
+    for last in 0..3 {
+        let client = Client::connect(unix::connect(&path).await.unwrap()).await.unwrap();
+        assert!(exits.try_recv().is_err());
+        drop_one_by_one(client, last).await;
+        assert_eq!(within(exits.recv()).await, Some(Exit::ClientGone));
+    }
+    shutdown.trigger();
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+}
+
+/// In a process of its own, where nobody else opens and closes anything.
+#[tokio::test]
+async fn a_thousand_sockets_come_and_go_and_leave_no_descriptor() {
+    let (client, pid) = child().await;
+    let descriptors = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let open = async || client.socket(NETLINK_ROUTE).open().await.unwrap();
+    let few = descriptors();
+    let first = open().await;
+    assert!(descriptors() > few);
+    first.close().await.unwrap();
     let before = descriptors();
     for _ in 0..2 {
         let mut sockets = Vec::new();
         for _ in 0..500 {
-            sockets.push(far.route_of_its_own().await);
+            sockets.push(open().await);
         }
-        let last = sockets.last().unwrap();
-        assert!(link_names(last).await.contains(&"lo".to_owned()));
-        let portids: Vec<u32> = sockets.iter().map(|socket| socket.portid()).collect();
+        assert!(descriptors() >= before + 500);
+        let last = sockets.pop().unwrap();
+        assert!(link_names(&last).await.contains(&"lo".to_owned()));
         drop(sockets);
-        eventually("all are closed", || !portids.iter().any(|id| has_portid(*id))).await;
+        last.close().await.unwrap();
+        eventually("all are closed", || descriptors() == before).await;
     }
-    // Other tests of this process open and close things meanwhile, but not five hundred.
-    assert!(descriptors() < before + 250, "{before} before, {} after", descriptors());
-    far.end().await;
+    client.close().await;
 }
 
 /// A stub as a child process, with its pid.
 async fn child() -> (Client, Pid) {
+    child_behind(Arc::default()).await
+}
+
+/// One whose output goes through a valve.
+async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
     in_test_world();
     let (stream, epitaph) = process::spawn(stub_command()).unwrap();
     let mut options = ConnectOptions::default();
     options.epitaph = Some(epitaph);
-    let client = Client::connect_with(stream, options).await.unwrap();
+    let valve = Valve { inner: stream, control };
+    let client = Client::connect_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)
 }
@@ -209,7 +282,8 @@ async fn a_killed_stub_wakes_every_waiter_and_the_error_says_so() {
 
 #[tokio::test]
 async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
-    let (client, pid) = child().await;
+    let control = Arc::new(ValveControl::default());
+    let (client, pid) = child_behind(Arc::clone(&control)).await;
     let netns = TestNetns::new();
     netns.ip("link set lo up");
     let socket = |window| client.socket(NETLINK_ROUTE).netns(netns.netns()).window(window, 1000);
@@ -220,28 +294,29 @@ async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     // A window of one byte lets one datagram through.
     let dumping = socket(1).open().await.unwrap();
+    let read = || control.read.load(Ordering::SeqCst);
+    let before = read();
     dumping.send(&dump_routes()).await.unwrap();
-    eventually("something has come", || client_has(&dumping)).await;
+    // No other frame is that long.
+    eventually("the first part of the dump has come", || read() > before + 1000).await;
     kill(pid, Signal::SIGKILL).unwrap();
-    let mut done = false;
+    let (mut datagrams, mut done) = (0, false);
     let error = loop {
         match within(dumping.recv()).await {
-            Ok(netlink_remote::Event::Datagram(datagram)) => done |= is_done(&datagram.data),
+            Ok(netlink_remote::Event::Datagram(datagram)) => {
+                datagrams += 1;
+                done |= is_done(&datagram.data);
+            }
             Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
         }
     };
+    assert!(datagrams > 0, "what had come is delivered first");
     assert!(!done, "the dump was to be cut");
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
 }
 
-/// Whether the far end has been given time to send; what has come is looked at by receiving it.
-fn client_has(_: &netlink_remote::RemoteSocket) -> bool {
-    std::thread::sleep(Duration::from_millis(50));
-    true
-}
-
-fn dump_routes() -> Vec<u8> {
+pub fn dump_routes() -> Vec<u8> {
     use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteMessage};
     let mut route = RouteMessage::default();
     route.header.address_family = AddressFamily::Inet;
@@ -306,18 +381,8 @@ async fn an_nft_table_with_an_owner_goes_with_its_socket() {
 /// back arrives once the client reads.
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
-    let (near, pid) = {
-        in_test_world();
-        let (stream, epitaph) = process::spawn(stub_command()).unwrap();
-        let control = Arc::new(ValveControl::default());
-        let valve = Valve { inner: stream, control: Arc::clone(&control) };
-        let mut options = ConnectOptions::default();
-        options.epitaph = Some(epitaph);
-        let client = Client::connect_with(valve, options).await.unwrap();
-        let pid = client.host().pid;
-        ((client, control), pid)
-    };
-    let (client, control) = near;
+    let control = Arc::new(ValveControl::default());
+    let (client, pid) = child_behind(Arc::clone(&control)).await;
     let netns = TestNetns::new();
     netns.ip("link set lo up");
     let adding = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();

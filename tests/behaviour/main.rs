@@ -12,6 +12,8 @@
 
 mod adapter;
 mod bad_input;
+mod client;
+mod fairness;
 mod lifetime;
 mod monitoring;
 mod namespaces;

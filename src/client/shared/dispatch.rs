@@ -1,8 +1,10 @@
 //! What a frame does to the state: whom it wakes, and what it delivers.
 
-use std::task::Waker;
+use std::sync::Arc;
 
-use super::{Datagram, Delivery, Inner, OUTBOX_HIGH_WATER, Request, SentResult};
+use bytes::Bytes;
+
+use super::{Confirmed, Datagram, Delivery, Inner, Request, SentResult, Wake};
 use crate::{
     Error, ErrorKind,
     proto::{ClientEvent, Data, Violation},
@@ -18,12 +20,21 @@ pub(in crate::client) enum FrameError {
     Fault(Failure),
 }
 
+/// Bytes below which what a frame carries is copied out of the read buffer. Something small that
+/// is kept would keep all of that buffer, a thousand times its size; copying it takes no longer
+/// than sharing.
+const COPIED: usize = 4096;
+
+fn share(frame: &Frame, part: &[u8]) -> Bytes {
+    if part.len() < COPIED { Bytes::copy_from_slice(part) } else { frame.share(part) }
+}
+
 impl Inner {
     /// Takes in a frame.
     pub(in crate::client) fn on_frame(
         &mut self,
         frame: &Frame,
-        wakers: &mut Vec<Waker>,
+        wakes: &mut Vec<Wake>,
     ) -> Result<(), FrameError> {
         let Self { state, outbox, .. } = self;
         let event = state.on_frame(frame.header, &frame.payload, outbox);
@@ -33,60 +44,61 @@ impl Inner {
             ClientEvent::Opened(id, opened) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.opened = Some(Ok(opened));
-                    slot.others.drain_into(wakers);
-                    slot.senders.drain_into(wakers);
+                    slot.wake_state(wakes);
+                    slot.wake_senders(wakes);
                 }
             }
             ClientEvent::OpenFailed(id, failure) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.opened = Some(Err(Error::failure(ErrorKind::Open, failure)));
-                    slot.others.drain_into(wakers);
-                    slot.senders.drain_into(wakers);
-                    slot.receivers.drain_into(wakers);
+                    slot.wake_all(wakes);
                 }
             }
             ClientEvent::Closed(id, counters) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.closed = Some(counters);
-                    slot.others.drain_into(wakers);
+                    slot.wake_state(wakes);
                 }
             }
             ClientEvent::Datagram(id, info, data) => {
                 let data = match data {
-                    Data::Whole(part) => frame.share(part),
+                    Data::Whole(part) => share(frame, part),
                     Data::Assembled(bytes) => bytes,
                 };
-                self.deliver(id, Delivery::Datagram(Datagram { data, info }), wakers);
+                self.deliver(id, Delivery::Datagram(Datagram { data, info }), wakes);
             }
             ClientEvent::Lost { socket, dropped, total } => {
-                self.deliver(socket, Delivery::Lost { dropped, total }, wakers);
+                self.deliver(socket, Delivery::Lost { dropped, total }, wakes);
             }
             ClientEvent::ReceiveError { socket, errno, length } => {
-                self.deliver(socket, Delivery::ReceiveError { errno, length }, wakers);
+                self.deliver(socket, Delivery::ReceiveError { errno, length }, wakes);
             }
             ClientEvent::Sent { socket, serial, errno, confirmed: false, .. } => {
-                self.deliver(socket, Delivery::SendFailed { serial, errno }, wakers);
+                if let Some(slot) = self.slots.get_mut(&socket) {
+                    slot.failures = (slot.failures.0 + 1, errno);
+                }
+                self.deliver(socket, Delivery::SendFailed { serial, errno }, wakes);
             }
             ClientEvent::Sent { socket, serial, errno, nanoseconds, confirmed: true } => {
-                if let Some(slot) = self.slots.get_mut(&socket) {
-                    if let Some(result) = slot.confirmed.get_mut(&serial) {
-                        *result = Some(SentResult { errno, nanoseconds });
+                let slot = self.slots.get_mut(&socket);
+                if let Some(waiting) = slot.and_then(|slot| slot.confirmed.get_mut(&serial)) {
+                    let done = Confirmed::Done(SentResult { errno, nanoseconds });
+                    if let Confirmed::Waiting(waker) = std::mem::replace(waiting, done) {
+                        wakes.extend(waker.map(Wake::Task));
                     }
-                    slot.others.drain_into(wakers);
                 }
             }
             ClientEvent::SendCredit(id) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.senders.drain_into(wakers);
+                    slot.wake_senders(wakes);
                 }
             }
             ClientEvent::Reply { request, result } => {
-                let result = result.map(|value| frame.share(value));
-                self.request_room.drain_into(wakers);
+                let result = result.map(|value| share(frame, value));
                 match self.requests.remove(&request) {
                     Some(Request::Waiting(waker)) => {
                         self.requests.insert(request, Request::Done(result));
-                        wakers.extend(waker);
+                        wakes.extend(waker.map(Wake::Task));
                     }
                     Some(Request::Abandoned { opens_netns: true }) => {
                         if let Ok(value) = result {
@@ -95,25 +107,24 @@ impl Inner {
                     }
                     _ => {}
                 }
+                // There is room for one more request now.
+                if !self.close_next_netns() {
+                    wakes.push(Wake::RequestRoom);
+                }
             }
-            ClientEvent::Pong(token) => wakers.extend(self.pings.remove(&token).flatten()),
+            ClientEvent::Pong(token) => {
+                let waker = self.pings.remove(&token).flatten();
+                wakes.extend(waker.map(Wake::Task));
+            }
         }
         Ok(())
     }
 
-    fn deliver(&mut self, id: SocketId, delivery: Delivery, wakers: &mut Vec<Waker>) {
+    fn deliver(&mut self, id: SocketId, delivery: Delivery, wakes: &mut Vec<Wake>) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.queue.push_back(delivery);
-            slot.receivers.drain_into(wakers);
-        }
-    }
-
-    /// Wakes the senders, after the outbox has been emptied.
-    pub(in crate::client) fn outbox_taken(&mut self, was: usize, wakers: &mut Vec<Waker>) {
-        if was >= OUTBOX_HIGH_WATER {
-            for slot in self.slots.values_mut() {
-                slot.senders.drain_into(wakers);
-            }
+            wakes.extend(slot.receiver.take().map(Wake::Task));
+            wakes.push(Wake::Receiver(Arc::clone(&slot.signals)));
         }
     }
 }

@@ -1,0 +1,264 @@
+//! Nobody waits for somebody else, and nobody is cut off for what is no fault of theirs.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage},
+};
+use netlink_remote::{
+    Client, Netns, NetnsMode,
+    client::ConnectOptions,
+    stub::{Config, Exit, Shutdown, serve, serve_stream},
+};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::{lifetime::dump_routes, sockets::nft_transaction, support::*};
+
+over_every_transport!(
+    a_dump_that_waits_for_a_lock_delays_no_other_socket,
+    confirmed_dumps_on_many_sockets_are_all_answered,
+    a_handle_is_resolved_by_the_connection_that_gave_it,
+);
+
+/// Fills a namespace with routes, and `lo` with life.
+async fn with_routes(client: &Client, count: u32) -> TestNetns {
+    let netns = TestNetns::new();
+    netns.ip("link set lo up");
+    let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
+    for number in 0..count {
+        socket.send(&add_route(number, 1, 0)).await.unwrap();
+    }
+    within(socket.send_confirmed(&link_by_index(1, 1))).await.unwrap();
+    netns
+}
+
+/// The next part of a dump of links is made inside recvmsg, which waits as long as somebody
+/// deletes links.
+async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transport) {
+    let far = Far::new(transport).await;
+    for attempt in 0.. {
+        let netns = TestNetns::new();
+        let batch = std::env::temp_dir().join(unique("batch"));
+        let lines = (0..400)
+            .map(|n| format!("link add v{n} group 9 type veth peer name w{n}\n"))
+            .collect::<String>();
+        std::fs::write(&batch, lines).unwrap();
+        netns.ip(&format!("-batch {}", batch.display()));
+        std::fs::remove_file(&batch).unwrap();
+        let open = || far.client.socket(NETLINK_ROUTE).netns(netns.netns()).open();
+        let (deleting, dumping) = (open().await.unwrap(), open().await.unwrap());
+        let mut group = LinkMessage::default();
+        group.attributes.push(LinkAttribute::Group(9));
+        let delete = ack_of(RouteNetlinkMessage::DelLink(group), 1);
+        let slow = tokio::spawn(async move { deleting.send_confirmed(&delete).await });
+        let dumps = tokio::spawn(async move {
+            loop {
+                dumping.send(&dump_links(1)).await.unwrap();
+                whole_dump(&dumping).await;
+            }
+        });
+        let mut pings = 0;
+        while !slow.is_finished() {
+            within(far.client.ping()).await.unwrap();
+            pings += 1;
+            // A pause in which the dump comes to wait.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let report = slow.await.unwrap().unwrap();
+        dumps.abort();
+        let _ = dumps.await;
+        // A stub that waits with the dump answers a few before it has to, and then none.
+        let expected = report.kernel_time.as_millis() as usize / 10;
+        if pings > expected.max(10) {
+            break;
+        }
+        assert!(attempt < 10, "{pings} pings in {:?}", report.kernel_time);
+    }
+    far.end().await;
+}
+
+/// Forty dumps of a megabyte each, all of them to be read before their sends are answered: more
+/// than a stub holds at a time.
+async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) {
+    let far = Far::new(transport).await;
+    let netns = with_routes(&far.client, 20_000).await;
+    let dumps: Vec<_> = (0..40)
+        .map(|_| {
+            let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns());
+            let builder = builder.window(64 << 20, 1 << 20);
+            tokio::spawn(async move {
+                let socket = builder.open().await.unwrap();
+                socket.send_confirmed(&dump_routes()).await.unwrap();
+                whole_dump(&socket).await.iter().filter_map(route_number).count()
+            })
+        })
+        .collect();
+    for dump in dumps {
+        assert_eq!(within(dump).await.unwrap(), 20_000);
+    }
+    far.end().await;
+}
+
+async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transport) {
+    let far = Far::new(transport).await;
+    let netns = TestNetns::new();
+    let open = |netns| {
+        let namespaces = far.client.netns();
+        async move { namespaces.open(netns, NetnsMode::Existing).await }
+    };
+    let handle = open(netns.netns()).await.unwrap();
+    let again = open(Netns::Handle(handle.fd())).await.unwrap();
+    assert_eq!(again.id(), handle.id());
+    assert_ne!(again.fd(), handle.fd());
+    let own = open(Netns::Current).await.unwrap();
+    assert_ne!(own.id(), handle.id());
+    assert_eq!(own.id(), far.client.host().netns);
+    assert_eq!(open(Netns::Handle(4242)).await.unwrap_err().errno(), Some(EBADF));
+    far.end().await;
+}
+
+/// On a stream that takes its time, one socket's large dump does not come before another's event.
+#[tokio::test]
+async fn sockets_take_turns_on_a_slow_stream() {
+    in_test_world();
+    let control = Arc::new(ValveControl::default());
+    let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
+    let client = Client::connect(valve).await.unwrap();
+    let netns = with_routes(&client, 100_000).await;
+    let builder = || client.socket(NETLINK_ROUTE).netns(netns.netns());
+    let events = builder().group(1).open().await.unwrap();
+    let dumping = builder().window(64 << 20, 1 << 20).open().await.unwrap();
+    control.held.store(true, Ordering::SeqCst);
+    dumping.send(&dump_routes()).await.unwrap();
+    // Long enough for everything between here and the kernel to be full.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    netns.ip("link add v0 type veth peer name v1");
+    let before = control.read.load(Ordering::SeqCst);
+    control.release();
+    datagram(&events).await;
+    let ahead = control.read.load(Ordering::SeqCst) - before;
+    // What was on its way already, in a socket pair's, a duplex's and the stub's own buffers, and
+    // a turn or two; the dump is more than twice as much.
+    assert!(ahead < 2 << 20, "{ahead} bytes of the dump came before the event");
+    assert_eq!(whole_dump(&dumping).await.iter().filter_map(route_number).count(), 100_000);
+    client.close().await;
+}
+
+/// What waits for a slow send is bounded without cutting anyone off.
+#[tokio::test]
+async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
+    in_test_world();
+    let mut config = Config::default();
+    config.max_queued = 300_000;
+    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let netns = TestNetns::new();
+    let builder = client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
+    let nft = Arc::new(builder.open().await.unwrap());
+    let slow = nft_transaction(9_000);
+    nft.send(&slow).await.unwrap();
+    let sends: Vec<_> = (0..60)
+        .map(|_| {
+            let nft = Arc::clone(&nft);
+            // A batch that begins and ends, and asks for nothing.
+            let empty = nft_transaction(0);
+            tokio::spawn(async move { nft.send_confirmed(&empty.repeat(20)).await })
+        })
+        .collect();
+    for send in sends {
+        within(send).await.unwrap().unwrap();
+    }
+    drop(nft);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn small_frames_carry_large_datagrams() {
+    in_test_world();
+    let mut config = Config::default();
+    config.limits.max_frame = netlink_remote::wire::MIN_MAX_FRAME;
+    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let room = 4 << 20;
+    let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
+    let (from, to) = (open().await.unwrap(), open().await.unwrap());
+    let destination = netlink_remote::client::Destination { portid: to.portid(), groups: 0 };
+    let most = 65_536 - 24;
+    for length in [60_000, 61_440, 61_441, most] {
+        let sent = vec![7; length];
+        within(from.send_confirmed_to(&sent, destination)).await.unwrap();
+        assert!(datagram(&to).await.data[..] == sent[..], "of {length} bytes");
+    }
+    let error = within(from.send(&vec![7; most + 1])).await.unwrap_err();
+    assert_eq!(error.errno(), Some(EMSGSIZE));
+    // From the kernel, one too large for the connection is told, and harms nothing.
+    let local = netlink_sys::Socket::new(NETLINK_USERSOCK as isize).unwrap();
+    let address = netlink_sys::SocketAddr::new(to.portid(), 0);
+    local.send_to(&vec![7; most + 1], &address, 0).unwrap();
+    let error = within(to.recv()).await.unwrap_err();
+    assert_eq!(error.errno(), Some(EMSGSIZE));
+    assert!(error.to_string().contains(&(most + 1).to_string()), "{error}");
+    within(client.ping()).await.unwrap();
+    client.close().await;
+}
+
+/// A stub whose stream is abandoned with output pending ends all the same.
+#[tokio::test]
+async fn a_stream_abandoned_in_mid_output_ends_the_stub() {
+    in_test_world();
+    for _ in 0..30 {
+        let (near, far) = tokio::io::duplex(16);
+        let serving = tokio::spawn(async move {
+            serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(near);
+        within(serving).await.unwrap().unwrap();
+    }
+}
+
+fn is_nonblocking(fd: impl AsFd) -> bool {
+    OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
+}
+
+/// A shell that lent its terminal wants it back as it was.
+#[test]
+fn streams_get_back_the_mode_they_had() {
+    in_test_world();
+    for _ in 0..50 {
+        // One socket for both directions, as a terminal would be; and two pipes.
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let kept = theirs.try_clone().unwrap();
+        drop(ours);
+        let output = OwnedFd::from(theirs.try_clone().unwrap());
+        let shutdown = Shutdown::new().unwrap();
+        let exit = serve(theirs.into(), output, Config::default(), &shutdown);
+        assert_eq!(exit, Exit::ClientGone);
+        assert!(!is_nonblocking(&kept));
+        let (input, _) = std::io::pipe().unwrap();
+        let (reader, output) = std::io::pipe().unwrap();
+        let kept = (input.try_clone().unwrap(), output.try_clone().unwrap());
+        serve(input.into(), output.into(), Config::default(), &shutdown);
+        assert!(!is_nonblocking(&kept.0) && !is_nonblocking(&kept.1));
+        drop(reader);
+    }
+}
+
+/// Whoever is connected when a stub is asked to end hears that, and not just an end.
+#[tokio::test]
+async fn a_shutdown_is_told() {
+    in_test_world();
+    let (near, far) = tokio::io::duplex(4096);
+    let shutdown = Shutdown::new().unwrap();
+    let theirs = shutdown.clone();
+    let serving =
+        tokio::spawn(async move { serve_stream(far, Config::default(), &theirs).await.unwrap() });
+    let client = Client::connect_with(near, ConnectOptions::default()).await.unwrap();
+    shutdown.trigger();
+    let error = within(client.closed()).await;
+    assert!(error.to_string().contains("asked to shut down"), "{error}");
+    assert_eq!(within(serving).await.unwrap(), Exit::Shutdown);
+}
