@@ -271,11 +271,14 @@ proptest! {
         prop_assert_eq!(Message::decode(header.frame_type, payload), Ok(message));
     }
 
-    /// No prefix of a payload decodes to something else unnoticed, where the payload is of fixed
-    /// fields.
+    /// No prefix of a payload decodes to the same. (Of a text a part of a character may be cut: it
+    /// is shown as U+FFFD, and so is a whole one of those, which is why there is none here.)
     #[test]
     fn a_cut_payload_is_noticed(sample in sample(), at in any::<prop::sample::Index>()) {
         let message = sample.message();
+        if let Message::Fault(failure) | Message::OpenFailed(failure) = &message {
+            prop_assume!(!failure.text.contains('\u{fffd}'));
+        }
         let mut bytes = Vec::new();
         message.encode(SocketId(1), Flags::NONE, &mut bytes);
         let end = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
