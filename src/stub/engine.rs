@@ -84,8 +84,14 @@ pub(super) struct Engine {
     input_watched: bool,
     /// Jobs since the last look at the stream and the kernel.
     burst: u32,
+    /// Whether the last job was a turn of receiving.
+    turned: bool,
     /// Jobs that came of finishing others.
     follow_up: VecDeque<Job>,
+    /// What was finished on other threads and is still to be taken in.
+    arrived: VecDeque<Completion>,
+    /// What ends it all, found where nothing can be returned.
+    broken: Option<Exit>,
     /// Where a descriptor cannot be polled (a file, /dev/null), it counts as always readable.
     always_readable: bool,
     readable: bool,
@@ -128,7 +134,10 @@ impl Engine {
             output_watched: false,
             input_watched: !always_readable,
             burst: 0,
+            turned: false,
             follow_up: VecDeque::new(),
+            arrived: VecDeque::new(),
+            broken: None,
             always_readable,
             readable: false,
             events: vec![EpollEvent::empty(); 64],
@@ -139,6 +148,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Has the stream and the kernel looked at before anything else, as by a thread that has taken
+    /// the engine over.
+    pub(super) fn look_first(&mut self) {
+        self.burst = BURST;
+    }
+
     /// Runs until there is a job to do, or the end. May be called by any thread.
     pub(super) fn next(&mut self, scratch: &mut Scratch) -> Next {
         match self.run(scratch) {
@@ -147,15 +162,24 @@ impl Engine {
                 Next::Job(job)
             }
             Err(exit) => {
+                let told = match &exit {
+                    Exit::Violation(text) => Some(text.clone()),
+                    Exit::Shutdown => Some("the stub was asked to shut down".to_owned()),
+                    _ => None,
+                };
+                if let Some(text) = &told {
+                    let fault = Failure { errno: Errno::EPROTO as i32, text: text.clone() };
+                    let out = &mut self.output.buffer;
+                    Message::Fault(fault).encode(SocketId::CONNECTION, Flags::NONE, out);
+                }
+                // Before the sockets, whose closing may have to wait for the kernel.
+                let _ = self.output.flush();
                 self.sockets.clear();
                 self.follow_up.clear();
+                self.arrived.clear();
                 self.handles.clear();
-                match &exit {
-                    Exit::Violation(text) => self.farewell(text.clone()),
-                    Exit::Shutdown => self.farewell("the stub was asked to shut down".to_owned()),
-                    _ => {
-                        let _ = self.output.flush();
-                    }
+                if told.is_some() {
+                    self.farewell();
                 }
                 Next::Exit(exit)
             }
@@ -167,10 +191,16 @@ impl Engine {
             if let Some(job) = self.follow_up.pop_front() {
                 return Ok(job);
             }
+            if let Some(exit) = self.broken.take() {
+                return Err(exit);
+            }
+            self.settle();
             if self.burst >= BURST {
+                // A turn of receiving and a burst of everything else come one after the other.
+                let turned = std::mem::take(&mut self.turned);
                 self.flush()?;
                 self.wait(false)?;
-                if let Some(job) = self.turn() {
+                if !turned && let Some(job) = self.turn() {
                     return Ok(job);
                 }
             }
@@ -203,8 +233,9 @@ impl Engine {
         }
         let job = self.sockets.next_turn(&self.state, &mut self.output.buffer);
         if job.is_some() {
-            // Before the next turn it is seen who else has become readable.
+            // Before the next turn it is seen who else has become readable, and has something.
             self.burst = BURST;
+            self.turned = true;
         }
         job
     }
@@ -268,12 +299,13 @@ impl Engine {
                     (None, self.sockets.request(socket, request, operation))
                 }
                 StubAction::Credit(id) => {
-                    self.watch(id)?;
+                    self.watch(id);
                     (None, None)
                 }
                 // One that is still being opened is closed by `opened`.
                 StubAction::Close(id) => {
-                    (None, self.sockets.close(id, &mut self.state, &self.epoll))
+                    let (state, out) = (&mut self.state, &mut self.output.buffer);
+                    (None, self.sockets.close(id, state, &self.epoll, out))
                 }
                 StubAction::Fault(failure) => return Err(Exit::ClientFault(failure.text)),
                 StubAction::Open(id, open) if is_quick(&open) => {
@@ -282,7 +314,7 @@ impl Engine {
                 StubAction::Open(id, open) => match self.resolve(&open.netns) {
                     Ok(handle) => (Some(Task::Open(id, open, handle)), None),
                     Err(failure) => {
-                        self.opened(id, Err(failure))?;
+                        self.opened(id, Err(failure));
                         (None, None)
                     }
                 },
@@ -325,16 +357,17 @@ impl Engine {
         copy.map(Some).map_err(|errno| failure(errno, netns))
     }
 
-    fn watch(&mut self, id: SocketId) -> Result<(), Exit> {
-        let result = self.sockets.watch(id, &self.state, &self.epoll);
-        result.map_err(|errno| io_exit("watching a socket", errno))
+    fn watch(&mut self, id: SocketId) {
+        if let Err(errno) = self.sockets.watch(id, &self.state, &self.epoll) {
+            self.broken = Some(io_exit("watching a socket", errno));
+        }
     }
 
     fn opened(
         &mut self,
         id: SocketId,
         result: Result<(KernelSocket, crate::wire::Opened), Failure>,
-    ) -> Result<(), Exit> {
+    ) {
         let (socket, result) = match result {
             Ok((socket, opened)) => (Some(socket), Ok(opened)),
             Err(failure) => (None, Err(failure)),
@@ -342,16 +375,14 @@ impl Engine {
         match (self.state.opened(id, result, &mut self.output.buffer), socket) {
             (OpenOutcome::Keep, Some(socket)) => {
                 self.sockets.insert(id, socket);
-                self.watch(id)
+                self.watch(id);
             }
-            (OpenOutcome::Keep, None) => Ok(()),
+            (OpenOutcome::Keep, None) => {}
             (OpenOutcome::Close, Some(socket)) => {
                 self.follow_up.push_back(Job::Close(id, Arc::new(socket)));
-                Ok(())
             }
             (OpenOutcome::Close, None) => {
                 self.state.closed(id, 0, &mut self.output.buffer);
-                Ok(())
             }
         }
     }
@@ -371,20 +402,14 @@ impl Engine {
                 self.state.reply(id, request, result, out);
                 (id, self.sockets.requested(id))
             }
-            Done::Open(id, result) => {
-                // A broken epoll is told by the next wait.
-                let _ = self.opened(id, result);
-                return;
-            }
+            Done::Open(id, result) => return self.opened(id, result),
             Done::Close(id, dropped) => {
                 self.state.closed(id, dropped, out);
                 return;
             }
         };
         self.follow_up.extend(follow_up);
-        if self.sockets.watch(id, &self.state, &self.epoll).is_err() {
-            self.sockets.set_ready(id);
-        }
+        self.watch(id);
     }
 
     /// Whether kernel sockets may be read: whether the client takes what was read before.
@@ -418,7 +443,8 @@ impl Engine {
         let at_once = !may_block
             || self.always_readable && !self.is_paused()
             || self.sockets.has_ready()
-            || !self.follow_up.is_empty();
+            || !self.follow_up.is_empty()
+            || !self.arrived.is_empty();
         let timeout = self.timeout()?;
         let timeout = if at_once { EpollTimeout::ZERO } else { timeout };
         let count = match self.epoll.wait(&mut self.events, timeout) {
@@ -431,9 +457,9 @@ impl Engine {
             match event.data() {
                 INPUT => self.readable = true,
                 OUTPUT => self.output_hangup(event.events())?,
-                WAKE => self.complete()?,
+                WAKE => self.arrived.extend(self.completions.take()),
                 SHUTDOWN => return Err(Exit::Shutdown),
-                token => self.sockets.set_ready(SocketId(token as u32)),
+                token => self.sockets.readable(SocketId(token as u32), &self.epoll),
             }
         }
         if count == self.events.len() {
@@ -448,13 +474,15 @@ impl Engine {
     fn wait_for_stream(&mut self, may_block: bool) -> Result<(), Exit> {
         let readable = PollFlags::POLLIN;
         let paused = self.is_paused();
-        let input = if paused { PollFlags::empty() } else { readable };
+        // One that is paused is left out whole: its end would be told again and again.
+        let input = if paused { self.shutdown.as_fd() } else { self.input.as_fd() };
         let mut fds = [
-            PollFd::new(self.input.as_fd(), input),
+            PollFd::new(input, readable),
             PollFd::new(self.output.as_fd(), PollFlags::POLLOUT),
             PollFd::new(self.completions.as_fd(), readable),
             PollFd::new(self.shutdown.as_fd(), readable),
         ];
+        let may_block = may_block && self.follow_up.is_empty();
         let timeout = if may_block { PollTimeout::NONE } else { PollTimeout::ZERO };
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -464,8 +492,11 @@ impl Engine {
         if shutdown {
             return Err(Exit::Shutdown);
         }
-        self.readable |= input;
-        if woken { self.complete() } else { Ok(()) }
+        self.readable |= input && !paused;
+        if woken {
+            self.arrived.extend(self.completions.take());
+        }
+        Ok(())
     }
 
     fn timeout(&self) -> Result<EpollTimeout, Exit> {
@@ -510,21 +541,27 @@ impl Engine {
         if gone { Err(Exit::ClientGone) } else { Ok(()) }
     }
 
-    fn complete(&mut self) -> Result<(), Exit> {
-        for completion in self.completions.take() {
-            match completion {
-                Completion::Done(done, batch) => self.done(done, &batch),
-                Completion::Opened(id, result) => {
+    /// Takes in what was finished on other threads. What was received there waits for room in the
+    /// output: many slow jobs may end at the same time, and none of them is the client's fault.
+    fn settle(&mut self) {
+        while let Some(next) = self.arrived.front() {
+            let brings = matches!(next, Completion::Done(_, batch) if !batch.items.is_empty());
+            if brings && !self.has_room() {
+                return;
+            }
+            match self.arrived.pop_front() {
+                Some(Completion::Done(done, batch)) => self.done(done, &batch),
+                Some(Completion::Opened(id, result)) => {
                     self.workers.finished();
-                    self.opened(id, result)?;
+                    self.opened(id, result);
                 }
-                Completion::Netns { request, result } => {
+                Some(Completion::Netns { request, result }) => {
                     self.workers.finished();
                     self.netns_done(request, result);
                 }
+                None => return,
             }
         }
-        Ok(())
     }
 
     fn netns_done(&mut self, request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure>) {
@@ -558,10 +595,8 @@ impl Engine {
         }
     }
 
-    /// Tells the client why it is cut off, if it cares to read.
-    fn farewell(&mut self, text: String) {
-        let fault = Message::Fault(Failure { errno: Errno::EPROTO as i32, text });
-        fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.output.buffer);
+    /// Gives the client time to read why it is cut off, if it cares to.
+    fn farewell(&mut self) {
         let deadline = Instant::now() + FAREWELL;
         while self.output.flush().is_ok() && self.output.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());

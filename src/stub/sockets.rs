@@ -16,7 +16,7 @@ use super::job::{
     SocketRequest,
 };
 use crate::{
-    kernel::KernelSocket,
+    kernel::{KernelSocket, netns::failure},
     proto::StubState,
     wire::{Credit, Flags, Message, SocketId},
 };
@@ -33,11 +33,11 @@ const PIECE: usize = 60 << 10;
 /// What a datagram's frame has besides the datagram.
 const OVERHEAD: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
 
-/// A send that waits for the one before it on the same socket.
+/// What waits for the send or request before it on the same socket: they take effect in order.
 #[derive(Debug)]
-struct Waiting {
-    part: SendPart,
-    data: Vec<u8>,
+enum Waiting {
+    Send(SendPart, Vec<u8>),
+    Request(u32, Operation),
 }
 
 /// A confirmed send that is done, and whose answer waits for what was readable by then.
@@ -60,6 +60,7 @@ struct Entry {
     /// Whether it is in the row of those that are to be read.
     ready: bool,
     receiving: bool,
+    /// Whether a send or a request is being made.
     sending: bool,
     /// Jobs under way, this one's sends and receives included.
     jobs: usize,
@@ -155,6 +156,18 @@ impl Sockets {
         }
     }
 
+    /// Takes in that epoll finds a socket readable. One that another thread is receiving from is
+    /// left to that, and epoll would tell of it again and again; it is watched again behind it.
+    pub(super) fn readable(&mut self, id: SocketId, epoll: &Epoll) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && (entry.receiving || entry.closing)
+            && std::mem::take(&mut entry.watched)
+        {
+            let _ = epoll.delete(&*entry.socket);
+        }
+        self.set_ready(id);
+    }
+
     /// The next turn of receiving.
     pub(super) fn next_turn(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Job> {
         while let Some(id) = self.ready.pop_front() {
@@ -187,7 +200,7 @@ impl Sockets {
     ) -> Option<Job> {
         let entry = self.entries.get_mut(&id)?;
         if entry.sending || !entry.waiting.is_empty() {
-            entry.waiting.push_back(Waiting { part, data: data.to_vec() });
+            entry.waiting.push_back(Waiting::Send(part, data.to_vec()));
             return None;
         }
         scratch.send.clear();
@@ -207,14 +220,19 @@ impl Sockets {
             if entry.sending || entry.closing {
                 continue;
             }
-            let Some(next) = entry.waiting.pop_front() else { continue };
-            scratch.send = next.data;
-            return Some(entry.send(id, next.part, room, state));
+            return Some(match entry.waiting.pop_front() {
+                None => continue,
+                Some(Waiting::Request(request, operation)) => entry.request(id, request, operation),
+                Some(Waiting::Send(part, data)) => {
+                    scratch.send = data;
+                    entry.send(id, part, room, state)
+                }
+            });
         }
         None
     }
 
-    /// Prepares a request on options or groups.
+    /// Prepares a request on options or groups, or queues it likewise.
     pub(super) fn request(
         &mut self,
         id: SocketId,
@@ -222,9 +240,11 @@ impl Sockets {
         operation: Operation,
     ) -> Option<Job> {
         let entry = self.entries.get_mut(&id)?;
-        entry.jobs += 1;
-        let socket = Arc::clone(&entry.socket);
-        Some(Job::Request(SocketRequest { id, socket, request, operation }))
+        if entry.sending || !entry.waiting.is_empty() {
+            entry.waiting.push_back(Waiting::Request(request, operation));
+            return None;
+        }
+        Some(entry.request(id, request, operation))
     }
 
     /// Takes in what an exchange came to. Gives the job of closing the socket where that has
@@ -269,11 +289,11 @@ impl Sockets {
             }
         }
         entry.deliver(id, batch, self.max_frame, state, out);
+        // Where nothing was tried, nothing is known of what is left.
+        entry.answer(id, if receiving { drained } else { Drained::More }, state, out);
         if receiving {
             entry.confirming.iter_mut().for_each(|confirming| confirming.counts = true);
         }
-        // Where nothing was tried, nothing is known of what is left.
-        entry.answer(id, if receiving { drained } else { Drained::More }, state, out);
         // The answer behind a send is mostly all there is, and epoll tells if it is not. A turn
         // that ended for its length goes on behind the others'.
         let turn_left = receiving && send.is_none() && drained == Drained::More;
@@ -285,7 +305,12 @@ impl Sockets {
 
     /// Takes in that a request is done.
     pub(super) fn requested(&mut self, id: SocketId) -> Option<Job> {
-        self.entries.get_mut(&id)?.jobs -= 1;
+        let entry = self.entries.get_mut(&id)?;
+        entry.jobs -= 1;
+        entry.sending = false;
+        if !entry.waiting.is_empty() {
+            self.sendable.push_back(id);
+        }
         self.close_if_idle(id)
     }
 
@@ -295,6 +320,7 @@ impl Sockets {
         id: SocketId,
         state: &mut StubState,
         epoll: &Epoll,
+        out: &mut Vec<u8>,
     ) -> Option<Job> {
         let entry = self.entries.get_mut(&id)?;
         entry.closing = true;
@@ -303,7 +329,15 @@ impl Sockets {
             let _ = epoll.delete(&*entry.socket);
         }
         for waiting in entry.waiting.drain(..) {
-            state.sent(id, waiting.data.len(), Errno::ECANCELED as i32, &mut Vec::new());
+            match waiting {
+                Waiting::Send(_, data) => {
+                    state.sent(id, data.len(), Errno::ECANCELED as i32, out);
+                }
+                Waiting::Request(request, _) => {
+                    let failure = failure(Errno::ECANCELED, "the socket was closed");
+                    state.reply(id, request, Err(&failure), out);
+                }
+            }
         }
         self.close_if_idle(id)
     }
@@ -331,6 +365,13 @@ impl Entry {
         let most = if part.confirm { TURN } else { ANSWER };
         let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
         Job::Exchange(self.exchange(id, Some(part), allowance))
+    }
+
+    fn request(&mut self, id: SocketId, request: u32, operation: Operation) -> Job {
+        self.sending = true;
+        self.jobs += 1;
+        let socket = Arc::clone(&self.socket);
+        Job::Request(SocketRequest { id, socket, request, operation })
     }
 
     fn exchange(&mut self, id: SocketId, send: Option<SendPart>, allowance: Credit) -> Exchange {
@@ -385,7 +426,7 @@ impl Entry {
     /// has left more than it has credit for unread, the answer no longer waits for it.
     fn answer(&mut self, id: SocketId, drained: Drained, state: &StubState, out: &mut Vec<u8>) {
         while let Some(first) = self.confirming.front() {
-            let waits = drained == Drained::More && first.behind > 0;
+            let waits = first.behind > 0 && (drained == Drained::More || !first.counts);
             if waits && (self.receiving || state.may_forward(id, true)) {
                 return;
             }

@@ -85,6 +85,9 @@ fn start(
     let io_thread = move || {
         let taken = |number| shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_ok();
         if take_from.is_none_or(taken) {
+            if let Some(engine) = &mut *shared.lock() {
+                engine.look_first();
+            }
             lead(&shared, &notify);
         }
     };
@@ -95,6 +98,13 @@ fn start(
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Option<Engine>> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of everything, also of what other threads finish from now on.
+    fn end(&self) {
+        let engine = self.lock().take();
+        drop(engine);
+        self.completions.close();
     }
 }
 
@@ -107,7 +117,7 @@ struct EndGuard<'a> {
 impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            drop(self.shared.lock().take());
+            self.shared.end();
             let exit = Exit::Io("the I/O thread ended unexpectedly".to_owned());
             let _ = self.notify.send(Notice::Ended(exit));
         }
@@ -126,7 +136,7 @@ fn lead(shared: &Shared, notify: &Sender<Notice>) {
         match next {
             Next::Exit(exit) => {
                 // Streams get back the mode they had before anyone hears of the end.
-                drop(shared.lock().take());
+                shared.end();
                 let _ = notify.send(Notice::Ended(exit));
                 return;
             }

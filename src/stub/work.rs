@@ -39,26 +39,37 @@ pub(super) enum Completion {
 /// Where other threads put what they finished, with a descriptor that tells the I/O thread.
 #[derive(Debug)]
 pub(super) struct Completions {
-    done: Mutex<Vec<Completion>>,
+    /// `None` once nobody takes them any more.
+    done: Mutex<Option<Vec<Completion>>>,
     event: Event,
 }
 
 impl Completions {
     pub(super) fn new() -> Result<Self, Errno> {
-        Ok(Self { done: Mutex::default(), event: Event::new()? })
+        Ok(Self { done: Mutex::new(Some(Vec::new())), event: Event::new()? })
     }
 
     pub(super) fn push(&self, completion: Completion) {
-        self.lock().push(completion);
+        match &mut *self.lock() {
+            Some(done) => done.push(completion),
+            // What it holds is closed here and now.
+            None => return,
+        }
         self.event.set();
     }
 
     pub(super) fn take(&self) -> Vec<Completion> {
         self.event.clear();
-        std::mem::take(&mut *self.lock())
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Completion>> {
+    /// Nobody takes them any more: those there are, and those to come, are dropped.
+    pub(super) fn close(&self) {
+        let left = self.lock().take();
+        drop(left);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Completion>>> {
         // What is in there stays whole: a push cannot end half-way.
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
