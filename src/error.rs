@@ -16,6 +16,7 @@ struct Inner {
     kind: ErrorKind,
     origin: Origin,
     errno: Option<i32>,
+    step: Option<Step>,
     text: String,
 }
 
@@ -47,6 +48,40 @@ pub enum ErrorKind {
     Invalid,
 }
 
+/// A step on the way to a stub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Reaching a host, or starting the program that does.
+    Connect,
+    /// Agreeing with an ssh server on a way to talk, and checking that it is the right one.
+    HostKey,
+    /// Proving to an ssh server who one is.
+    Authentication,
+    /// Becoming another user by sudo, doas or su.
+    Privilege,
+    /// Starting the stub, which may have to be brought along.
+    Bootstrap,
+    /// The stub's hello.
+    Hello,
+    /// Opening a socket.
+    Open,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::HostKey => "host key",
+            Self::Authentication => "authentication",
+            Self::Privilege => "privilege",
+            Self::Bootstrap => "bootstrap",
+            Self::Hello => "hello",
+            Self::Open => "open",
+        })
+    }
+}
+
 /// Whose doing it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -68,7 +103,7 @@ impl Error {
         errno: Option<i32>,
         text: impl Into<String>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, origin, errno, text: text.into() }))
+        Self(Arc::new(Inner { kind, origin, errno, step: None, text: text.into() }))
     }
 
     /// What failed.
@@ -89,7 +124,17 @@ impl Error {
     /// The same error, said about something in particular.
     #[must_use]
     pub fn context(&self, about: impl fmt::Display) -> Self {
-        Self::new(self.0.kind, self.0.origin, self.0.errno, format!("{about}: {}", self.0.text))
+        self.with_text(format!("{about}: {}", self.0.text))
+    }
+
+    /// Which step on the way to the far end failed, where it was one of them.
+    pub fn step(&self) -> Option<Step> {
+        self.0.step
+    }
+
+    fn with_text(&self, text: String) -> Self {
+        let Inner { kind, origin, errno, step, .. } = *self.0;
+        Self(Arc::new(Inner { kind, origin, errno, step, text }))
     }
 }
 
@@ -108,7 +153,17 @@ impl Error {
 
     /// The same error with a remedy behind it.
     pub(crate) fn followed_by(&self, remedy: &str) -> Self {
-        Self::new(self.0.kind, self.0.origin, self.0.errno, format!("{}{remedy}", self.0.text))
+        self.with_text(format!("{}{remedy}", self.0.text))
+    }
+
+    /// The same error as that of a step, named in front, unless it names one already.
+    pub(crate) fn at(&self, step: Step) -> Self {
+        if self.0.step.is_some() {
+            return self.clone();
+        }
+        let Inner { kind, origin, errno, .. } = *self.0;
+        let text = format!("{step}: {}", self.0.text);
+        Self(Arc::new(Inner { kind, origin, errno, step: Some(step), text }))
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
@@ -128,7 +183,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, origin, errno, text } = &*self.0;
+        let Inner { kind, origin, errno, text, .. } = &*self.0;
         write!(f, "Error({kind:?}, {origin:?}, errno {errno:?}: {text})")
     }
 }

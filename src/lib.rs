@@ -44,11 +44,15 @@ pub mod wire;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 
+#[cfg(feature = "client")]
+pub mod ask;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
+mod deploy;
 #[cfg(feature = "stub")]
 pub mod kernel;
 #[cfg(feature = "stub")]
@@ -60,7 +64,7 @@ pub mod transport;
 
 mod error;
 
-pub use error::{Error, ErrorKind, Origin};
+pub use error::{Error, ErrorKind, Origin, Step};
 
 #[cfg(feature = "client")]
 pub use client::{Client, Event, Netns, NetnsMode, RemoteSocket};

@@ -3,4 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod process;
+mod running;
+#[cfg(feature = "ssh")]
+pub(crate) mod ssh;
 pub mod unix;
+
+pub use running::{End, Running, Stdio};

@@ -1,0 +1,284 @@
+//! What is asked, and told, on the way to a stub: secrets, unknown host keys, progress.
+//!
+//! Without callbacks nothing is asked: a secret is not to be had, and an unknown host key is
+//! refused.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{Error, ErrorKind, Origin, Step};
+
+/// A password or passphrase. Wiped from memory when it is dropped, and never shown.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes over the string, which is wiped in the end.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What a secret is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SecretKind {
+    /// The password of an account, for ssh.
+    Password,
+    /// The passphrase of a private key's file.
+    Passphrase,
+    /// The answer to a question of the ssh server's (keyboard-interactive).
+    Interactive,
+    /// What sudo, doas or su asks for.
+    Privilege,
+}
+
+/// A secret that is needed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SecretRequest {
+    /// What for.
+    pub kind: SecretKind,
+    /// The hop that asks, as a target is written: `ssh://ci@host`, `sudo:`.
+    pub hop: String,
+    /// A line to show, without control characters: `Password for ci@host: `. What comes from the
+    /// far end is in it as that end worded it.
+    pub prompt: String,
+    /// Whether what is typed may be seen; servers ask some questions so.
+    pub echo: bool,
+    /// 1, and one more for each time an answer was refused.
+    pub attempt: u32,
+}
+
+/// A host key that nobody vouches for yet.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HostKeyQuestion {
+    /// The hop whose host it is.
+    pub hop: String,
+    /// The name it is looked up by: `host`, or `[host]:port`.
+    pub host: String,
+    /// The key's type: `ssh-ed25519`.
+    pub key_type: String,
+    /// `SHA256:` and base64, as ssh shows it.
+    pub fingerprint: String,
+}
+
+/// How far the sending of a stub is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The target on the way to which it is sent.
+    pub target: String,
+    /// Bytes handed to the transport.
+    pub sent: u64,
+    /// Bytes there are.
+    pub total: u64,
+}
+
+type AskSecret = dyn Fn(&SecretRequest) -> Option<Secret> + Send + Sync;
+type AskHostKey = dyn Fn(&HostKeyQuestion) -> bool + Send + Sync;
+type TellProgress = dyn Fn(&Progress) + Send + Sync;
+
+/// Whom to ask and tell. Cheap to clone.
+///
+/// Questions are put one at a time, however many connections are being made, each on a thread
+/// where it may block: on a terminal, say. No deadline runs meanwhile.
+#[derive(Clone, Default)]
+pub struct Ask {
+    secret: Option<Arc<AskSecret>>,
+    host_key: Option<Arc<AskHostKey>>,
+    progress: Option<Arc<TellProgress>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Ask {
+    /// Nobody.
+    pub fn nobody() -> Self {
+        Self::default()
+    }
+
+    /// Whom to ask for secrets. `None` is for one that is not to be had.
+    #[must_use]
+    pub fn for_secrets(
+        mut self,
+        ask: impl Fn(&SecretRequest) -> Option<Secret> + Send + Sync + 'static,
+    ) -> Self {
+        self.secret = Some(Arc::new(ask));
+        self
+    }
+
+    /// Whom to ask about host keys that are not known. A changed one is refused without asking.
+    #[must_use]
+    pub fn about_host_keys(
+        mut self,
+        ask: impl Fn(&HostKeyQuestion) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.host_key = Some(Arc::new(ask));
+        self
+    }
+
+    /// Whom to tell how far the sending of a stub is. Called from the runtime: it must not block.
+    #[must_use]
+    pub fn telling_progress(mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(tell));
+        self
+    }
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("secret", &self.secret.is_some())
+            .field("host_key", &self.host_key.is_some())
+            .field("progress", &self.progress.is_some())
+            .finish()
+    }
+}
+
+/// Goes along on one way to one stub: deadlines, and questions, which stop their clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Guide {
+    ask: Ask,
+    limit: Duration,
+    clock: Arc<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    asking: AtomicUsize,
+    answered: Mutex<Option<Instant>>,
+}
+
+/// Counts one question as being asked.
+struct Asking<'a>(&'a Clock);
+
+impl<'a> Asking<'a> {
+    fn new(clock: &'a Clock) -> Self {
+        clock.asking.fetch_add(1, Ordering::SeqCst);
+        Self(clock)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        *self.0.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.0.asking.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Guide {
+    /// `limit` is the time each step has.
+    pub(crate) fn new(ask: Ask, limit: Duration) -> Self {
+        Self { ask, limit, clock: Arc::default() }
+    }
+
+    /// The time each step has.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Does one step within its time; an error comes out with the step's name.
+    pub(crate) async fn step<T>(
+        &self,
+        step: Step,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.step_within(step, self.limit, work).await
+    }
+
+    /// [`step`](Self::step) with a time of its own. Questions asked meanwhile do not count.
+    pub(crate) async fn step_within<T>(
+        &self,
+        step: Step,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut work = std::pin::pin!(work);
+        let mut since = Instant::now();
+        loop {
+            let deadline = tokio::time::Instant::from_std(since + limit);
+            match tokio::time::timeout_at(deadline, &mut work).await {
+                Ok(done) => return done.map_err(|error| error.at(step)),
+                Err(_) if self.clock.asking.load(Ordering::SeqCst) > 0 => since = Instant::now(),
+                Err(_) => {
+                    let answered =
+                        *self.clock.answered.lock().unwrap_or_else(PoisonError::into_inner);
+                    match answered {
+                        Some(answered) if answered > since => since = answered,
+                        _ => {
+                            let text = format!("not done within {limit:?}");
+                            let error = Error::new(ErrorKind::Timeout, Origin::Library, None, text);
+                            return Err(error.at(step));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether asking for a secret can lead to one.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.ask.secret.is_some()
+    }
+
+    /// Asks for a secret; `None` where there is none.
+    pub(crate) async fn secret(&self, mut request: SecretRequest) -> Option<Secret> {
+        request.prompt = request.prompt.chars().filter(|letter| !letter.is_control()).collect();
+        let ask = Arc::clone(self.ask.secret.as_ref()?);
+        self.blocking(move || ask(&request)).await.flatten()
+    }
+
+    /// Asks whether to trust a host key; without anyone to ask, no.
+    pub(crate) async fn host_key(&self, question: HostKeyQuestion) -> bool {
+        let Some(ask) = self.ask.host_key.clone() else { return false };
+        self.blocking(move || ask(&question)).await.unwrap_or(false)
+    }
+
+    /// Whether there is anyone to ask about host keys.
+    pub(crate) fn judges_host_keys(&self) -> bool {
+        self.ask.host_key.is_some()
+    }
+
+    /// Tells how far it is.
+    pub(crate) fn progress(&self, progress: &Progress) {
+        if let Some(tell) = &self.ask.progress {
+            tell(progress);
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _asking = Asking::new(&self.clock);
+        let turn = Arc::clone(&self.ask.turn).lock_owned().await;
+        let asked = tokio::task::spawn_blocking(move || {
+            // Held by the thread: a future that is dropped does not end the question.
+            let _turn = turn;
+            ask()
+        });
+        asked.await.ok()
+    }
+}

@@ -1,0 +1,1 @@
+//! Brings a stub to where there is none, over any byte stream with a POSIX shell behind it.

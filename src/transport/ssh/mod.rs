@@ -1,0 +1,3 @@
+//! ssh in this process, by libssh2.
+
+pub(crate) mod host;
