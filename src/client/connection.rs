@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     sync::Arc,
@@ -14,7 +14,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::{codec::Decoder, io::poll_read_buf};
 
@@ -38,6 +38,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Linux's EPROTO.
 const EPROTO: i32 = 71;
 
+/// Linux's ETIMEDOUT.
+const ETIMEDOUT: i32 = 110;
+
 pub(super) struct Driver<S> {
     io: S,
     codec: Codec,
@@ -46,8 +49,44 @@ pub(super) struct Driver<S> {
     unflushed: bool,
     shared: Arc<Shared>,
     epitaph: Option<Epitaph>,
+    watch: Option<Watch>,
     /// Behind the stream, so that it is dropped after it.
     last_words: LastWords,
+}
+
+/// Finds out whether a far end that says nothing is still there.
+struct Watch {
+    interval: Duration,
+    tick: Pin<Box<Sleep>>,
+    /// Whether anything was read, and written, since the last tick.
+    heard: bool,
+    said: bool,
+    /// Whether a ping was sent at the last tick.
+    asked: bool,
+}
+
+impl Watch {
+    fn new(interval: Duration) -> Self {
+        let tick = Box::pin(sleep(interval));
+        Self { interval, tick, heard: false, said: false, asked: false }
+    }
+
+    /// Ready once the far end counts as gone; to be polled behind reading. `ask` sends a ping.
+    fn poll(&mut self, cx: &mut Context<'_>, mut ask: impl FnMut()) -> Poll<()> {
+        while self.tick.as_mut().poll(cx).is_ready() {
+            if self.asked && !self.heard {
+                return Poll::Ready(());
+            }
+            // The far end counts on hearing from this side too.
+            self.asked = !(self.heard && self.said);
+            if self.asked {
+                ask();
+            }
+            (self.heard, self.said) = (false, false);
+            self.tick.as_mut().reset(Instant::now() + self.interval);
+        }
+        Poll::Pending
+    }
 }
 
 /// Tells those who wait that the driver is gone, however it went: a runtime that shuts down, and a
@@ -79,6 +118,8 @@ enum Ending {
     Violation(Violation),
     /// The stub said why it ends.
     Fault(Failure),
+    /// Nothing came for so long, though it was asked.
+    Silence(Duration),
 }
 
 impl From<CodecError> for Ending {
@@ -96,11 +137,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
         greeted: Greeted,
         shared: Arc<Shared>,
         epitaph: Option<Epitaph>,
+        keepalive: Option<Duration>,
     ) -> Self {
+        let watch = keepalive.map(Watch::new);
         let codec = Codec::new(greeted.max_frame);
         let (reading, writing) = (greeted.rest, BytesMut::new());
         let last_words = LastWords(Arc::clone(&shared));
-        Self { io, codec, reading, writing, unflushed: false, shared, epitaph, last_words }
+        let unflushed = false;
+        Self { io, codec, reading, writing, unflushed, shared, epitaph, watch, last_words }
     }
 
     pub(super) async fn run(mut self) {
@@ -135,7 +179,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.shared.run(|inner, _| inner.set_driver(cx));
-        let read = self.poll_read(cx);
+        let mut read = self.poll_read(cx);
+        if read.is_pending()
+            && let Some(watch) = &mut self.watch
+        {
+            let shared = &self.shared;
+            let silent = watch.poll(cx, || shared.run(|inner, _| inner.ask_whether_alive()));
+            read = silent.map(|()| Ending::Silence(watch.interval));
+        }
         // Writing goes on whatever reading came to: what was just read may have been answered.
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             // A far end that has ended has often said why just before.
@@ -161,6 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
                 Ok(0) => return Poll::Ready(Ending::Stream(None)),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Ending::Stream(Some(error))),
+            }
+            if let Some(watch) = &mut self.watch {
+                watch.heard = true;
             }
         }
     }
@@ -207,6 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             }
             self.writing.advance(written);
             self.unflushed = true;
+            if let Some(watch) = &mut self.watch {
+                watch.said = true;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -227,6 +284,13 @@ fn explain(ending: Ending, said: Option<String>) -> Error {
         Ending::Stream(Some(error)) => {
             let text = format!("the connection to the stub failed: {error}");
             (Origin::Peer, error.raw_os_error(), text)
+        }
+        Ending::Silence(interval) => {
+            let text = format!(
+                "the far end has not answered for {interval:?}: the network between, or its host, \
+                 is gone"
+            );
+            (Origin::Peer, Some(ETIMEDOUT), text)
         }
         Ending::Violation(violation) => return violation.into(),
         Ending::Fault(failure) => {

@@ -7,10 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     Error, ErrorKind, Origin,
-    wire::{
-        Hello, MARKER, MarkerScanner, Scan, WireError,
-        hello::{PeerLimits, Role},
-    },
+    wire::{Hello, MARKER, MarkerScanner, Scan, WireError},
 };
 
 /// What came out of it.
@@ -25,13 +22,12 @@ pub(super) struct Greeted {
 /// What comes before the far end's hello is left in `scanner`.
 pub(super) async fn run<S>(
     io: &mut S,
-    limits: PeerLimits,
+    mine: &Hello,
     scanner: &mut MarkerScanner,
 ) -> Result<Greeted, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mine = Hello::new(Role::Client, limits, None);
     let mut out = MARKER.to_vec();
     mine.encode(&mut out);
     let broken = |error: std::io::Error| Error::io(ErrorKind::Handshake, "saying hello", &error);

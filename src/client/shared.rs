@@ -676,6 +676,14 @@ impl Inner {
 
     // ---- pings
 
+    /// A ping for whose answer nobody waits but the driver, whom any answer serves.
+    pub(super) fn ask_whether_alive(&mut self) {
+        if self.ended.is_none() {
+            self.next_ping += 1;
+            self.state.ping(self.next_ping, &mut self.outbox);
+        }
+    }
+
     pub(super) fn begin_ping(&mut self) -> Result<u64, Error> {
         self.next_ping += 1;
         self.pings.insert(self.next_ping, None);

@@ -53,12 +53,11 @@ pub(super) enum Next {
 #[derive(Debug)]
 enum Stage {
     /// Waiting for the client's hello; whether its marker has come.
-    Hello {
-        marker: bool,
-        deadline: Instant,
-    },
+    Hello { marker: bool, deadline: Instant },
     Frames {
         max_frame: u32,
+        /// How long the client may be silent.
+        silence: Option<Duration>,
     },
 }
 
@@ -82,6 +81,8 @@ pub(super) struct Engine {
     output_watched: bool,
     /// Whether the input is registered: not while too much of what was read is unfinished.
     input_watched: bool,
+    /// When the client was last heard, or was not listened to.
+    heard: Instant,
     /// Jobs since the last look at the stream and the kernel.
     burst: u32,
     /// Whether the last job was a turn of receiving.
@@ -133,6 +134,7 @@ impl Engine {
             shutdown,
             output_watched: false,
             input_watched: !always_readable,
+            heard: Instant::now(),
             burst: 0,
             turned: false,
             follow_up: VecDeque::new(),
@@ -213,7 +215,10 @@ impl Engine {
             }
             if !self.is_paused() && (std::mem::take(&mut self.readable) || self.always_readable) {
                 match self.input.fill().map_err(|errno| io_exit("reading", errno))? {
-                    ReadOutcome::Progress => continue,
+                    ReadOutcome::Progress => {
+                        self.heard = Instant::now();
+                        continue;
+                    }
                     ReadOutcome::Blocked => {}
                     ReadOutcome::End => return Err(self.end_of_input()),
                 }
@@ -249,7 +254,7 @@ impl Engine {
     /// Takes in the frames that are in the input buffer; stops at a job that is to be done.
     fn take_frames(&mut self, scratch: &mut Scratch) -> Result<Option<Job>, Exit> {
         let max_frame = match &mut self.stage {
-            Stage::Frames { max_frame } => *max_frame,
+            Stage::Frames { max_frame, .. } => *max_frame,
             Stage::Hello { marker, .. } => {
                 let handshake = |error: String| Exit::Handshake(error);
                 let hello = self.input.hello(marker).map_err(|e| handshake(e.to_string()))?;
@@ -259,7 +264,7 @@ impl Engine {
                 self.state =
                     StubState::new(limits, self.config.send_window, self.config.max_queued);
                 self.sockets = Sockets::new(agreed.1);
-                self.stage = Stage::Frames { max_frame: agreed.1 };
+                self.stage = Stage::Frames { max_frame: agreed.1, silence: hello.silence };
                 agreed.1
             }
         };
@@ -445,8 +450,15 @@ impl Engine {
             || self.sockets.has_ready()
             || !self.follow_up.is_empty()
             || !self.arrived.is_empty();
-        let timeout = self.timeout()?;
-        let timeout = if at_once { EpollTimeout::ZERO } else { timeout };
+        let left = self.time_left()?;
+        let timeout = match left {
+            _ if at_once => EpollTimeout::ZERO,
+            // A whole millisecond at least, or it would be waited for in a circle.
+            Some(left) => {
+                EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
+            }
+            None => EpollTimeout::NONE,
+        };
         let count = match self.epoll.wait(&mut self.events, timeout) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
@@ -472,6 +484,14 @@ impl Engine {
     /// Waits while the client does not read: then the kernel sockets are left alone, but frames
     /// are still taken in.
     fn wait_for_stream(&mut self, may_block: bool) -> Result<(), Exit> {
+        let may_block = may_block && self.follow_up.is_empty();
+        let timeout = match self.time_left()? {
+            _ if !may_block => PollTimeout::ZERO,
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
         let readable = PollFlags::POLLIN;
         let paused = self.is_paused();
         // One that is paused is left out whole: its end would be told again and again.
@@ -482,8 +502,6 @@ impl Engine {
             PollFd::new(self.completions.as_fd(), readable),
             PollFd::new(self.shutdown.as_fd(), readable),
         ];
-        let may_block = may_block && self.follow_up.is_empty();
-        let timeout = if may_block { PollTimeout::NONE } else { PollTimeout::ZERO };
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(io_exit("waiting", errno)),
@@ -499,17 +517,36 @@ impl Engine {
         Ok(())
     }
 
-    fn timeout(&self) -> Result<EpollTimeout, Exit> {
-        let Stage::Hello { deadline, .. } = &self.stage else { return Ok(EpollTimeout::NONE) };
+    /// The time that the client has left to say something; none where it has all the time.
+    fn time_left(&mut self) -> Result<Option<Duration>, Exit> {
+        let deadline = match self.stage {
+            Stage::Hello { deadline, .. } => deadline,
+            Stage::Frames { silence: None, .. } => return Ok(None),
+            Stage::Frames { silence: Some(silence), .. } => {
+                if self.is_paused() {
+                    // What it says now is not heard.
+                    self.heard = Instant::now();
+                }
+                self.heard + silence
+            }
+        };
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let text = match self.input.noise().as_str() {
-                "" => "the client said nothing in time".to_owned(),
-                noise => format!("the client did not say hello in time; it said: {noise:?}"),
-            };
-            return Err(Exit::Handshake(text));
+        if !left.is_zero() {
+            return Ok(Some(left));
         }
-        Ok(EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX))
+        if matches!(self.stage, Stage::Frames { .. }) {
+            // This side may just have had no time to listen.
+            let mut input = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
+            return match poll(&mut input, PollTimeout::ZERO) {
+                Ok(0) => Err(Exit::ClientSilent),
+                _ => Ok(Some(Duration::ZERO)),
+            };
+        }
+        let text = match self.input.noise().as_str() {
+            "" => "the client said nothing in time".to_owned(),
+            noise => format!("the client did not say hello in time; it said: {noise:?}"),
+        };
+        Err(Exit::Handshake(text))
     }
 
     /// Asks for word of the input unless it is paused, and of the output as long as there is more

@@ -88,6 +88,8 @@ impl Default for Config {
 pub enum Exit {
     /// The client closed the stream, or can no longer be written to.
     ClientGone,
+    /// The client has been silent for longer than it said it ever would be.
+    ClientSilent,
     /// [`Shutdown`] asked for it.
     Shutdown,
     /// The client ended the connection with a fault, which says why.
@@ -105,7 +107,7 @@ impl Exit {
     /// 76 (`EX_PROTOCOL`).
     pub fn code(&self) -> u8 {
         match self {
-            Exit::ClientGone | Exit::Shutdown => 0,
+            Exit::ClientGone | Exit::ClientSilent | Exit::Shutdown => 0,
             Exit::Io(_) => 74,
             Exit::ClientFault(_) | Exit::Handshake(_) | Exit::Violation(_) => 76,
         }
@@ -116,6 +118,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::ClientGone => f.write_str("the client has gone"),
+            Exit::ClientSilent => f.write_str("the client has been silent for too long"),
             Exit::Shutdown => f.write_str("asked to shut down"),
             Exit::ClientFault(text) => write!(f, "the client ended the connection: {text}"),
             Exit::Handshake(text) => write!(f, "handshake: {text}"),

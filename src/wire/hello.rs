@@ -16,9 +16,14 @@
 //! | 12 | netns | u64 device and u64 inode of the network namespace the sender runs in |
 //! | 13 | pid | u32 in the sender's own pid namespace |
 //! | 14 | host name | UTF-8 text, as `uname -n` |
+//! | 15 | silence | u32 milliseconds, not 0: the sender is never silent for longer |
 //!
-//! A client sends the first three, a stub all of them. Kinds from 4 on describe the host whose
-//! kernel answers: tools need its ticks, page size and byte order to read what it says.
+//! Both sides send the first three. Kinds 4 to 14 are a stub's, and describe the host whose kernel
+//! answers: tools need its ticks, page size and byte order to read what it says. Kind 15 is a
+//! client's promise, which it keeps by pings: a stub that hears nothing for so long knows that
+//! the way between them is cut, of which the stream itself may tell nothing for hours.
+
+use std::time::Duration;
 
 use bytes::BufMut;
 
@@ -115,6 +120,9 @@ pub struct Hello {
     pub software: String,
     /// The sender's host; a client leaves it out.
     pub host: Option<HostInfo>,
+    /// Longer than this the sender is never silent: who hears nothing from it for so long may
+    /// take it for gone. A millisecond at least, and whole ones. `None` promises nothing.
+    pub silence: Option<Duration>,
 }
 
 const ROLE: u16 = 1;
@@ -131,6 +139,7 @@ const CAPABILITIES: u16 = 11;
 const NETNS: u16 = 12;
 const PID: u16 = 13;
 const HOST_NAME: u16 = 14;
+const SILENCE: u16 = 15;
 
 impl Hello {
     /// This crate's hello for one role.
@@ -142,6 +151,7 @@ impl Hello {
             limits,
             software: concat!("netlink-remote ", env!("CARGO_PKG_VERSION")).to_owned(),
             host,
+            silence: None,
         }
     }
 
@@ -159,6 +169,10 @@ impl Hello {
         tlv::put(&mut body, SOFTWARE, self.software.as_bytes());
         if let Some(host) = &self.host {
             host.encode(&mut body);
+        }
+        if let Some(silence) = self.silence {
+            let millis = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX).max(1);
+            tlv::put(&mut body, SILENCE, &millis.to_le_bytes());
         }
         out.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
         out.extend_from_slice(&body);
@@ -195,6 +209,7 @@ impl Hello {
         let mut software = String::new();
         let mut host = HostInfo::default();
         let mut described = false;
+        let mut silence = None;
         for option in tlv::iter(cursor.remainder()) {
             let option = option?;
             let mut value = Cursor::new(option.value);
@@ -218,11 +233,25 @@ impl Hello {
                     }
                 }
                 SOFTWARE => software = text(option.value),
+                SILENCE => {
+                    silence = match value.u32()? {
+                        0 => return Err(WireError::BadValue { field: "silence", value: 0 }),
+                        millis => Some(Duration::from_millis(millis.into())),
+                    }
+                }
                 _ => described |= host.decode_option(&option)?,
             }
         }
         let Some(role) = role else { return Err(WireError::ShortPayload) };
-        Ok(Self { version, oldest, role, limits, software, host: described.then_some(host) })
+        Ok(Self {
+            version,
+            oldest,
+            role,
+            limits,
+            software,
+            host: described.then_some(host),
+            silence,
+        })
     }
 
     /// What two hellos agree on: the version, and the frame limit for both directions.

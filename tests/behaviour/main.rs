@@ -14,6 +14,7 @@ mod adapter;
 mod bad_input;
 mod client;
 mod fairness;
+mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
