@@ -215,11 +215,7 @@ impl HostBuilder {
 
     fn furnish(&self, machine: &Machine) {
         let root = |path: &str, text: &str, mode| machine.file(path, text, mode, 0);
-        let shell = match self.shell.as_str() {
-            "ash" => "/opt/busybox/ash".to_owned(),
-            "sh" | "bash" | "dash" => format!("/bin/{}", self.shell),
-            other => format!("/usr/bin/{other}"),
-        };
+        let shell = shell_path(&self.shell);
         let users = format!(
             "root:x:0:0:root:/root:/bin/sh\nsshd:x:102:65534::/run/sshd:/usr/sbin/nologin\n\
              nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
@@ -299,6 +295,14 @@ impl HostBuilder {
         batch(&mut Command::new("ip"), &near);
         batch(&mut machine.ip(), &far);
         (addresses, links)
+    }
+}
+
+fn shell_path(name: &str) -> String {
+    match name {
+        "ash" => "/opt/busybox/ash".to_owned(),
+        "sh" | "bash" | "dash" => format!("/bin/{name}"),
+        other => format!("/usr/bin/{other}"),
     }
 }
 
@@ -408,6 +412,17 @@ impl Host {
     /// What sshd has logged.
     pub(crate) fn sshd_log(&self) -> String {
         self.read("/var/log/sshd.log")
+    }
+
+    /// Changes the login shell of `ci`.
+    pub(crate) fn set_shell(&self, name: &str) {
+        let path = "/etc/passwd";
+        let text = self.read(path);
+        let lines = text.lines().map(|line| match line.rsplit_once(':') {
+            Some((rest, _)) if line.starts_with("ci:") => format!("{rest}:{}\n", shell_path(name)),
+            _ => format!("{line}\n"),
+        });
+        self.file(path, &lines.collect::<String>(), 0o644);
     }
 
     /// Adds a user with a password.

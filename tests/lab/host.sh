@@ -40,7 +40,7 @@ if [[ -n $without$only ]]; then
         done
         ln -sf /.bin/busybox /.bin/sudo usr/bin
     else
-        ln -s /.bin/* usr/bin
+        (cd .bin && printf '/.bin/%s\0' *) | xargs -0 ln -s -t usr/bin
     fi
     for program in $without; do
         rm "usr/bin/$program"
@@ -48,7 +48,7 @@ if [[ -n $without$only ]]; then
 fi
 
 # Copied as they are; everything else in the hosts' /etc is written for them.
-for entry in alternatives bash.bashrc csh.cshrc csh.login fish iproute2 ld.so.cache ld.so.conf ld.so.conf.d localtime \
+for entry in alternatives bash.bashrc csh csh.cshrc csh.login fish iproute2 ld.so.cache ld.so.conf ld.so.conf.d localtime \
     login.defs protocols security services terminfo; do
     [[ ! -e /etc/$entry ]] || cp -a "/etc/$entry" etc
 done
@@ -89,6 +89,8 @@ for type in $keytypes; do
     ssh-keygen -q -t "$type" -N '' -C "$name" -f "etc/ssh/ssh_host_${type}_key"
 done
 
+# What mount(8) wrote down.
+rm -rf mount
 pivot_root . .old
 cd /
 umount -l /.old
