@@ -1,0 +1,584 @@
+//! A host of the lab.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    process::Command,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    Ended, Entry, Inner, PATIENCE, PUBLIC, Trust, batch,
+    client::KEY,
+    finish, finish_with, hosts_file, known_hosts,
+    machine::{Kind, Machine, Parts},
+    wait_up_to,
+};
+
+/// The user of every host.
+const USER: &str = "ci";
+const ID: u32 = 1000;
+
+/// What PAM does for sshd, sudo, su and doas. A wrong password takes no extra time.
+const PAM: &str = "\
+auth required pam_unix.so nodelay
+account required pam_unix.so
+password required pam_unix.so yescrypt
+session required pam_limits.so
+session required pam_env.so
+session required pam_unix.so
+";
+
+const SUDOERS: &str = "\
+Defaults env_reset
+Defaults secure_path=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"
+root ALL=(ALL:ALL) ALL
+";
+
+/// As Debian ships it, but for what would cost time or refuse many connections at once.
+const SSHD: &str = "\
+PidFile /run/sshd.pid
+UsePAM yes
+KbdInteractiveAuthentication no
+UseDNS no
+PrintMotd no
+PrintLastLog no
+MaxStartups 2000
+AcceptEnv LANG LC_*
+Subsystem sftp /usr/lib/openssh/sftp-server
+";
+
+/// A host to be started.
+pub(crate) struct HostBuilder {
+    lab: Arc<Inner>,
+    name: String,
+    networks: Vec<String>,
+    shell: String,
+    password: Option<String>,
+    root_password: Option<String>,
+    sudoers: String,
+    doas: Option<String>,
+    sshd: Option<String>,
+    without: String,
+    only: String,
+    key_types: String,
+    has_key: bool,
+}
+
+impl HostBuilder {
+    pub(super) fn new(lab: &Arc<Inner>, name: &str) -> Self {
+        Self {
+            lab: Arc::clone(lab),
+            name: name.to_owned(),
+            networks: Vec::new(),
+            shell: "bash".to_owned(),
+            password: None,
+            root_password: None,
+            sudoers: String::new(),
+            doas: None,
+            sshd: Some(String::new()),
+            without: String::new(),
+            only: String::new(),
+            key_types: "ed25519".to_owned(),
+            has_key: false,
+        }
+    }
+
+    /// Puts it on a network as well; without any, it is on "public", where the client is.
+    pub(crate) fn on(mut self, network: &str) -> Self {
+        self.networks.push(network.to_owned());
+        self
+    }
+
+    /// The login shell of `ci`: sh, bash, dash, tcsh, fish, or ash, which is busybox's.
+    pub(crate) fn shell(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.shell);
+        self
+    }
+
+    /// The password of `ci`, who has none otherwise.
+    pub(crate) fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// The password of root, for `su`.
+    pub(crate) fn root_password(mut self, password: &str) -> Self {
+        self.root_password = Some(password.to_owned());
+        self
+    }
+
+    /// Lines of /etc/sudoers, behind those for root.
+    pub(crate) fn sudoers(mut self, lines: &str) -> Self {
+        self.sudoers += &format!("{lines}\n");
+        self
+    }
+
+    /// The text of /etc/doas.conf, without which doas does nothing.
+    pub(crate) fn doas(mut self, text: &str) -> Self {
+        self.doas = Some(format!("{text}\n"));
+        self
+    }
+
+    /// Lines of sshd_config, before and so instead of the usual ones.
+    pub(crate) fn sshd(mut self, lines: &str) -> Self {
+        self.sshd = Some(format!("{lines}\n"));
+        self
+    }
+
+    /// No sshd: connections are refused.
+    pub(crate) fn without_sshd(mut self) -> Self {
+        self.sshd = None;
+        self
+    }
+
+    /// Leaves out sudo.
+    pub(crate) fn without_sudo(self) -> Self {
+        self.without("sudo")
+    }
+
+    /// Leaves out a program of /usr/bin.
+    pub(crate) fn without(mut self, program: &str) -> Self {
+        self.without += &format!(" {program}");
+        self
+    }
+
+    /// Has no programs in /usr/bin but busybox, as its many names, and sudo.
+    pub(crate) fn only_busybox(mut self) -> Self {
+        "busybox".clone_into(&mut self.only);
+        "ash".clone_into(&mut self.shell);
+        self
+    }
+
+    /// The types of its host keys, "ed25519" otherwise.
+    pub(crate) fn key_types(mut self, types: &str) -> Self {
+        types.clone_into(&mut self.key_types);
+        self
+    }
+
+    /// Gives its `ci` the client's private key, to go on to other hosts.
+    pub(crate) fn with_key(mut self) -> Self {
+        self.has_key = true;
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(mut self) -> Host {
+        if self.networks.is_empty() {
+            self.networks.push(PUBLIC.to_owned());
+        }
+        let parts = Parts {
+            name: &self.name,
+            without: &self.without,
+            only: &self.only,
+            key_types: &self.key_types,
+        };
+        let machine = Arc::new(Machine::start(Kind::Host, &parts));
+        self.furnish(&machine);
+        let (addresses, links) = self.connect(&machine);
+        let types = self.key_types.split_whitespace();
+        let key = |kind: &str| machine.read(&format!("/etc/ssh/ssh_host_{kind}_key.pub"));
+        let keys = types.map(key).collect::<Vec<_>>();
+        let entry = Entry {
+            name: self.name.clone(),
+            addresses: addresses.clone(),
+            networks: self.networks.clone(),
+            port: 22,
+            keys: keys.clone(),
+            trust: Trust::Right,
+        };
+        let known = Known {
+            name: self.name.clone(),
+            networks: self.networks.clone(),
+            machine: Arc::downgrade(&machine),
+        };
+        {
+            let mut state = self.lab.state.lock().unwrap();
+            state.started.retain(|known| known.machine.strong_count() > 0);
+            state.started.push(known);
+        }
+        self.lab.register(entry);
+        let with_sshd = self.sshd.is_some();
+        let (lab, name) = (self.lab, self.name);
+        let host = Host { machine, name, addresses, links, keys, _lab: lab };
+        if with_sshd {
+            host.start_sshd();
+        }
+        host
+    }
+
+    fn furnish(&self, machine: &Machine) {
+        let root = |path: &str, text: &str, mode| machine.file(path, text, mode, 0);
+        let shell = shell_path(&self.shell);
+        let users = format!(
+            "root:x:0:0:root:/root:/bin/sh\nsshd:x:102:65534::/run/sshd:/usr/sbin/nologin\n\
+             nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
+             {USER}:x:{ID}:{ID}::/home/{USER}:{shell}\n"
+        );
+        root("/etc/passwd", &users, 0o644);
+        let groups = "root:x:0:\ntty:x:5:\nsudo:x:27:\nshadow:x:42:\nutmp:x:43:\n";
+        root("/etc/group", &format!("{groups}{USER}:x:{ID}:\nnogroup:x:65534:\n"), 0o644);
+        let hashed = |password: &Option<String>| match password {
+            Some(password) => hash(password),
+            None => "*".to_owned(),
+        };
+        let (ours, roots) = (hashed(&self.password), hashed(&self.root_password));
+        let shadow = format!(
+            "root:{roots}:20000:0:99999:7:::\nsshd:!:20000::::::\n{USER}:{ours}:20000:0:99999:7:::\n"
+        );
+        root("/etc/shadow", &shadow, 0o600);
+        root("/etc/shells", &format!("/bin/sh\n{shell}\n"), 0o644);
+        let switch = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n";
+        root("/etc/nsswitch.conf", switch, 0o644);
+        root("/etc/hostname", &format!("{}\n", self.name), 0o644);
+        root("/etc/environment", "", 0o644);
+        for service in ["sudo", "sudo-i", "doas", "other"] {
+            root(&format!("/etc/pam.d/{service}"), PAM, 0o644);
+        }
+        root("/etc/pam.d/sshd", &format!("account required pam_nologin.so\n{PAM}"), 0o644);
+        for service in ["su", "su-l"] {
+            let text = format!("auth sufficient pam_rootok.so\n{PAM}");
+            root(&format!("/etc/pam.d/{service}"), &text, 0o644);
+        }
+        root("/etc/sudoers", &format!("{SUDOERS}{}", self.sudoers), 0o440);
+        if let Some(text) = &self.doas {
+            root("/etc/doas.conf", text, 0o600);
+        }
+        if let Some(lines) = &self.sshd {
+            let types = self.key_types.split_whitespace();
+            let keys = types.map(|kind| format!("HostKey /etc/ssh/ssh_host_{kind}_key\n"));
+            let keys = keys.collect::<String>();
+            root("/etc/ssh/sshd_config", &format!("{lines}{SSHD}{keys}"), 0o644);
+        }
+        let key = self.lab.client.key();
+        machine.file(&format!("/home/{USER}/.ssh/authorized_keys"), key, 0o600, ID);
+        root("/root/.ssh/authorized_keys", key, 0o600);
+        if self.has_key {
+            let key = self.lab.client.read(KEY);
+            machine.file(&format!("/home/{USER}/.ssh/id_ed25519"), &key, 0o600, ID);
+        }
+    }
+
+    /// Gives it a link into each network; the first is eth0.
+    fn connect(&self, machine: &Machine) -> (Vec<IpAddr>, Vec<String>) {
+        let lab = &self.lab;
+        let number = {
+            let mut state = lab.state.lock().unwrap();
+            state.hosts += 1;
+            state.hosts
+        };
+        let (mut addresses, mut links) = (Vec::new(), Vec::new());
+        let (mut near, mut far) = (String::new(), String::new());
+        for (index, network) in self.networks.iter().enumerate() {
+            let network = lab.network(network);
+            let (bridge, pid) = (lab.bridge(network), machine.pid());
+            let link = format!("l{}h{number}e{index}", lab.number);
+            near += &format!(
+                "link add {link} type veth peer name eth{index} netns {pid}\n\
+                 link set {link} addrgenmode none master {bridge} up\n"
+            );
+            let (inet, inet6) = (lab.address(network, number), lab.address6(network, number));
+            let length = if network == 0 { 16 } else { 24 };
+            far += &format!(
+                "addr add {inet}/{length} dev eth{index}\n\
+                 addr add {inet6}/64 dev eth{index} nodad\nlink set eth{index} up\n"
+            );
+            addresses.extend([IpAddr::from(inet), inet6.into()]);
+            links.push(link);
+        }
+        batch(&mut Command::new("ip"), &near);
+        batch(&mut machine.ip(), &far);
+        (addresses, links)
+    }
+}
+
+fn shell_path(name: &str) -> String {
+    match name {
+        "ash" => "/opt/busybox/ash".to_owned(),
+        "sh" | "bash" | "dash" => format!("/bin/{name}"),
+        other => format!("/usr/bin/{other}"),
+    }
+}
+
+fn hash(password: &str) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["passwd", "-6", "-stdin"]);
+    let ended = finish_with(command, password);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended.stdout.trim_end().to_owned()
+}
+
+/// A started host, for as long as it lives.
+pub(super) struct Known {
+    name: String,
+    networks: Vec<String>,
+    machine: Weak<Machine>,
+}
+
+impl Known {
+    /// Tells it about those that it shares a network with.
+    pub(super) fn publish(&self, entries: &[Entry]) {
+        let Some(machine) = self.machine.upgrade() else { return };
+        let shared = |network: &String| self.networks.contains(network);
+        let near = || entries.iter().filter(|entry| entry.networks.iter().any(shared));
+        machine.file("/etc/hosts", &hosts_file(&self.name, near()), 0o644, 0);
+        machine.file("/etc/ssh/ssh_known_hosts", &known_hosts("", near()), 0o644, 0);
+    }
+}
+
+/// A host that runs; gone, with all that runs there, when dropped.
+pub(crate) struct Host {
+    machine: Arc<Machine>,
+    name: String,
+    addresses: Vec<IpAddr>,
+    /// The near ends of its links.
+    links: Vec<String>,
+    keys: Vec<String>,
+    /// Its networks stay as long as it does.
+    _lab: Arc<Inner>,
+}
+
+impl Host {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An IPv4 and an IPv6 address for each network, in the order of the networks.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Where its sshd is.
+    pub(crate) fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses[0], 22)
+    }
+
+    /// Its public host keys, a line each.
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// A program as root, to be run there.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.machine.command(program)
+    }
+
+    /// Runs a shell's command as root; it must succeed.
+    #[track_caller]
+    pub(crate) fn run(&self, script: &str) -> String {
+        let ended = self.try_run(script);
+        assert_eq!(ended.code, 0, "{}: {script}: {ended:?}", self.name);
+        ended.stdout
+    }
+
+    /// Runs a shell's command as root.
+    #[track_caller]
+    pub(crate) fn try_run(&self, script: &str) -> Ended {
+        let mut command = self.command("sh");
+        command.args(["-c", script]);
+        finish(command)
+    }
+
+    /// Runs a shell's command as `ci`, not by ssh; it must succeed.
+    #[track_caller]
+    pub(crate) fn run_as_ci(&self, script: &str) -> String {
+        let mut command = self.machine.command_as(USER, ID, "sh");
+        command.args(["-c", script]);
+        let ended = finish(command);
+        assert_eq!(ended.code, 0, "{}: {script}: {ended:?}", self.name);
+        ended.stdout
+    }
+
+    /// Writes a file of root's.
+    pub(crate) fn file(&self, path: &str, content: &str, mode: u32) {
+        self.machine.file(path, content, mode, 0);
+    }
+
+    /// Writes a file of `ci`'s.
+    pub(crate) fn file_of_ci(&self, path: &str, content: &str, mode: u32) {
+        self.machine.file(path, content, mode, ID);
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        self.machine.read(path)
+    }
+
+    /// What sshd has logged.
+    pub(crate) fn sshd_log(&self) -> String {
+        self.read("/var/log/sshd.log")
+    }
+
+    /// Changes the login shell of `ci`.
+    pub(crate) fn set_shell(&self, name: &str) {
+        let path = "/etc/passwd";
+        let text = self.read(path);
+        let lines = text.lines().map(|line| match line.rsplit_once(':') {
+            Some((rest, _)) if line.starts_with("ci:") => format!("{rest}:{}\n", shell_path(name)),
+            _ => format!("{line}\n"),
+        });
+        self.file(path, &lines.collect::<String>(), 0o644);
+    }
+
+    /// Adds a user with a password.
+    pub(crate) fn add_user(&self, name: &str, id: u32, password: &str) {
+        let (hash, home) = (hash(password), format!("/home/{name}"));
+        let append = |path: &str, line: &str, mode| {
+            self.file(path, &format!("{}{line}\n", self.read(path)), mode);
+        };
+        append("/etc/passwd", &format!("{name}:x:{id}:{id}::{home}:/bin/sh"), 0o644);
+        append("/etc/group", &format!("{name}:x:{id}:"), 0o644);
+        append("/etc/shadow", &format!("{name}:{hash}:20000:0:99999:7:::"), 0o600);
+        self.machine.file(&format!("{home}/.profile"), "", 0o644, id);
+    }
+
+    /// Adds a named network namespace, with `lo` up.
+    pub(crate) fn netns(&self, name: &str) {
+        self.run(&format!("ip netns add {name} && ip -n {name} link set lo up"));
+    }
+
+    /// Forbids running programs from a folder.
+    pub(crate) fn noexec(&self, folder: &str) {
+        self.run(&format!("mount --bind {folder} {folder}"));
+        self.run(&format!("mount -o remount,bind,noexec {folder}"));
+    }
+
+    /// Runs lines of `ip` commands on its network.
+    pub(crate) fn ip_batch(&self, lines: &str) {
+        batch(&mut self.machine.ip(), lines);
+    }
+
+    /// Starts sshd, which a new host has running, and waits until it listens.
+    pub(crate) fn start_sshd(&self) {
+        // Newer ones keep out an address that fails to log in; older ones do not know the option.
+        let calm = "-o PerSourcePenalties=no";
+        self.run(&format!(
+            "rm -f /run/sshd.pid; /usr/sbin/sshd -t {calm} 2>&- && set -- {calm}
+             /usr/sbin/sshd -E /var/log/sshd.log \"$@\""
+        ));
+        let pid = self.machine.outside("/run/sshd.pid");
+        let listens = wait_up_to(PATIENCE, || fs::read(&pid).is_ok_and(|pid| !pid.is_empty()));
+        assert!(listens, "sshd does not listen: {}", self.sshd_log());
+    }
+
+    /// Ends the sshd that listens; sessions go on.
+    pub(crate) fn stop_listening(&self) {
+        self.kill_where("sshd", |process| process.listener);
+    }
+
+    /// Kills sshd and its sessions; what runs in those is not told.
+    pub(crate) fn kill_sshd(&self) {
+        self.kill_where("sshd", |process| process.comm.starts_with("sshd"));
+    }
+
+    /// Kills every process of that name.
+    pub(crate) fn kill_all(&self, comm: &str) {
+        self.kill_where(comm, |process| process.comm == comm);
+    }
+
+    fn kill_where(&self, what: &str, which: impl Fn(&Process) -> bool) {
+        let found = self.all_processes().into_iter().filter(which).collect::<Vec<_>>();
+        assert!(!found.is_empty(), "{}: there is no {what}", self.name);
+        for process in &found {
+            // It may have ended just now.
+            let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
+        }
+        let gone = wait_up_to(PATIENCE, || {
+            let now = self.all_processes();
+            !found.iter().any(|killed| now.iter().any(|process| process.pid == killed.pid))
+        });
+        assert!(gone, "{}: {what} cannot be killed", self.name);
+    }
+
+    /// What runs there besides process 1 and the sshd that listens: "pid command line", with the
+    /// pids of the test's side.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let processes = self.all_processes().into_iter().filter(|process| !process.listener);
+        processes.map(|process| format!("{} {}", process.pid, process.words)).collect()
+    }
+
+    /// Waits a while until nothing runs there any more but what did from the start.
+    #[track_caller]
+    pub(crate) fn assert_idle(&self) {
+        let mut left = Vec::new();
+        wait_up_to(Duration::from_secs(5), || {
+            left = self.processes();
+            left.is_empty()
+        });
+        assert!(left.is_empty(), "{}: left behind: {left:#?}", self.name);
+    }
+
+    fn all_processes(&self) -> Vec<Process> {
+        let first = self.machine.pid();
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let ours = namespace(first).expect("the host runs");
+        let listener = fs::read_to_string(self.machine.outside("/run/sshd.pid"));
+        let listener = listener.unwrap_or_default().trim().to_owned();
+        let numbers = fs::read_dir("/proc").unwrap().flatten();
+        let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|&pid: &u32| pid != first && namespace(pid).as_ref() == Some(&ours))
+            .filter_map(|pid| {
+                let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+                let status = text("status")?;
+                let field = |name: &str| {
+                    let mut lines = status.lines();
+                    lines.find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+                };
+                let inside = field("NSpid:").split_whitespace().last()?;
+                let words = text("cmdline")?.replace('\0', " ");
+                let words = match words.trim_end() {
+                    "" => format!("[{}] {}", field("Name:"), field("State:")),
+                    words => words.to_owned(),
+                };
+                let (comm, listener) = (field("Name:").to_owned(), inside == listener);
+                Some(Process { pid, comm, words, listener })
+            })
+            .collect()
+    }
+
+    /// Cuts all its links, silently: others only see that nothing comes.
+    pub(crate) fn link_down(&self) {
+        self.set_links("down");
+    }
+
+    pub(crate) fn link_up(&self) {
+        self.set_links("up");
+    }
+
+    fn set_links(&self, state: &str) {
+        let lines = self.links.iter().map(|link| format!("link set {link} {state}\n"));
+        batch(&mut Command::new("ip"), &lines.collect::<String>());
+    }
+
+    /// Sets what `tc` has for the links, both ways: "tbf rate 2mbit burst 32k latency 1s".
+    pub(crate) fn shape(&self, discipline: &str) {
+        for (index, link) in self.links.iter().enumerate() {
+            let set = |link: &str| {
+                let mut words = vec!["qdisc", "replace", "dev", link, "root"];
+                words.extend(discipline.split_whitespace());
+                words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+            };
+            let mut near = Command::new("tc");
+            near.args(set(link));
+            let mut far = Command::new("nsenter");
+            far.args(["--target", &self.machine.pid().to_string(), "--net", "--", "tc"]);
+            far.args(set(&format!("eth{index}")));
+            for command in [near, far] {
+                let ended = finish(command);
+                assert_eq!(ended.code, 0, "{}: {discipline}: {ended:?}", self.name);
+            }
+        }
+    }
+}
+
+struct Process {
+    pid: u32,
+    comm: String,
+    words: String,
+    listener: bool,
+}
