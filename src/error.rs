@@ -156,6 +156,12 @@ impl Error {
         self.with_text(format!("{}{remedy}", self.0.text))
     }
 
+    /// The same error as that of a step which its text speaks of anyway.
+    pub(crate) fn during(&self, step: Step) -> Self {
+        let Inner { kind, origin, errno, ref text, .. } = *self.0;
+        Self(Arc::new(Inner { kind, origin, errno, step: Some(step), text: text.clone() }))
+    }
+
     /// The same error as that of a step, named in front, unless it names one already.
     pub(crate) fn at(&self, step: Step) -> Self {
         if self.0.step.is_some() {

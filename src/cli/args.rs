@@ -14,17 +14,33 @@ Examples:
   nlr monitor --group link --group addr  what changes, a line each
   nlr serve unix:/run/nlr.sock           serve others on a unix socket ...
   nlr show addr unix:/run/nlr.sock       ... and be served
+  nlr show link ssh://ci@test01,sudo:    the links of another host, as root
+  nlr show link ssh://ci@gateway,ssh://ci@test01,sudo: -n blue
+  nlr monitor openssh://test01,docker:web
 
-TARGET says where the netlink sockets are opened:
-  local:       by a child process of nlr (the default)
-  unix:PATH    by an `nlr serve` that listens there
+TARGET says where the netlink sockets are opened: a chain of hops, outermost first, with commas
+between (a comma in one is written %2C, a percent sign %25):
+  local:                        this host, by a child process of nlr (the default)
+  ssh://[USER@]HOST[:PORT]      a host, by ssh within nlr; several in a row tunnel through
+                                each other
+  openssh://[USER@]HOST[:PORT]  a host, by the program ssh with all its configuration
+  sudo:[USER] doas:[USER] su:[USER]
+                                another user there, root by default
+  docker:NAME podman:NAME kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]
+  lxc:NAME incus:NAME machinectl:NAME
+                                inside a container; see also -n docker:NAME
+  exec:COMMAND                  where a command line leads that ends in a shell
+  unix:PATH                     an `nlr serve` that listens there
+  stub:PATH                     at the end: an installed nlr-stub there
+A host needs nothing installed but a POSIX shell: the stub is sent along, and kept in a cache
+folder, until `nlr clean TARGET` removes it.
 
 Exit codes:
   0    done; also when the reader of the output has gone (`| head`)
   1    the request failed
   2    wrong usage
   3    no connection: the target cannot be reached, speaks something else, or has gone
-  4    no permission
+  4    no permission, there or on the way
   130  ended by Ctrl-C";
 
 /// Shows, watches and serves the network of this host's namespaces, and of others.
@@ -45,10 +61,45 @@ pub(super) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
     pub(super) stub: Option<OsString>,
-    /// How long the target may take to say hello
+    /// A stub to send to hosts, or a folder of such: files called nlr-stub-ARCHITECTURE, looked
+    /// at before the folders that NLR_STUBS and the installation name; may be given more than once
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) stubs: Vec<PathBuf>,
+    /// How long each step on the way may take; a question waits for its answer as long as it has to
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(super) connect_timeout: Duration,
+    /// How long the far end may be silent, and then how long it may take to answer, before the
+    /// connection counts as lost; 0 waits for ever
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub(super) keepalive: Duration,
+    /// ssh's configuration, instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` for none
+    #[arg(help_heading = "Connection")]
+    #[arg(long, short = 'F', global = true, value_name = "FILE")]
+    pub(super) ssh_config: Option<PathBuf>,
+    /// Asks for nothing: what needs a password, or a decision about a host key, fails
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true)]
+    pub(super) batch: bool,
+    /// Where passwords and passphrases are read from, a line for each that is asked for; `0` is
+    /// stdin, and with `3< <(pass show host)` it is 3
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
+    pub(super) password_fd: Option<u32>,
+    /// A program to ask for passwords and passphrases: it gets the prompt as its argument and
+    /// prints the answer, as ssh-askpass does
+    #[arg(help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROGRAM",
+        env = "NLR_ASKPASS",
+        hide_env_values = true
+    )]
+    #[arg(conflicts_with = "batch")]
+    pub(super) askpass: Option<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +110,7 @@ pub(super) enum Command {
     Netns(NetnsCommand),
     Ping(PingArgs),
     Serve(ServeArgs),
+    Clean(CleanArgs),
     Completion(CompletionArgs),
     /// Serves one client on stdin and stdout
     #[command(hide = true)]
@@ -256,6 +308,25 @@ pub(super) struct ServeArgs {
     /// Clients at a time
     #[arg(long, value_name = "N", default_value = "1024", value_parser = max_clients)]
     pub(super) max_clients: usize,
+}
+
+const CLEAN_EXAMPLES: &str = "\
+Prints the files and folders that it removed, none if there were none. Stubs that run go on.
+
+Examples:
+  nlr clean ssh://ci@test01
+  nlr clean ssh://ci@test01,sudo:        those in root's cache folder there
+  nlr clean docker:web --json";
+
+/// Removes the stubs that were sent to a target
+#[derive(Debug, Args)]
+#[command(after_help = CLEAN_EXAMPLES)]
+pub(super) struct CleanArgs {
+    /// A JSON array of paths
+    #[arg(long, short)]
+    pub(super) json: bool,
+    /// Where
+    pub(super) target: Target,
 }
 
 const COMPLETION_EXAMPLES: &str = "\

@@ -9,7 +9,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{Error, ErrorKind, Netns};
+use crate::{Error, ErrorKind, Netns, Step};
 
 /// The exit codes, which `nlr --help` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let denied =
             matches!(error.errno().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
+        let refused = matches!(error.step(), Some(Step::Authentication | Step::Privilege));
         let code = match error.kind() {
+            ErrorKind::Connect if refused => Code::Permission,
             // What cannot be executed or connected to has its own remedy in the text already.
             ErrorKind::Connect if denied => Code::Permission,
             ErrorKind::Connect

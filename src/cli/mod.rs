@@ -4,17 +4,20 @@
 //! | module | what it is |
 //! |---|---|
 //! | `args` | the command line |
+//! | `ask` | questions on the way to a target, and the progress bar |
 //! | `session` | connecting, Ctrl-C, and leaving nothing behind |
 //! | `failure` | errors as one line and an exit code |
 //! | `output` | standard output |
 //! | `show` | what is shown, and `nlr show` |
 //! | `dump` | asking a kernel for all objects of a kind |
 //! | `monitor`, `groups` | `nlr monitor` |
-//! | `netns`, `ping`, `serve`, `completion` | the other subcommands |
+//! | `netns`, `ping`, `serve`, `clean`, `completion` | the other subcommands |
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod ask;
+mod clean;
 mod completion;
 mod dump;
 mod failure;
@@ -94,6 +97,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             })
         }
         Command::Serve(args) => serve::run(&args),
+        Command::Clean(args) => clean::run(&connection, &args),
         Command::Completion(args) => completion::run(&args),
         Command::Stub => Err(Failure::usage("`nlr stub` takes no arguments")),
     }

@@ -1,6 +1,6 @@
 //! A connection for the length of one subcommand.
 
-use std::{cell::Cell, ffi::OsString, time::Duration};
+use std::{cell::Cell, ffi::OsString, future::Future, time::Duration};
 
 use tokio::{
     runtime,
@@ -10,10 +10,14 @@ use tokio::{
 
 use super::{
     args::ConnectionArgs,
+    ask,
     failure::{Failure, describe},
     output,
 };
-use crate::{Client, Target, target::TargetOptions};
+use crate::{
+    Client, Target,
+    target::{Connector, TargetOptions},
+};
 
 /// The subcommand that makes nlr a stub.
 pub(super) const STUB: &str = "stub";
@@ -43,14 +47,22 @@ impl Session {
         target: Target,
         work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            Failure::request(format_args!("starting the runtime: {}", describe(&error)))
-        })?;
-        let result = runtime.block_on(Self::connected(connection, target, work));
-        // A write that blocks for good keeps a thread, which is not worth waiting for.
-        runtime.shutdown_background();
-        result
+        block_on(Self::connected(connection, target, work))
+    }
+
+    /// Removes the stubs at the far end; gives the paths of what there was.
+    pub(super) fn clean(
+        connection: &ConnectionArgs,
+        target: &Target,
+    ) -> Result<Vec<String>, Failure> {
+        block_on(async {
+            let mut interrupt = interrupt()?;
+            let connector = Connector::new(target_options(connection)?);
+            tokio::select! {
+                cleaned = connector.clean(target) => cleaned.map_err(Failure::from),
+                _ = interrupt.recv() => Err(Failure::interrupted()),
+            }
+        })
     }
 
     async fn connected(
@@ -59,11 +71,7 @@ impl Session {
         work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut interrupt = interrupt()?;
-        let stub = connection.stub.clone().filter(|path| !path.is_empty());
-        let options = TargetOptions {
-            stub: stub.map(|path| vec![path]).or_else(own_stub),
-            timeout: connection.connect_timeout,
-        };
+        let options = target_options(connection)?;
         let connected = tokio::select! {
             connected = target.connect(&options) => connected.map_err(Failure::from),
             _ = interrupt.recv() => Err(Failure::interrupted()),
@@ -117,6 +125,29 @@ impl Session {
              messages; run nlr there"
         )))
     }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::request(format_args!("starting the runtime: {}", describe(&error)))
+    })?;
+    let result = runtime.block_on(work);
+    // A write that blocks for good keeps a thread, which is not worth waiting for.
+    runtime.shutdown_background();
+    result
+}
+
+fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+    let stub = connection.stub.clone().filter(|path| !path.is_empty());
+    Ok(TargetOptions {
+        stub: stub.map(|path| vec![path]).or_else(own_stub),
+        stubs: connection.stubs.clone(),
+        timeout: connection.connect_timeout,
+        ask: ask::whom(connection)?,
+        ssh_config: connection.ssh_config.clone(),
+        keepalive: Some(connection.keepalive).filter(|interval| !interval.is_zero()),
+    })
 }
 
 /// Ctrl-C, from now on.

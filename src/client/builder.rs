@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{RemoteSocket, netns::NetnsHandle, shared::Handle};
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind, Origin, Step,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},
 };
 
@@ -133,10 +133,11 @@ impl SocketBuilder {
         let socket = self.begin()?;
         match timeout(limit, socket.opened()).await {
             Ok(Ok(_)) => Ok(socket),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => Err(error.during(Step::Open)),
             Err(_) => {
                 let text = format!("the far end did not open the socket within {limit:?}");
-                Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
+                let error = Error::new(ErrorKind::Timeout, Origin::Peer, None, text);
+                Err(error.during(Step::Open))
             }
         }
     }

@@ -1,63 +1,57 @@
 //! Where a stub is to run: a chain of hops, written as text.
 //!
-//! ```text
-//! local:                 a stub as a child process
-//! unix:PATH              a stub that listens on a unix socket, as `nlr serve` does
-//! ```
+//! | hop | what it is |
+//! |---|---|
+//! | `local:` | this host, as a child process; what a chain begins with that does not say |
+//! | `ssh://[user@]host[:port]` | a host, by ssh in this process |
+//! | `openssh://[user@]host[:port]` | a host, by the program `ssh` with all its configuration |
+//! | `sudo:[USER]`, `doas:[USER]`, `su:[USER]` | another user, root by default |
+//! | `docker:NAME`, `podman:NAME` | inside a container |
+//! | `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]` | inside a container of a pod |
+//! | `lxc:NAME`, `incus:NAME`, `machinectl:NAME` | inside a container of LXC's, Incus's, systemd's |
+//! | `exec:COMMAND` | whatever a shell reads its stdin behind |
+//! | `unix:PATH` | a stub that listens on a unix socket, as `nlr serve` does |
+//! | `stub:PATH` | comes last: an installed stub, instead of one that is brought along |
 //!
-//! Hops are separated by commas, outermost first; a comma inside a path is written `%2C`, and a
-//! percent sign `%25`.
+//! Hops are separated by commas, outermost first: `ssh://ci@gateway,ssh://ci@test01,sudo:`. A
+//! comma inside one is written `%2C`, and a percent sign `%25`.
+//!
+//! Nothing has to be installed at the far end but a POSIX shell: a stub that is not there yet is
+//! sent along the way and kept in a cache folder under its digest, from which
+//! [`Connector::clean`] removes it.
 
 #![forbid(unsafe_code)]
 
-use std::{
-    ffi::OsString,
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+mod chain;
+mod connect;
+mod hop;
+mod options;
+#[cfg(feature = "ssh")]
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod words;
 
-use tokio::process::Command;
+use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::{
-    Error,
-    client::{Client, ConnectOptions},
-    transport::{process, unix},
-};
+pub use connect::Connector;
+pub use hop::{Hop, Pod, SshDestination};
+pub use options::TargetOptions;
 
-/// One step on the way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Hop {
-    /// A child process on this host.
-    Local,
-    /// A unix socket on this host.
-    Unix(PathBuf),
-}
+use crate::{Error, client::Client};
 
-/// The way to a stub.
+/// The way to a stub: hops that fit together.
+///
+/// ```
+/// use netlink_remote::Target;
+///
+/// let target = Target::ssh("ci@gateway").ssh("ci@test01").sudo().build()?;
+/// assert_eq!(target, "ssh://ci@gateway,ssh://ci@test01,sudo:".parse()?);
+/// # Ok::<(), netlink_remote::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     hops: Vec<Hop>,
-}
-
-/// How to go there.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TargetOptions {
-    /// The stub's program and arguments, for hops that start one. By default the program that
-    /// the environment variable `NLR_STUB` names, else `nlr-stub` beside the running program,
-    /// else `nlr-stub` in `PATH`.
-    pub stub: Option<Vec<OsString>>,
-    /// How long the far end may take to say hello: 30 seconds.
-    pub timeout: Duration,
-}
-
-impl Default for TargetOptions {
-    fn default() -> Self {
-        Self { stub: None, timeout: ConnectOptions::default().timeout }
-    }
 }
 
 impl Target {
@@ -66,9 +60,19 @@ impl Target {
         Self { hops: vec![Hop::Local] }
     }
 
-    /// A stub that listens on a unix socket.
-    pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { hops: vec![Hop::Unix(path.into())] }
+    /// A chain that begins on this host.
+    pub fn builder() -> TargetBuilder {
+        TargetBuilder { hops: Vec::new(), wrong: None }
+    }
+
+    /// A chain that begins with ssh in this process, to `[user@]host[:port]`.
+    pub fn ssh(destination: &str) -> TargetBuilder {
+        Self::builder().ssh(destination)
+    }
+
+    /// A chain that begins with the program `ssh`, to `[user@]host[:port]`.
+    pub fn openssh(destination: &str) -> TargetBuilder {
+        Self::builder().openssh(destination)
     }
 
     /// The hops, outermost first; there is at least one.
@@ -76,70 +80,95 @@ impl Target {
         &self.hops
     }
 
-    /// Connects. Not cancel-safe, but what a dropped future had started ends.
+    /// Connects, with a [`Connector`] for this once.
     ///
     /// # Errors
-    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where a hop cannot be reached or
-    /// started; otherwise as [`Client::connect`].
+    /// As for [`Connector::connect`].
     pub async fn connect(&self, options: &TargetOptions) -> Result<Client, Error> {
-        let mut connect = ConnectOptions { timeout: options.timeout, ..Default::default() };
-        let result = match self.hops.as_slice() {
-            [Hop::Unix(path)] => match unix::connect(path).await {
-                Ok(stream) => Client::connect_with(stream, connect).await,
-                Err(error) => Err(error),
-            },
-            // `FromStr` and the constructors make no other.
-            _ => match process::spawn(stub_command(options)) {
-                Ok((stream, epitaph)) => {
-                    connect.epitaph = Some(epitaph);
-                    Client::connect_with(stream, connect).await
-                }
-                Err(error) => Err(error.followed_by(" (or set NLR_STUB to a stub's path)")),
-            },
-        };
-        // "local: starting ...", with one colon.
-        result.map_err(|error| error.context(self.to_string().trim_end_matches(':')))
+        Connector::new(options.clone()).connect(self).await
     }
 }
 
-fn stub_command(options: &TargetOptions) -> Command {
-    if let Some([program, arguments @ ..]) = options.stub.as_deref() {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        return command;
+/// Hops put together one by one.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TargetBuilder {
+    hops: Vec<Hop>,
+    wrong: Option<Error>,
+}
+
+impl TargetBuilder {
+    /// Any hop.
+    pub fn hop(mut self, hop: Hop) -> Self {
+        self.hops.push(hop);
+        self
     }
-    let beside = || {
-        let path = std::env::current_exe().ok()?.with_file_name("nlr-stub");
-        path.exists().then(|| path.into_os_string())
-    };
-    let program = std::env::var_os("NLR_STUB").filter(|path| !path.is_empty()).or_else(beside);
-    Command::new(program.unwrap_or_else(|| "nlr-stub".into()))
+
+    /// On to `[user@]host[:port]`, by ssh in this process.
+    pub fn ssh(self, destination: &str) -> Self {
+        self.read(&format!("ssh://{}", hop::escape(destination)))
+    }
+
+    /// On to `[user@]host[:port]`, by the program `ssh` of the hop before.
+    pub fn openssh(self, destination: &str) -> Self {
+        self.read(&format!("openssh://{}", hop::escape(destination)))
+    }
+
+    /// As root, by sudo.
+    pub fn sudo(self) -> Self {
+        self.hop(Hop::Sudo(None))
+    }
+
+    /// Into a container of docker's.
+    pub fn docker(self, name: &str) -> Self {
+        self.hop(Hop::Docker(name.to_owned()))
+    }
+
+    /// Into a container of podman's.
+    pub fn podman(self, name: &str) -> Self {
+        self.hop(Hop::Podman(name.to_owned()))
+    }
+
+    /// To the shell that a command line leads to.
+    pub fn exec(self, command: &str) -> Self {
+        self.hop(Hop::Exec(command.to_owned()))
+    }
+
+    /// To an installed stub, at the end.
+    pub fn stub(self, path: impl Into<PathBuf>) -> Self {
+        self.hop(Hop::Stub(path.into()))
+    }
+
+    fn read(mut self, text: &str) -> Self {
+        match text.parse() {
+            Ok(hop) => self.hops.push(hop),
+            Err(error) => self.wrong = self.wrong.or(Some(error)),
+        }
+        self
+    }
+
+    /// The target.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the hop that cannot be, and why.
+    pub fn build(self) -> Result<Target, Error> {
+        match self.wrong {
+            Some(error) => Err(error),
+            None => {
+                chain::check(&self.hops)?;
+                Ok(Target { hops: self.hops })
+            }
+        }
+    }
 }
 
 impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let hops = text.split(',').map(parse_hop).collect::<Result<Vec<_>, _>>()?;
-        match hops.as_slice() {
-            [_] => Ok(Self { hops }),
-            _ => {
-                let text = format!("target {text:?}: a chain of hops cannot begin like that");
-                Err(Error::invalid(text))
-            }
-        }
-    }
-}
-
-fn parse_hop(text: &str) -> Result<Hop, Error> {
-    let expected = "expected `local:` or `unix:PATH`";
-    match text.split_once(':') {
-        Some(("local", "")) => Ok(Hop::Local),
-        Some(("unix", "")) => {
-            Err(Error::invalid("target `unix:` needs a path, as in `unix:/run/nlr.sock`"))
-        }
-        Some(("unix", path)) => Ok(Hop::Unix(path.replace("%2C", ",").replace("%25", "%").into())),
-        _ => Err(Error::invalid(format!("target {text:?} is not known; {expected}"))),
+        let hops = text.split(',').map(str::parse).collect::<Result<Vec<Hop>, _>>()?;
+        chain::check(&hops)?;
+        Ok(Self { hops })
     }
 }
 
@@ -152,47 +181,5 @@ impl fmt::Display for Target {
             hop.fmt(f)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Hop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Hop::Local => f.write_str("local:"),
-            Hop::Unix(path) => write!(f, "unix:{}", escape(path)),
-        }
-    }
-}
-
-fn escape(path: &Path) -> String {
-    path.to_string_lossy().replace('%', "%25").replace(',', "%2C")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_and_back() {
-        for text in ["local:", "unix:/run/nlr.sock", "unix:relative", "unix:/a%2Cb%25c"] {
-            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
-        }
-        assert_eq!("unix:/a%2Cb".parse::<Target>().unwrap(), Target::unix("/a,b"));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_with_a_reason() {
-        for (text, reason) in [
-            ("", "not known"),
-            ("local", "not known"),
-            ("local:x", "not known"),
-            ("unix:", "needs a path"),
-            ("local:,local:", "chain of hops"),
-            ("carrier-pigeon:", "expected `local:` or `unix:PATH`"),
-        ] {
-            let error = text.parse::<Target>().unwrap_err();
-            assert!(error.to_string().contains(reason), "{text}: {error}");
-            assert_eq!(error.kind(), crate::ErrorKind::Invalid);
-        }
     }
 }

@@ -19,4 +19,6 @@ mod lifetime;
 mod monitoring;
 mod namespaces;
 mod sockets;
+#[cfg(feature = "ssh")]
+mod sshd;
 mod support;

@@ -18,10 +18,11 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
 use netlink_remote::{
-    Client, Event, RemoteSocket,
+    Client, Event, RemoteSocket, Target,
     client::ConnectOptions,
     kernel,
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
+    target::TargetOptions,
     transport::{process, unix},
 };
 use tokio::io::DuplexStream;
@@ -52,6 +53,14 @@ pub enum Transport {
     Duplex,
     Process,
     Unix,
+    /// By ssh in this process, the stub being sent.
+    #[cfg(feature = "ssh")]
+    Ssh,
+    /// By the program ssh, to an installed stub.
+    #[cfg(feature = "ssh")]
+    OpenSsh,
+    /// Behind sudo.
+    Sudo,
 }
 
 /// A client, and what has to be taken down behind it.
@@ -81,6 +90,17 @@ impl Far {
                 listener = Some((shutdown, thread));
                 Client::connect(unix::connect(&path).await.unwrap()).await
             }
+            #[cfg(feature = "ssh")]
+            Transport::Ssh => {
+                let target = format!("ssh://{}", crate::sshd::sshd().destination);
+                connect_by(&target).await
+            }
+            #[cfg(feature = "ssh")]
+            Transport::OpenSsh => {
+                let (destination, stub) = (&crate::sshd::sshd().destination, STUB);
+                connect_by(&format!("openssh://{destination},stub:{stub}")).await
+            }
+            Transport::Sudo => connect_by("sudo:").await,
         };
         Self { client: client.unwrap(), listener }
     }
@@ -120,8 +140,21 @@ pub fn is_user_world() -> bool {
     std::env::var("NLR_TEST_WORLD").is_ok_and(|world| world == "user")
 }
 
+const STUB: &str = env!("CARGO_BIN_EXE_nlr-stub");
+
 pub fn stub_command() -> tokio::process::Command {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_nlr-stub"))
+    tokio::process::Command::new(STUB)
+}
+
+async fn connect_by(target: &str) -> Result<Client, netlink_remote::Error> {
+    let mut options = TargetOptions::default();
+    options.stub = Some(vec![STUB.into()]);
+    options.stubs = vec![STUB.into()];
+    #[cfg(feature = "ssh")]
+    if target.contains("ssh:") {
+        options.ssh_config = Some(crate::sshd::sshd().config.clone());
+    }
+    target.parse::<Target>()?.connect(&options).await
 }
 
 pub fn in_memory_stub() -> DuplexStream {
@@ -446,6 +479,29 @@ macro_rules! over_every_transport {
         mod over_unix {
             $(#[tokio::test] async fn $name() {
                 super::$name(crate::support::Transport::Unix).await;
+            })*
+        }
+        mod over_sudo {
+            $(#[tokio::test] async fn $name() {
+                if !crate::support::is_user_world() {
+                    super::$name(crate::support::Transport::Sudo).await;
+                }
+            })*
+        }
+        #[cfg(feature = "ssh")]
+        mod over_ssh {
+            $(#[tokio::test] async fn $name() {
+                if !crate::support::is_user_world() {
+                    super::$name(crate::support::Transport::Ssh).await;
+                }
+            })*
+        }
+        #[cfg(feature = "ssh")]
+        mod over_openssh {
+            $(#[tokio::test] async fn $name() {
+                if !crate::support::is_user_world() {
+                    super::$name(crate::support::Transport::OpenSsh).await;
+                }
             })*
         }
     };

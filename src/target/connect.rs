@@ -1,0 +1,186 @@
+//! Going there.
+
+#![forbid(unsafe_code)]
+
+use std::{ffi::OsString, fmt, sync::Arc};
+
+use tokio::process::Command;
+
+#[cfg(feature = "ssh")]
+use super::sessions::Sessions;
+use super::{
+    Hop, Target, TargetOptions,
+    words::{Means, Plan, plan},
+};
+use crate::{
+    Error, Step,
+    ask::Guide,
+    client::{Client, ConnectOptions},
+    deploy::{self, Approach, Boot, Stubs},
+    transport::{Running, process, unix},
+};
+
+/// Connects to targets. Cheap to clone; clones are the same connector.
+///
+/// What the ways to several targets have in common is gone once: while a connector lives, so does
+/// each ssh connection it made, and it carries all stubs on that host and all tunnels through it.
+/// A connection outlives its connector.
+#[derive(Clone)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: TargetOptions,
+    stubs: Stubs,
+    #[cfg(feature = "ssh")]
+    sessions: Sessions,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// A connector without connections.
+    pub fn new(options: TargetOptions) -> Self {
+        let stubs = Stubs::new(options.stubs.clone(), options.stub.clone());
+        #[cfg(feature = "ssh")]
+        let sessions = Sessions::new(options.ssh_config.clone());
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                stubs,
+                #[cfg(feature = "ssh")]
+                sessions,
+            }),
+        }
+    }
+
+    /// Connects to the stub that `target` leads to, bringing one along where there is none.
+    ///
+    /// Not cancel-safe, but what a dropped future had started ends.
+    ///
+    /// # Errors
+    /// Names the target, the [`Step`] and, in words, the remedy. Each step has
+    /// [`TargetOptions::timeout`].
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where a hop cannot be reached or
+    /// started, is not the one it should be, or refuses; otherwise as [`Client::connect`].
+    pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
+        // The future of a chain is large; callers hold many of them.
+        let connected = Box::pin(self.go(target)).await;
+        connected.map_err(|error| error.context(named(target)))
+    }
+
+    /// Removes what [`connect`](Self::connect) may have left at the far end: stubs in cache
+    /// folders. Gives the paths of what there was.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect), and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid)
+    /// for a target that stubs are not sent to.
+    pub async fn clean(&self, target: &Target) -> Result<Vec<String>, Error> {
+        let cleaned = Box::pin(self.clean_up(target)).await;
+        cleaned.map_err(|error| error.context(named(target)))
+    }
+
+    async fn go(&self, target: &Target) -> Result<Client, Error> {
+        let Shared { options, stubs, .. } = &*self.shared;
+        let guide = Guide::new(options.ask.clone(), options.timeout);
+        let mut connect = ConnectOptions {
+            timeout: options.timeout,
+            keepalive: options.keepalive,
+            ..Default::default()
+        };
+        if let [Hop::Unix(path)] = target.hops() {
+            let stream = guide.step(Step::Connect, unix::connect(path)).await?;
+            let connected = Client::connect_with(stream, connect).await;
+            return connected.map_err(|error| error.at(Step::Hello));
+        }
+        let (inner, boot) = match target.hops() {
+            [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
+            hops if hops.iter().all(Hop::keeps_files) => (stubs.local(), None),
+            _ => {
+                let boot = Boot::new(stubs)?;
+                (boot.argv(), Some(boot))
+            }
+        };
+        let (running, plan) = self.start(target, inner, &guide).await?;
+        let approach = Approach {
+            boot: boot.as_ref(),
+            prompts: plan.prompts,
+            line: plan.line,
+            target: target.to_string(),
+        };
+        let (stream, epitaph) = deploy::approach(running, approach, &guide).await?;
+        connect.epitaph = Some(epitaph);
+        Client::connect_with(stream, connect).await.map_err(|error| error.at(Step::Hello))
+    }
+
+    async fn clean_up(&self, target: &Target) -> Result<Vec<String>, Error> {
+        let is_sent = !target.hops().iter().all(Hop::keeps_files)
+            && !matches!(target.hops(), [Hop::Unix(_)] | [.., Hop::Stub(_)]);
+        if !is_sent {
+            return Err(Error::invalid("no stub is ever sent there"));
+        }
+        let guide = Guide::new(self.shared.options.ask.clone(), self.shared.options.timeout);
+        let argv = deploy::clean_argv();
+        let (running, plan) = self.start(target, argv, &guide).await?;
+        let approach = Approach {
+            boot: None,
+            prompts: plan.prompts,
+            line: plan.line,
+            target: target.to_string(),
+        };
+        deploy::clean(running, approach, &guide).await
+    }
+
+    /// Starts a command at the end of a target's hops.
+    async fn start(
+        &self,
+        target: &Target,
+        inner: Vec<OsString>,
+        guide: &Guide,
+    ) -> Result<(Running, Plan), Error> {
+        let options = &self.shared.options;
+        let nonce = deploy::nonce()?;
+        let means = Means {
+            has_secrets: guide.has_secrets(),
+            nonce: &nonce,
+            ssh_config: options.ssh_config.as_deref(),
+        };
+        let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));
+        let hops = target.hops();
+        let hops = hops.strip_prefix(&[Hop::Local]).unwrap_or(hops);
+        let (ssh, rest) = hops.split_at(hops.iter().take_while(is_ssh).count());
+        let mut plan = plan(rest, inner, &means)?;
+        let argv = std::mem::take(&mut plan.argv);
+        let running = match ssh {
+            [] => {
+                let mut words = argv.into_iter();
+                let mut command = Command::new(words.next().unwrap_or_default());
+                command.args(words);
+                let spawned = process::run(command);
+                let spawned = spawned.map_err(|error| match hops {
+                    [] => error.followed_by(" (or set NLR_STUB to a stub's path)"),
+                    _ => error,
+                });
+                spawned.map_err(|error| error.at(Step::Connect))?
+            }
+            #[cfg(feature = "ssh")]
+            ssh => self.shared.sessions.exec(ssh, &deploy::quote(&argv)?, guide).await?,
+            #[cfg(not(feature = "ssh"))]
+            _ => {
+                let text = "this build has no ssh of its own (the feature `ssh`); write openssh://";
+                return Err(Error::invalid(text));
+            }
+        };
+        Ok((running, plan))
+    }
+}
+
+/// "local", and "ssh://host,sudo": a message puts its own colon behind.
+fn named(target: &Target) -> String {
+    target.to_string().trim_end_matches(':').to_owned()
+}

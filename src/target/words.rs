@@ -1,0 +1,278 @@
+//! What each hop adds to a command line.
+
+#![forbid(unsafe_code)]
+
+use std::{ffi::OsString, path::Path};
+
+use super::{Hop, SshDestination};
+use crate::{
+    Error,
+    ask::{SecretKind, SecretRequest},
+    deploy::{Prompt, quote},
+};
+
+/// A command line, and what has to be done with the process it starts.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The program and its arguments.
+    pub(super) argv: Vec<OsString>,
+    /// The line to type into the shell behind an `exec:` hop.
+    pub(super) line: Option<String>,
+    /// What will be asked for on the way.
+    pub(super) prompts: Vec<Prompt>,
+}
+
+/// What a plan depends on besides its hops.
+#[derive(Debug)]
+pub(super) struct Means<'a> {
+    /// Whether anyone answers prompts.
+    pub(super) has_secrets: bool,
+    /// What makes prompts ones that nothing else prints.
+    pub(super) nonce: &'a str,
+    /// `ssh -F`.
+    pub(super) ssh_config: Option<&'a Path>,
+}
+
+/// Wraps `inner` into the hops, the last one first.
+pub(super) fn plan(hops: &[Hop], inner: Vec<OsString>, means: &Means<'_>) -> Result<Plan, Error> {
+    let mut plan = Plan { argv: inner, line: None, prompts: Vec::new() };
+    let mut rest = hops;
+    while let [before @ .., hop] = rest {
+        rest = before;
+        match hop {
+            Hop::OpenSsh(to) => {
+                let jumps = trailing_jumps(&mut rest);
+                plan.argv = openssh(to, &jumps, &plan.argv, means)?;
+            }
+            Hop::Exec(command) => {
+                plan.line = Some(format!("exec {}", quote(&plan.argv)?));
+                plan.argv = words(["sh", "-c", command]);
+            }
+            Hop::Sudo(_) | Hop::Su(_) => privileged(hop, rest.len(), &mut plan, means)?,
+            hop => {
+                let mut argv = prefix(hop);
+                argv.append(&mut plan.argv);
+                plan.argv = argv;
+            }
+        }
+    }
+    // The outermost asks first.
+    plan.prompts.reverse();
+    Ok(plan)
+}
+
+/// Takes the openssh hops at the end: those one ssh can jump over by itself.
+fn trailing_jumps<'a>(rest: &mut &'a [Hop]) -> Vec<&'a SshDestination> {
+    let mut jumps = Vec::new();
+    while let [before @ .., Hop::OpenSsh(jump)] = *rest {
+        jumps.push(jump);
+        *rest = before;
+    }
+    jumps.reverse();
+    jumps
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
+    words.map(OsString::from).to_vec()
+}
+
+fn openssh(
+    to: &SshDestination,
+    jumps: &[&SshDestination],
+    inner: &[OsString],
+    means: &Means<'_>,
+) -> Result<Vec<OsString>, Error> {
+    let mut argv = words(["ssh", "-T", "-e", "none", "-o", "ClearAllForwardings=yes"]);
+    if !means.has_secrets {
+        argv.extend(words(["-o", "BatchMode=yes"]));
+    }
+    if let Some(file) = means.ssh_config {
+        let file = file.to_str().ok_or_else(|| Error::invalid("the path behind -F is no UTF-8"))?;
+        argv.extend(words(["-F", file]));
+    }
+    if !jumps.is_empty() {
+        let jumps: Vec<String> = jumps.iter().map(ToString::to_string).collect();
+        argv.extend(words(["-J", &jumps.join(",")]));
+    }
+    if let Some(port) = to.port {
+        argv.extend(words(["-p", &port.to_string()]));
+    }
+    if let Some(user) = &to.user {
+        argv.extend(words(["-l", user]));
+    }
+    argv.extend(words(["--", &to.host, &quote(inner)?]));
+    Ok(argv)
+}
+
+/// sudo and su: in English, since what they say is read; and with a prompt that is recognized.
+fn privileged(hop: &Hop, index: usize, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
+    let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
+    let user;
+    let marker;
+    match hop {
+        Hop::Sudo(to) => {
+            user = to;
+            marker = format!("nlr-{}-{index}?", means.nonce);
+            argv.push("sudo".into());
+            match means.has_secrets {
+                // Even where nothing is asked: then -S does nothing.
+                true => argv.extend(words(["-S", "-p", &marker])),
+                false => argv.push("-n".into()),
+            }
+            if let Some(user) = to {
+                argv.extend(words(["-u", user]));
+            }
+            argv.push("--".into());
+            argv.append(&mut plan.argv);
+        }
+        Hop::Su(to) => {
+            user = to;
+            marker = "Password: ".to_owned();
+            // Its option for the shell makes it independent of the account's own.
+            argv.extend(words(["su", "-s", "/bin/sh", "-c", &quote(&plan.argv)?, "--"]));
+            argv.push(to.as_deref().unwrap_or("root").into());
+        }
+        _ => return Ok(()),
+    }
+    let who = user.as_deref().unwrap_or("root");
+    let prompt = format!("Password for {hop} (to become {who}): ");
+    let request = SecretRequest {
+        kind: SecretKind::Privilege,
+        hop: hop.to_string(),
+        prompt,
+        echo: false,
+        attempt: 1,
+    };
+    plan.prompts.push(Prompt { marker, request });
+    plan.argv = argv;
+    Ok(())
+}
+
+/// What stands before the command in the tools that take it as it is.
+fn prefix(hop: &Hop) -> Vec<OsString> {
+    match hop {
+        Hop::Doas(user) => {
+            // It reads a password from a terminal only.
+            let mut argv = words(["doas", "-n"]);
+            if let Some(user) = user {
+                argv.extend(words(["-u", user]));
+            }
+            argv.push("--".into());
+            argv
+        }
+        Hop::Docker(name) => words(["docker", "exec", "-i", name]),
+        Hop::Podman(name) => words(["podman", "exec", "-i", name]),
+        Hop::Kubectl(pod) => {
+            let mut argv = words(["kubectl"]);
+            if let Some(context) = &pod.context {
+                argv.push(format!("--context={context}").into());
+            }
+            argv.extend(words(["exec", "-i", "-n", &pod.namespace, &pod.name]));
+            if let Some(container) = &pod.container {
+                argv.extend(words(["-c", container]));
+            }
+            argv.push("--".into());
+            argv
+        }
+        Hop::Lxc(name) => words(["lxc-attach", "-n", name, "--"]),
+        Hop::Incus(name) => words(["incus", "exec", "-T", name, "--"]),
+        // `machinectl shell` always makes a terminal, which would change the bytes.
+        Hop::Machinectl(name) => {
+            let machine = format!("--machine={name}");
+            words(["systemd-run", &machine, "--pipe", "--wait", "--collect", "--quiet", "--"])
+        }
+        Hop::Local
+        | Hop::Ssh(_)
+        | Hop::OpenSsh(_)
+        | Hop::Sudo(_)
+        | Hop::Su(_)
+        | Hop::Exec(_)
+        | Hop::Unix(_)
+        | Hop::Stub(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Target;
+
+    fn planned(target: &str, has_secrets: bool) -> Plan {
+        let means = Means { has_secrets, nonce: "n0", ssh_config: None };
+        let target: Target = target.parse().unwrap();
+        plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap()
+    }
+
+    /// For the eye: only words with blanks are quoted.
+    fn shown(argv: &[OsString]) -> String {
+        let show = |word: &OsString| {
+            let word = word.to_str().unwrap();
+            if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
+        };
+        argv.iter().map(show).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_hop_wraps_what_is_behind_it() {
+        for (target, expected) in [
+            ("local:", "sh -c 'a b'"),
+            ("sudo:", "env LC_ALL=C LANGUAGE= sudo -n -- sh -c 'a b'"),
+            ("sudo:ci", "env LC_ALL=C LANGUAGE= sudo -n -u ci -- sh -c 'a b'"),
+            ("doas:", "doas -n -- sh -c 'a b'"),
+            ("doas:ci,docker:web", "doas -n -u ci -- docker exec -i web sh -c 'a b'"),
+            ("podman:web", "podman exec -i web sh -c 'a b'"),
+            ("kubectl:ns/pod", "kubectl exec -i -n ns pod -- sh -c 'a b'"),
+            ("kubectl:c/ns/pod/x", "kubectl --context=c exec -i -n ns pod -c x -- sh -c 'a b'"),
+            ("lxc:a,incus:b", "lxc-attach -n a -- incus exec -T b -- sh -c 'a b'"),
+            (
+                "machinectl:m",
+                "systemd-run --machine=m --pipe --wait --collect --quiet -- sh -c 'a b'",
+            ),
+        ] {
+            let plan = planned(target, false);
+            assert_eq!(shown(&plan.argv), expected);
+            assert!(plan.line.is_none());
+        }
+    }
+
+    #[test]
+    fn openssh_jumps_by_itself_and_quotes_for_the_shell_there() {
+        let plan = planned("openssh://ci@a:22,openssh://b,sudo:", false);
+        let (command, options) = plan.argv.split_last().unwrap();
+        assert_eq!(
+            shown(options),
+            "ssh -T -e none -o ClearAllForwardings=yes -o BatchMode=yes -J ci@a:22 -- b"
+        );
+        let command = command.to_str().unwrap();
+        assert!(command.contains("sudo -n -- sh -c 'a b'"), "{command}");
+        // Behind another kind of hop it is that place's own ssh.
+        let plan = planned("openssh://a,sudo:,openssh://[::1]", true);
+        assert_eq!(shown(&plan.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
+        let inner = plan.argv.last().unwrap().to_str().unwrap();
+        assert!(inner.contains("-- ssh -T"), "{inner}");
+        assert!(inner.contains("::1"), "{inner}");
+    }
+
+    #[test]
+    fn prompts_come_outermost_first_and_only_where_someone_answers() {
+        let plan = planned("sudo:a,su:,sudo:b", true);
+        let asked: Vec<_> = plan.prompts.iter().map(|prompt| prompt.request.hop.as_str()).collect();
+        assert_eq!(asked, ["sudo:a", "su:", "sudo:b"]);
+        assert!(
+            shown(&plan.argv)
+                .starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0-0? -u a -- env")
+        );
+        assert_eq!(plan.prompts[1].marker, "Password: ");
+    }
+
+    #[test]
+    fn behind_exec_the_command_is_typed() {
+        let plan = planned("doas:,exec:chroot /x sh,sudo:", false);
+        assert_eq!(shown(&plan.argv), "doas -n -- sh -c 'chroot /x sh'");
+        let line = plan.line.unwrap();
+        assert!(
+            line.starts_with("exec env ") && line.ends_with("sudo -n -- sh -c 'a b'"),
+            "{line}"
+        );
+    }
+}

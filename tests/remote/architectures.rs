@@ -1,0 +1,53 @@
+//! A host of another architecture: the stub for aarch64 runs here under qemu's user emulation.
+
+use std::{io::Write, path::PathBuf};
+
+use crate::{lab::Lab, support::*};
+
+/// The stub that `.ci/build-stubs aarch64` built, if it did.
+fn stub() -> Option<PathBuf> {
+    let target = PathBuf::from(env!("CARGO_BIN_EXE_nlr"));
+    let target = target.ancestors().nth(2).unwrap();
+    let stub = target.join("stubs/out/nlr-stub-aarch64-unknown-linux-gnu");
+    if stub.exists() {
+        return Some(stub);
+    }
+    let missing = format!("not run: {} is missing; .ci/build-stubs aarch64", stub.display());
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    // Not by print: the test harness would keep it to itself.
+    let _ = writeln!(std::io::stderr(), "architectures: {missing} makes it");
+    None
+}
+
+#[test]
+fn the_stub_for_aarch64_opens_sockets_in_namespaces_and_dumps() {
+    let (true, Some(stub)) = (Lab::available(), stub()) else { return };
+    let lab = Lab::new();
+    let host = lab.host("arm").sudoers("ci ALL=NOPASSWD: ALL").start();
+    host.netns("blue");
+    let wrapper = format!("#!/bin/sh\nexec /usr/bin/qemu-aarch64-static {}\n", stub.display());
+    host.file("/usr/local/bin/nlr-stub-arm", &wrapper, 0o755);
+    let target = "ssh://arm,sudo:,stub:/usr/local/bin/nlr-stub-arm";
+    let shown = nlr_ok(&lab, &["show", "link", "--json", target]);
+    assert_eq!(link_names(&shown), links_of(&host));
+    let shown = nlr_ok(&lab, &["show", "link", "--json", target, "-n", "blue"]);
+    assert_eq!(link_names(&shown), ["lo"]);
+    nlr_ok(&lab, &["netns", "add", "green", target]);
+    assert!(host.run("ip netns list").contains("green"));
+    let shown = nlr_ok(&lab, &["show", "addr", "--json", target, "-n", "green"]);
+    assert!(shown.contains("\"ifname\":\"lo\""), "{shown}");
+    host.assert_idle();
+}
+
+#[test]
+fn the_stub_for_a_host_s_architecture_is_the_one_that_is_sent() {
+    let (true, Some(stub)) = (Lab::available(), stub()) else { return };
+    let lab = Lab::new();
+    let host = lab.host("arm").start();
+    // It calls itself another architecture than it is, so what was sent does not run there.
+    host.file("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", 0o755);
+    let folder = stub.parent().unwrap().to_str().unwrap();
+    let arguments = ["--stubs", folder, "show", "link", "ssh://arm"];
+    nlr_fails(&lab, &arguments, 3, &["bootstrap: ", "aarch64"]);
+    host.assert_idle();
+}

@@ -1,0 +1,251 @@
+//! sudo, doas and su: the real ones, with their real configuration.
+
+use std::{io::Write, os::fd::AsRawFd, time::Duration};
+
+use netlink_remote::{Client, ErrorKind, Netns, Step};
+
+use crate::{
+    lab::{Lab, Pty, finish_with},
+    support::*,
+};
+
+const TARGET: &str = "ssh://test01,sudo:";
+
+async fn is_root(client: &Client) {
+    assert_eq!(client.host().uid, 0);
+    assert!(dump_links(client, Netns::Current).await.contains(&"eth0".to_owned()));
+}
+
+#[tokio::test]
+async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("right one").sudoers("ci ALL=ALL").start();
+    let mut options = options(&lab);
+
+    let (ask, asked) = answers(&["right one"]);
+    options.ask = ask;
+    let client = connect(TARGET, &options).await.unwrap();
+    is_root(&client).await;
+    client.close().await;
+    let requests = asked.lock().unwrap().clone();
+    assert_eq!(requests.len(), 1);
+    assert_eq!((requests[0].hop.as_str(), requests[0].attempt), ("sudo:", 1));
+    assert!(requests[0].prompt.contains("root"), "{}", requests[0].prompt);
+    assert!(!requests[0].echo);
+
+    // sudo remembers a success for a while, though not where there is no terminal to know it by.
+    let (ask, asked) = answers(&["wrong", "right one"]);
+    options.ask = ask;
+    let client = connect(TARGET, &options).await.unwrap();
+    is_root(&client).await;
+    client.close().await;
+    assert_eq!(asked.lock().unwrap().last().unwrap().attempt, 2);
+
+    let (ask, asked) = answers(&["a", "b", "c", "d"]);
+    options.ask = ask;
+    let error = connect(TARGET, &options).await.unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Connect, Some(Step::Privilege)));
+    assert!(error.to_string().contains("password"), "{error}");
+    assert!(!error.to_string().contains("right one"), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 3);
+
+    // Nobody to ask.
+    options.ask = netlink_remote::ask::Ask::nobody();
+    let error = connect(TARGET, &options).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege), "{error}");
+    assert!(error.to_string().contains("a password is required"), "{error}");
+    host.assert_idle();
+}
+
+#[test]
+fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("right one").sudoers("ci ALL=ALL").start();
+    let words = ["--stubs", STUB, "show", "link", "--json", TARGET];
+
+    let mut command = lab.nlr(&words);
+    command.args(["--password-fd", "0"]);
+    let ended = finish_with(command, "right one\n");
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    assert_eq!(link_names(&ended.stdout), links_of(&host));
+
+    let mut command = lab.nlr(&words);
+    command.args(["--password-fd", "0"]);
+    let ended = finish_with(command, "wrong\n");
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert!(ended.stderr.contains("sudo") && ended.stderr.contains("password"), "{ended:?}");
+
+    lab.client().file("/home/me/askpass", "#!/bin/sh\necho \"$1\" >&2; echo 'right one'\n", 0o755);
+    let mut command = lab.nlr(&words);
+    command.args(["--askpass", "/home/me/askpass"]);
+    let ended = finish_with(command, "");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("Password for sudo: (to become root): "), "{ended:?}");
+
+    let mut pty = Pty::start(&lab.nlr(&words));
+    pty.expect("Password for sudo: (to become root): ", Duration::from_secs(30));
+    pty.send("wrong\n");
+    pty.expect("please try again", Duration::from_secs(30));
+    pty.expect("(to become root): ", Duration::from_secs(30));
+    pty.send("right one\n");
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    assert!(!pty.transcript().contains("right one"), "{}", pty.transcript());
+
+    nlr_fails(&lab, &["show", "link", TARGET, "--batch"], 4, &["sudo", "a password is required"]);
+    host.assert_idle();
+}
+
+#[test]
+fn a_password_is_seen_nowhere() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("Tr0ub4dor").sudoers("ci ALL=ALL").start();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = lab.nlr(&["--stubs", STUB, "monitor", TARGET, "--password-fd", "0"]);
+    writer.write_all(b"Tr0ub4dor\n").unwrap();
+    drop(writer);
+    assert!(reader.as_raw_fd() > 0);
+    command.stdin(reader).stdout(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let is_up = || host.processes().iter().any(|process| process.contains("stub-"));
+    assert!(crate::lab::wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
+    // What anyone may read there of every process: its arguments; and root of its environment.
+    for process in host.processes() {
+        let pid = process.split(' ').next().unwrap();
+        for file in ["cmdline", "environ"] {
+            let Ok(bytes) = std::fs::read(format!("/proc/{pid}/{file}")) else { continue };
+            assert!(!String::from_utf8_lossy(&bytes).contains("Tr0ub4dor"), "{process}: {file}");
+        }
+    }
+    // Once it was used it is in no memory here either.
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{}/mem", child.id())).unwrap();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
+        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
+            let found = bytes.windows(9).any(|window| window == b"Tr0ub4dor");
+            assert!(!found, "the password is still in memory: {line}");
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!host.sshd_log().contains("Tr0ub4dor"));
+    host.assert_idle();
+}
+
+#[tokio::test]
+async fn sudo_as_it_is_configured_out_there() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    for (name, lines, secrets) in [
+        ("nopasswd", "ci ALL=NOPASSWD: ALL", &[][..]),
+        ("lecture", "Defaults lecture=always\nci ALL=ALL", &["secret"][..]),
+        // It copies what the command reads and writes, and leaves stdin non-blocking.
+        ("log", "Defaults log_output\nDefaults log_input\nci ALL=NOPASSWD: ALL", &[][..]),
+        ("log-asks", "Defaults log_output\nci ALL=ALL", &["secret"][..]),
+        ("pty", "Defaults use_pty\nci ALL=NOPASSWD: ALL", &[][..]),
+        ("language", "Defaults env_keep+=\"LANG LC_ALL LANGUAGE\"\nci ALL=ALL", &["secret"][..]),
+        ("override", "Defaults !passprompt_override\nci ALL=ALL", &["secret"][..]),
+    ] {
+        let host = lab.host(name).password("secret").sudoers(lines).start();
+        let mut options = options(&lab);
+        let (ask, _) = answers(secrets);
+        options.ask = ask;
+        // Cold and warm.
+        for _ in 0..2 {
+            let client = connect(&format!("ssh://{name},sudo:"), &options).await;
+            let client = client.unwrap_or_else(|error| panic!("{name}: {error}"));
+            is_root(&client).await;
+            client.close().await;
+            let (ask, _) = answers(secrets);
+            options.ask = ask;
+        }
+        host.assert_idle();
+    }
+}
+
+#[test]
+fn what_sudo_refuses_is_explained() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let refusing = |name: &str, lines: &str| lab.host(name).password("x").sudoers(lines).start();
+    let tty = refusing("tty", "Defaults requiretty\nci ALL=NOPASSWD: ALL");
+    let show = |target: &str, texts: &[&str]| {
+        nlr_fails(&lab, &["show", "link", target, "--batch"], 4, texts);
+    };
+    show("ssh://tty,sudo:", &["privilege", "have a tty", "!requiretty"]);
+    let no = refusing("no", "");
+    show("ssh://no,sudo:", &["privilege", "sudo", "sudoers"]);
+    let few = refusing("few", "ci ALL=NOPASSWD: /bin/true");
+    show("ssh://few,sudo:", &["privilege", "sudo"]);
+    let none = lab.host("none").without_sudo().start();
+    show("ssh://none,sudo:", &["privilege", "sudo", "not installed"]);
+    show("ssh://few,sudo:nobody-there", &["privilege", "nobody-there"]);
+    for host in [tty, no, few, none] {
+        host.assert_idle();
+    }
+}
+
+#[tokio::test]
+async fn doas_and_su() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let doas = lab.host("doas").doas("permit nopass ci").start();
+    let asks = lab.host("asks").password("x").doas("permit ci").start();
+    let su = lab.host("su").root_password("secret root").start();
+    let mut options = options(&lab);
+    let client = connect("ssh://doas,doas:", &options).await.unwrap();
+    is_root(&client).await;
+    client.close().await;
+    let error = connect("ssh://asks,doas:", &options).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege), "{error}");
+    assert!(error.to_string().contains("nopass"), "{error}");
+
+    let (ask, asked) = answers(&["secret root"]);
+    options.ask = ask;
+    let client = connect("ssh://su,su:", &options).await.unwrap();
+    is_root(&client).await;
+    client.close().await;
+    assert_eq!(asked.lock().unwrap()[0].hop, "su:");
+    let (ask, _) = answers(&["wrong"]);
+    options.ask = ask;
+    let error = connect("ssh://su,su:", &options).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege), "{error}");
+    // Root itself is not asked, whoever it becomes.
+    let client = connect("ssh://root@su,su:ci,stub:/usr/bin/true", &options).await;
+    assert!(client.is_err());
+    let client = connect("ssh://root@su,su:ci", &options).await.unwrap();
+    assert_eq!(client.host().uid, 1000);
+    client.close().await;
+    for host in [doas, asks, su] {
+        host.assert_idle();
+    }
+}
+
+#[tokio::test]
+async fn on_this_host_the_stub_is_there_already() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let client = connect("sudo:", &options(&lab)).await.unwrap();
+    assert_eq!(client.host().uid, 0);
+    assert!(dump_links(&client, Netns::Current).await.contains(&"lo".to_owned()));
+    client.close().await;
+}

@@ -1,0 +1,85 @@
+//! What somebody at a terminal sees.
+
+use std::time::Duration;
+
+use crate::{
+    lab::{Lab, Pty},
+    support::*,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("slow").password("secret").start();
+    // No key of this user's opens it.
+    lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
+    let size = std::fs::metadata(STUB).unwrap().len();
+    // About four seconds.
+    host.shape(&format!("tbf rate {}bit burst 64k latency 400ms", size * 8 / 4));
+    let command = lab.nlr(&["--stubs", STUB, "show", "link", "ssh://ci@slow"]);
+    let mut pty = Pty::start(&command);
+    pty.expect("assword", SOON);
+    pty.send("wrong\n");
+    pty.expect("please try again", SOON);
+    pty.expect("assword", SOON);
+    pty.send("secret\n");
+    pty.expect("sending the stub to ssh://ci@slow [", SOON);
+    pty.expect("=", SOON);
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    let screen = pty.screen();
+    assert!(screen.contains("eth0"), "{screen}");
+    // The bar is gone once it is full, and nothing of the password was ever shown.
+    assert!(!screen.contains("sending"), "{screen}");
+    assert!(!pty.transcript().contains("secret"), "{}", pty.transcript());
+    host.assert_idle();
+}
+
+#[test]
+fn an_unknown_host_is_a_question() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("new").start();
+    lab.forget("new");
+    let command = lab.nlr(&["--stubs", STUB, "show", "link", "ssh://new"]);
+    let mut pty = Pty::start(&command);
+    pty.expect("is not known yet", SOON);
+    pty.expect("SHA256:", SOON);
+    pty.expect("(yes/no)", SOON);
+    pty.send("no\n");
+    assert_eq!(pty.wait().code(), Some(3), "{}", pty.transcript());
+    let mut pty = Pty::start(&command);
+    pty.expect("(yes/no)", SOON);
+    pty.send("yes\n");
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    let mut pty = Pty::start(&command);
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    assert!(!pty.transcript().contains("SHA256"), "{}", pty.transcript());
+    host.assert_idle();
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("secret").sudoers("ci ALL=ALL").start();
+    let tool = env!("CARGO_BIN_EXE_nlr");
+    let mut command = lab.client().command("sh");
+    let script = format!("{tool} --stubs {STUB} show link ssh://test01,sudo:; echo code $?; stty -a");
+    command.args(["-c", &script]);
+    let mut pty = Pty::start(&command);
+    pty.expect("(to become root): ", SOON);
+    pty.send("\u{3}");
+    pty.wait();
+    let transcript = pty.transcript();
+    assert!(transcript.contains(" echo "), "{transcript}");
+    host.assert_idle();
+}
