@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod process;
-mod running;
+pub(crate) mod running;
 #[cfg(feature = "ssh")]
 pub(crate) mod ssh;
 pub mod unix;

@@ -5,20 +5,17 @@ use std::{
     path::Path,
     pin::Pin,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
 };
 
+use super::running::{End, Ending, Running, Tail};
 use crate::{Error, ErrorKind, Origin, client::Epitaph};
-
-/// Bytes of the child's stderr that are kept, the last ones.
-const KEPT: usize = 4096;
 
 /// How long a child may go on once its stdin is closed. Less than an epitaph has, so that what
 /// one said that never ends, such as an ssh that waits for a password, is told all the same.
@@ -44,7 +41,22 @@ pub struct ProcessStream {
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT for a program that does not exist, EACCES for
 /// one that may not be executed.
-pub fn spawn(mut command: Command) -> Result<(ProcessStream, Epitaph), Error> {
+pub fn spawn(command: Command) -> Result<(ProcessStream, Epitaph), Error> {
+    let program = Path::new(command.as_std().get_program()).display().to_string();
+    let (stream, stderr, end) = start(command)?;
+    Ok((stream, Tail::default().into_epitaph(program, stderr, end)))
+}
+
+/// Starts a process of whose stderr and end the caller takes care.
+///
+/// # Errors
+/// As for [`spawn`].
+pub fn run(command: Command) -> Result<Running, Error> {
+    let (stream, stderr, end) = start(command)?;
+    Ok(Running { stdio: Box::new(stream), stderr: Box::new(stderr), end })
+}
+
+fn start(mut command: Command) -> Result<(ProcessStream, ChildStderr, Ending), Error> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let program = command.as_std().get_program().to_owned();
     let mut child = command.spawn().map_err(|error| spawn_error(Path::new(&program), &error))?;
@@ -53,11 +65,7 @@ pub fn spawn(mut command: Command) -> Result<(ProcessStream, Epitaph), Error> {
         let text = "the child process has no pipes";
         return Err(Error::new(ErrorKind::Connect, Origin::Library, None, text));
     };
-    let program = Path::new(&program).display().to_string();
-    let tail = Arc::new(Mutex::new(Vec::new()));
-    let reader = tokio::spawn(keep_tail(stderr, Arc::clone(&tail)));
-    let epitaph = async move { epitaph(child, &program, reader, &tail).await };
-    Ok((ProcessStream { stdin: Some(stdin), stdout }, Box::pin(epitaph)))
+    Ok((ProcessStream { stdin: Some(stdin), stdout }, stderr, Box::pin(ending(child))))
 }
 
 fn spawn_error(program: &Path, error: &io::Error) -> Error {
@@ -71,51 +79,24 @@ fn spawn_error(program: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text)
 }
 
-async fn keep_tail(mut stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>) {
-    let mut piece = [0; 1024];
-    while let Ok(length @ 1..) = stderr.read(&mut piece).await {
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend_from_slice(piece.get(..length).unwrap_or_default());
-        let excess = tail.len().saturating_sub(KEPT);
-        tail.drain(..excess);
-    }
-}
-
-async fn epitaph(
-    mut child: Child,
-    program: &str,
-    reader: tokio::task::JoinHandle<()>,
-    tail: &Mutex<Vec<u8>>,
-) -> Option<String> {
-    let ended = tokio::time::timeout(GRACE, child.wait()).await;
-    let end = match ended {
-        Ok(status) => describe(status.ok()?),
+async fn ending(mut child: Child) -> End {
+    match tokio::time::timeout(GRACE, child.wait()).await {
+        Ok(Ok(status)) => describe(status),
+        Ok(Err(_)) => End::Unknown,
         Err(_) => {
-            child.kill().await.ok()?;
-            Some("did not end by itself".to_owned())
+            // Reaps it as well.
+            let _ = child.kill().await;
+            End::Overdue
         }
-    };
-    // Grandchildren may hold stderr open for longer; what has come by now is enough.
-    let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
-    let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-    let said = crate::wire::printable(&tail);
-    let said = said.trim();
-    match (end, said) {
-        (None, "") => None,
-        (None, said) => Some(format!("{program} said: {said}")),
-        (Some(end), "") => Some(format!("{program} {end}")),
-        (Some(end), said) => Some(format!("{program} {end} and said: {said}")),
     }
 }
 
-/// How a process ended, unless it ended well.
-fn describe(status: ExitStatus) -> Option<String> {
+fn describe(status: ExitStatus) -> End {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(0), _) => None,
-        (Some(code), _) => Some(format!("ended with exit code {code}")),
-        (None, Some(signal)) => Some(format!("was killed by signal {signal}")),
-        (None, None) => Some("ended".to_owned()),
+        (Some(code), _) => End::Code(code),
+        (None, Some(signal)) => End::Signal(signal.to_string()),
+        (None, None) => End::Unknown,
     }
 }
 

@@ -2,9 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use crate::client::Epitaph;
 
 /// Both directions of a byte stream.
 pub trait Stdio: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -36,6 +44,9 @@ impl fmt::Display for End {
     }
 }
 
+/// Waits for a command's end; see [`Running::end`].
+pub(crate) type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
+
 /// A running command's streams and its end.
 pub struct Running {
     /// Reads its stdout and writes its stdin. Shutting it down, or dropping it, is the end of its
@@ -51,5 +62,62 @@ pub struct Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// What a command said last on its stderr.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tail(Arc<Mutex<Vec<u8>>>);
+
+impl Tail {
+    /// Bytes that are kept.
+    pub(crate) const KEPT: usize = 4096;
+
+    /// How long to wait for the rest: grandchildren may hold a stderr open for long.
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    /// Adds what was said next.
+    pub(crate) fn push(&self, said: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(said);
+        let excess = kept.len().saturating_sub(Self::KEPT);
+        kept.drain(..excess);
+    }
+
+    /// What is kept, fit to be shown.
+    pub(crate) fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        crate::wire::printable(&kept).trim().to_owned()
+    }
+
+    /// Reads on to the end.
+    pub(crate) async fn fill(&self, mut stderr: impl AsyncRead + Unpin) {
+        let mut piece = [0; 1024];
+        while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+            self.push(piece.get(..length).unwrap_or_default());
+        }
+    }
+
+    /// Goes on reading `stderr` in a task of its own, and tells in the end what became of the
+    /// command, called `name`.
+    pub(crate) fn into_epitaph(
+        self,
+        name: String,
+        stderr: impl AsyncRead + Send + Unpin + 'static,
+        end: Ending,
+    ) -> Epitaph {
+        let filling = self.clone();
+        let reader = tokio::spawn(async move { filling.fill(stderr).await });
+        Box::pin(async move {
+            let end = end.await;
+            let _ = tokio::time::timeout(Self::PATIENCE, reader).await;
+            let end = (end != End::Code(0)).then_some(end);
+            match (end, self.text().as_str()) {
+                (None, "") => None,
+                (None, said) => Some(format!("{name} said: {said}")),
+                (Some(end), "") => Some(format!("{name} {end}")),
+                (Some(end), said) => Some(format!("{name} {end} and said: {said}")),
+            }
+        })
     }
 }
