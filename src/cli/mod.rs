@@ -45,10 +45,14 @@ use session::Session;
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // A stub needs neither a command line nor a runtime, and is to be there at once.
-    if let [_, argument] = arguments.as_slice()
-        && argument == session::STUB
-    {
-        return serve_stdio();
+    match arguments.as_slice() {
+        [_, stub] if stub == session::STUB => return serve_stdio(),
+        // What `nlr-stub --version` says: whoever brought this program along asks either.
+        [_, stub, version] if stub == session::STUB && version == "--version" => {
+            println!("nlr-stub {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),

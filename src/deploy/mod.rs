@@ -1,1 +1,22 @@
 //! Brings a stub to where there is none, over any byte stream with a POSIX shell behind it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `stubs`, `machine`, `digest` | which stubs there are on this side, and for which machines |
+//! | `boot` | the script that starts one at the far end, or asks for it |
+//! | `approach`, `near` | this side of that: secrets, sending, and what went wrong |
+//! | `clean` | removing what was brought |
+//! | `quote` | words on a command line |
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod approach;
+pub(crate) mod boot;
+pub(crate) mod clean;
+mod digest;
+mod machine;
+mod near;
+pub(crate) mod quote;
+pub(crate) mod stubs;
+#[cfg(test)]
+mod tests;

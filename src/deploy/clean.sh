@@ -1,0 +1,9 @@
+# Removes what boot.sh leaves, folder by folder, and says what it removed.
+set +f;
+say() { echo "nlr-""clean $*"; };
+for d do
+ours "$d" || continue;
+for f in "$d"/stub-* "$d"/tmp-*; do [ -f "$f" ] && if rm -f "$f"; then say removed "$f"; else say kept "$f"; fi; done;
+rmdir "$d" 2>/dev/null && say removed "$d";
+done;
+say done

@@ -1,0 +1,237 @@
+//! Passwords, noise, ends and halts.
+
+use std::{sync::Mutex, time::Instant};
+
+use super::*;
+use crate::{
+    ErrorKind, Step,
+    ask::{Progress, Secret, SecretKind, SecretRequest},
+    deploy::approach::Prompt,
+};
+
+const MARKER_OF_PROMPT: &str = "[nlr-0123] password: ";
+
+/// Asks as `sudo -S` does, up to three times, and goes on if the answer is `right`.
+const SUDO: &str = "n=0
+    while [ $n -lt 3 ]; do
+        printf '%s' '[nlr-0123] password: ' >&2
+        IFS= read -r answer || { echo 'sudo: no password was provided' >&2; exit 1; }
+        [ \"$answer\" = right ] && exec \"$@\"
+        echo 'Sorry, try again.' >&2
+        n=$((n+1))
+    done
+    echo 'sudo: 3 incorrect password attempts' >&2
+    exit 1";
+
+fn sudo(script: &str, boot: &Boot, home: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "far"]).args(boot.argv()).env("HOME", home);
+    command
+}
+
+fn prompt() -> Prompt {
+    let request = SecretRequest {
+        kind: SecretKind::Privilege,
+        hop: "sudo:".to_owned(),
+        prompt: "Password for sudo: ".to_owned(),
+        echo: false,
+        attempt: 1,
+    };
+    Prompt { marker: MARKER_OF_PROMPT.to_owned(), request }
+}
+
+/// Who answers each attempt with the next of these, and what was asked.
+fn answering(answers: &[&str]) -> (Guide, Arc<Mutex<Vec<u32>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let answers: Vec<_> = answers.iter().map(|&answer| answer.to_owned()).collect();
+    let noted = Arc::clone(&asked);
+    let ask = Ask::nobody().for_secrets(move |request| {
+        noted.lock().unwrap().push(request.attempt);
+        answers.get(request.attempt as usize - 1).cloned().map(Secret::new)
+    });
+    (Guide::new(ask, Duration::from_secs(20)), asked)
+}
+
+async fn by_sudo(script: &str, guide: &Guide) -> Result<Option<String>, Error> {
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let running = process::run(sudo(script, &boot, home.path())).unwrap();
+    let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
+    let (reached, epitaph) = approach(running, way, guide).await?;
+    Ok(converse(reached, epitaph).await)
+}
+
+#[tokio::test]
+async fn the_right_password() {
+    for (answers, attempts) in [(&["right"][..], &[1][..]), (&["wrong", "right"], &[1, 2])] {
+        let (guide, asked) = answering(answers);
+        let said = by_sudo(SUDO, &guide).await.unwrap().unwrap_or_default();
+        assert!(!said.contains("right"), "{said}");
+        assert_eq!(*asked.lock().unwrap(), attempts);
+    }
+    // Asked for on stdout.
+    let (guide, _) = answering(&["right"]);
+    by_sudo(&SUDO.replacen(" >&2", "", 1), &guide).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_to_be_had_or_wrong() {
+    let nobody = guide();
+    let endless = SUDO.replace("-lt 3", "-lt 100");
+    let (none, _) = answering(&[]);
+    let (one, asked_once) = answering(&["wrong"]);
+    let (three, asked) = answering(&["a", "b", "c", "d", "e"]);
+    for (guide, script, expected) in [
+        (&nobody, SUDO, "sudo: wants a password, and nobody is there to be asked for it"),
+        (&none, SUDO, "sudo: wants a password, and none was given"),
+        (&one, SUDO, "wrong password for sudo:"),
+        (&three, SUDO, "sudo: 3 incorrect password attempts"),
+        (&three, &endless, "wrong password for sudo:"),
+    ] {
+        let error = by_sudo(script, guide).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.step(), Some(Step::Privilege));
+        assert!(error.to_string().starts_with("privilege: "), "{error}");
+    }
+    assert_eq!(*asked_once.lock().unwrap(), [1, 2]);
+    assert_eq!(*asked.lock().unwrap(), [1, 2, 3, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn refused_without_a_question() {
+    let script = "echo 'sudo: a terminal is required to read the password' >&2; exit 1";
+    let error = by_sudo(script, &guide()).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege));
+    let text = error.to_string();
+    assert!(
+        text.contains("ended with exit code 1") && text.contains("a terminal is required"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn noise_before() {
+    let noisy = "i=0; while [ $i -lt 1000 ]; do
+        echo 'Welcome, this is a line of about a hundred letters, of which a message of the day may have a good many'
+        i=$((i+1)); done; printf 'no line end nlr-boot '; exec \"$@\"";
+    by_sudo(noisy, &guide()).await.unwrap();
+    let endless =
+        "while :; do echo 'and on and on and on and on and on and on and on and on'; done";
+    let error = by_sudo(endless, &guide()).await.unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Handshake, Some(Step::Bootstrap)));
+    let text = error.to_string();
+    assert!(text.contains("startup files") && text.contains("and on"), "{text}");
+}
+
+#[tokio::test]
+async fn an_end_before() {
+    for (script, expected) in [
+        ("exit 0", "the far end ended with exit code 0 before a stub was started"),
+        ("exit 127", "was not found"),
+        ("exec nowhere-to-be-found", "exit code 127"),
+        ("exit 126", "may not be executed"),
+        ("kill -9 $$", "was killed by signal 9"),
+        (
+            "echo out; echo err >&2; exit 3",
+            "exit code 3 before a stub was started; it said: err; and on stdout: out",
+        ),
+        ("exec >&-; exec sleep 60", "did not end by itself"),
+    ] {
+        let error = by_sudo(script, &guide()).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!((error.kind(), error.step()), (ErrorKind::Connect, Some(Step::Bootstrap)));
+        assert!(!error.to_string().contains('\n'));
+    }
+}
+
+#[tokio::test]
+async fn nothing_at_all() {
+    let short = Guide::new(Ask::nobody(), Duration::from_millis(300));
+    let error = by_sudo("echo 'what now?'; exec sleep 60", &short).await.unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some(Step::Bootstrap)));
+    assert!(error.to_string().contains("within 300ms; it said: what now?"), "{error}");
+}
+
+#[tokio::test]
+async fn sending_that_comes_to_a_halt() {
+    let short = Guide::new(Ask::nobody(), Duration::from_millis(500));
+    let halt = "shift 2; script=$1; exec sh -c \"${script%%g=0;*} exec sleep 60\"";
+    let error = by_sudo(halt, &short).await.unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some(Step::Bootstrap)));
+    assert!(error.to_string().contains("of 300039 bytes, and no more"), "{error}");
+}
+
+#[tokio::test]
+async fn sending_that_takes_long_but_goes_on() {
+    // Each piece within the limit, all of it in several times the limit.
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let guide = Guide::new(Ask::nobody(), Duration::from_millis(800));
+    let mut argv = boot.argv();
+    argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.1; k=3");
+    let began = Instant::now();
+    let running = process::run(command(&["sh"], home.path(), &argv)).unwrap();
+    let way = Approach { boot: Some(&boot), ..Default::default() };
+    go_with(running, way, &guide).await.unwrap();
+    assert!(began.elapsed() > guide.limit());
+}
+
+#[tokio::test]
+async fn progress_is_told_from_the_first_byte_to_the_last() {
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let ask = Ask::nobody().telling_progress(move |progress: &Progress| {
+        noted.lock().unwrap().push((progress.target.clone(), progress.sent, progress.total));
+    });
+    let guide = Guide::new(ask, Duration::from_secs(20));
+    let running = process::run(command(&["sh"], home.path(), &boot.argv())).unwrap();
+    let way = Approach { boot: Some(&boot), target: "exec:x".to_owned(), ..Default::default() };
+    go_with(running, way, &guide).await.unwrap();
+    let told = told.lock().unwrap();
+    let total = fake_stub("one").len() as u64;
+    assert_eq!(told.first().unwrap(), &("exec:x".to_owned(), 0, total));
+    assert_eq!(told.last().unwrap(), &("exec:x".to_owned(), total, total));
+    assert!(told.is_sorted() && told.len() > 5, "{told:?}");
+}
+
+#[tokio::test]
+async fn typed_into_a_shell() {
+    use crate::deploy::quote::quote;
+    for shell in shells() {
+        let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+        let lines = vec!["echo hello".to_owned(), format!("exec {}", quote(&boot.argv()).unwrap())];
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).env("HOME", home.path());
+        let way = Approach { boot: Some(&boot), lines, ..Default::default() };
+        go_with(process::run(command).unwrap(), way, &guide()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn through_any_login_shell() {
+    use crate::deploy::quote::quote;
+    for shell in ["sh", "bash", "tcsh", "fish"] {
+        let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+        let mut command = Command::new(shell);
+        command.args(["-c", &quote(&boot.argv()).unwrap()]).env("HOME", home.path());
+        let Ok(running) = process::run(command) else { continue };
+        let way = Approach { boot: Some(&boot), ..Default::default() };
+        go_with(running, way, &guide()).await.unwrap_or_else(|error| panic!("{shell}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_stub_without_any_script() {
+    let running = |script| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        process::run(command).unwrap()
+    };
+    let script =
+        "echo hi; printf '\\376nlr-hello\\000\\r\\n\\032\\377\\000'; cat; echo gone >&2; exit 3";
+    let (reached, epitaph) =
+        approach(running(script), Approach::default(), &guide()).await.unwrap();
+    let said = converse(reached, epitaph).await.unwrap();
+    assert_eq!(said, "the far end ended with exit code 3 and said: gone");
+    let error = approach(running("exit 5"), Approach::default(), &guide()).await.err().unwrap();
+    assert!(error.to_string().contains("exit code 5"), "{error}");
+}
