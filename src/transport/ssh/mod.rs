@@ -2,3 +2,4 @@
 
 pub(crate) mod config;
 pub(crate) mod host;
+pub(crate) mod known_hosts;

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn lines() {
-        let cases: &[(&str, Option<(&str, &[&str])>)] = &[
+        type Case = (&'static str, Option<(&'static str, &'static [&'static str])>);
+        let cases: &[Case] = &[
             ("", None),
             ("  \t\r", None),
             ("# Port 22", None),
