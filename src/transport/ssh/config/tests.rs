@@ -201,34 +201,120 @@ fn the_same_as_ssh() {
             ("x.example.com", None, None),
             ("::1", None, None),
         ] {
-            let mut extra = Vec::new();
-            let shown = port.map(|port: u16| port.to_string());
-            extra.extend(user.iter().flat_map(|user| ["-l", *user]));
-            extra.extend(shown.iter().flat_map(|port| ["-p", port]));
-            let theirs = by_ssh(&file, &extra, host);
-            let source = ConfigSource::File(file.clone());
-            let ours = resolve_here(&here(None), "ssh://hop", user, host, port, &source);
-            match (ours, theirs) {
-                (Ok(ours), Some(theirs)) => {
-                    for (name, value) in in_ssh_words(&ours) {
-                        let theirs = theirs.get(name).cloned();
-                        // Where there are none, ssh leaves one of these two out.
-                        let none = matches!(theirs.as_deref(), None | Some("none"));
-                        assert!(
-                            theirs == value || none && value.is_none(),
-                            "{name} of {host} by {text:?}: {value:?}, ssh has {theirs:?}"
-                        );
-                    }
+            compare(&file, user, host, port).unwrap_or_else(|why| panic!("by {text:?}: {why}"));
+        }
+    }
+}
+
+/// Whether ssh makes the same of a file.
+fn compare(file: &Path, user: Option<&str>, host: &str, port: Option<u16>) -> Result<(), String> {
+    let mut extra = Vec::new();
+    let shown = port.map(|port: u16| port.to_string());
+    extra.extend(user.iter().flat_map(|user| ["-l", *user]));
+    extra.extend(shown.iter().flat_map(|port| ["-p", port]));
+    let theirs = by_ssh(file, &extra, host);
+    let source = ConfigSource::File(file.to_owned());
+    let ours = resolve_here(&here(None), "ssh://hop", user, host, port, &source);
+    match (ours, theirs) {
+        (Ok(ours), Some(theirs)) => {
+            for (name, value) in in_ssh_words(&ours) {
+                let theirs = theirs.get(name).cloned();
+                // Where there are none, ssh says so or leaves it out.
+                let none = matches!(theirs.as_deref(), None | Some("none"));
+                if theirs != value && !(none && value.is_none()) {
+                    return Err(format!("{name} of {host}: {value:?}, ssh has {theirs:?}"));
                 }
-                (Err(_), None) => {}
-                // What the target itself says is not looked for in the files.
-                (Ok(_), None) if user.is_some() => {}
-                (ours, theirs) => {
-                    panic!("{host} by {text:?}: {ours:?}, ssh has {:?}", theirs.is_some());
-                }
+            }
+            Ok(())
+        }
+        (Err(_), None) => Ok(()),
+        // What the target itself says is not looked for in the files.
+        (Ok(_), None) if user.is_some() => Ok(()),
+        (ours, theirs) => Err(format!("{host}: {ours:?}, ssh has {theirs:?}")),
+    }
+}
+
+fn block() -> impl Strategy<Value = String> {
+    let pattern =
+        || prop::sample::select(vec!["a", "b", "*", "?", "!a", "!b", "a*", "real", "*.x"]);
+    let condition = prop::sample::select(vec![
+        "all",
+        "final",
+        "canonical",
+        "!final",
+        "host a",
+        "host real",
+        "!host real,b",
+        "originalhost a,b",
+        "user u1",
+        "!user u1",
+        "user root host *",
+        "host *,!a user *",
+        "localuser nobody",
+    ]);
+    let setting = prop::sample::select(vec![
+        "User u1",
+        "User u2",
+        "Port 1",
+        "Port=2",
+        "HostName real",
+        "HostName %h.x",
+        "ProxyJump j1,u@j2:3",
+        "ProxyJump none",
+        "ProxyCommand none",
+        "Compression yes",
+        "Compression no",
+        "HashKnownHosts yes",
+        "ConnectTimeout 1m",
+        "ConnectTimeout none",
+        "HostKeyAlias k",
+        "UserKnownHostsFile /%h-%n-%r-%p-%k",
+        "UserKnownHostsFile none",
+        "StrictHostKeyChecking no",
+        "StrictHostKeyChecking yes",
+        "ServerAliveInterval 3",
+        "IdentitiesOnly yes",
+        "IgnoreUnknown Zz*",
+        "ForwardAgent yes",
+        "Include INC",
+    ]);
+    let head = prop_oneof![
+        prop::collection::vec(pattern(), 1..4)
+            .prop_map(|names| format!("Host {}", names.join(" "))),
+        condition.prop_map(|condition| format!("Match {condition}")),
+    ];
+    (head, prop::collection::vec(setting, 0..5))
+        .prop_map(|(head, settings)| format!("{head}\n {}\n", settings.join("\n ")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 60, ..Default::default() })]
+
+    #[test]
+    fn whatever_the_blocks_the_same_as_ssh(
+        blocks in prop::collection::vec(block(), 0..6),
+        included in prop::collection::vec(block(), 0..3),
+    ) {
+        if ssh_is_there() {
+            let folder = tempfile::tempdir().unwrap();
+            let (file, inner) = (folder.path().join("config"), folder.path().join("inner"));
+            fs::write(&inner, included.concat().replace(" Include INC\n", "")).unwrap();
+            fs::set_permissions(&inner, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::write(&file, blocks.concat().replace("INC", inner.to_str().unwrap())).unwrap();
+            for (user, host) in [(None, "a"), (None, "b"), (Some("u1"), "a")] {
+                compare(&file, user, host, None).map_err(TestCaseError::fail)?;
             }
         }
     }
+}
+
+#[test]
+fn without_files() {
+    let host = resolve("ssh://h", Some("u"), "H", None, &ConfigSource::None).unwrap();
+    assert_eq!((&*host.hop, &*host.host_name, &*host.user, host.port), ("ssh://h", "h", "u", 22));
+    assert_eq!((host.strict, host.alive_count), (Strict::Ask, 3));
+    assert!(host.user_known_hosts[0].ends_with(".ssh/known_hosts"));
+    resolve("ssh://h", None, "h", Some(1), &ConfigSource::None).unwrap();
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! One line of a known_hosts file, see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 
-use base64::{
-    Engine as _,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
@@ -41,11 +38,6 @@ const TYPES: [&str; 8] = [
 ];
 
 const BLANK: [char; 2] = [' ', '\t'];
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Reads a line; `None` where it is not about the host or not well formed.
 pub(super) fn about(line: &[u8], name: &str) -> Option<Line> {
@@ -104,12 +96,12 @@ fn hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
 
 /// A name as it is written in hashed form.
 pub(super) fn hashed(salt: &[u8; SALT], name: &str) -> Option<String> {
-    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let encode = |bytes: &[u8]| BASE64.encode(bytes);
     Some(format!("|1|{}|{}", encode(salt), encode(&hash(salt, name)?)))
 }
 
 /// A line for a new key.
 pub(super) fn written(name: &str, key: &[u8]) -> Option<String> {
-    let encoded = base64::engine::general_purpose::STANDARD.encode(key);
+    let encoded = BASE64.encode(key);
     Some(format!("{name} {} {encoded}\n", type_of(key)?))
 }

@@ -12,11 +12,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -170,6 +166,7 @@ impl KnownHosts {
 
     fn judge(&self, key: &[u8]) -> Verdict<'_> {
         let is = |entry: &Entry, marker| entry.line.marker == marker && entry.line.key == key;
+        // Here ssh warns about one that is revoked without the port, and goes on; this does not.
         let mut all = self.entries.iter().chain(&self.elsewhere);
         if let Some(entry) = all.find(|entry| is(entry, Marker::Revoked)) {
             return Verdict::Revoked(entry);
@@ -285,7 +282,7 @@ async fn write_down(host: &SshHost, name: String, key: &[u8]) -> Result<(), Erro
     written.await.map_err(|_| gone())?
 }
 
-fn cannot_write(path: &PathBuf, name: &str, error: &io::Error) -> Error {
+fn cannot_write(path: &Path, name: &str, error: &io::Error) -> Error {
     let about = format_args!("writing the key of {name} to {}", path.display());
     let remedy = "; make it writable, or set UserKnownHostsFile to another file, or to none";
     Error::io(ErrorKind::Connect, about, error).followed_by(remedy)
