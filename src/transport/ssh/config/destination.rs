@@ -1,0 +1,190 @@
+//! `[user@]host[:port]` and `ssh://[user@]host[:port]`.
+
+use crate::Error;
+
+/// Takes a destination apart, IPv6 without its brackets.
+///
+/// What ssh would not take from a command line is refused: a part that is empty or begins with
+/// `-`, control characters, and what means something to a shell.
+pub(crate) fn parse_destination(
+    text: &str,
+) -> Result<(Option<String>, String, Option<u16>), Error> {
+    let refuse = |why: &str| {
+        let shown: String = text.chars().filter(|letter| !letter.is_control()).collect();
+        let form = "write [user@]host[:port], and IPv6 as [::1]";
+        Error::invalid(format!("`{shown}` is no ssh destination: {why}; {form}"))
+    };
+    let is_uri = text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("ssh://"));
+    let mut rest = text;
+    if is_uri {
+        rest = text.get(6..).unwrap_or_default();
+        rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains('/') {
+            return Err(refuse("it has a path"));
+        }
+    }
+    let (user, place) = match rest.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, rest),
+    };
+    let user = match user {
+        Some(user) if is_uri => {
+            Some(percent_decoded(user).ok_or_else(|| refuse("a bad % in the user"))?)
+        }
+        other => other.map(str::to_owned),
+    };
+    if let Some(user) = &user {
+        check_user(user).map_err(refuse)?;
+    }
+    let (host, port) = if let Some(bracketed) = place.strip_prefix('[') {
+        let (host, after) = bracketed.split_once(']').ok_or_else(|| refuse("a [ without its ]"))?;
+        match after.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if after.is_empty() => (host, None),
+            None => return Err(refuse("something follows the ]")),
+        }
+    } else {
+        match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        }
+    };
+    check_host(host).map_err(refuse)?;
+    let port = match port.map(parse_port) {
+        Some(None) => return Err(refuse("the port is a number from 1 to 65535")),
+        port => port.flatten(),
+    };
+    Ok((user, host.to_owned(), port))
+}
+
+/// A port in decimal, without a sign.
+pub(super) fn parse_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+/// What OpenSSH's `valid_hostname` refuses, and what cannot be a host at all.
+pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() {
+        return Err("the host is empty");
+    }
+    if host.starts_with('-') {
+        return Err("the host begins with -");
+    }
+    let bad = |letter: char| {
+        letter.is_control() || letter.is_whitespace() || "'`\"$\\;&<>|(){}[]@/,".contains(letter)
+    };
+    if host.contains(bad) {
+        return Err("the host has a character that no host name has");
+    }
+    Ok(())
+}
+
+/// What OpenSSH's `valid_ruser` refuses.
+pub(super) fn check_user(user: &str) -> Result<(), &'static str> {
+    if user.is_empty() {
+        return Err("the user is empty");
+    }
+    if user.starts_with('-') {
+        return Err("the user begins with -");
+    }
+    let bad = |letter: char| {
+        letter.is_control() || letter.is_whitespace() || "'`\";&<>|(){}".contains(letter)
+    };
+    if user.contains(bad) || user.ends_with('\\') {
+        return Err("the user has a character that no user name has");
+    }
+    Ok(())
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            let value = digit()? * 16 + digit()?;
+            decoded.push(u8::try_from(value).ok()?);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations() {
+        for (text, user, host, port) in [
+            ("h", None, "h", None),
+            ("h.example.com:22", None, "h.example.com", Some(22)),
+            ("u@h", Some("u"), "h", None),
+            ("u@h:65535", Some("u"), "h", Some(65535)),
+            ("u@realm@h", Some("u@realm"), "h", None),
+            (r"DOM\u@h", Some(r"DOM\u"), "h", None),
+            ("[::1]", None, "::1", None),
+            ("[::1]:23", None, "::1", Some(23)),
+            ("u@[fe80::1%eth0]:23", Some("u"), "fe80::1%eth0", Some(23)),
+            ("ssh://h", None, "h", None),
+            ("SSH://u@h:2/", Some("u"), "h", Some(2)),
+            ("ssh://a%40b@[::1]:2", Some("a@b"), "::1", Some(2)),
+            ("127.0.0.1:1", None, "127.0.0.1", Some(1)),
+        ] {
+            let expected = (user.map(str::to_owned), host.to_owned(), port);
+            assert_eq!(parse_destination(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination() {
+        for text in [
+            "",
+            "@h",
+            "u@",
+            ":22",
+            "h:",
+            "h:0",
+            "h:65536",
+            "h:+1",
+            "h:x",
+            "h:1:2",
+            "::1",
+            "[::1",
+            "[]",
+            "[::1]x",
+            "[::1]:",
+            "-oProxyCommand=x",
+            "-u@h",
+            "u@-h",
+            "h h",
+            "h\n",
+            "u\0@h",
+            "$(x)",
+            "`x`",
+            "h;x",
+            "u;x@h",
+            "u'@h",
+            "h|x",
+            "h&x",
+            "h\\x",
+            "u\\@h",
+            "ssh://",
+            "ssh://h/x",
+            "ssh:///",
+            "ssh://u%4@h",
+            "ssh://u%zz@h",
+            "ssh://%0a@h",
+            "ssh://%2dx@h",
+            "u v@h",
+            "a,b",
+            "h/x",
+            "\u{85}h",
+        ] {
+            let error = parse_destination(text).expect_err(text).to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
+    }
+}

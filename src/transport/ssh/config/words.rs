@@ -1,0 +1,109 @@
+//! One line of `ssh_config`: a keyword and its words.
+
+/// A line as it is written, quotes and escapes undone.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) keyword: String,
+    pub(super) words: Vec<String>,
+}
+
+const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// Takes a line apart; `None` is an empty one or a comment.
+pub(super) fn take_apart(line: &str) -> Result<Option<Line>, &'static str> {
+    let line = line.trim_end_matches([' ', '\t', '\r', '\n', '\x0c']).trim_start_matches(BLANK);
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (keyword, rest) = if let Some(quoted) = line.strip_prefix('"') {
+        quoted.split_once('"').ok_or("a quote is not closed")?
+    } else {
+        let end = line.find([' ', '\t', '\r', '\n', '=', '"']).unwrap_or(line.len());
+        line.split_at(end)
+    };
+    if keyword.is_empty() {
+        return Err("a line begins with a keyword");
+    }
+    let rest = rest.trim_start_matches(BLANK);
+    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(BLANK);
+    let words = split(rest)?;
+    Ok(Some(Line { keyword: keyword.to_owned(), words }))
+}
+
+/// Words between blanks; a `#` at the start of one ends the line.
+fn split(text: &str) -> Result<Vec<String>, &'static str> {
+    let mut words = Vec::new();
+    let mut letters = text.chars().peekable();
+    loop {
+        while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
+        if matches!(letters.peek(), None | Some('#')) {
+            return Ok(words);
+        }
+        let mut word = String::new();
+        let mut quote = None;
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => {
+                    let escaped = letters.next_if(|next| {
+                        matches!(next, '\'' | '"' | '\\') || (quote.is_none() && *next == ' ')
+                    });
+                    word.push(escaped.unwrap_or('\\'));
+                }
+                ' ' | '\t' if quote.is_none() => break,
+                '"' | '\'' if quote.is_none() => quote = Some(letter),
+                _ if quote == Some(letter) => quote = None,
+                _ => word.push(letter),
+            }
+        }
+        if quote.is_some() {
+            return Err("a quote is not closed");
+        }
+        words.push(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        type Case = (&'static str, Option<(&'static str, &'static [&'static str])>);
+        let cases: &[Case] = &[
+            ("", None),
+            ("  \t\r", None),
+            ("# Port 22", None),
+            ("  # Port 22", None),
+            ("Port 22", Some(("Port", &["22"]))),
+            ("\tPort\t22 \r", Some(("Port", &["22"]))),
+            ("Port=22", Some(("Port", &["22"]))),
+            ("Port = 22", Some(("Port", &["22"]))),
+            ("Port =22 # why", Some(("Port", &["22"]))),
+            ("Port ==22", Some(("Port", &["=22"]))),
+            ("\"Port\" 22", Some(("Port", &["22"]))),
+            ("Host a b  c", Some(("Host", &["a", "b", "c"]))),
+            ("Host a#b", Some(("Host", &["a#b"]))),
+            ("X \"a b\" 'c d'", Some(("X", &["a b", "c d"]))),
+            ("X a\"b c\"d", Some(("X", &["ab cd"]))),
+            (r"X a\ b \x \\ \'", Some(("X", &["a b", r"\x", r"\", "'"]))),
+            ("X \"it's\" 'a\"b'", Some(("X", &["it's", "a\"b"]))),
+            ("X \"\"", Some(("X", &[""]))),
+            ("X", Some(("X", &[]))),
+            ("X # a", Some(("X", &[]))),
+        ];
+        for (line, expected) in cases {
+            let expected = expected.map(|(keyword, words)| Line {
+                keyword: keyword.to_owned(),
+                words: words.iter().map(|word| (*word).to_owned()).collect(),
+            });
+            assert_eq!(take_apart(line), Ok(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_line() {
+        for line in ["X \"a", "X 'a\"", "\"X a", "=x", "X a\\\" \"b"] {
+            assert!(take_apart(line).is_err(), "{line:?}");
+        }
+    }
+}
