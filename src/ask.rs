@@ -251,12 +251,14 @@ impl Guide {
     }
 
     /// Asks whether to trust a host key; without anyone to ask, no.
+    #[cfg(feature = "ssh")]
     pub(crate) async fn host_key(&self, question: HostKeyQuestion) -> bool {
         let Some(ask) = self.ask.host_key.clone() else { return false };
         self.blocking(move || ask(&question)).await.unwrap_or(false)
     }
 
     /// Whether there is anyone to ask about host keys.
+    #[cfg(feature = "ssh")]
     pub(crate) fn judges_host_keys(&self) -> bool {
         self.ask.host_key.is_some()
     }

@@ -163,7 +163,7 @@ fn squeeze(script: &str) -> String {
 }
 
 /// 16 letters that no other run has.
-fn nonce() -> String {
+pub(crate) fn nonce() -> String {
     // Its keys are random, and others each time.
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

@@ -2,23 +2,32 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, fmt, sync::Arc};
+use std::{
+    ffi::OsString,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::process::Command;
 
-#[cfg(feature = "ssh")]
-use super::sessions::Sessions;
 use super::{
     Hop, Target, TargetOptions,
     words::{Means, Plan, plan},
 };
 use crate::{
-    Error, Step,
+    Error, ErrorKind, Origin, Step,
     ask::Guide,
     client::{Client, ConnectOptions},
-    deploy::{self, Approach, Boot, Stubs},
+    deploy::{
+        approach::{Approach, approach},
+        boot::{Boot, clean_argv, nonce},
+        clean::clean,
+        stubs::{StubOptions, Stubs},
+    },
     transport::{Running, process, unix},
 };
+#[cfg(feature = "ssh")]
+use {super::sessions::Sessions, crate::deploy::quote::quote};
 
 /// Connects to targets. Cheap to clone; clones are the same connector.
 ///
@@ -32,7 +41,8 @@ pub struct Connector {
 
 struct Shared {
     options: TargetOptions,
-    stubs: Stubs,
+    /// Looked for when they are first needed.
+    stubs: OnceLock<Result<Stubs, Error>>,
     #[cfg(feature = "ssh")]
     sessions: Sessions,
 }
@@ -46,13 +56,12 @@ impl fmt::Debug for Connector {
 impl Connector {
     /// A connector without connections.
     pub fn new(options: TargetOptions) -> Self {
-        let stubs = Stubs::new(options.stubs.clone(), options.stub.clone());
         #[cfg(feature = "ssh")]
         let sessions = Sessions::new(options.ssh_config.clone());
         Self {
             shared: Arc::new(Shared {
                 options,
-                stubs,
+                stubs: OnceLock::new(),
                 #[cfg(feature = "ssh")]
                 sessions,
             }),
@@ -86,7 +95,7 @@ impl Connector {
     }
 
     async fn go(&self, target: &Target) -> Result<Client, Error> {
-        let Shared { options, stubs, .. } = &*self.shared;
+        let options = &self.shared.options;
         let guide = Guide::new(options.ask.clone(), options.timeout);
         let mut connect = ConnectOptions {
             timeout: options.timeout,
@@ -100,20 +109,21 @@ impl Connector {
         }
         let (inner, boot) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
-            hops if hops.iter().all(Hop::keeps_files) => (stubs.local(), None),
+            hops if hops.iter().all(Hop::keeps_files) => (options.local_stub(), None),
             _ => {
-                let boot = Boot::new(stubs)?;
-                (boot.argv(), Some(boot))
+                let stubs = self.shared.stubs.get_or_init(|| find_stubs(options)).clone()?;
+                let boot = Boot::new(&stubs).await?;
+                (boot.argv().into_iter().map(OsString::from).collect(), Some(boot))
             }
         };
         let (running, plan) = self.start(target, inner, &guide).await?;
-        let approach = Approach {
+        let what = Approach {
             boot: boot.as_ref(),
             prompts: plan.prompts,
-            line: plan.line,
+            lines: plan.line.into_iter().collect(),
             target: target.to_string(),
         };
-        let (stream, epitaph) = deploy::approach(running, approach, &guide).await?;
+        let (stream, epitaph) = approach(running, what, &guide).await?;
         connect.epitaph = Some(epitaph);
         Client::connect_with(stream, connect).await.map_err(|error| error.at(Step::Hello))
     }
@@ -125,15 +135,21 @@ impl Connector {
             return Err(Error::invalid("no stub is ever sent there"));
         }
         let guide = Guide::new(self.shared.options.ask.clone(), self.shared.options.timeout);
-        let argv = deploy::clean_argv();
+        let argv = clean_argv().into_iter().map(OsString::from).collect();
         let (running, plan) = self.start(target, argv, &guide).await?;
-        let approach = Approach {
+        let what = Approach {
             boot: None,
             prompts: plan.prompts,
-            line: plan.line,
+            lines: plan.line.into_iter().collect(),
             target: target.to_string(),
         };
-        deploy::clean(running, approach, &guide).await
+        let cleaned = clean(running, what, &guide).await?;
+        if let [kept, ..] = cleaned.kept.as_slice() {
+            let text =
+                format!("{kept} cannot be removed; the account there may not write to its folder");
+            return Err(Error::new(ErrorKind::Request, Origin::Peer, None, text));
+        }
+        Ok(cleaned.removed)
     }
 
     /// Starts a command at the end of a target's hops.
@@ -144,7 +160,7 @@ impl Connector {
         guide: &Guide,
     ) -> Result<(Running, Plan), Error> {
         let options = &self.shared.options;
-        let nonce = deploy::nonce()?;
+        let nonce = nonce();
         let means = Means {
             has_secrets: guide.has_secrets(),
             nonce: &nonce,
@@ -169,7 +185,7 @@ impl Connector {
                 spawned.map_err(|error| error.at(Step::Connect))?
             }
             #[cfg(feature = "ssh")]
-            ssh => self.shared.sessions.exec(ssh, &deploy::quote(&argv)?, guide).await?,
+            ssh => self.shared.sessions.exec(ssh, &quote(&argv)?, guide).await?,
             #[cfg(not(feature = "ssh"))]
             _ => {
                 let text = "this build has no ssh of its own (the feature `ssh`); write openssh://";
@@ -178,6 +194,16 @@ impl Connector {
         };
         Ok((running, plan))
     }
+}
+
+fn find_stubs(options: &TargetOptions) -> Result<Stubs, Error> {
+    let own = options.stub.as_deref().and_then(|words| {
+        let (program, words) = words.split_first()?;
+        let words =
+            words.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<_>>();
+        Some((program.into(), words?))
+    });
+    Stubs::find(&StubOptions { files: options.stubs.clone(), own })
 }
 
 /// "local", and "ssh://host,sudo": a message puts its own colon behind.

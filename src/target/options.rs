@@ -45,3 +45,18 @@ impl Default for TargetOptions {
         }
     }
 }
+
+impl TargetOptions {
+    /// The command line of the stub on this host.
+    pub(super) fn local_stub(&self) -> Vec<OsString> {
+        if let Some(stub) = self.stub.as_ref().filter(|words| !words.is_empty()) {
+            return stub.clone();
+        }
+        let beside = || {
+            let path = std::env::current_exe().ok()?.with_file_name("nlr-stub");
+            path.exists().then(|| path.into_os_string())
+        };
+        let program = std::env::var_os("NLR_STUB").filter(|path| !path.is_empty()).or_else(beside);
+        vec![program.unwrap_or_else(|| "nlr-stub".into())]
+    }
+}

@@ -8,7 +8,7 @@ use super::{Hop, SshDestination};
 use crate::{
     Error,
     ask::{SecretKind, SecretRequest},
-    deploy::{Prompt, quote},
+    deploy::{approach::Prompt, quote::quote},
 };
 
 /// A command line, and what has to be done with the process it starts.

@@ -2,10 +2,7 @@
 
 use netlink_remote::{Netns, target::Connector};
 
-use crate::{
-    lab::Lab,
-    support::*,
-};
+use crate::{lab::Lab, support::*};
 
 const CACHE: &str = "/home/ci/.cache/netlink-remote";
 

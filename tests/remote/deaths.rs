@@ -120,7 +120,8 @@ async fn a_connection_given_up_at_any_time_leaves_nothing() {
     }
     gateway.assert_idle();
     test01.assert_idle();
-    let left = test01.run("find / -xdev -name '.nlr*' -o -xdev -path '*netlink-remote/*' | grep -v stub-");
+    let left =
+        test01.run("find / -xdev -name '.nlr*' -o -xdev -path '*netlink-remote/*' | grep -v stub-");
     assert_eq!(left, "");
 }
 

@@ -1,10 +1,7 @@
 //! Hops whose engines do not run here: programs of the same command line stand in for them, which
 //! shows what is passed to them, and not that they take it.
 
-use crate::{
-    lab::Lab,
-    support::*,
-};
+use crate::{lab::Lab, support::*};
 
 /// Checks its arguments up to `--`, or so many, and runs the rest.
 fn stand_in(expected: &str, skip: usize) -> String {
@@ -27,20 +24,10 @@ fn each_engine_is_called_as_its_manual_says() {
         ("docker", "docker:web", "exec -i web", 3),
         ("podman", "podman:web", "exec -i web", 3),
         ("kubectl", "kubectl:ns/web", "exec -i -n ns web --", 6),
-        (
-            "kubectl",
-            "kubectl:kind/ns/web/app",
-            "--context=kind exec -i -n ns web -c app --",
-            9,
-        ),
+        ("kubectl", "kubectl:kind/ns/web/app", "--context=kind exec -i -n ns web -c app --", 9),
         ("lxc-attach", "lxc:web", "-n web --", 3),
         ("incus", "incus:web", "exec -T web --", 4),
-        (
-            "systemd-run",
-            "machinectl:web",
-            "--machine=web --pipe --wait --collect --quiet --",
-            6,
-        ),
+        ("systemd-run", "machinectl:web", "--machine=web --pipe --wait --collect --quiet --", 6),
     ] {
         let path = format!("/usr/local/bin/{program}");
         host.file(&path, &stand_in(expected, skip), 0o755);

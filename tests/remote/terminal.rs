@@ -73,7 +73,8 @@ fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     let host = lab.host("test01").password("secret").sudoers("ci ALL=ALL").start();
     let tool = env!("CARGO_BIN_EXE_nlr");
     let mut command = lab.client().command("sh");
-    let script = format!("{tool} --stubs {STUB} show link ssh://test01,sudo:; echo code $?; stty -a");
+    let script =
+        format!("{tool} --stubs {STUB} show link ssh://test01,sudo:; echo code $?; stty -a");
     command.args(["-c", &script]);
     let mut pty = Pty::start(&command);
     pty.expect("(to become root): ", SOON);
