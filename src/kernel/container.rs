@@ -135,7 +135,15 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
             (_, Some(signal)) => format!("ended by signal {signal}"),
             (_, None) => format!("exit code {}", answer.status.code().unwrap_or_default()),
         };
-        return Err(refused(meaning(&said), format!("{netns}: {program} inspect: {said}")));
+        let errno = meaning(&said);
+        let remedy = match (errno, engine) {
+            (Errno::ENOENT, ContainerEngine::Docker) => "; `docker ps --all` shows those there are",
+            (Errno::ENOENT, ContainerEngine::Podman) => {
+                "; `podman ps --all` shows those there are, for each user others"
+            }
+            _ => "",
+        };
+        return Err(refused(errno, format!("{netns}: {program} inspect: {said}{remedy}")));
     }
     let said = last_line(&answer.stdout);
     match parse(&said) {
