@@ -355,26 +355,37 @@ async fn an_engine_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
     client.ping().await.unwrap();
 }
 
-/// A stand-in for docker that does not answer ends with the stub.
+/// A stand-in for docker that does not answer: however many ask for it, what needs no docker goes
+/// on, and all of it ends with the stub.
 #[tokio::test]
-async fn an_engine_that_hangs_does_not_outlive_the_stub() {
-    let stand_in = Script::new("docker", "echo $$ >${0%/*}/pids; exec sleep 1000");
+async fn engines_that_hang_do_not_outlive_the_stub() {
+    let stand_in = Script::new("docker", "echo $$ >>${0%/*}/pids; exec sleep 1000");
+    let netns = cli_support::Namespace::new();
     let client = client(&[("PATH", &stand_in.search())]).await;
-    let netns = client.netns();
-    let asked = tokio::spawn(async move {
-        netns.open(Netns::docker("x"), NetnsMode::Existing).await.unwrap_err()
-    });
-    let mut pid = None;
-    while pid.is_none() {
+    let ask = |_| {
+        let netns = client.netns();
+        let asked = async move { netns.open(Netns::docker("x"), NetnsMode::Existing).await };
+        tokio::spawn(asked)
+    };
+    let asked: Vec<_> = (0..20).map(ask).collect();
+    let mut pids: Vec<u32> = Vec::new();
+    while pids.len() < 4 {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        pid = stand_in.read("pids").trim().parse().ok();
+        pids = stand_in.read("pids").lines().map(|pid| pid.parse().unwrap()).collect();
     }
-    assert!(is_alive(pid.unwrap()));
     let began = Instant::now();
+    for _ in 0..20 {
+        let name = Netns::Name(netns.0.clone());
+        client.socket(NETLINK_ROUTE).netns(name).open().await.unwrap();
+    }
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
     client.close().await;
-    asked.await.unwrap();
-    wait("the end of the stand-in", || !is_alive(pid.unwrap()));
+    for asked in asked {
+        asked.await.unwrap().unwrap_err();
+    }
+    wait("the end of the stand-ins", || !pids.iter().any(|pid| is_alive(*pid)));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(stand_in.read("pids").lines().count(), 4, "more than four asked at a time");
 }
 
 /// What the stub's docker, a stand-in here, is given: its arguments, no input, and no descriptor
