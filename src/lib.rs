@@ -67,7 +67,7 @@ mod error;
 pub use error::{Error, ErrorKind, Origin, Step};
 
 #[cfg(feature = "client")]
-pub use client::{Client, Event, Netns, NetnsMode, RemoteSocket};
+pub use client::{Client, ContainerEngine, Event, Netns, NetnsMode, RemoteSocket};
 #[cfg(feature = "client")]
 pub use target::Target;
 

@@ -72,6 +72,8 @@ fn netns() -> impl Strategy<Value = Netns> {
         ".{0,20}".prop_map(Netns::Path),
         any::<u32>().prop_map(Netns::Pid),
         any::<u32>().prop_map(Netns::Handle),
+        "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}".prop_map(Netns::docker),
+        "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,20}".prop_map(Netns::podman),
     ]
 }
 

@@ -125,7 +125,8 @@ Examples:
   nlr show link -n blue
   nlr show addr --json | jq -r '.[].addr_info[].local'
   nlr show route -6 --table all unix:/run/nlr.sock
-  nlr show neigh -n pid:4242";
+  nlr show neigh -n pid:4242
+  nlr show addr -n docker:web            nothing is executed inside the container";
 
 /// Lists links, addresses, routes, neighbours or rules
 #[derive(Debug, Args)]
@@ -346,8 +347,10 @@ pub(super) struct CompletionArgs {
 /// Which namespace.
 #[derive(Debug, Args)]
 pub(super) struct NetnsArg {
-    /// The network namespace: a name of ip-netns(8), a path (with a slash in it), or `pid:N` for
-    /// that of a process. By default the one the stub runs in
+    /// The network namespace: a name of ip-netns(8), a path (with a slash in it), `pid:N` for that
+    /// of a process, or `docker:NAME` or `podman:NAME` for that of a running container, by its
+    /// name or id. By default the one the stub runs in. A name of ip-netns(8) that looks like one
+    /// of these is reached by its path, such as /run/netns/docker:x
     #[arg(id = "netns", long = "netns", short = 'n', value_name = "NETNS", value_parser = netns)]
     pub(super) value: Option<Netns>,
 }
@@ -393,14 +396,20 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn netns(text: &str) -> Result<Netns, String> {
-    match text.strip_prefix("pid:") {
+    let container = |engine: &str, netns: Netns| match netns.is_well_named() {
+        true => Ok(netns),
+        false => Err(format!("expected the name or id of a container, as in `{engine}:web`")),
+    };
+    match text.split_once(':') {
         _ if text.contains('/') => Ok(Netns::Path(text.to_owned())),
-        Some(pid) => match pid.parse() {
+        Some(("pid", pid)) => match pid.parse() {
             Ok(pid @ 1..) => Ok(Netns::Pid(pid)),
             _ => Err("expected the number of a process, as in `pid:4242`".to_owned()),
         },
-        None if text.is_empty() => Err("a namespace's name cannot be empty".to_owned()),
-        None => Ok(Netns::Name(text.to_owned())),
+        Some((engine @ "docker", name)) => container(engine, Netns::docker(name)),
+        Some((engine @ "podman", name)) => container(engine, Netns::podman(name)),
+        _ if text.is_empty() => Err("a namespace's name cannot be empty".to_owned()),
+        _ => Ok(Netns::Name(text.to_owned())),
     }
 }
 
@@ -434,6 +443,15 @@ mod tests {
         assert_eq!(netns("/run/netns/blue"), Ok(Netns::Path("/run/netns/blue".into())));
         assert_eq!(netns("pid:/x"), Ok(Netns::Path("pid:/x".into())));
         assert_eq!(netns("pid:7"), Ok(Netns::Pid(7)));
+        assert_eq!(netns("docker:web-1"), Ok(Netns::docker("web-1")));
+        assert_eq!(netns("podman:4f5e.x_y"), Ok(Netns::podman("4f5e.x_y")));
+        assert_eq!(netns("docker"), Ok(Netns::Name("docker".into())));
+        assert_eq!(netns("a:b"), Ok(Netns::Name("a:b".into())));
+        let path = "/run/netns/docker:x";
+        assert_eq!(netns(path), Ok(Netns::Path(path.into())));
+        for wrong in ["docker:", "docker:-H", "docker:a b", "podman:.x", "docker:a:b"] {
+            assert!(netns(wrong).unwrap_err().contains(":web"), "{wrong}");
+        }
         for wrong in ["", "pid:", "pid:0", "pid:x", "pid:-1"] {
             assert!(netns(wrong).is_err(), "{wrong}");
         }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{RemoteSocket, netns::NetnsHandle, shared::Handle};
+use super::{
+    RemoteSocket,
+    netns::{NetnsHandle, check_container},
+    shared::Handle,
+};
 use crate::{
     Error, ErrorKind, Origin, Step,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},
@@ -125,9 +129,10 @@ impl SocketBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Open`] with the far kernel's errno: ENOENT and ESRCH for a namespace that
-    /// does not exist, EINVAL for a file that is none, EPERM, EPROTONOSUPPORT;
-    /// [`ErrorKind::Invalid`] for options, groups or a name that together are larger than the
-    /// connection carries; [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
+    /// does not exist, EINVAL for a file that is none, EPERM, EPROTONOSUPPORT; for a container's
+    /// also what [`RemoteNetns::open`](super::RemoteNetns::open) lists; [`ErrorKind::Invalid`] for
+    /// options, groups or a name that together are larger than the connection carries, and for
+    /// what no container can be called; [`ErrorKind::Timeout`]; [`ErrorKind::Disconnected`].
     pub async fn open(self) -> Result<RemoteSocket, Error> {
         let limit = self.timeout;
         let socket = self.begin()?;
@@ -161,7 +166,7 @@ fn check(open: &Open) -> Result<(), Error> {
         Netns::Name(text) | Netns::Path(text) if text.len() > LONGEST => {
             Err(Error::invalid("a namespace's name of more than 32 KiB"))
         }
-        _ => Ok(()),
+        netns => check_container(netns),
     }
 }
 

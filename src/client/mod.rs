@@ -28,7 +28,8 @@ use tokio::{
 };
 
 pub use crate::wire::{
-    Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode, SocketOption,
+    ContainerEngine, Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
+    SocketOption,
     hello::{HostInfo, NetnsId, PeerLimits},
 };
 pub use builder::{SocketBuilder, options};

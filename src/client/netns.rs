@@ -41,7 +41,12 @@ impl RemoteNetns {
     /// # Errors
     /// [`ErrorKind::Namespace`] with the errno: ENOENT, ESRCH, EINVAL for a file that is no
     /// network namespace, EEXIST for an exclusive creation, EPERM; [`ErrorKind::Disconnected`].
+    /// For a container: ENOENT where it or its engine's program is not there, ESRCH where it is
+    /// not running, EACCES and EPERM, ECONNREFUSED where the engine is not running, ETIMEDOUT
+    /// where it does not answer within 10 seconds, EIO for whatever else it says;
+    /// [`ErrorKind::Invalid`] for what no container can be called.
     pub async fn open(&self, netns: Netns, mode: NetnsMode) -> Result<NetnsHandle, Error> {
+        check_container(&netns)?;
         let value = self.request(NetnsRequest::Open(netns, mode)).await?;
         let opened = NetnsOpened::decode(&value)?;
         let connection = self.handle.clone();
@@ -85,6 +90,15 @@ impl RemoteNetns {
             Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
         })
     }
+}
+
+/// Refuses what no container can be called: to the far end it would be a breach of the protocol.
+pub(super) fn check_container(netns: &Netns) -> Result<(), Error> {
+    if netns.is_well_named() {
+        return Ok(());
+    }
+    let rule = "a letter or digit, then letters, digits, `_`, `.` and `-`, 255 at most";
+    Err(Error::invalid(format!("{netns} cannot be: a container's name is {rule}")))
 }
 
 impl std::fmt::Debug for RemoteNetns {

@@ -72,7 +72,11 @@ impl<'a> Input<'a> {
         let message = match which % 22 {
             0 => Message::Open(Open {
                 credit: self.credit(),
-                netns: if serial == 1 { Netns::Handle(3) } else { Netns::Current },
+                netns: match serial {
+                    1 => Netns::Handle(3),
+                    3 => Netns::docker("c"),
+                    _ => Netns::Current,
+                },
                 mode: NetnsMode::Existing,
                 groups: vec![serial; usize::from(serial == 2)],
                 ..Open::default()

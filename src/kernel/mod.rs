@@ -2,6 +2,7 @@
 //!
 //! This is the only part of the library that has unsafe code, and all of it is in `sys`.
 
+mod container;
 pub mod descriptors;
 mod host;
 pub mod netns;

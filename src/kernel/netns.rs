@@ -77,7 +77,9 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// The errno of what failed: ENOENT or ESRCH where there is none, EINVAL for a file that is no
-/// network namespace, EEXIST for an exclusive creation, EPERM and EACCES.
+/// network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a container also
+/// ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where the engine is
+/// not running, and EIO for whatever else it says.
 pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
     if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
         let text = format!("{netns} cannot be created: only a name can");
@@ -97,10 +99,18 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
         }
         Netns::Path(path) => PathBuf::from(path),
         Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        Netns::Container { engine, name } => {
+            return super::container::open(*engine, name).map(Some);
+        }
         // Only the connection that gave it can resolve one.
         Netns::Handle(_) => return Err(failure(Errno::EBADF, netns)),
         Netns::Current => return Ok(None),
     };
+    open_file(&path, netns).map(Some)
+}
+
+/// Opens a namespace's file, as one that is `netns`.
+pub(super) fn open_file(path: &Path, netns: &Netns) -> Result<File, Failure> {
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(failure(Errno::EINVAL, netns));
     }
@@ -108,14 +118,14 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
-        .open(&path)
+        .open(path)
         .map_err(|error| io_failure(&error, format_args!("opening {netns}")))?;
     let kind = fstatfs(&file).map_err(|errno| failure(errno, format_args!("checking {netns}")))?;
     if kind.filesystem_type() != NSFS_MAGIC {
         let text = format!("{netns} is not a network namespace");
         return Err(Failure { errno: Errno::EINVAL as i32, text });
     }
-    Ok(Some(file))
+    Ok(file)
 }
 
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.

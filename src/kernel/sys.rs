@@ -1,14 +1,21 @@
 //! System calls that no crate wraps the way a proxy needs them: netlink sockets of any protocol,
-//! options of any level, and receives that append to a buffer without clearing it first.
+//! options of any level, receives that append to a buffer without clearing it first, and programs
+//! that do not outlive who started them.
 
 use std::{
     mem::{MaybeUninit, size_of, zeroed},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
 };
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
+    sys::{prctl::set_pdeathsig, signal::Signal},
+    unistd::{getpid, getppid},
 };
 
 use crate::wire::{DatagramInfo, Destination};
@@ -18,6 +25,20 @@ const CONTROL_LEN: usize = 128;
 
 fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
     Errno::result(result)
+}
+
+/// Has a program be killed when the thread that starts it ends, which it does at the latest with
+/// the process, however that ends.
+pub(super) fn end_with_this_thread(command: &mut Command) {
+    let parent = getpid();
+    let tie = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // It may have ended before that.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: this runs between fork and exec, where only what a signal handler may do is allowed:
+    // it makes two system calls, and neither allocates nor locks.
+    unsafe { command.pre_exec(tie) };
 }
 
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {

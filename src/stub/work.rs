@@ -1,10 +1,14 @@
-//! Slow things done beside the I/O thread: entering namespaces, creating and deleting them.
+//! Slow things done beside the I/O thread: entering namespaces, creating and deleting them, and
+//! asking for those of containers.
 
 use std::{
     collections::VecDeque,
     fs::File,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
 };
 
@@ -24,6 +28,10 @@ use super::{
 
 /// Threads doing slow things at a time; more wait for their turn.
 const AT_A_TIME: usize = 8;
+
+/// Of these, those that wait for an engine of containers. One that does not answer takes seconds,
+/// and others go on meanwhile.
+const ASKING_AT_A_TIME: usize = 4;
 
 /// Something that was finished on another thread.
 #[derive(Debug)]
@@ -91,6 +99,16 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Whether an engine of containers is asked.
+    fn asks(&self) -> bool {
+        let netns = match self {
+            Task::Open(_, open, _) => &open.netns,
+            Task::Netns(_, NetnsRequest::Open(netns, _), _) => netns,
+            Task::Netns(..) => return false,
+        };
+        matches!(netns, Netns::Container { .. })
+    }
+
     fn run(self) -> Completion {
         match self {
             Task::Open(id, open, handle) => Completion::Opened(id, open_socket(&open, handle)),
@@ -152,17 +170,36 @@ fn netns_request(
     }
 }
 
+/// Counts a task that asks an engine, until it is dropped.
+#[derive(Debug)]
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 /// Runs tasks on threads that are used once, a few at a time.
 #[derive(Debug)]
 pub(super) struct Workers {
     completions: Arc<Completions>,
     waiting: VecDeque<Task>,
     running: usize,
+    /// How many of those running ask an engine.
+    asking: Arc<AtomicUsize>,
 }
 
 impl Workers {
     pub(super) fn new(completions: Arc<Completions>) -> Self {
-        Self { completions, waiting: VecDeque::new(), running: 0 }
+        Self { completions, waiting: VecDeque::new(), running: 0, asking: Arc::default() }
     }
 
     pub(super) fn start(&mut self, task: Task) {
@@ -178,8 +215,11 @@ impl Workers {
 
     fn advance(&mut self) {
         while self.running < AT_A_TIME {
-            let Some(task) = self.waiting.pop_front() else { return };
+            let may_ask = self.asking.load(SeqCst) < ASKING_AT_A_TIME;
+            let next = self.waiting.iter().position(|task| may_ask || !task.asks());
+            let Some(task) = next.and_then(|next| self.waiting.remove(next)) else { return };
             self.running += 1;
+            let asks = task.asks().then(|| Asking::new(&self.asking));
             let slot = Arc::new(Mutex::new(Some(task)));
             let (theirs, completions) = (Arc::clone(&slot), Arc::clone(&self.completions));
             let take = |slot: &Mutex<Option<Task>>| {
@@ -190,7 +230,10 @@ impl Workers {
                 .stack_size(256 * 1024)
                 .spawn(move || {
                     if let Some(task) = take(&theirs) {
-                        completions.push(task.run());
+                        let completion = task.run();
+                        // Before it is told of, which is when the next may have its turn.
+                        drop(asks);
+                        completions.push(completion);
                     }
                 });
             // Only where there is no thread to take it may the task be taken back.

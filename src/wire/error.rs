@@ -31,6 +31,11 @@ pub enum WireError {
         "unknown critical option {0:#06x}: the peer needs something this side does not know; use the same version on both sides"
     )]
     UnknownCritical(u16),
+    /// A namespace is named in a way that is not known here.
+    #[error(
+        "unknown kind of namespace {0}: the peer asks for something this side does not know; use the same version on both sides"
+    )]
+    UnknownNetns(u32),
     /// A value is outside what its field allows.
     #[error("invalid {field}: {value}")]
     BadValue {

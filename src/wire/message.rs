@@ -53,9 +53,11 @@ pub enum Message<'a> {
     /// u32 protocol, u32 portid, u64 bytes and u64 datagrams of credit, then options. Critical
     /// ones: 1 namespace (u8 mode: 0 existing, 1 create, 2 create exclusively; three zeros; then
     /// as in a netns frame: u32 kind, and for kind 0 current nothing, for 1 name and 2 path UTF-8
-    /// text, for 3 pid and 4 handle a u32), 2 socket option (i32 level, i32 name, the value),
-    /// 3 group (u32). Others: 4 receive buffer (u32), 5 send buffer (u32). 2 and 3 may come more
-    /// than once.
+    /// text, for 3 pid and 4 handle a u32, for 5 container a u32 engine, 1 docker or 2 podman, and
+    /// its name: 1 to 255 of the bytes `a-zA-Z0-9_.-`, of which the last three do not come first;
+    /// a stub refuses a kind that it does not know, and says so), 2 socket option (i32 level, i32
+    /// name, the value), 3 group (u32). Others: 4 receive buffer (u32), 5 send buffer (u32). 2 and
+    /// 3 may come more than once.
     Open(Open),
     /// u32 portid, u32 receive buffer, u32 send buffer, u32 zero, u64 bytes, u64 datagrams.
     Opened(Opened),

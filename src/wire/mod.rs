@@ -107,7 +107,7 @@ pub use hello::Hello;
 pub use marker::{MARKER, MAX_NOISE, MarkerScanner, Scan};
 pub(crate) use message::printable;
 pub use message::{Counters, Credit, Failure, Message};
-pub use netns::{Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
+pub use netns::{ContainerEngine, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
 pub use open::{Open, Opened, SocketOption};
 
 /// The highest protocol version this crate speaks.

@@ -21,7 +21,74 @@ pub enum Netns {
     Pid(u32),
     /// One opened before on this connection; the number is that of the stub's descriptor.
     Handle(u32),
+    /// The one of a running container on the stub's host, whose engine is asked for a process in
+    /// it. Nothing is executed inside the container.
+    Container {
+        /// Whose container it is.
+        engine: ContainerEngine,
+        /// Its name or id, by the engines' own rule: a letter or digit, then letters, digits,
+        /// `_`, `.` and `-`; 255 bytes at most.
+        name: String,
+    },
 }
+
+/// A program that runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ContainerEngine {
+    /// `docker`, docker(1).
+    Docker,
+    /// `podman`, podman(1).
+    Podman,
+}
+
+impl ContainerEngine {
+    /// The name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            ContainerEngine::Docker => "docker",
+            ContainerEngine::Podman => "podman",
+        }
+    }
+
+    fn number(self) -> u32 {
+        match self {
+            ContainerEngine::Docker => 1,
+            ContainerEngine::Podman => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, WireError> {
+        match number {
+            1 => Ok(ContainerEngine::Docker),
+            2 => Ok(ContainerEngine::Podman),
+            _ => Err(WireError::BadValue { field: "container engine", value: number.into() }),
+        }
+    }
+}
+
+impl fmt::Display for ContainerEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program())
+    }
+}
+
+/// Where a container's name breaks the engines' rule: the number of bytes before that. A name
+/// that keeps it never looks like an option of their programs.
+fn bad_container_name(name: &[u8]) -> Option<usize> {
+    let fits = |(at, byte): (usize, &u8)| match byte {
+        b'_' | b'.' | b'-' => at > 0,
+        byte => byte.is_ascii_alphanumeric(),
+    };
+    match name.iter().enumerate().position(|letter| !fits(letter)) {
+        None if name.is_empty() => Some(0),
+        None if name.len() > MAX_CONTAINER_NAME => Some(MAX_CONTAINER_NAME),
+        position => position,
+    }
+}
+
+/// Bytes of a container's name, at most.
+const MAX_CONTAINER_NAME: usize = 255;
 
 impl fmt::Display for Netns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +98,7 @@ impl fmt::Display for Netns {
             Netns::Path(path) => write!(f, "namespace file {path:?}"),
             Netns::Pid(pid) => write!(f, "the namespace of process {pid}"),
             Netns::Handle(fd) => write!(f, "the namespace opened as descriptor {fd}"),
+            Netns::Container { engine, name } => write!(f, "{engine} container {name:?}"),
         }
     }
 }
@@ -85,7 +153,27 @@ impl NetnsMode {
 }
 
 impl Netns {
-    /// u32 kind, then the rest: 0 current, 1 name, 2 path, 3 pid (u32), 4 handle (u32).
+    /// That of a container of docker, by name or id.
+    pub fn docker(name: impl Into<String>) -> Self {
+        Netns::Container { engine: ContainerEngine::Docker, name: name.into() }
+    }
+
+    /// That of a container of podman, by name or id. Each user has containers of their own there,
+    /// so it has to be one of the user's that the stub runs as.
+    pub fn podman(name: impl Into<String>) -> Self {
+        Netns::Container { engine: ContainerEngine::Podman, name: name.into() }
+    }
+
+    /// Whether a container is named as its engine's rule has it; true for all other namespaces.
+    pub fn is_well_named(&self) -> bool {
+        match self {
+            Netns::Container { name, .. } => bad_container_name(name.as_bytes()).is_none(),
+            _ => true,
+        }
+    }
+
+    /// u32 kind, then the rest: 0 current, 1 name, 2 path, 3 pid (u32), 4 handle (u32),
+    /// 5 container (u32 engine, name).
     pub(super) fn encode(&self, out: &mut impl BufMut) {
         match self {
             Netns::Current => out.put_u32_le(0),
@@ -105,6 +193,11 @@ impl Netns {
                 out.put_u32_le(4);
                 out.put_u32_le(*fd);
             }
+            Netns::Container { engine, name } => {
+                out.put_u32_le(5);
+                out.put_u32_le(engine.number());
+                out.put_slice(name.as_bytes());
+            }
         }
     }
 
@@ -115,10 +208,20 @@ impl Netns {
             2 => Netns::Path(utf8("namespace path", c.remainder())?),
             3 => Netns::Pid(c.u32()?),
             4 => Netns::Handle(c.u32()?),
-            kind => {
-                return Err(WireError::BadValue { field: "namespace kind", value: kind.into() });
-            }
+            5 => Netns::Container {
+                engine: ContainerEngine::from_number(c.u32()?)?,
+                name: container_name(c.remainder())?,
+            },
+            kind => return Err(WireError::UnknownNetns(kind)),
         })
+    }
+}
+
+fn container_name(bytes: &[u8]) -> Result<String, WireError> {
+    let field = "container name";
+    match bad_container_name(bytes) {
+        Some(position) => Err(WireError::BadValue { field, value: position as u64 }),
+        None => utf8(field, bytes),
     }
 }
 
