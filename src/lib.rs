@@ -52,7 +52,8 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
-mod deploy;
+#[doc(hidden)]
+pub mod deploy;
 #[cfg(feature = "stub")]
 pub mod kernel;
 #[cfg(feature = "stub")]

@@ -257,7 +257,7 @@ impl<'a> Way<'a> {
             _ => format!("the far end said what makes no sense: {line}"),
         };
         // What came on stdout before is of no interest: the script itself has spoken.
-        let said = match self.near.tail.text() {
+        let said = match self.without_prompts(&self.near.tail.text()) {
             said if said.is_empty() => said,
             said => format!("; on the way it said: {said}"),
         };
@@ -287,9 +287,19 @@ impl<'a> Way<'a> {
         failed(ErrorKind::Connect, text).at(step)
     }
 
+    /// Prompts were made up here, and mean nothing to anybody.
+    fn without_prompts(&self, said: &str) -> String {
+        let mut said = said.to_owned();
+        for prompt in &self.approach.prompts {
+            said = said.replace(prompt.marker.trim(), "");
+        }
+        said.trim().to_owned()
+    }
+
     /// What came instead of a stub, to be put behind an error.
     fn said(&self) -> String {
-        let (out, err) = (self.near.out.text(), self.near.tail.text());
+        let out = self.without_prompts(&self.near.out.text());
+        let err = self.without_prompts(&self.near.tail.text());
         match (out.as_str(), err.as_str()) {
             ("", "") => String::new(),
             ("", said) | (said, "") => format!("; it said: {said}"),

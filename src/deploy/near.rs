@@ -208,10 +208,11 @@ impl Near {
 
     /// The streams as a stub's, from that place in stdout on.
     pub(super) fn into_stub(self, at: usize) -> (Reached, Epitaph) {
-        let Self { reader, writer, stderr, end, out, tail, .. } = self;
+        let Self { reader, writer, stderr, end, out, .. } = self;
         let stderr = stderr.unwrap_or_else(|| Box::new(tokio::io::empty()));
         let reached = Reached { before: out.rest(at), stdio: reader.unsplit(writer) };
-        (reached, tail.into_epitaph("the far end".to_owned(), stderr, end))
+        // What came before, such as a lecture of sudo's, says nothing about the stub.
+        (reached, Tail::default().into_epitaph("the far end".to_owned(), stderr, end))
     }
 }
 

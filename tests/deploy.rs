@@ -1,0 +1,144 @@
+//! A real stub, brought through real shells.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use netlink_remote::{ErrorKind, Step, ask::Ask, deploy::Through};
+
+const RTM_GETLINK: u16 = 18;
+
+/// By a shell that finds `home`.
+fn through(shell: &[&str], home: &Path) -> Through {
+    let mut command: Vec<_> =
+        ["env", "-u", "XDG_CACHE_HOME", "-u", "XDG_RUNTIME_DIR"].map(String::from).to_vec();
+    command.push(format!("HOME={}", home.display()));
+    command.extend(shell.iter().map(|&word| word.to_owned()));
+    let stubs = vec![PathBuf::from(env!("CARGO_BIN_EXE_nlr-stub"))];
+    Through { command, stubs, own: None, ask: Ask::nobody(), limit: Duration::from_secs(60) }
+}
+
+/// Ways to have `sh -c SCRIPT` done, which comes behind them.
+fn shells() -> Vec<Vec<&'static str>> {
+    // The script is `$3` then.
+    let all = [
+        vec![],
+        vec!["dash", "-c", "exec dash -c \"$3\"", "x"],
+        vec!["bash", "-c", "exec bash -c \"$3\"", "x"],
+        vec!["busybox"],
+    ];
+    let there = |shell: &Vec<&str>| {
+        shell.first().is_none_or(|shell| std::process::Command::new(shell).output().is_ok())
+    };
+    all.into_iter().filter(there).collect()
+}
+
+async fn use_it(way: &Through) {
+    let client = way.connect().await.unwrap();
+    assert!(client.far_software().starts_with("netlink-remote "));
+    client.ping().await.unwrap();
+    let socket = client.socket(0).open().await.unwrap();
+    let mut request = Vec::new();
+    request.extend_from_slice(&32_u32.to_ne_bytes());
+    request.extend_from_slice(&RTM_GETLINK.to_ne_bytes());
+    // NLM_F_REQUEST, and the loopback interface, which every namespace has as its first.
+    request.extend_from_slice(&1_u16.to_ne_bytes());
+    request.extend_from_slice(&[0; 8]);
+    request.extend_from_slice(&[0; 4]);
+    request.extend_from_slice(&1_i32.to_ne_bytes());
+    request.extend_from_slice(&[0; 8]);
+    socket.send(&request).await.unwrap();
+    let answer = loop {
+        if let netlink_remote::Event::Datagram(datagram) = socket.recv().await.unwrap() {
+            break datagram;
+        }
+    };
+    assert!(answer.data.windows(3).any(|name| name == b"lo\0"));
+    client.close().await;
+}
+
+fn stubs_in(home: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(home.join(".cache/netlink-remote")) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn cold_warm_and_clean() {
+    for shell in shells() {
+        let home = tempfile::tempdir().unwrap();
+        let way = through(&shell, home.path());
+        use_it(&way).await;
+        let stubs = stubs_in(home.path());
+        assert_eq!(stubs.len(), 1, "{shell:?}: {stubs:?}");
+        use_it(&way).await;
+        assert_eq!(stubs_in(home.path()), stubs);
+        assert_eq!(
+            way.clean().await.unwrap().first(),
+            stubs.first().map(|path| path.display().to_string()).as_ref()
+        );
+        assert_eq!(stubs_in(home.path()), [PathBuf::new(); 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_stub_that_was_cut_off_is_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let way = through(&[], home.path());
+    use_it(&way).await;
+    let stub = stubs_in(home.path()).remove(0);
+    let file = fs::OpenOptions::new().write(true).open(&stub).unwrap();
+    let whole = file.metadata().unwrap().len();
+    file.set_len(whole / 2).unwrap();
+    drop(file);
+    use_it(&way).await;
+    assert_eq!(fs::metadata(&stub).unwrap().len(), whole);
+    assert_eq!(stubs_in(home.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_and_the_error_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    // The shell becomes the stub: `exec` all the way leaves no process between.
+    let way = through(&[], home.path());
+    let client = way.connect().await.unwrap();
+    let stub = stubs_in(home.path()).remove(0);
+    let mine = |path: &Path| fs::read_link(path.join("exe")).is_ok_and(|exe| exe == stub);
+    let process =
+        fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).find(|path| mine(path));
+    let pid = process.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    let error = client.closed().await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert!(error.to_string().contains("the far end was killed by signal 9"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_stub_does_not_get_anywhere() {
+    let home = tempfile::tempdir().unwrap();
+    // A program for this machine, but another one.
+    let mut way = through(&[], home.path());
+    way.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
+    let error = way.connect().await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Bootstrap));
+    assert!(error.to_string().contains("the stub does not run there"), "{error}");
+    assert_eq!(stubs_in(home.path()), [PathBuf::new(); 0]);
+}
+
+/// `nlr` with the word `stub` is one, too.
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn nlr_brings_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let mut way = through(&[], home.path());
+    // Only where there is no other is it the program itself: a folder of its own has none.
+    let folder = tempfile::tempdir().unwrap();
+    let nlr = folder.path().join("nlr");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nlr"), &nlr).unwrap();
+    way.stubs.clear();
+    way.own = Some((nlr, vec!["stub".to_owned()]));
+    use_it(&way).await;
+    assert_eq!(stubs_in(home.path()).len(), 1);
+}
