@@ -80,7 +80,7 @@ impl Connector {
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
         // The future of a chain is large; callers hold many of them.
         let connected = Box::pin(self.go(target)).await;
-        connected.map_err(|error| error.context(named(target)))
+        connected.map_err(|error| named(target, error))
     }
 
     /// Removes what [`connect`](Self::connect) may have left at the far end: stubs in cache
@@ -91,7 +91,7 @@ impl Connector {
     /// for a target that stubs are not sent to.
     pub async fn clean(&self, target: &Target) -> Result<Vec<String>, Error> {
         let cleaned = Box::pin(self.clean_up(target)).await;
-        cleaned.map_err(|error| error.context(named(target)))
+        cleaned.map_err(|error| named(target, error))
     }
 
     async fn go(&self, target: &Target) -> Result<Client, Error> {
@@ -206,7 +206,13 @@ fn find_stubs(options: &TargetOptions) -> Result<Stubs, Error> {
     Stubs::find(&StubOptions { files: options.stubs.clone(), own })
 }
 
-/// "local", and "ssh://host,sudo": a message puts its own colon behind.
-fn named(target: &Target) -> String {
-    target.to_string().trim_end_matches(':').to_owned()
+/// The error of a target, whose name may be in front already where it is a single hop.
+fn named(target: &Target, error: Error) -> Error {
+    // "local", and "ssh://host,sudo": a message puts its own colon behind.
+    let name = target.to_string();
+    let name = name.trim_end_matches(':');
+    match error.to_string().strip_prefix(name) {
+        Some(rest) if rest.starts_with(": ") => error,
+        _ => error.context(name),
+    }
 }

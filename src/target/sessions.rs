@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::Hop;
 use crate::{
-    Error,
+    Error, Step,
     ask::Guide,
     transport::{
         Running,
@@ -51,13 +51,15 @@ impl Sessions {
     ) -> Result<Running, Error> {
         let way = self.way(hops)?;
         let (session, is_shared) = self.session(&way, guide).await?;
-        match session.exec(command, guide).await {
+        let exec =
+            async |session: &Session| guide.step(Step::Bootstrap, session.exec(command)).await;
+        match exec(&session).await {
             // A server allows so many commands on a connection (MaxSessions); another connection
             // has as much room again.
             Err(_) if is_shared => {
                 self.forget(&names(&way), &session);
                 let (session, _) = self.session(&way, guide).await?;
-                session.exec(command, guide).await
+                exec(&session).await
             }
             result => result,
         }
@@ -127,7 +129,6 @@ impl Sessions {
                         via = Some(session);
                         break;
                     }
-                    Err(error) if way.len() > 1 => return Err(error.context(&host.hop)),
                     Err(error) => return Err(error),
                 }
             }

@@ -1,5 +1,39 @@
 //! ssh in this process, by libssh2.
+//!
+//! ```text
+//! session    what one uses: connect, exec
+//! tcp, tunnel     the socket below it: over TCP, or through another session's channel
+//! handshake, auth     alone with the session, one operation at a time, through async-ssh2-lite
+//! shared, state, opening, pipe    many users, any of whom may be cancelled
+//! channel    what a user of one channel holds
+//! ```
+//!
+//! async-ssh2-lite serves up to where a session is authenticated, over a stream of our own
+//! ([`wire`]). Its channels are not used: their flush loses data, they leave it to their user to
+//! finish a packet that was begun, and wake nobody else when they took in what is another's.
 
+#![forbid(unsafe_code)]
+
+mod auth;
+mod channel;
 pub(crate) mod config;
+mod fault;
+mod handshake;
 pub(crate) mod host;
+mod keepalive;
 pub(crate) mod known_hosts;
+mod opening;
+mod pipe;
+mod session;
+mod shared;
+mod state;
+mod tcp;
+mod tunnel;
+mod wakers;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use config::ConfigSource;
+pub(crate) use session::Session;

@@ -1,0 +1,252 @@
+//! Proving to a server who one is: what it accepts, in ssh's order.
+
+mod agent;
+mod interactive;
+mod keys;
+mod public_key;
+
+use std::sync::Arc;
+
+use async_ssh2_lite::{AsyncSession, ssh2};
+
+use super::{
+    fault::{self, code, would_block},
+    host::SshHost,
+    wire::Wire,
+};
+use crate::{
+    Error, ErrorKind, Origin,
+    ask::{Guide, Secret, SecretKind, SecretRequest},
+};
+use public_key::PublicKeys;
+
+/// How often a secret is asked for: `NumberOfPasswordPrompts`.
+const ATTEMPTS: u32 = 3;
+
+/// How often a server may ask for one thing more.
+const ROUNDS: u32 = 16;
+
+/// What the ways to prove it have in common.
+struct Method<'a> {
+    host: &'a SshHost,
+    session: &'a AsyncSession<Wire>,
+    wire: &'a Wire,
+    guide: &'a Guide,
+}
+
+/// What came of one of them.
+enum Outcome {
+    /// The server may be content, or want something else now.
+    Ask,
+    /// It accepts none of this.
+    Exhausted,
+}
+
+/// Proves who the user is, and gives the session to be shared.
+pub(super) async fn authenticate(
+    host: &Arc<SshHost>,
+    session: AsyncSession<Wire>,
+    wire: &Wire,
+    guide: &Guide,
+) -> Result<ssh2::Session, Error> {
+    let method = Method { host, session: &session, wire, guide };
+    method.prove().await?;
+    wire.session().ok_or_else(|| failure("the session is not there"))
+}
+
+impl Method<'_> {
+    async fn prove(&self) -> Result<(), Error> {
+        let mut tried = Vec::new();
+        let mut keys = PublicKeys::default();
+        let mut spent: Vec<&str> = Vec::new();
+        let mut offered = self.offered(&tried).await?;
+        for _ in 0..ROUNDS {
+            let Some(accepts) = &offered else { return Ok(()) };
+            let all = ["publickey", "keyboard-interactive", "password"];
+            let usable = |name: &&str| accepts.split(',').any(|other| other == *name);
+            let next = all.into_iter().filter(usable).find(|name| !spent.contains(name));
+            let outcome = match next {
+                Some("publickey") => keys.next(self, &mut tried).await?,
+                Some("keyboard-interactive") => self.interactive(&mut tried).await?,
+                Some(_) => self.password(&mut tried).await?,
+                None => return Err(self.refused(accepts, &tried)),
+            };
+            let now = match outcome {
+                Outcome::Ask => self.offered(&tried).await?,
+                Outcome::Exhausted => offered.clone(),
+            };
+            if now == offered {
+                // A key may be one of several that are wanted; the rest of them comes first.
+                if next != Some("publickey") || matches!(outcome, Outcome::Exhausted) {
+                    spent.extend(next);
+                }
+            } else {
+                // In part it is content, and what was no use before may be now.
+                spent.clear();
+            }
+            offered = now;
+        }
+        Err(self.refused(offered.as_deref().unwrap_or_default(), &tried))
+    }
+
+    /// What the server accepts now; `None` once it is content.
+    async fn offered(&self, tried: &[String]) -> Result<Option<String>, Error> {
+        if self.session.authenticated() {
+            return Ok(None);
+        }
+        let offered = self.session.auth_methods(&self.host.user).await.map(str::to_owned);
+        match offered.map_err(fault::inner) {
+            Ok(_) if self.session.authenticated() => Ok(None),
+            Ok(offered) => Ok(Some(offered)),
+            Err(error) => Err(self.broken(&error, tried)),
+        }
+    }
+
+    /// Several conversations, until the server is content or has had enough.
+    async fn interactive(&self, tried: &mut Vec<String>) -> Result<Outcome, Error> {
+        if !self.guide.has_secrets() {
+            tried.push("keyboard-interactive (nobody to ask)".into());
+            return Ok(Outcome::Exhausted);
+        }
+        let before = self.offered(tried).await?;
+        for attempt in 1..=ATTEMPTS {
+            let (result, declined) = interactive::converse(self, attempt).await;
+            if result.is_ok() {
+                return Ok(Outcome::Ask);
+            }
+            if declined {
+                tried.push("keyboard-interactive (no answer)".into());
+                return Ok(Outcome::Exhausted);
+            }
+            if attempt == ATTEMPTS {
+                tried.push(format!("keyboard-interactive ({ATTEMPTS} times)"));
+            }
+            if self.offered(tried).await? != before {
+                return Ok(Outcome::Ask);
+            }
+        }
+        Ok(Outcome::Exhausted)
+    }
+
+    async fn password(&self, tried: &mut Vec<String>) -> Result<Outcome, Error> {
+        if !self.guide.has_secrets() {
+            tried.push("password (nobody to ask)".into());
+            return Ok(Outcome::Exhausted);
+        }
+        let before = self.offered(tried).await?;
+        for attempt in 1..=ATTEMPTS {
+            let prompt = format!("Password for {}: ", self.who());
+            let Some(secret) = self.ask(SecretKind::Password, prompt, attempt).await else {
+                tried.push("password (none given)".into());
+                return Ok(Outcome::Exhausted);
+            };
+            let sent = self.session.userauth_password(&self.host.user, secret.expose()).await;
+            match sent.map_err(fault::inner) {
+                Ok(()) => return Ok(Outcome::Ask),
+                Err(error) if fault::code_of(&error) == code::PASSWORD_EXPIRED => {
+                    let text = "the password has expired; change it with ssh first";
+                    return Err(failure(text));
+                }
+                Err(_) => {}
+            }
+            if attempt == ATTEMPTS {
+                tried.push(format!("password ({ATTEMPTS} times)"));
+            }
+            if self.offered(tried).await? != before {
+                return Ok(Outcome::Ask);
+            }
+        }
+        Ok(Outcome::Exhausted)
+    }
+
+    /// `ci@host`.
+    fn who(&self) -> String {
+        format!("{}@{}", self.host.user, self.host.host_name)
+    }
+
+    async fn ask(&self, kind: SecretKind, prompt: String, attempt: u32) -> Option<Secret> {
+        let hop = self.host.hop.clone();
+        self.guide.secret(SecretRequest { kind, hop, prompt, echo: false, attempt }).await
+    }
+
+    /// Does something that may compute for long, or block on an agent, on a thread; the network
+    /// is waited for without one. Dropping it closes the connection, so that the thread ends.
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        mut op: impl FnMut(&ssh2::Session) -> Result<T, ssh2::Error> + Send + 'static,
+    ) -> Result<T, ssh2::Error> {
+        let lost = || ssh2::Error::from_errno(ssh2::ErrorCode::Session(code::SOCKET_RECV));
+        let session = self.wire.session().ok_or_else(lost)?;
+        let mut leash = Leash { wire: self.wire.clone(), tight: true };
+        loop {
+            let (on_thread, wire) = (session.clone(), self.wire.clone());
+            let tried = tokio::task::spawn_blocking(move || {
+                // Its descriptor stays the session's for as long as the thread uses it.
+                let _wire = wire;
+                let result = op(&on_thread);
+                (op, result)
+            });
+            let result = match tried.await {
+                Ok((same, result)) => {
+                    op = same;
+                    result
+                }
+                Err(_) => return Err(lost()),
+            };
+            match result {
+                Err(error) if would_block(&error) => {
+                    self.wire.wait(&session).await.map_err(|_| lost())?;
+                }
+                done => {
+                    leash.tight = false;
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// The connection ended on the way.
+    fn broken(&self, error: &ssh2::Error, tried: &[String]) -> Error {
+        let after =
+            if tried.is_empty() { String::new() } else { format!(" after {}", tried.join(", ")) };
+        let remedy = match tried.len() {
+            0 => "see the server's log",
+            _ => "if that was too many for it (MaxAuthTries), set IdentityFile and IdentitiesOnly",
+        };
+        let said = if fault::is_loss(error) {
+            "the server closed the connection".to_owned()
+        } else {
+            fault::words(error)
+        };
+        failure(format!("{said}{after}; {remedy}"))
+    }
+
+    fn refused(&self, accepts: &str, tried: &[String]) -> Error {
+        let tried = if tried.is_empty() { "nothing".to_owned() } else { tried.join(", ") };
+        let remedy = if accepts.split(',').any(|name| name == "publickey") {
+            "add a key to the agent or as IdentityFile that is in the account's authorized_keys"
+        } else {
+            "a password has to be given"
+        };
+        let accepts: String = accepts.chars().filter(|letter| !letter.is_control()).collect();
+        failure(format!("the server accepts {accepts}; tried {tried}; {remedy}"))
+    }
+}
+
+/// Closes the connection of a thread that is left alone.
+struct Leash {
+    wire: Wire,
+    tight: bool,
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if self.tight {
+            self.wire.hang_up();
+        }
+    }
+}
+
+fn failure(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+}

@@ -1,0 +1,95 @@
+//! Agreeing on a way to talk, and finding out whether it is the right host.
+
+use std::sync::Arc;
+
+use async_ssh2_lite::{
+    AsyncSession, SessionConfiguration,
+    ssh2::{self, MethodType},
+};
+
+use super::{
+    fault::{self, inner, words},
+    host::SshHost,
+    known_hosts::KnownHosts,
+    wire::Wire,
+};
+use crate::{Error, ErrorKind, Origin, ask::Guide};
+
+/// A session whose host is the right one. No secret has been sent yet.
+pub(super) async fn handshake(
+    host: &Arc<SshHost>,
+    wire: &Wire,
+    guide: &Guide,
+) -> Result<AsyncSession<Wire>, Error> {
+    let known = read_known_hosts(host).await?;
+    let mut session = AsyncSession::new(wire.clone(), configuration(host))
+        .map_err(|error| failed(host, &inner(error)))?;
+    let keys =
+        host_key_preference(&session, &known).await.map_err(|error| failed(host, &inner(error)))?;
+    let preferred = session.method_pref(MethodType::HostKey, &keys).await;
+    preferred.map_err(|error| failed(host, &inner(error)))?;
+    session.handshake().await.map_err(|error| failed(host, &inner(error)))?;
+    let key = session.host_key().map(|(key, _)| key.to_vec());
+    match key {
+        Some(key) => known.check(host, &key, guide).await?,
+        None => return Err(protocol("the server has no host key")),
+    }
+    Ok(session)
+}
+
+async fn read_known_hosts(host: &Arc<SshHost>) -> Result<KnownHosts, Error> {
+    let host = Arc::clone(host);
+    let read = tokio::task::spawn_blocking(move || KnownHosts::read(&host)).await;
+    read.map_err(|_| protocol("reading known_hosts broke off"))?
+}
+
+fn configuration(host: &SshHost) -> SessionConfiguration {
+    let mut configuration = SessionConfiguration::new();
+    configuration.set_compress(host.compression);
+    // Pages of a server's release depend on the start only.
+    configuration.set_banner(concat!("SSH-2.0-netlink_remote_", env!("CARGO_PKG_VERSION")));
+    configuration
+}
+
+/// The kinds of key that are known first: another one would look like a change. Certificates are
+/// left out, since nothing here can tell which authority to trust; so is DSA.
+async fn host_key_preference(
+    session: &AsyncSession<Wire>,
+    known: &KnownHosts,
+) -> Result<String, async_ssh2_lite::Error> {
+    let mut rest = session.supported_algs(MethodType::HostKey).await?;
+    rest.retain(|name| !name.contains("-cert-") && *name != "ssh-dss");
+    let (mut names, rest): (Vec<_>, Vec<_>) = {
+        let preferred = known.preferred();
+        let first = preferred.into_iter().filter(|name| rest.contains(name)).collect::<Vec<_>>();
+        let rest = rest.into_iter().filter(|name| !first.contains(name)).collect::<Vec<_>>();
+        (first, rest)
+    };
+    names.extend(rest);
+    Ok(names.join(","))
+}
+
+fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
+    let said = words(error);
+    let (name, port) = (&host.host_name, host.port);
+    let kex = said.contains("exchange encryption keys") || said.contains("kex");
+    let text = if said.contains("banner") {
+        format!("what answers at {name} port {port} is not an ssh server; check the port")
+    } else if fault::is_loss(error) && !kex {
+        format!(
+            "{name} closed the connection before it was up; see the server's log (MaxStartups?)"
+        )
+    } else if kex {
+        format!(
+            "no way to talk that both sides know ({said}); an old server needs `openssh:` in \
+             place of `ssh:`"
+        )
+    } else {
+        said
+    };
+    protocol(text)
+}
+
+fn protocol(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+}

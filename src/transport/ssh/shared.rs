@@ -1,0 +1,262 @@
+//! A session that many channels share.
+//!
+//! libssh2 has one outgoing packet at a time. One that is sent in part has to be finished by the
+//! very operation that began it, with the same memory, before anything else can go out; and a
+//! session opens one channel at a time. So nothing of that is left to callers, who may be
+//! cancelled: what they want is noted in the [`State`], and whoever next uses the session does it,
+//! or else a task that is there for as long as there is something to do.
+
+use std::{
+    future::poll_fn,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use async_ssh2_lite::ssh2;
+use tokio::{io::Interest, sync::oneshot, task::AbortHandle};
+
+use super::{
+    fault,
+    opening::{Opened, Way},
+    state::State,
+    wakers::Wakers,
+    wire::Wire,
+};
+use crate::{Error, ErrorKind, Origin};
+
+/// How often in a row something is tried on a socket that stays ready.
+const TRIES: u32 = 4;
+
+/// An authenticated session. Dropping the last reference ends it.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There until the end.
+    wire: Option<Wire>,
+    // Closed only after the session in `state` and `wire` has been freed.
+    buried: Option<OwnedFd>,
+    wakers: Arc<Wakers>,
+    /// `wakers`, for the socket to wake.
+    event: Waker,
+    runtime: tokio::runtime::Handle,
+    keepalive: OnceLock<AbortHandle>,
+    /// Dropped with the session: the copying of a jump ends then.
+    _carrier: Option<oneshot::Sender<()>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        session: ssh2::Session,
+        wire: Wire,
+        carrier: Option<oneshot::Sender<()>>,
+    ) -> Arc<Self> {
+        let wakers = Arc::<Wakers>::default();
+        Arc::new(Self {
+            state: Mutex::new(State::new(session)),
+            wire: Some(wire),
+            buried: None,
+            event: Waker::from(Arc::clone(&wakers)),
+            wakers,
+            runtime: tokio::runtime::Handle::current(),
+            keepalive: OnceLock::new(),
+            _carrier: carrier,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for someone who is going to wait.
+    pub(super) fn key(&self) -> u64 {
+        self.wakers.key()
+    }
+
+    /// Whoever had the number waits no more.
+    pub(super) fn forget(&self, key: u64) {
+        self.wakers.remove(key);
+    }
+
+    /// A task that ends with the session.
+    pub(super) fn keep_alive_by(&self, task: AbortHandle) {
+        if let Err(second) = self.keepalive.set(task) {
+            second.abort();
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| !wire.is_closed()) && !self.is_dead()
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.lock().dead.is_some()
+    }
+
+    /// Gives the session up: everyone who waits gets this error.
+    pub(super) fn give_up(&self, error: Error) {
+        self.lock().dead.get_or_insert(error);
+        if let Some(wire) = &self.wire {
+            wire.hang_up();
+        }
+        self.wakers.wake_all();
+    }
+
+    /// Tries something until it is done.
+    pub(super) fn poll<T>(
+        self: &Arc<Self>,
+        key: u64,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut State, &Wire) -> Poll<T>,
+    ) -> Poll<T> {
+        let Some(wire) = &self.wire else { return Poll::Pending };
+        let mut event = Context::from_waker(&self.event);
+        for _ in 0..TRIES {
+            // Noted and cleared first, so that no event from here on is lost.
+            self.wakers.register(key, cx.waker());
+            let mut ready = wire.poll_readable(&mut event).is_ready();
+            if ready {
+                wire.clear(Interest::READABLE);
+            }
+            let (done, moved, sends) = self.try_once(wire, &mut attempt);
+            if done.is_ready() {
+                self.wakers.remove(key);
+            }
+            if moved {
+                self.wakers.wake_all();
+            }
+            if done.is_ready() {
+                return done;
+            }
+            if sends && !wire.is_writable() {
+                wire.clear(Interest::WRITABLE);
+                ready |= wire.poll_writable(&mut event).is_ready() || wire.is_writable();
+            }
+            if !ready {
+                return Poll::Pending;
+            }
+        }
+        // It stays ready though nothing comes of it: it is closed, or about to be.
+        if wire.is_closed() {
+            self.give_up(fault::closed());
+        } else {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Whether it is done, whether anything moved, and whether the socket may be too full.
+    fn try_once<T>(
+        self: &Arc<Self>,
+        wire: &Wire,
+        attempt: &mut impl FnMut(&mut State, &Wire) -> Poll<T>,
+    ) -> (Poll<T>, bool, bool) {
+        let mut state = self.lock();
+        let mut moved = state.drive(wire);
+        let done = attempt(&mut state, wire);
+        // It may have left behind something to do.
+        moved |= state.drive(wire);
+        let sends = state.sends();
+        let undriven = state.has_work() && !std::mem::replace(&mut state.driven, true);
+        drop(state);
+        if undriven {
+            self.spawn_driver();
+        }
+        (done, moved, sends)
+    }
+
+    /// Notes something that has to be done, however soon.
+    pub(super) fn note(self: &Arc<Self>, note: impl FnOnce(&mut State)) {
+        let undriven = {
+            let mut state = self.lock();
+            note(&mut state);
+            state.has_work() && !std::mem::replace(&mut state.driven, true)
+        };
+        if undriven {
+            self.spawn_driver();
+        } else {
+            self.wakers.wake_all();
+        }
+    }
+
+    fn spawn_driver(self: &Arc<Self>) {
+        let (weak, key) = (Arc::downgrade(self), self.key());
+        self.runtime.spawn(poll_fn(move |cx| Self::poll_driver(&weak, key, cx)));
+    }
+
+    fn poll_driver(weak: &Weak<Self>, key: u64, cx: &mut Context<'_>) -> Poll<()> {
+        // Without anyone left the session is over, and its end has woken this task.
+        let Some(shared) = weak.upgrade() else { return Poll::Ready(()) };
+        shared.poll(key, cx, |state, _| {
+            if state.has_work() {
+                return Poll::Pending;
+            }
+            state.driven = false;
+            Poll::Ready(())
+        })
+    }
+
+    /// Opens a channel, and starts a command on it. Dropping the future closes it again.
+    ///
+    /// The session may end meanwhile, if nobody else holds it.
+    pub(super) async fn open(weak: Weak<Self>, way: Way) -> Result<u64, Error> {
+        let opened = Arc::<Opened>::default();
+        let mut ask = {
+            let shared = weak.upgrade().ok_or_else(over)?;
+            shared.lock().alive()?;
+            let mut id = 0;
+            shared.note(|state| id = state.open(way, Arc::clone(&opened)));
+            Ask { shared: weak, id, key: shared.key(), wanted: true }
+        };
+        poll_fn(|cx| {
+            let Some(shared) = ask.shared.upgrade() else { return Poll::Ready(Err(over())) };
+            shared.poll(ask.key, cx, |state, _| match (opened.take(), state.alive()) {
+                (Some(result), _) => Poll::Ready(result),
+                (None, Ok(())) => Poll::Pending,
+                (None, Err(error)) => Poll::Ready(Err(error)),
+            })
+        })
+        .await?;
+        ask.wanted = false;
+        Ok(ask.id)
+    }
+}
+
+fn over() -> Error {
+    Error::new(ErrorKind::Closed, Origin::Library, None, "the ssh session is over")
+}
+
+/// Someone who waits for a channel to open.
+struct Ask {
+    shared: Weak<Shared>,
+    id: u64,
+    key: u64,
+    wanted: bool,
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.forget(self.key);
+        if self.wanted {
+            shared.note(|state| state.close(self.id));
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(task) = self.keepalive.get() {
+            task.abort();
+        }
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wire) = self.wire.take() {
+            state.part(&wire);
+            wire.hang_up();
+            if let Some(mut socket) = wire.into_fd() {
+                let _ = state.bury(&mut socket);
+                self.buried = Some(socket);
+            }
+        }
+        self.wakers.wake_all();
+    }
+}
