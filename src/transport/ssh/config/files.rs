@@ -242,6 +242,9 @@ impl Reader<'_> {
             Some(Class::Followed(name @ ("userknownhostsfile" | "globalknownhostsfile"))) => {
                 self.found.first.entry(name).or_insert(setting);
             }
+            // As if it were not there: a later one counts.
+            Some(Class::Followed("connecttimeout" | "serveraliveinterval"))
+                if setting.word() == "none" => {}
             Some(Class::Followed(name)) => {
                 single(&setting)?;
                 self.found.first.entry(name).or_insert(setting);

@@ -129,9 +129,6 @@ impl Values<'_> {
     /// A time that is not zero.
     fn time(&self, name: &str) -> Result<Option<Duration>, Error> {
         let Some(setting) = self.get(name) else { return Ok(None) };
-        if setting.word() == "none" {
-            return Ok(None);
-        }
         let seconds = parse_time(setting.word())
             .ok_or_else(|| setting.wrong("a time is like 30, 90s or 1h30m"))?;
         Ok(Some(Duration::from_secs(seconds)).filter(|time| !time.is_zero()))
