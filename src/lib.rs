@@ -32,6 +32,7 @@
 //! | `client` | connections and remote sockets | `client` |
 //! | `client::NetlinkSocket` | the adapter to rust-netlink | `rust-netlink` |
 //! | `transport` | byte streams to a stub | `client` |
+//! | `deploy` | bringing a stub to where there is none | `client` |
 //! | `target` | where a stub runs, written as text | `client` |
 //!
 //! Words: a *client* opens *remote sockets*; the *stub* opens the *kernel sockets* behind them; a

@@ -1,5 +1,7 @@
 //! A real stub, brought through real shells.
 
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -78,7 +80,7 @@ async fn cold_warm_and_clean() {
             way.clean().await.unwrap().first(),
             stubs.first().map(|path| path.display().to_string()).as_ref()
         );
-        assert_eq!(stubs_in(home.path()), [PathBuf::new(); 0]);
+        assert!(stubs_in(home.path()).is_empty());
     }
 }
 
@@ -124,7 +126,7 @@ async fn a_file_that_is_no_stub_does_not_get_anywhere() {
     let error = way.connect().await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bootstrap));
     assert!(error.to_string().contains("the stub does not run there"), "{error}");
-    assert_eq!(stubs_in(home.path()), [PathBuf::new(); 0]);
+    assert!(stubs_in(home.path()).is_empty());
 }
 
 /// `nlr` with the word `stub` is one, too.

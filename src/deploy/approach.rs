@@ -90,6 +90,8 @@ pub(super) struct Way<'a> {
     /// How often each of the prompts has come.
     asked: Vec<u32>,
     sent: Option<&'a Payload>,
+    /// The script has said something, so that the way to it is behind.
+    there: bool,
 }
 
 impl<'a> Way<'a> {
@@ -101,7 +103,7 @@ impl<'a> Way<'a> {
     ) -> Self {
         let near = Near::new(running, &approach.lines);
         let asked = vec![0; approach.prompts.len()];
-        Self { near, approach, prefix, guide, asked, sent: None }
+        Self { near, approach, prefix, guide, asked, sent: None, there: false }
     }
 
     /// Waits for something worth acting upon.
@@ -145,6 +147,7 @@ impl<'a> Way<'a> {
                 Some((0, at)) => return Ok(Some(Heard::Marker(at))),
                 Some((1, at)) => {
                     let Some(line) = self.near.out.take_line(at) else { return Ok(None) };
+                    self.there = true;
                     let line = line.strip_prefix(prefix).unwrap_or(&line).to_owned();
                     return Ok(Some(Heard::Line(line)));
                 }
@@ -268,10 +271,9 @@ impl<'a> Way<'a> {
     async fn ended(&mut self) -> Error {
         let end = self.near.ending().await;
         let said = self.near.tail.text();
-        let privilege = self.asked.iter().any(|&asked| asked > 0)
-            || ["sudo: ", "doas: ", "su: "]
-                .iter()
-                .any(|name| said.starts_with(name) || said.contains(&format!(" {name}")));
+        let refused = |name: &&str| said.starts_with(name) || said.contains(&format!(" {name}"));
+        let asked = self.asked.iter().any(|&asked| asked > 0);
+        let privilege = !self.there && (asked || ["sudo: ", "doas: ", "su: "].iter().any(refused));
         let meaning = match end {
             End::Code(127) => " (a program on the way, or `sh`, was not found)",
             End::Code(126) => " (a program on the way, or `sh`, may not be executed)",

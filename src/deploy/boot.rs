@@ -90,13 +90,15 @@ impl Boot {
             detail => format!("{text}: {detail}"),
         };
         match code {
-            "arch" => {
-                let detail = if detail.is_empty() { "unknown" } else { detail };
-                format!(
-                    "there is no stub for that host's architecture, {detail} ({}); {HOW_TO_BUILD}",
-                    self.summary
-                )
+            "arch" if detail.is_empty() => {
+                "what machine it is cannot be told there: `uname -m` says nothing; \
+                 see to it that PATH leads to it"
+                    .to_owned()
             }
+            "arch" => format!(
+                "there is no stub for that host's architecture, {detail} ({}); {HOW_TO_BUILD}",
+                self.summary
+            ),
             "folder" => format!(
                 "no folder there can take the stub and run it: {}; free space, or set XDG_CACHE_HOME there to \
                  a folder that is not mounted noexec, or install nlr-stub there",
@@ -202,6 +204,7 @@ mod tests {
                 "folder  noexec=/tmp/a b: room=/dev/shm/x:",
                 "/tmp/a b runs no programs (noexec), /dev/shm/x has no room",
             ),
+            ("arch", "`uname -m` says nothing"),
             ("folder", "there is none"),
             ("eof 17", "came: 17"),
             ("sum", "install sha256sum"),

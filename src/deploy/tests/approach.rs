@@ -127,7 +127,7 @@ async fn an_end_before() {
     for (script, expected) in [
         ("exit 0", "the far end ended with exit code 0 before a stub was started"),
         ("exit 127", "was not found"),
-        ("exec nowhere-to-be-found", "exit code 127"),
+        ("exec /proc/nowhere-to-be-found", "exit code 127"),
         ("exit 126", "may not be executed"),
         ("kill -9 $$", "was killed by signal 9"),
         (
@@ -141,6 +141,16 @@ async fn an_end_before() {
         assert_eq!((error.kind(), error.step()), (ErrorKind::Connect, Some(Step::Bootstrap)));
         assert!(!error.to_string().contains('\n'));
     }
+}
+
+#[tokio::test]
+async fn an_end_behind_the_password_is_not_its_fault() {
+    let (guide, _) = answering(&["right"]);
+    let ends =
+        SUDO.replace("exec \"$@\"", "{ script=$3; exec sh -c \"${script%%g=0;*} exit 9\"; }");
+    let error = by_sudo(&ends, &guide).await.unwrap_err();
+    assert!(error.to_string().contains("exit code 9"), "{error}");
+    assert_eq!(error.step(), Some(Step::Bootstrap));
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn without_a_home() {
     assert_eq!(folders_after("unset HOME").await, ["/dev/shm/netlink-remote-0"]);
     assert_eq!(folders_after("HOME=/proc/nowhere").await, ["/dev/shm/netlink-remote-0"]);
     assert_eq!(
-        folders_after("HOME=/proc; mkdir -m 700 /mnt/fs; export XDG_RUNTIME_DIR=/mnt/fs").await,
+        folders_after("HOME=/proc/1; mkdir -m 700 /mnt/fs; export XDG_RUNTIME_DIR=/mnt/fs").await,
         ["/mnt/fs/netlink-remote"]
     );
 }
@@ -145,7 +145,7 @@ async fn the_home_of_another_user() {
     if !is_root_world() {
         return;
     }
-    let setup = "chown 1234 /mnt/home";
+    let setup = "mkdir /mnt/home/.cache; chown 1234 /mnt/home";
     assert_eq!(folders_after(setup).await, ["/dev/shm/netlink-remote-0"]);
     let setup = "mkdir -p /mnt/home/.cache/netlink-remote; chown -R 1234 /mnt/home
         mkdir -m 700 /mnt/fs; chown 1234 /mnt/fs; export XDG_RUNTIME_DIR=/mnt/fs";
