@@ -20,10 +20,13 @@ use super::{
     args::ConnectionArgs,
     failure::{Failure, complain, describe, one_line},
 };
-use crate::ask::{Ask, HostKeyQuestion, Progress, Secret, SecretRequest};
+use crate::{
+    ask::{Ask, HostKeyQuestion, Progress, Secret, SecretRequest},
+    kernel::descriptors,
+};
 
 /// Bytes of secrets that a file descriptor may hold.
-const MAX_SECRETS: u64 = 64 << 10;
+const MAX_SECRETS: usize = 64 << 10;
 
 /// How long the sending of a stub may take before a bar is shown.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -34,8 +37,7 @@ pub(super) fn whom(connection: &ConnectionArgs) -> Result<Ask, Failure> {
     if let Some(fd) = connection.password_fd {
         let secrets = Mutex::new(read_secrets(fd)?);
         return Ok(ask.for_secrets(move |_| {
-            let secret = secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            secret.map(Secret::new)
+            secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
         }));
     }
     if let Some(program) = connection.askpass.clone().filter(|program| !program.is_empty()) {
@@ -53,17 +55,18 @@ fn terminal() -> io::Result<File> {
 }
 
 /// The lines of a descriptor that the caller has opened. Each question takes the next.
-fn read_secrets(fd: u32) -> Result<VecDeque<String>, Failure> {
+fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
     let failed =
         |error: &io::Error| Failure::usage(format_args!("--password-fd {fd}: {}", describe(error)));
-    let file = File::open(format!("/proc/self/fd/{fd}")).map_err(|error| failed(&error))?;
-    let mut text = Zeroizing::new(String::new());
-    let read = file.take(MAX_SECRETS + 1).read_to_string(&mut text);
+    let file = descriptors::inherited(fd).map_err(|errno| failed(&errno.into()))?;
+    // Growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
+    let read = File::from(file).take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
     read.map_err(|error| failed(&error))?;
-    if text.len() as u64 > MAX_SECRETS {
+    if text.len() > MAX_SECRETS {
         return Err(Failure::usage(format_args!("--password-fd {fd}: more than 64 KiB")));
     }
-    Ok(text.lines().map(str::to_owned).collect())
+    Ok(text.lines().map(|line| Secret::new(line.to_owned())).collect())
 }
 
 /// What a program prints that is called as ssh calls its askpass: with the prompt.

@@ -6,6 +6,7 @@
 use super::{
     boot::Boot,
     near::{Event, Near, Reached},
+    remedies,
     stubs::{HOW_TO_BUILD, Payload},
 };
 use crate::{
@@ -271,16 +272,21 @@ impl<'a> Way<'a> {
     async fn ended(&mut self) -> Error {
         let end = self.near.ending().await;
         let said = self.near.tail.text();
-        let refused = |name: &&str| said.starts_with(name) || said.contains(&format!(" {name}"));
+        let code = match end {
+            End::Code(code) => Some(code),
+            _ => None,
+        };
+        let known = remedies::of_privilege(&said, code).filter(|_| !self.there);
         let asked = self.asked.iter().any(|&asked| asked > 0);
-        let privilege = !self.there && (asked || ["sudo: ", "doas: ", "su: "].iter().any(refused));
+        let privilege = !self.there && (asked || known.is_some());
         let meaning = match end {
             End::Code(127) => " (a program on the way, or `sh`, was not found)",
             End::Code(126) => " (a program on the way, or `sh`, may not be executed)",
             _ => "",
         };
-        let remedy = match self.sent {
-            Some(payload) if payload.dynamic && !privilege => format!("; {HOW_TO_BUILD}"),
+        let remedy = match (self.sent, known) {
+            (_, Some(remedy)) if !remedy.is_empty() => format!("; {remedy}"),
+            (Some(payload), _) if payload.dynamic && !privilege => format!("; {HOW_TO_BUILD}"),
             _ => String::new(),
         };
         let text =

@@ -5,6 +5,7 @@
 //! | `stubs`, `machine`, `digest` | which stubs there are on this side, and for which machines |
 //! | `boot` | the script that starts one at the far end, or asks for it |
 //! | `approach`, `near` | this side of that: secrets, sending, and what went wrong |
+//! | `remedies` | what to do about what sudo, doas and su say |
 //! | `clean` | removing what was brought |
 //! | `quote` | words on a command line |
 
@@ -18,6 +19,7 @@ mod machine;
 mod near;
 #[allow(dead_code, reason = "for hops that hand a command line to a shell")]
 pub(crate) mod quote;
+mod remedies;
 pub(crate) mod stubs;
 #[cfg(test)]
 mod tests;

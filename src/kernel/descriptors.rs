@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::sys::duplicate_from;
+use super::sys::{self, duplicate_from};
 
 /// The lowest number the stub uses, if the process may have that many.
 const BASE: i32 = 1 << 14;
@@ -24,6 +24,14 @@ pub fn raise(fd: OwnedFd) -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL | Errno::EMFILE) => duplicate_from(fd.as_fd(), lower_base()),
         other => other,
     }
+}
+
+/// A copy of a descriptor that this process was started with, known by its number.
+///
+/// # Errors
+/// EBADF where it has none of that number.
+pub fn inherited(number: u32) -> Result<OwnedFd, Errno> {
+    sys::inherited(i32::try_from(number).map_err(|_| Errno::EBADF)?)
 }
 
 fn lower_base() -> i32 {
@@ -49,6 +57,17 @@ mod tests {
     use std::{fs::File, os::fd::AsRawFd};
 
     use super::*;
+
+    #[test]
+    fn a_number_gives_the_descriptor_or_ebadf() {
+        let file = File::open("/proc/self/comm").unwrap();
+        let copy = inherited(u32::try_from(file.as_raw_fd()).unwrap()).unwrap();
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        assert!(!std::io::read_to_string(File::from(copy)).unwrap().is_empty());
+        for number in [1_000_000, u32::MAX] {
+            assert_eq!(inherited(number).unwrap_err(), Errno::EBADF);
+        }
+    }
 
     #[test]
     fn raised_numbers_are_high_and_the_low_one_is_free_again() {

@@ -41,6 +41,14 @@ pub(super) fn end_with_this_thread(command: &mut Command) {
     unsafe { command.pre_exec(tie) };
 }
 
+/// A copy of a descriptor that the process was started with, by its number.
+pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes integers only; a number that is no descriptor gives EBADF.
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
     // SAFETY: sockaddr_nl is plain integers, for which all zeros is a value.
     let mut address: libc::sockaddr_nl = unsafe { zeroed() };

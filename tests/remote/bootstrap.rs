@@ -54,7 +54,7 @@ fn what_is_left_is_one_file_which_is_used_again_and_can_be_removed() {
     assert_eq!(host.run(&format!("stat -c '%i %U %a' {CACHE} {CACHE}/*")), inode);
 
     let removed = nlr_ok(&lab, &["clean", "ssh://test01"]);
-    assert!(removed.contains(CACHE) && removed.contains("stub-"), "{removed}");
+    assert!(removed.contains(CACHE) && removed.contains("netlink-remote/stub-"), "{removed}");
     assert!(files(CACHE).contains("No such file"), "{}", files(CACHE));
     assert_eq!(nlr_ok(&lab, &["clean", "ssh://test01", "--json"]), "[]\n");
 
@@ -66,7 +66,7 @@ fn what_is_left_is_one_file_which_is_used_again_and_can_be_removed() {
     host.assert_idle();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_ssh_connection_carries_many_stubs_and_tunnels() {
     if !Lab::available() {
         return;
@@ -99,7 +99,7 @@ async fn one_ssh_connection_carries_many_stubs_and_tunnels() {
     inner.assert_idle();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_stubs_than_a_connection_may_carry_get_another() {
     if !Lab::available() {
         return;
@@ -145,7 +145,7 @@ fn configuration_is_ssh_s_own() {
     assert_eq!(link_names(&nlr_ok(&lab, &["show", "link", "--json", &v6])), links_of(&gateway));
     let agent = lab.agent();
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
-    let mut command = lab.nlr(&["--stubs", STUB, "show", "link", "--json", "ssh://gateway"]);
+    let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "--json", "ssh://gateway"]);
     command.env("SSH_AUTH_SOCK", agent.socket());
     let ended = crate::lab::finish(command);
     assert_eq!(ended.code, 0, "{ended:?}");

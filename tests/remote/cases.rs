@@ -47,7 +47,7 @@ fn by_the_tool() {
     test01.assert_idle();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_the_library() {
     if !Lab::available() {
         return;

@@ -33,7 +33,7 @@ async fn dies(client: Client) -> netlink_remote::Error {
     error
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_hop_killed_in_turn() {
     if !Lab::available() {
         return;
@@ -42,7 +42,8 @@ async fn each_hop_killed_in_turn() {
     let options = options(&lab);
     // The stub, sudo, and the sshds; each is killed while a socket is in use.
     let stub = |host: &Host| {
-        let found = host.processes().into_iter().filter(|process| process.contains("/stub-"));
+        let found =
+            host.processes().into_iter().filter(|process| process.contains("netlink-remote/stub-"));
         found.filter(|process| !process.contains("sudo")).collect::<Vec<_>>()
     };
     for victim in ["stub", "sudo", "sshd of the host", "sshd of the gateway"] {
@@ -74,7 +75,7 @@ async fn each_hop_killed_in_turn() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_is_cut_is_noticed_on_both_sides() {
     if !Lab::available() {
         return;
@@ -91,7 +92,7 @@ async fn a_network_that_is_cut_is_noticed_on_both_sides() {
     assert!(began.elapsed() < Duration::from_secs(20));
     // sshd there has heard nothing; the stub has ended all the same, and sudo with it.
     let gone = wait_up_to(Duration::from_secs(20), || {
-        !test01.processes().iter().any(|process| process.contains("stub-"))
+        !test01.processes().iter().any(|process| process.contains("netlink-remote/stub-"))
     });
     assert!(gone, "{:?}", test01.processes());
     test01.link_up();
@@ -100,7 +101,7 @@ async fn a_network_that_is_cut_is_noticed_on_both_sides() {
     gateway.assert_idle();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_given_up_at_any_time_leaves_nothing() {
     if !Lab::available() {
         return;
@@ -120,8 +121,7 @@ async fn a_connection_given_up_at_any_time_leaves_nothing() {
     }
     gateway.assert_idle();
     test01.assert_idle();
-    let left =
-        test01.run("find / -xdev -name '.nlr*' -o -xdev -path '*netlink-remote/*' | grep -v stub-");
+    let left = test01.run("find / -xdev -path '*netlink-remote/*' | grep -v /stub- || true");
     assert_eq!(left, "");
 }
 
@@ -132,9 +132,10 @@ fn a_killed_nlr_leaves_nothing() {
     }
     let Way { lab, gateway, test01 } = way();
     for target in [TARGET, "openssh://gateway,openssh://test01,sudo:"] {
-        let mut command = lab.nlr(&["--stubs", STUB, "monitor", target]);
+        let mut command = lab.nlr(&["--stubs", stub(), "monitor", target]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let is_up = || test01.processes().iter().any(|process| process.contains("/stub-"));
+        let is_up =
+            || test01.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
         assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", test01.processes());
         child.kill().unwrap();
         child.wait().unwrap();

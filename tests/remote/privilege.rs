@@ -16,7 +16,7 @@ async fn is_root(client: &Client) {
     assert!(dump_links(client, Netns::Current).await.contains(&"eth0".to_owned()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() {
     if !Lab::available() {
         return;
@@ -67,7 +67,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     }
     let lab = Lab::new();
     let host = lab.host("test01").password("right one").sudoers("ci ALL=ALL").start();
-    let words = ["--stubs", STUB, "show", "link", "--json", TARGET];
+    let words = ["--stubs", stub(), "show", "link", "--json", TARGET];
 
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
@@ -109,13 +109,13 @@ fn a_password_is_seen_nowhere() {
     let lab = Lab::new();
     let host = lab.host("test01").password("Tr0ub4dor").sudoers("ci ALL=ALL").start();
     let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut command = lab.nlr(&["--stubs", STUB, "monitor", TARGET, "--password-fd", "0"]);
+    let mut command = lab.nlr(&["--stubs", stub(), "monitor", TARGET, "--password-fd", "0"]);
     writer.write_all(b"Tr0ub4dor\n").unwrap();
     drop(writer);
     assert!(reader.as_raw_fd() > 0);
     command.stdin(reader).stdout(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
-    let is_up = || host.processes().iter().any(|process| process.contains("stub-"));
+    let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
     assert!(crate::lab::wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
     // What anyone may read there of every process: its arguments; and root of its environment.
     for process in host.processes() {
@@ -133,8 +133,12 @@ fn a_password_is_seen_nowhere() {
         let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
         let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
         if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
-            let found = bytes.windows(9).any(|window| window == b"Tr0ub4dor");
-            assert!(!found, "the password is still in memory: {line}");
+            let found = bytes.windows(9).position(|window| window == b"Tr0ub4dor");
+            let around = found.map(|at| {
+                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
+                    .into_owned()
+            });
+            assert_eq!(around, None, "the password is still in memory: {line}");
         }
     }
     child.kill().unwrap();
@@ -143,7 +147,7 @@ fn a_password_is_seen_nowhere() {
     host.assert_idle();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sudo_as_it_is_configured_out_there() {
     if !Lab::available() {
         return;
@@ -200,7 +204,7 @@ fn what_sudo_refuses_is_explained() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doas_and_su() {
     if !Lab::available() {
         return;
@@ -238,7 +242,7 @@ async fn doas_and_su() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_this_host_the_stub_is_there_already() {
     if !Lab::available() {
         return;

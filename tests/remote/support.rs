@@ -2,7 +2,8 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    process::Command,
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -15,15 +16,29 @@ use serde_json::Value;
 
 use crate::lab::{Ended, Host, Lab, finish};
 
-/// A stub for this architecture. What is sent in the tests is the one that was built with them.
-pub const STUB: &str = env!("CARGO_BIN_EXE_nlr-stub");
+/// The stub that is sent in these tests: the one that was built with them, without its symbols,
+/// which would make it twenty times as large as what users send.
+pub fn stub() -> &'static str {
+    static STUB: OnceLock<String> = OnceLock::new();
+    STUB.get_or_init(|| {
+        let built = env!("CARGO_BIN_EXE_nlr-stub");
+        // Beside it, where hosts do not see it but the client does.
+        let stripped = format!("{built}-stripped-{}", std::process::id());
+        let status = Command::new("strip").args(["-o", &stripped, built]).status().unwrap();
+        assert!(status.success());
+        // Tests of the same build may run at the same time.
+        let stripped_for_all = format!("{built}-stripped");
+        std::fs::rename(stripped, &stripped_for_all).unwrap();
+        stripped_for_all
+    })
+}
 
 const NETLINK_ROUTE: u32 = 0;
 
 /// Runs nlr on the lab's client.
 #[track_caller]
 pub fn nlr(lab: &Lab, arguments: &[&str]) -> Ended {
-    let mut words = vec!["--stubs", STUB];
+    let mut words = vec!["--stubs", stub()];
     words.extend(arguments);
     finish(lab.nlr(&words))
 }
@@ -79,8 +94,8 @@ pub fn options(lab: &Lab) -> TargetOptions {
     client.file("/home/me/config-of-test", &config, 0o600);
     let mut options = TargetOptions::default();
     options.ssh_config = Some(client.outside("/home/me/config-of-test"));
-    options.stub = Some(vec![STUB.into()]);
-    options.stubs = vec![STUB.into()];
+    options.stub = Some(vec![stub().into()]);
+    options.stubs = vec![stub().into()];
     options
 }
 

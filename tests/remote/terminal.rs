@@ -18,10 +18,10 @@ fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
     let host = lab.host("slow").password("secret").start();
     // No key of this user's opens it.
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
-    let size = std::fs::metadata(STUB).unwrap().len();
+    let size = std::fs::metadata(stub()).unwrap().len();
     // About four seconds.
     host.shape(&format!("tbf rate {}bit burst 64k latency 400ms", size * 8 / 4));
-    let command = lab.nlr(&["--stubs", STUB, "show", "link", "ssh://ci@slow"]);
+    let command = lab.nlr(&["--stubs", stub(), "show", "link", "ssh://ci@slow"]);
     let mut pty = Pty::start(&command);
     pty.expect("assword", SOON);
     pty.send("wrong\n");
@@ -47,7 +47,7 @@ fn an_unknown_host_is_a_question() {
     let lab = Lab::new();
     let host = lab.host("new").start();
     lab.forget("new");
-    let command = lab.nlr(&["--stubs", STUB, "show", "link", "ssh://new"]);
+    let command = lab.nlr(&["--stubs", stub(), "show", "link", "ssh://new"]);
     let mut pty = Pty::start(&command);
     pty.expect("is not known yet", SOON);
     pty.expect("SHA256:", SOON);
@@ -74,7 +74,7 @@ fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     let tool = env!("CARGO_BIN_EXE_nlr");
     let mut command = lab.client().command("sh");
     let script =
-        format!("{tool} --stubs {STUB} show link ssh://test01,sudo:; echo code $?; stty -a");
+        format!("{tool} --stubs {} show link ssh://test01,sudo:; echo code $?; stty -a", stub());
     command.args(["-c", &script]);
     let mut pty = Pty::start(&command);
     pty.expect("(to become root): ", SOON);

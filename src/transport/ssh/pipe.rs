@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use async_ssh2_lite::ssh2;
 use tokio::io::ReadBuf;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     fault::{self, code, would_block},
@@ -19,7 +20,7 @@ pub(super) struct Pipe {
     channel: ssh2::Channel,
     /// Taken from a writer, and not sent yet: at most a packet. Once libssh2 has seen it, no
     /// other may be sent in its place, even if the writer is gone.
-    out: Vec<u8>,
+    out: Zeroizing<Vec<u8>>,
     input: Input,
     closing: bool,
 }
@@ -53,7 +54,7 @@ pub(super) enum Tried<T> {
 
 impl Pipe {
     pub(super) fn new(session: ssh2::Session, channel: ssh2::Channel) -> Self {
-        Self { session, channel, out: Vec::new(), input: Input::Open, closing: false }
+        Self { session, channel, out: Zeroizing::default(), input: Input::Open, closing: false }
     }
 
     pub(super) fn close(&mut self) {
@@ -107,17 +108,22 @@ impl Pipe {
             Ok(0) => {
                 // Nothing of it is under way where the far end grants nothing.
                 if self.closing && self.channel.write_window().remaining == 0 {
-                    self.out = Vec::new();
+                    self.out.zeroize();
                     return Ok(Moved::Yes);
                 }
                 Ok(Moved::No)
             }
             Ok(sent) => {
-                self.out.drain(..sent.min(self.out.len()));
+                let sent = sent.min(self.out.len());
+                self.out.drain(..sent);
+                if self.out.is_empty() {
+                    // It may have been a password.
+                    self.out.zeroize();
+                }
                 Ok(Moved::Yes)
             }
             Err(error) if fault::spares_session(&error) => {
-                self.out = Vec::new();
+                self.out.zeroize();
                 Ok(Moved::Yes)
             }
             Err(error) => Err(error),

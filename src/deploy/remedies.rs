@@ -1,0 +1,90 @@
+//! What to do about what sudo, doas and su say. They are started so that they say it in English.
+
+#![forbid(unsafe_code)]
+
+/// A part of what was said, and the remedy.
+const REMEDIES: [(&str, &str); 14] = [
+    (
+        "must have a tty",
+        "sudo demands a terminal there: put `Defaults:USER !requiretty` into its sudoers",
+    ),
+    (
+        "a terminal is required",
+        "sudo demands a terminal there: put `Defaults:USER !requiretty` into its sudoers",
+    ),
+    ("a password is required", GIVE_PASSWORD),
+    ("no password was provided", GIVE_PASSWORD),
+    (
+        "is not in the sudoers file",
+        "sudo does not permit this user anything there: add a rule to its sudoers",
+    ),
+    ("is not allowed to", "sudo permits this user other commands only: stubs are started by `sh`"),
+    (
+        "may not run sudo",
+        "sudo does not permit this user anything there: add a rule to its sudoers",
+    ),
+    ("unknown user", "there is no such user there"),
+    ("does not exist", "there is no such user there"),
+    ("incorrect password attempt", "the password was wrong"),
+    (
+        "doas: Authentication required",
+        "doas asks on a terminal only: permit it by `permit nopass USER` in doas.conf",
+    ),
+    ("doas: Operation not permitted", "doas.conf there does not permit it"),
+    ("su: Authentication failure", "the password was wrong"),
+    ("must be run from a terminal", "su demands a terminal there; try sudo:"),
+];
+
+const GIVE_PASSWORD: &str = "give one (on a terminal, or by --password-fd, --askpass or the program's \
+                             callback), or permit it without one by NOPASSWD in sudoers";
+
+/// Programs that make one another user.
+const PROGRAMS: [&str; 3] = ["sudo", "doas", "su"];
+
+/// What to do, where sudo, doas or su are the reason for an end; `code` is the exit code.
+pub(super) fn of_privilege(said: &str, code: Option<i32>) -> Option<String> {
+    let missing = |program: &&&str| {
+        // As env, sh, tcsh and fish word it.
+        ["not found", "No such file"].iter().any(|words| said.contains(words))
+            && said.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == **program)
+    };
+    if code == Some(127)
+        && let Some(program) = PROGRAMS.iter().find(missing)
+    {
+        return Some(format!("{program} is not installed there"));
+    }
+    let spoke = PROGRAMS.iter().any(|program| {
+        let name = format!("{program}: ");
+        said.starts_with(&name) || said.contains(&format!(" {name}"))
+    });
+    let known = REMEDIES.iter().find(|(words, _)| said.contains(words));
+    match known {
+        Some((words, remedy)) if spoke || words.contains("sudo") => Some((*remedy).to_owned()),
+        _ => spoke.then(String::new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_they_say_is_known() {
+        let remedy = |said: &str, code| of_privilege(said, Some(code));
+        assert!(
+            remedy("sudo: sorry, you must have a tty to run sudo", 1)
+                .unwrap()
+                .contains("!requiretty")
+        );
+        assert!(remedy("sudo: a password is required", 1).unwrap().contains("NOPASSWD"));
+        let said = "env: \u{2018}sudo\u{2019}: No such file or directory";
+        assert_eq!(remedy(said, 127).unwrap(), "sudo is not installed there");
+        assert_eq!(remedy("sh: 1: doas: not found", 127).unwrap(), "doas is not installed there");
+        assert!(remedy("ci is not in the sudoers file.", 1).unwrap().contains("add a rule"));
+        assert!(remedy("doas: Authentication required", 1).unwrap().contains("nopass"));
+        // One whose words are new is still known for who it is.
+        assert_eq!(remedy("sudo: the moon is full", 1).unwrap(), "");
+        assert_eq!(remedy("sh: nlr-stub: not found", 127), None);
+        assert_eq!(remedy("user x does not exist", 1), None);
+    }
+}
