@@ -154,7 +154,7 @@ fn arm(payload: &Payload, image: &Image) -> String {
     let Payload { machine, words, .. } = payload;
     let Image { sha256, cksum, bytes } = image;
     let size = bytes.len();
-    format!("{}) x={sha256} s={size} c={cksum} w=\"{}\";; ", machine.uname, words.join(" "))
+    format!("{}) x={sha256} s={size} p={cksum} w=\"{}\";; ", machine.uname, words.join(" "))
 }
 
 /// A script as one line, without its comments.
