@@ -159,8 +159,8 @@ impl<'a> Way<'a> {
                 }
                 None if self.near.out.seen > MAX_NOISE => {
                     let text = format!(
-                        "more than {MAX_NOISE} bytes of text came before a stub was started; make the \
-                         shell's startup files there silent{}",
+                        "more than {MAX_NOISE} bytes of text came before a stub was started; \
+                         make the shell's startup files there silent{}",
                         self.said()
                     );
                     return Err(failed(ErrorKind::Handshake, text));

@@ -100,8 +100,9 @@ impl Boot {
                 self.summary
             ),
             "folder" => format!(
-                "no folder there can take the stub and run it: {}; free space, or set XDG_CACHE_HOME there to \
-                 a folder that is not mounted noexec, or install nlr-stub there",
+                "no folder there can take the stub and run it: {}; free space, or set \
+                 XDG_CACHE_HOME there to a folder that is not mounted noexec, or install \
+                 nlr-stub there",
                 folders(detail)
             ),
             "eof" => because("the stub did not arrive as a whole; bytes that came"),

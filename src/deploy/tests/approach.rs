@@ -114,7 +114,8 @@ async fn refused_without_a_question() {
 #[tokio::test]
 async fn noise_before() {
     let noisy = "i=0; while [ $i -lt 1000 ]; do
-        echo 'Welcome, this is a line of about a hundred letters, of which a message of the day may have a good many'
+        echo 'Welcome, this is a line of about a hundred letters, and a message of the day'
+        echo 'may have a good many of them'
         i=$((i+1)); done; printf 'no line end nlr-boot '; exec \"$@\"";
     by_sudo(noisy, &guide()).await.unwrap();
     let endless =

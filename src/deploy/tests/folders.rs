@@ -94,7 +94,9 @@ async fn folders_that_are_full() {
         mount -t tmpfs -o size=64k,mode=1777 tmpfs /dev/shm";
     assert_eq!(folders_after(setup).await, ["/tmp/netlink-remote-0"]);
     let setup = format!(
-        "{setup}\nfor place in /tmp /var/tmp; do mount -t tmpfs -o size=64k,mode=1777 tmpfs $place; done"
+        "{setup}\nfor place in /tmp /var/tmp; do
+            mount -t tmpfs -o size=64k,mode=1777 tmpfs $place
+        done"
     );
     let text = failure_in(&setup).await;
     assert!(text.contains("/tmp/netlink-remote-0 has no room for it"), "{text}");
