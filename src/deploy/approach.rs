@@ -160,8 +160,8 @@ impl<'a> Way<'a> {
                 }
                 None if self.near.out.seen > MAX_NOISE => {
                     let text = format!(
-                        "more than {MAX_NOISE} bytes of text came before a stub was started; make the \
-                         shell's startup files there silent{}",
+                        "more than {MAX_NOISE} bytes of text came before a stub was started; \
+                         make the shell's startup files there silent{}",
                         self.said()
                     );
                     return Err(failed(ErrorKind::Handshake, text));
@@ -183,7 +183,8 @@ impl<'a> Way<'a> {
         if *asked <= ATTEMPTS
             && let Some(secret) = self.guide.secret(request).await
         {
-            self.near.type_secret(secret.expose());
+            // A second line would be read by whatever comes next.
+            self.near.type_secret(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
         }
         let text = match *asked {

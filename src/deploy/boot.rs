@@ -100,8 +100,9 @@ impl Boot {
                 self.summary
             ),
             "folder" => format!(
-                "no folder there can take the stub and run it: {}; free space, or set XDG_CACHE_HOME there to \
-                 a folder that is not mounted noexec, or install nlr-stub there",
+                "no folder there can take the stub and run it: {}; free space, or set \
+                 XDG_CACHE_HOME there to a folder that is not mounted noexec, or install \
+                 nlr-stub there",
                 folders(detail)
             ),
             "eof" => because("the stub did not arrive as a whole; bytes that came"),
@@ -154,7 +155,7 @@ fn arm(payload: &Payload, image: &Image) -> String {
     let Payload { machine, words, .. } = payload;
     let Image { sha256, cksum, bytes } = image;
     let size = bytes.len();
-    format!("{}) x={sha256} s={size} c={cksum} w=\"{}\";; ", machine.uname, words.join(" "))
+    format!("{}) x={sha256} s={size} p={cksum} w=\"{}\";; ", machine.uname, words.join(" "))
 }
 
 /// A script as one line, without its comments.

@@ -1,6 +1,6 @@
 # Starts a stub, and asks for it to be sent where there is none. In front of it stand the folders, and
 #   n, v     the nonce of this run, and the version of the stub
-#   a()      what is there for a machine: x digest, s size, c cksum, w words that make the program a stub
+#   a()      what is there for a machine: x digest, s size, p cksum, w words that make the program a stub
 # Neither quotes of the other kind, nor a backslash, nor an exclamation mark may be in it: each of them would have to
 # be quoted anew for each shell on the way. Every line ends so that the next can follow a blank.
 say() { echo "nlr-boot $n $*"; };
@@ -15,13 +15,13 @@ a || die arch $m;
 # What a file that is none for this machine would do is unknown, so its size comes first.
 try() { o=; [ -f "$1" ] && [ $(wc -c <"$1") -eq $s ] && o=$("$1" $w --version 2>&1 </dev/null) && [ "$o" = "nlr-stub $v" ]; };
 for d do f=$d/stub-$x; ours "$d" && [ -O "$f" ] && try "$f" && exec "$f" $w; done;
-# Room is made for all of it first; an empty file is a script that succeeds, unless it must not run at all.
+# Room is made for all of it first. An empty file is a script that succeeds, unless it must not run at all, which is 126.
 e=;
+[ -d "$c" ] || { [ -O "${c%/*}" ] && mkdir "$c"; } 2>/dev/null;
 for d do
 b=${d%/*};
 [ "$b" ] || continue;
 { r=write;
-[ -d "$b" ] || { [ -O "${b%/*}" ] && mkdir "$b"; };
 [ -d "$b" ] && r=owner && safe "$b" && { mkdir "$d" || [ -e "$d" ] || r=write; };
 if ours "$d"; then
 chmod 700 "$d";
@@ -29,7 +29,7 @@ t=$d/tmp-$n;
 r=write;
 if dd if=/dev/zero of="$t" bs=1024 count=$((s/1024+1)); then
 r=noexec;
-dd if=/dev/null of="$t" && chmod 700 "$t" && "$t" && break;
+dd if=/dev/null of="$t" && chmod 700 "$t" && { "$t"; [ $? -ne 126 ]; } && break;
 elif [ -e "$t" ]; then r=room; fi;
 q;
 t=;
@@ -52,7 +52,7 @@ o=$(wc -c <"$t");
 g=$o;
 done;
 r=$({ sha256sum || shasum -a 256 || openssl dgst -sha256 || busybox sha256sum || cksum; } <"$t" 2>/dev/null);
-case $r in *$x* | "$c $s"*) ;; *) die sum $r; esac;
+case $r in *$x* | "$p $s"*) ;; *) die sum $r; esac;
 try "$t" || die run $o;
 f=$d/stub-$x;
 mv -f "$t" "$f" || die mv "$f";

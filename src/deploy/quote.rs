@@ -27,7 +27,7 @@ pub(crate) fn quote(argv: &[impl AsRef<OsStr>]) -> Result<String, Error> {
         let text = word.to_str().filter(|text| !text.chars().any(char::is_control));
         let Some(text) = text else {
             let text = format!(
-                "{word:?} cannot be put on a command line: it holds bytes that not every shell can take"
+                "{word:?} cannot be put on a command line: not every shell can take its bytes"
             );
             return Err(Error::invalid(text));
         };
@@ -162,9 +162,16 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 60,
+            failure_persistence: None,
+            ..Default::default()
+        })]
+
         #[test]
-        fn any_words(words in prop::collection::vec("(?s)[^\\p{Cc}]{0,12}|['\\\\! $a-]{0,8}", 0..6)) {
+        fn any_words(
+            words in prop::collection::vec("(?s)[^\\p{Cc}]{0,12}|['\\\\! $a-]{0,8}", 0..6)
+        ) {
             check(&words);
         }
     }

@@ -21,9 +21,10 @@ use super::{
 use crate::{Error, ErrorKind, Origin, Step};
 
 /// How to come by a stub for another kind of machine; said wherever there is none.
-pub(crate) const HOW_TO_BUILD: &str = "build static stubs (`.ci/build-stubs`, or `cargo build --profile stub \
-     --no-default-features --features stub --bin nlr-stub --target ARCH-unknown-linux-musl`) and put them as \
-     nlr-stub-ARCH in the folder that NLR_STUBS names";
+pub(crate) const HOW_TO_BUILD: &str = "build static stubs (`.ci/build-stubs`, or `cargo build \
+     --profile stub --no-default-features --features stub --bin nlr-stub \
+     --target ARCH-unknown-linux-musl`) and put them as nlr-stub-ARCH in the folder that NLR_STUBS \
+     names";
 
 /// Where stubs are looked for, besides what the environment says.
 #[derive(Debug, Clone, Default)]

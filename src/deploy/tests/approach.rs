@@ -67,6 +67,9 @@ async fn the_right_password() {
         assert_eq!(by_sudo(SUDO, &guide).await.unwrap(), None);
         assert_eq!(*asked.lock().unwrap(), attempts);
     }
+    // A line end that was read along with it, or more, does not get into the stub's way.
+    let (guide, _) = answering(&["right\r\nand more\n"]);
+    by_sudo(SUDO, &guide).await.unwrap();
     // Asked for on stdout.
     let (guide, _) = answering(&["right"]);
     by_sudo(&SUDO.replacen(" >&2", "", 1), &guide).await.unwrap();
@@ -111,7 +114,8 @@ async fn refused_without_a_question() {
 #[tokio::test]
 async fn noise_before() {
     let noisy = "i=0; while [ $i -lt 1000 ]; do
-        echo 'Welcome, this is a line of about a hundred letters, of which a message of the day may have a good many'
+        echo 'Welcome, this is a line of about a hundred letters, and a message of the day'
+        echo 'may have a good many of them'
         i=$((i+1)); done; printf 'no line end nlr-boot '; exec \"$@\"";
     by_sudo(noisy, &guide()).await.unwrap();
     let endless =
@@ -155,15 +159,15 @@ async fn an_end_behind_the_password_is_not_its_fault() {
 
 #[tokio::test]
 async fn nothing_at_all() {
-    let short = Guide::new(Ask::nobody(), Duration::from_millis(300));
+    let short = Guide::new(Ask::nobody(), Duration::from_secs(1));
     let error = by_sudo("echo 'what now?'; exec sleep 60", &short).await.unwrap_err();
     assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some(Step::Bootstrap)));
-    assert!(error.to_string().contains("within 300ms; it said: what now?"), "{error}");
+    assert!(error.to_string().contains("within 1s; it said: what now?"), "{error}");
 }
 
 #[tokio::test]
 async fn sending_that_comes_to_a_halt() {
-    let short = Guide::new(Ask::nobody(), Duration::from_millis(500));
+    let short = Guide::new(Ask::nobody(), Duration::from_secs(2));
     let halt = "shift 2; script=$1; exec sh -c \"${script%%g=0;*} exec sleep 60\"";
     let error = by_sudo(halt, &short).await.unwrap_err();
     assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some(Step::Bootstrap)));
@@ -174,9 +178,9 @@ async fn sending_that_comes_to_a_halt() {
 async fn sending_that_takes_long_but_goes_on() {
     // Each piece within the limit, all of it in several times the limit.
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
-    let guide = Guide::new(Ask::nobody(), Duration::from_millis(800));
+    let guide = Guide::new(Ask::nobody(), Duration::from_secs(2));
     let mut argv = boot.argv();
-    argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.1; k=3");
+    argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.06; k=1");
     let began = Instant::now();
     let running = process::run(command(&["sh"], home.path(), &argv)).unwrap();
     let way = Approach { boot: Some(&boot), ..Default::default() };

@@ -94,7 +94,9 @@ async fn folders_that_are_full() {
         mount -t tmpfs -o size=64k,mode=1777 tmpfs /dev/shm";
     assert_eq!(folders_after(setup).await, ["/tmp/netlink-remote-0"]);
     let setup = format!(
-        "{setup}\nfor place in /tmp /var/tmp; do mount -t tmpfs -o size=64k,mode=1777 tmpfs $place; done"
+        "{setup}\nfor place in /tmp /var/tmp; do
+            mount -t tmpfs -o size=64k,mode=1777 tmpfs $place
+        done"
     );
     let text = failure_in(&setup).await;
     assert!(text.contains("/tmp/netlink-remote-0 has no room for it"), "{text}");
@@ -150,6 +152,42 @@ async fn the_home_of_another_user() {
     let setup = "mkdir -p /mnt/home/.cache/netlink-remote; chown -R 1234 /mnt/home
         mkdir -m 700 /mnt/fs; chown 1234 /mnt/fs; export XDG_RUNTIME_DIR=/mnt/fs";
     assert_eq!(folders_after(setup).await, ["/dev/shm/netlink-remote-0"]);
+}
+
+/// As in the smallest of containers; in it even `/dev/shm` is missing, and is not made.
+#[tokio::test]
+async fn a_root_with_busybox_and_nothing_else() {
+    if Command::new("busybox").output().await.is_err() {
+        return;
+    }
+    let setup = "mkdir /mnt/fs && cd /mnt/fs && mkdir -p bin dev tmp var proc && chmod 1777 tmp
+        cp \"$(command -v busybox)\" bin && chroot . /bin/busybox --install -s /bin
+        for node in null zero; do : >dev/$node; mount --bind /dev/$node dev/$node; done
+        HOME=/ PATH=/usr/sbin:/bin";
+    let (world, boot) = (World::new(setup), boot());
+    let command = world.command(&["chroot", "/mnt/fs", "/bin/sh"], &boot.argv());
+    let result = go(command, &boot).await;
+    let left = world.left();
+    result.unwrap_or_else(|error| panic!("{error}; left: {left:?}"));
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(left[0].starts_with("/mnt/fs/.cache/netlink-remote/stub-"), "{left:?}");
+    let setup = format!("{setup}; export XDG_CACHE_HOME=/nowhere/at/all; rmdir tmp");
+    let (world, boot) = (World::new(&setup), super::boot());
+    let command = world.command(&["chroot", "/mnt/fs", "/bin/sh"], &boot.argv());
+    let error = go(command, &boot).await.unwrap_err().to_string();
+    let nothing_new = ["bin/busybox", "dev/null", "dev/zero"].map(|path| format!("/mnt/fs/{path}"));
+    assert_eq!(world.left(), nothing_new);
+    assert!(error.contains("/dev/shm/netlink-remote-0 cannot be written to"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_open_to_others_is_closed() {
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let folder = home.path().join(".cache/netlink-remote");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    go(command(&["sh"], home.path(), &boot.argv()), &boot).await.unwrap();
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[tokio::test]
