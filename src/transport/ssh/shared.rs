@@ -110,6 +110,7 @@ impl Shared {
     ) -> Poll<T> {
         let Some(wire) = &self.wire else { return Poll::Pending };
         let mut event = Context::from_waker(&self.event);
+        let mut asked = false;
         for _ in 0..TRIES {
             // Noted and cleared first, so that no event from here on is lost.
             self.wakers.register(key, cx.waker());
@@ -127,9 +128,11 @@ impl Shared {
             if done.is_ready() {
                 return done;
             }
-            if sends && !wire.is_writable() {
+            // Tried once more after the event is asked for: it may just have become writable.
+            if sends && !std::mem::replace(&mut asked, true) {
                 wire.clear(Interest::WRITABLE);
-                ready |= wire.poll_writable(&mut event).is_ready() || wire.is_writable();
+                let _ = wire.poll_writable(&mut event);
+                ready = true;
             }
             if !ready {
                 return Poll::Pending;

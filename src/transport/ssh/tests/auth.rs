@@ -1,0 +1,176 @@
+use std::{
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::support::{
+    ALONE, PASSWORD, Sshd, asking, can_run, failed, keygen, password_user, quiet,
+};
+use crate::{
+    Step,
+    ask::{SecretKind, SecretRequest},
+    transport::ssh::{Session, host::SshHost},
+};
+
+/// A real agent, with these keys.
+struct Agent(Child, std::path::PathBuf);
+
+impl Agent {
+    fn start(sshd: &Sshd, keys: &[&str]) -> Self {
+        let path = sshd.path("agent");
+        let child = Command::new("ssh-agent")
+            .arg("-D")
+            .arg("-a")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !path.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        for key in keys {
+            let added = Command::new("ssh-add")
+                .arg("-q")
+                .arg(sshd.path(key))
+                .env("SSH_AUTH_SOCK", &path)
+                .status()
+                .unwrap();
+            assert!(added.success());
+        }
+        Self(child, path)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_and_key_files() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    keygen(sshd.dir.path(), "other", "");
+    let agent = Agent::start(&sshd, &["other", "id"]);
+    let with_agent = SshHost { agent: Some(agent.1.clone()), ..sshd.stranger() };
+    Session::connect(&with_agent, None, &quiet()).await.unwrap();
+    // Of the agent's keys only the one that is named, by its public half alone.
+    let named = |name: &str| SshHost {
+        identities_only: true,
+        identity_files: vec![sshd.path(name)],
+        ..with_agent.clone()
+    };
+    Session::connect(&named("id.pub"), None, &quiet()).await.unwrap();
+    let error = failed(Session::connect(&named("other.pub"), None, &quiet()).await);
+    assert!(error.to_string().contains("agent (1 key)"), "{error}");
+    assert_eq!(error.step(), Some(Step::Authentication));
+    // A file without its public half, and one that is none.
+    std::fs::remove_file(sshd.path("id.pub")).unwrap();
+    sshd.session().await;
+    std::fs::write(sshd.path("junk"), "junk").unwrap();
+    let junk = SshHost { identity_files: vec![sshd.path("junk")], ..sshd.stranger() };
+    let error = failed(Session::connect(&junk, None, &quiet()).await);
+    assert!(error.to_string().contains("not readable as a key"), "{error}");
+    // An agent that is not there is said to be so.
+    let gone = SshHost { agent: Some(sshd.path("nowhere")), ..sshd.stranger() };
+    let error = failed(Session::connect(&gone, None, &quiet()).await);
+    let said = error.to_string();
+    assert!(said.contains("accepts publickey") && said.contains("nowhere"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypted_keys_ask_for_their_passphrase() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    keygen(sshd.dir.path(), "locked", "sesame");
+    let public = std::fs::read(sshd.path("locked.pub")).unwrap();
+    std::fs::write(sshd.path("authorized_keys"), public).unwrap();
+    let host = SshHost { identity_files: vec![sshd.path("locked")], ..sshd.stranger() };
+    let guide = asking(|request: &SecretRequest| {
+        assert_eq!(request.kind, SecretKind::Passphrase);
+        assert!(request.prompt.contains("locked"));
+        Some(if request.attempt < 3 { "wrong" } else { "sesame" })
+    });
+    Session::connect(&host, None, &guide).await.unwrap();
+    let error = failed(Session::connect(&host, None, &asking(|_| Some("wrong"))).await);
+    assert!(error.to_string().contains("wrong passphrase"), "{error}");
+    let error = failed(Session::connect(&host, None, &quiet()).await);
+    assert!(error.to_string().contains("nobody to ask"), "{error}");
+    // What the server does not want is not asked for.
+    std::fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let guide = asking(|request| panic!("asked: {}", request.prompt));
+    failed(Session::connect(&host, None, &guide).await);
+}
+
+fn user(sshd: &Sshd) -> SshHost {
+    SshHost { user: password_user().into(), ..sshd.stranger() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("PasswordAuthentication yes");
+    let guide = asking(|request| {
+        assert_eq!((request.kind, request.echo), (SecretKind::Password, false));
+        Some(if request.attempt == 1 { "wrong" } else { PASSWORD })
+    });
+    let session = Session::connect(&user(&sshd), None, &guide).await.unwrap();
+    assert_eq!(super::support::run(&session, "id -un").await.0, "ci\n");
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let guide = asking(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Some("wrong")
+    });
+    let error = failed(Session::connect(&user(&sshd), None, &guide).await);
+    assert!(error.to_string().contains("password (3 times)"), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
+    assert!(error.to_string().contains("none given"), "{error}");
+    let error = failed(Session::connect(&user(&sshd), None, &quiet()).await);
+    assert!(error.to_string().contains("nobody to ask"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keyboard_interactive() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("UsePAM yes\nKbdInteractiveAuthentication yes");
+    let guide = asking(|request| {
+        assert_eq!(request.kind, SecretKind::Interactive);
+        assert!(request.prompt.contains("Password"), "{}", request.prompt);
+        Some(if request.attempt == 1 { "wrong" } else { PASSWORD })
+    });
+    Session::connect(&user(&sshd), None, &guide).await.unwrap();
+    let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
+    assert!(error.to_string().contains("keyboard-interactive (no answer)"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_and_a_password() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("PasswordAuthentication yes\nAuthenticationMethods publickey,password");
+    let host = SshHost { identity_files: vec![sshd.path("id")], ..user(&sshd) };
+    Session::connect(&host, None, &asking(|_| Some(PASSWORD))).await.unwrap();
+    let error = failed(Session::connect(&user(&sshd), None, &asking(|_| Some(PASSWORD))).await);
+    assert!(error.to_string().contains("accepts publickey;"), "{error}");
+}

@@ -1,0 +1,113 @@
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{ALONE, Sshd, can_run, quiet};
+use crate::transport::{End, Running, ssh::Session};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_noticed_by_everyone() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd.session().await;
+    let Running { mut stdio, mut stderr, end } = session.exec("cat").await.unwrap();
+    stdio.write_all(b"x").await.unwrap();
+    let mut byte = [0];
+    stdio.read_exact(&mut byte).await.unwrap();
+    sshd.signal_connections(Signal::SIGKILL);
+    let limit = Duration::from_secs(5);
+    let mut rest = Vec::new();
+    assert!(tokio::time::timeout(limit, stdio.read_to_end(&mut rest)).await.unwrap().is_err());
+    assert!(tokio::time::timeout(limit, stderr.read_to_end(&mut rest)).await.unwrap().is_err());
+    assert_eq!(tokio::time::timeout(limit, end).await.unwrap(), End::Unknown);
+    assert!(stdio.write_all(b"x").await.is_err());
+    assert!(!session.is_open());
+    let error = session.exec("true").await.unwrap_err();
+    assert!(error.to_string().contains("connection is lost"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_answering_is_noticed() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd
+        .session_with(|host| {
+            host.alive_interval = Some(Duration::from_millis(200));
+            host.alive_count = 3;
+        })
+        .await;
+    let Running { mut stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    // It lives on for as long as there are answers.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(session.is_open());
+    sshd.signal_connections(Signal::SIGSTOP);
+    let start = Instant::now();
+    let error = stdio.read_u8().await.unwrap_err();
+    assert!(error.to_string().contains("has not answered"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(!session.is_open());
+}
+
+/// Descriptors, and threads, of this process.
+fn held() -> (usize, usize) {
+    let count = |path| std::fs::read_dir(path).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+#[test]
+fn nothing_is_left_of_sessions() {
+    let _alone = ALONE.blocking_write();
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let before = held();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let within = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        for round in 0..6 {
+            let gateway =
+                sshd.session_with(|host| host.alive_interval = Some(Duration::from_secs(60))).await;
+            let inner = Session::connect(&sshd.host(), Some(&gateway), &quiet()).await.unwrap();
+            let mut running = inner.exec("sleep 1000").await.unwrap();
+            if round % 2 == 0 {
+                // More than anyone takes: packets are under way.
+                let all = vec![0; 8 << 20];
+                let limit = Duration::from_millis(200);
+                let _ = tokio::time::timeout(limit, running.stdio.write_all(&all)).await;
+            }
+            if round == 5 {
+                sshd.signal_connections(Signal::SIGKILL);
+            }
+        }
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let start = Instant::now();
+        while metrics.num_alive_tasks() > 0
+            || std::fs::read_dir("/proc/self/fd").unwrap().count() > within
+        {
+            assert!(start.elapsed() < Duration::from_secs(5), "{}", metrics.num_alive_tasks());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    drop(runtime);
+    let start = Instant::now();
+    while held() > before {
+        assert!(start.elapsed() < Duration::from_secs(5), "{before:?} {:?}", held());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The server's side goes too.
+    while !sshd.descendants().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", sshd.descendants());
+        // A command without a terminal is not told that its connection is gone.
+        sshd.signal_connections(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

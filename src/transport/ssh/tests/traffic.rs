@@ -1,0 +1,183 @@
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{ALONE, Sshd, can_run};
+use crate::transport::{Running, ssh::Session};
+
+/// Bytes that differ from one place to the next, and from one seed to the next.
+fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+async fn both_ways(session: &Session, seed: u64, length: usize) {
+    let Running { stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stdio);
+    let sent = pattern(seed, length);
+    let copy = sent.clone();
+    let writing = tokio::spawn(async move {
+        for piece in sent.chunks(100_000) {
+            writer.write_all(piece).await.unwrap();
+            writer.flush().await.unwrap();
+        }
+        writer.shutdown().await.unwrap();
+    });
+    let mut received = Vec::with_capacity(length);
+    reader.read_to_end(&mut received).await.unwrap();
+    writing.await.unwrap();
+    assert_eq!(received.len(), copy.len());
+    assert!(received == copy, "the bytes differ");
+}
+
+async fn two_at_a_time(config: &str, length: usize) {
+    let sshd = Sshd::start(config);
+    let session = sshd.session().await;
+    let traffic =
+        async { tokio::join!(both_ways(&session, 1, length), both_ways(&session, 2, length)) };
+    tokio::time::timeout(Duration::from_secs(90), traffic).await.expect("it hangs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_channels_carry_64_mib_both_ways_each() {
+    let _shared = ALONE.read().await;
+    if can_run() {
+        two_at_a_time("", 64 << 20).await;
+    }
+}
+
+#[tokio::test]
+async fn one_thread_is_enough() {
+    let _shared = ALONE.read().await;
+    if can_run() {
+        two_at_a_time("", 8 << 20).await;
+    }
+}
+
+/// New keys are agreed on in the midst of it, many times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_survives_new_keys() {
+    let _shared = ALONE.read().await;
+    if can_run() {
+        two_at_a_time("RekeyLimit 2M", 24 << 20).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_survives_compression() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("Compression yes");
+    let session = sshd.session_with(|host| host.compression = true).await;
+    both_ways(&session, 3, 8 << 20).await;
+}
+
+/// What was written goes out even if nobody polls any more, and its end too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_arrives_without_further_ado() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd.session().await;
+    let file = sshd.path("copy");
+    let command = format!("sleep 0.3; cat > {0}.part; mv {0}.part {0}", file.display());
+    let sent = pattern(7, 3 << 20);
+    let Running { mut stdio, stderr: _stderr, end } = session.exec(&command).await.unwrap();
+    stdio.write_all(&sent).await.unwrap();
+    drop(stdio);
+    let start = Instant::now();
+    while !file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(std::fs::read(&file).unwrap() == sent);
+    drop(end);
+}
+
+/// Reads and writes that are cancelled at any time lose and repeat nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_reads_and_writes_lose_nothing() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd.session().await;
+    let Running { stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stdio);
+    let sent = pattern(9, 16 << 20);
+    let copy = sent.clone();
+    let writing = tokio::spawn(async move {
+        let mut at = 0;
+        let mut round = 0;
+        while at < sent.len() {
+            round += 1;
+            let limit = Duration::from_micros(round % 50);
+            let end = sent.len().min(at + 1 + (round as usize * 7919) % 70_000);
+            if let Ok(written) = tokio::time::timeout(limit, writer.write(&sent[at..end])).await {
+                at += written.unwrap();
+            }
+        }
+        writer.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    let mut piece = vec![0; 50_000];
+    loop {
+        let limit = Duration::from_micros(received.len() as u64 % 300);
+        match tokio::time::timeout(limit, reader.read(&mut piece)).await {
+            Ok(Ok(0)) => break,
+            Ok(Ok(length)) => received.extend_from_slice(&piece[..length]),
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => {}
+        }
+    }
+    writing.await.unwrap();
+    assert!(received == copy, "the bytes differ: {} {}", received.len(), copy.len());
+}
+
+/// The median of echoes of 64 bytes, and the process time that they and a second of idling take.
+#[tokio::test]
+async fn echoes_are_quick_and_idling_is_free() {
+    let _alone = ALONE.write().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd.session().await;
+    let Running { mut stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let mut times = Vec::new();
+    let mut answer = [0; 64];
+    for _ in 0..300 {
+        let start = Instant::now();
+        stdio.write_all(&[7; 64]).await.unwrap();
+        stdio.read_exact(&mut answer).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    eprintln!("echo: median {:?}", times[150]);
+    assert!(times[150] < Duration::from_millis(1), "{:?}", times[150]);
+    let before = switches();
+    let idle = tokio::time::timeout(Duration::from_secs(1), stdio.read(&mut answer)).await;
+    assert!(idle.is_err());
+    let woken = switches() - before;
+    assert!(woken < 20, "{woken} context switches while idle");
+}
+
+/// How often this thread gave up the processor of its own will: once per wait.
+fn switches() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

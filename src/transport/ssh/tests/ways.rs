@@ -1,0 +1,91 @@
+use std::{io::Write, net::TcpListener, time::Duration};
+
+use super::support::{ALONE, Sshd, can_run, failed, free_port, quiet, run};
+use crate::{
+    ErrorKind, Step,
+    ask::{Ask, Guide},
+    transport::ssh::{Session, host::SshHost},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_jumps() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let (first, second, third) = (Sshd::start(""), Sshd::start(""), Sshd::start(""));
+    let session = first.session().await;
+    let session = Session::connect(&second.host(), Some(&session), &quiet()).await.unwrap();
+    let session = Session::connect(&third.host(), Some(&session), &quiet()).await.unwrap();
+    // The gateways live on by the last one alone.
+    let (out, _, _) = run(&session, "head -c 3000000 /dev/zero").await;
+    assert_eq!(out.len(), 3_000_000);
+    let down = Session::connect(&first.host(), None, &quiet()).await.unwrap();
+    let nowhere = SshHost { port: free_port(), ..second.host() };
+    let error = failed(Session::connect(&nowhere, Some(&down), &quiet()).await);
+    assert!(error.to_string().contains("connect failed"), "{error}");
+    assert_eq!(error.step(), Some(Step::Connect));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_may_forbid_jumps() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let (gateway, target) = (Sshd::start("AllowTcpForwarding no"), Sshd::start(""));
+    let session = gateway.session().await;
+    let error = failed(Session::connect(&target.host(), Some(&session), &quiet()).await);
+    assert!(error.to_string().contains("AllowTcpForwarding"), "{error}");
+    assert!(session.is_open());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_and_ipv6() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    sshd.session_with(|host| host.host_name = "::1".into()).await;
+    sshd.session_with(|host| host.host_name = "localhost".into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_ssh_server_is_named() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let at = |port| SshHost { port, ..sshd.host() };
+    let error = failed(Session::connect(&at(free_port()), None, &quiet()).await);
+    assert!(error.to_string().contains("is sshd running"), "{error}");
+    assert_eq!((error.step(), error.errno()), (Some(Step::Connect), Some(111)));
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let guide = Guide::new(Ask::nobody(), Duration::from_millis(300));
+    let error = failed(Session::connect(&at(port), None, &guide).await);
+    assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
+
+    for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", "", "\0\0\0", "SSH-2.0-x\r\nrubbish, rubbish"]
+    {
+        let listener = listener.try_clone().unwrap();
+        let answer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(said.as_bytes());
+        });
+        let error = failed(Session::connect(&at(port), None, &quiet()).await);
+        assert_eq!(error.step(), Some(Step::HostKey), "{said:?}");
+        answer.join().unwrap();
+        if said.is_empty() {
+            continue;
+        }
+    }
+    let error = failed(
+        Session::connect(&SshHost { host_name: "no.such".into(), ..sshd.host() }, None, &quiet())
+            .await,
+    );
+    assert!(error.to_string().contains("no.such is not found"), "{error}");
+}
