@@ -112,11 +112,12 @@ fn privileged(hop: &Hop, index: usize, plan: &mut Plan, means: &Means<'_>) -> Re
     match hop {
         Hop::Sudo(to) => {
             user = to;
-            marker = format!("nlr-{}-{index}?", means.nonce);
+            // sudo writes `%` for `%%`, so that an echo of the command line is no prompt.
+            marker = format!("nlr-{}%{index}?", means.nonce);
             argv.push("sudo".into());
             match means.has_secrets {
                 // Even where nothing is asked: then -S does nothing.
-                true => argv.extend(words(["-S", "-p", &marker])),
+                true => argv.extend(words(["-S", "-p", &marker.replace('%', "%%")])),
                 false => argv.push("-n".into()),
             }
             if let Some(user) = to {
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(asked, ["sudo:a", "su:", "sudo:b"]);
         assert!(
             shown(&plan.argv)
-                .starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0-0? -u a -- env")
+                .starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%0? -u a -- env")
         );
         assert_eq!(plan.prompts[1].marker, "Password: ");
     }

@@ -57,7 +57,7 @@ fn start() -> Sshd {
     // that is one which never ends before.
     std::thread::spawn(move || {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeath-signal", "KILL", "--", "/usr/sbin/sshd", "-D", "-q", "-f"]);
+        command.args(["--pdeathsig", "KILL", "--", "/usr/sbin/sshd", "-D", "-q", "-f"]);
         let mut child = command.arg(server).stdin(Stdio::null()).spawn().unwrap();
         panic!("sshd ended: {:?}", child.wait());
     });
