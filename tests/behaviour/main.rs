@@ -21,4 +21,6 @@ mod namespaces;
 mod sockets;
 #[cfg(feature = "ssh")]
 mod sshd;
+#[path = "../lab/stub.rs"]
+mod stub;
 mod support;

@@ -23,8 +23,8 @@ pub fn sshd() -> &'static Sshd {
 
 fn start() -> Sshd {
     super::support::in_test_world();
-    // What is in TMPDIR belongs to this test binary's world and goes with it.
-    let folder = std::env::temp_dir().join("sshd");
+    // In memory, of this test binary's world alone, and gone with it.
+    let folder = PathBuf::from("/run/sshd-of-tests");
     fs::create_dir_all(&folder).unwrap();
     let key = |name: &str| {
         let path = folder.join(name);
@@ -39,6 +39,7 @@ fn start() -> Sshd {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let public = fs::read_to_string(host.with_extension("pub")).unwrap();
     fs::write(folder.join("known"), format!("[127.0.0.1]:{port} {public}")).unwrap();
+    bare_account(&folder);
     let server = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nUsePAM no\n\
          StrictModes no\nPermitRootLogin yes\nUseDNS no\nMaxStartups 1000\nPidFile none\n",
@@ -67,6 +68,19 @@ fn start() -> Sshd {
         std::thread::sleep(Duration::from_millis(10));
     }
     Sshd { config, destination: format!("root@127.0.0.1:{port}") }
+}
+
+/// Root's own startup files may do anything, and its home is the machine's. Mounts are private here.
+fn bare_account(folder: &Path) {
+    let home = folder.join("home");
+    fs::create_dir_all(&home).unwrap();
+    let accounts = fs::read_to_string("/etc/passwd").unwrap();
+    let others = accounts.lines().filter(|line| !line.starts_with("root:"));
+    let others = others.map(|line| format!("{line}\n")).collect::<String>();
+    let root = format!("root:x:0:0:root:{}:/bin/sh\n", home.display());
+    let accounts = write(folder, "passwd", &(root + &others));
+    let mount = Command::new("mount").arg("--bind").arg(accounts).arg("/etc/passwd").status();
+    assert!(mount.unwrap().success());
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {

@@ -149,7 +149,7 @@ pub fn stub_command() -> tokio::process::Command {
 async fn connect_by(target: &str) -> Result<Client, netlink_remote::Error> {
     let mut options = TargetOptions::default();
     options.stub = Some(vec![STUB.into()]);
-    options.stubs = vec![STUB.into()];
+    options.stubs = vec![crate::stub::stripped().into()];
     #[cfg(feature = "ssh")]
     if target.contains("ssh:") {
         options.ssh_config = Some(crate::sshd::sshd().config.clone());

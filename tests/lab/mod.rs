@@ -20,6 +20,7 @@ mod host;
 mod machine;
 mod pty;
 mod relay;
+pub(crate) mod stub;
 
 use std::{
     io::{self, Read, Write},

@@ -2,8 +2,7 @@
 
 use std::{
     future::Future,
-    process::Command,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,24 +13,8 @@ use netlink_remote::{
 };
 use serde_json::Value;
 
+pub use crate::lab::stub::stripped as stub;
 use crate::lab::{Ended, Host, Lab, finish};
-
-/// The stub that is sent in these tests: the one that was built with them, without its symbols,
-/// which would make it twenty times as large as what users send.
-pub fn stub() -> &'static str {
-    static STUB: OnceLock<String> = OnceLock::new();
-    STUB.get_or_init(|| {
-        let built = env!("CARGO_BIN_EXE_nlr-stub");
-        // Beside it, where hosts do not see it but the client does.
-        let stripped = format!("{built}-stripped-{}", std::process::id());
-        let status = Command::new("strip").args(["-o", &stripped, built]).status().unwrap();
-        assert!(status.success());
-        // Tests of the same build may run at the same time.
-        let stripped_for_all = format!("{built}-stripped");
-        std::fs::rename(stripped, &stripped_for_all).unwrap();
-        stripped_for_all
-    })
-}
 
 const NETLINK_ROUTE: u32 = 0;
 
