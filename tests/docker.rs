@@ -10,6 +10,8 @@
 
 mod cli_support;
 mod docker_support;
+#[path = "lab/stub.rs"]
+mod lab_stub;
 
 use std::{
     fs,
@@ -21,7 +23,7 @@ use std::{
 };
 
 use cli_support::{Ended, elements, finish, is_alive, nlr, run, temporary, wait};
-use docker_support::{Docker, can_run_containers, control_group, image_root};
+use docker_support::{Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use netlink_remote::{
     Client, ErrorKind, Netns, NetnsMode, client::ConnectOptions, transport::process,
 };
@@ -110,6 +112,41 @@ fn what_cannot_be_entered_is_said_with_a_remedy() {
         let ended = finish(nlr(&["show", "link", "-n", wrong]));
         assert_eq!(ended.code(), 2, "{ended:?}");
     }
+}
+
+/// A hop into a container, unlike `-n`, runs the stub inside it.
+#[test]
+fn a_hop_leads_into_a_container_that_has_a_shell() {
+    let Some(docker) = Docker::shared() else { return };
+    let options: Vec<_> = WITH_USERLAND.into_iter().chain(["--network", "none"]).collect();
+    let container = docker.container("userland", &options);
+    let pid = container.pid();
+    let expected = links_of(pid);
+    let target = format!("docker:{}", container.name);
+    let hop = |arguments: &[&str]| {
+        let mut command = nlr(arguments);
+        command.args(["--stubs", lab_stub::stripped(), &target]).env("DOCKER_HOST", docker.host());
+        finish(command)
+    };
+    // What is sent is found again the second time.
+    for _ in 0..2 {
+        assert_eq!(elements(&hop(&["show", "link", "--json"]).printed()), expected);
+    }
+    let files = || docker.run(&["exec", &container.name, "find", "/root", "-type", "f"]);
+    assert_eq!(files().lines().count(), 1, "{}", files());
+    assert!(hop(&["clean"]).printed().contains("/root/.cache/netlink-remote/stub-"));
+    assert_eq!(files(), "");
+    // Its processes end with the connection.
+    let top = docker.run(&["top", &container.name]);
+    assert_eq!(top.lines().count(), 2, "{top}");
+
+    let shell_less = docker.container("distroless", &["--network", "none"]);
+    let mut command = nlr(&["show", "link", &format!("docker:{}", shell_less.name)]);
+    command.args(["--stubs", lab_stub::stripped()]).env("DOCKER_HOST", docker.host());
+    finish(command).failed(3, &["bootstrap: ", "sh", "-n docker:"]);
+    let mut command = nlr(&["show", "link", "docker:nobody"]);
+    command.args(["--stubs", lab_stub::stripped()]).env("DOCKER_HOST", docker.host());
+    finish(command).failed(3, &["bootstrap: ", "No such container"]);
 }
 
 /// To another user the daemon's socket is closed.

@@ -280,6 +280,8 @@ impl<'a> Way<'a> {
         let known = remedies::of_privilege(&said, code).filter(|_| !self.there);
         let asked = self.asked.iter().any(|&asked| asked > 0);
         let privilege = !self.there && (asked || known.is_some());
+        // docker says on stdout what it could not do.
+        let shown = self.said();
         let meaning = match end {
             End::Code(127) => " (a program on the way, or `sh`, was not found)",
             End::Code(126) => " (a program on the way, or `sh`, may not be executed)",
@@ -287,11 +289,11 @@ impl<'a> Way<'a> {
         };
         let remedy = match (self.sent, known) {
             (_, Some(remedy)) if !remedy.is_empty() => format!("; {remedy}"),
+            _ if let Some(remedy) = remedies::of_container(&shown) => format!("; {remedy}"),
             (Some(payload), _) if payload.dynamic && !privilege => format!("; {HOW_TO_BUILD}"),
             _ => String::new(),
         };
-        let text =
-            format!("the far end {end}{meaning} before a stub was started{}{remedy}", self.said());
+        let text = format!("the far end {end}{meaning} before a stub was started{shown}{remedy}");
         let step = if privilege { Step::Privilege } else { Step::Bootstrap };
         failed(ErrorKind::Connect, text).at(step)
     }

@@ -64,6 +64,16 @@ pub(super) fn of_privilege(said: &str, code: Option<i32>) -> Option<String> {
     }
 }
 
+/// What to do where a container's tool says that there is no shell.
+pub(super) fn of_container(said: &str) -> Option<&'static str> {
+    let missing = ["executable file not found", "no such file or directory"];
+    let is_shell = said.contains("\"sh\"") || said.contains("`sh`");
+    (is_shell && missing.iter().any(|words| said.to_lowercase().contains(words))).then_some(
+        "there is no shell in that container; with -n docker:NAME or -n podman:NAME its network is \
+         entered from its host, without one",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +95,9 @@ mod tests {
         // One whose words are new is still known for who it is.
         assert_eq!(remedy("sudo: the moon is full", 1).unwrap(), "");
         assert_eq!(remedy("sh: nlr-stub: not found", 127), None);
+        let said = "OCI runtime exec failed: exec: \"sh\": executable file not found in $PATH";
+        assert!(of_container(said).unwrap().contains("-n docker:"));
+        assert_eq!(of_container("Error: No such container: sh"), None);
         assert_eq!(remedy("user x does not exist", 1), None);
     }
 }

@@ -300,7 +300,7 @@ impl FromStr for Hop {
             _ => {
                 let known = "expected local:, ssh://, openssh://, sudo:, doas:, su:, docker:, podman:, \
                              kubectl:, lxc:, incus:, machinectl:, exec:, unix: or stub:";
-                return Err(wrong(&format!("`{scheme}:` is not known; {known}")));
+                return Err(Error::invalid(format!("target `{scheme}:` is not known; {known}")));
             }
         };
         hop.check()?;

@@ -72,6 +72,7 @@ impl Docker {
         }
         docker.import("busybox", &["busybox", "sh", "sleep"]);
         docker.import("distroless", &["sleep"]);
+        docker.import("userland", &["sleep"]);
         docker
     }
 
@@ -79,6 +80,9 @@ impl Docker {
     fn import(&self, image: &str, names: &[&str]) {
         let root = self.folder.join(image);
         image_root(&root, names);
+        if image == "userland" {
+            userland(&root);
+        }
         let archive = self.folder.join(format!("{image}.tar"));
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".");
@@ -107,8 +111,8 @@ impl Docker {
         succeed(&mut self.command(arguments))
     }
 
-    /// Starts a container of the image `busybox`, which has a shell, or `distroless`, which has
-    /// none. It does nothing until it is removed.
+    /// Starts a container of the image `busybox`, which has a shell, `distroless`, which has
+    /// none, or `userland`, for which see [`WITH_USERLAND`]. It does nothing until it is removed.
     pub(crate) fn container(self: &Arc<Self>, image: &str, options: &[&str]) -> Container {
         let name = format!("nlr-{}", unique());
         let mut arguments = vec!["run", "--detach", "--name", &name];
@@ -182,6 +186,19 @@ pub(crate) fn image_root(root: &Path, names: &[&str]) {
         .unwrap();
     for name in names {
         fs::copy(&program, root.join(name)).unwrap();
+    }
+}
+
+/// Options that give the image `userland` the programs and libraries of this machine.
+pub(crate) const WITH_USERLAND: [&str; 4] = ["--volume", "/usr:/usr:ro", "--env", "HOME=/root"];
+
+/// What a root folder needs for a /usr that is mounted into it.
+pub(crate) fn userland(root: &Path) {
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    for name in ["usr", "root", "tmp"] {
+        fs::create_dir(root.join(name)).unwrap();
     }
 }
 
