@@ -2,12 +2,22 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::{errno::Errno, unistd::write};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    sys::socket::{getsockopt, setsockopt, sockopt},
+    unistd::write,
+};
 
 use super::input::NonBlocking;
 
 /// Bytes of buffer that are kept when it is empty.
 const KEPT: usize = 512 << 10;
+
+/// Bytes that the stream itself should take before its reader has to run: as many as a pipe may
+/// have without privileges (`/proc/sys/fs/pipe-max-size`). With a pipe's 64 KiB, two datagrams of a
+/// dump, each side waits for the other again and again.
+const ROOM: usize = 1 << 20;
 
 /// What was encoded and not yet written.
 #[derive(Debug)]
@@ -22,6 +32,7 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        widen(&fd);
         Ok(Self { fd: NonBlocking::new(fd)?, buffer: Vec::new(), written: 0, blocked: false })
     }
 
@@ -56,6 +67,18 @@ impl Output {
             self.written = 0;
         }
         Ok(())
+    }
+}
+
+/// Makes room in a pipe or a socket, as far as it is allowed. Memory is only taken by what is
+/// written and not read.
+fn widen(fd: &OwnedFd) {
+    if fcntl(fd, FcntlArg::F_SETPIPE_SZ(ROOM as i32)).is_ok() {
+        return;
+    }
+    if getsockopt(fd, sockopt::SndBuf).is_ok_and(|size| size < ROOM) {
+        let forced = setsockopt(fd, sockopt::SndBufForce, &ROOM);
+        let _ = forced.or_else(|_| setsockopt(fd, sockopt::SndBuf, &ROOM));
     }
 }
 
