@@ -92,6 +92,10 @@ impl Shared {
         self.lock().dead.is_some()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
     /// Gives the session up: everyone who waits gets this error.
     pub(super) fn give_up(&self, error: Error) {
         self.lock().dead.get_or_insert(error);
