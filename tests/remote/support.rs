@@ -13,7 +13,7 @@ use netlink_remote::{
 };
 use serde_json::Value;
 
-pub use crate::lab::stub::stripped as stub;
+pub(crate) use crate::lab::stub::stripped as stub;
 use crate::lab::{Ended, Host, Lab, finish};
 
 const NETLINK_ROUTE: u32 = 0;
