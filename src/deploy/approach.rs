@@ -168,7 +168,13 @@ impl<'a> Way<'a> {
         heard.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
                 let limit = guide.limit();
-                let text = format!("no stub was started there within {limit:?}{}", self.said());
+                let said = match self.said() {
+                    said if said.is_empty() => {
+                        "; does a startup file of its shell wait, or ask for something?".to_owned()
+                    }
+                    said => said,
+                };
+                let text = format!("no stub was started there within {limit:?}{said}");
                 failed(ErrorKind::Timeout, text).at(Step::Bootstrap)
             }
             _ => error,
@@ -346,7 +352,7 @@ impl<'a> Way<'a> {
         // What came on stdout before is of no interest: the script itself has spoken.
         let said = match self.without_prompts(&self.near.tail.text()) {
             said if said.is_empty() => said,
-            said => format!("; on the way it said: {said}"),
+            said => format!("; on the way it said: {}", shortened(&said)),
         };
         failed(ErrorKind::Connect, format!("{text}{said}")).at(Step::Bootstrap)
     }
@@ -371,14 +377,39 @@ impl<'a> Way<'a> {
             End::Code(126) => " (a program on the way, or `sh`, may not be executed)",
             _ => "",
         };
-        let remedy = match (self.sent, known) {
-            (_, Some(remedy)) if !remedy.is_empty() => format!("; {remedy}"),
-            (Some(payload), _) if payload.dynamic && !privilege => format!("; {HOW_TO_BUILD}"),
-            _ => String::new(),
+        let ssh = remedies::of_ssh(&said, code).filter(|_| !self.there && !privilege);
+        let told = match self.without_prompts(&said) {
+            told if told.is_empty() => None,
+            told => Some(shortened(&told)),
         };
-        let text =
-            format!("the far end {end}{meaning} before a stub was started{}{remedy}", self.said());
-        let step = if privilege { Step::Privilege } else { Step::Bootstrap };
+        let (text, step) = match (ssh, known, told) {
+            // Their own words say all of it.
+            (Some((step, remedy)), _, Some(told)) => (format!("{told}{remedy}"), step),
+            (_, Some(remedy), Some(told)) if !remedy.is_empty() => {
+                (format!("{told}; {remedy}"), Step::Privilege)
+            }
+            (_, Some(_), Some(told)) => (told, Step::Privilege),
+            (_, known, _) => {
+                let remedy = match (self.sent, known, self.said()) {
+                    (_, Some(remedy), _) if !remedy.is_empty() => format!("; {remedy}"),
+                    (Some(payload), ..) if payload.dynamic && !privilege => {
+                        format!("; {HOW_TO_BUILD}")
+                    }
+                    (None, None, said) if said.is_empty() && meaning.is_empty() && !privilege => {
+                        match self.approach.boot.is_some() {
+                            true => "; can its account run commands, and is nothing in its way?",
+                            false => "; is that program a stub?",
+                        }
+                        .to_owned()
+                    }
+                    _ => String::new(),
+                };
+                let said = self.said();
+                let text =
+                    format!("the far end {end}{meaning} before a stub was started{said}{remedy}");
+                (text, if privilege { Step::Privilege } else { Step::Bootstrap })
+            }
+        };
         failed(ErrorKind::Connect, text).at(step)
     }
 
@@ -391,19 +422,36 @@ impl<'a> Way<'a> {
         for mark in bounds.chain(markers).chain(self.ready.clone()) {
             said = said.replace(mark.trim(), "");
         }
+        // A terminal or a program that is no shell gives back what was typed.
+        for line in &self.approach.lines {
+            said = said.replace(line.as_str(), "(what was typed)");
+        }
         said.trim().to_owned()
     }
 
     /// What came instead of a stub, to be put behind an error.
     fn said(&self) -> String {
-        let out = self.without_prompts(&self.near.out.text());
-        let err = self.without_prompts(&self.near.tail.text());
+        let out = shortened(&self.without_prompts(&self.near.out.text()));
+        let err = shortened(&self.without_prompts(&self.near.tail.text()));
         match (out.as_str(), err.as_str()) {
             ("", "") => String::new(),
             ("", said) | (said, "") => format!("; it said: {said}"),
             (out, err) => format!("; it said: {err}; and on stdout: {out}"),
         }
     }
+}
+
+/// The beginning and the end of a long text: what matters is mostly there.
+fn shortened(text: &str) -> String {
+    const BEGIN: usize = 200;
+    const END: usize = 400;
+    let length = text.chars().count();
+    if length <= BEGIN + END {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(BEGIN).collect();
+    let end: String = text.chars().skip(length - END).collect();
+    format!("{} ... {}", begin.trim_end(), end.trim_start())
 }
 
 fn failed(kind: ErrorKind, text: String) -> Error {

@@ -105,10 +105,8 @@ async fn refused_without_a_question() {
     let error = by_sudo(script, &guide()).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege));
     let text = error.to_string();
-    assert!(
-        text.contains("ended with exit code 1") && text.contains("a terminal is required"),
-        "{text}"
-    );
+    assert!(text.starts_with("privilege: sudo: a terminal is required"), "{text}");
+    assert!(text.contains("; sudo demands a terminal there: "), "{text}");
 }
 
 #[tokio::test]
@@ -124,12 +122,15 @@ async fn noise_before() {
     assert_eq!((error.kind(), error.step()), (ErrorKind::Handshake, Some(Step::Bootstrap)));
     let text = error.to_string();
     assert!(text.contains("startup files") && text.contains("and on"), "{text}");
+    assert!(text.len() < 900, "{text}");
 }
 
 #[tokio::test]
 async fn an_end_before() {
     for (script, expected) in [
         ("exit 0", "the far end ended with exit code 0 before a stub was started"),
+        ("exit 7", "; can its account run commands"),
+        ("echo 'x@y: Permission denied (publickey).' >&2; exit 1", "it said: x@y: "),
         ("exit 127", "was not found"),
         ("exec /proc/nowhere-to-be-found", "exit code 127"),
         ("exit 126", "may not be executed"),
