@@ -169,7 +169,7 @@ impl<'a> Way<'a> {
             ErrorKind::Timeout => {
                 let limit = guide.limit();
                 let said = match self.said() {
-                    said if said.is_empty() => {
+                    said if said.is_empty() && self.approach.boot.is_some() => {
                         "; does a startup file of its shell wait, or ask for something?".to_owned()
                     }
                     said => said,
