@@ -111,7 +111,9 @@ impl Tail {
         Box::pin(async move {
             let end = end.await;
             let _ = tokio::time::timeout(Self::PATIENCE, reader).await;
-            let end = (end != End::Code(0)).then_some(end);
+            // Those say nothing that the end of the connection does not.
+            let quiet = [End::Code(0), End::Unknown, End::Overdue].contains(&end);
+            let end = (!quiet).then_some(end);
             match (end, self.text().as_str()) {
                 (None, "") => None,
                 (None, said) => Some(format!("{name} said: {said}")),
