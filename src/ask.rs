@@ -189,8 +189,13 @@ impl Drop for Asking<'_> {
 }
 
 impl Guide {
+    /// A year.
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
     /// `limit` is the time each step has.
     pub(crate) fn new(ask: Ask, limit: Duration) -> Self {
+        // `Duration::MAX` is what some write for no limit; no clock goes that far.
+        let limit = limit.min(Self::LONGEST);
         Self { ask, limit, clock: Arc::default() }
     }
 
@@ -282,5 +287,17 @@ impl Guide {
             ask()
         });
         asked.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn any_time_can_be_given() {
+        let guide = Guide::new(Ask::nobody(), Duration::MAX);
+        guide.step(Step::Connect, async { Ok(()) }).await.unwrap();
+        assert!(guide.limit().checked_add(Duration::from_secs(1)).is_some());
     }
 }

@@ -53,8 +53,7 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
-#[doc(hidden)]
-pub mod deploy;
+mod deploy;
 #[cfg(feature = "stub")]
 pub mod kernel;
 #[cfg(feature = "stub")]

@@ -1,6 +1,10 @@
 //! A real stub, brought through real shells.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::field_reassign_with_default,
+    reason = "tests say what they expect by panicking"
+)]
 
 use std::{
     fs,
@@ -8,33 +12,55 @@ use std::{
     time::Duration,
 };
 
-use netlink_remote::{ErrorKind, Step, ask::Ask, deploy::Through};
+use netlink_remote::{
+    Client, Error, ErrorKind, Step, Target,
+    target::{Connector, TargetOptions},
+};
 
 const RTM_GETLINK: u16 = 18;
 
-/// By a shell that finds `home`.
-fn through(shell: &[&str], home: &Path) -> Through {
-    let mut command: Vec<_> =
-        ["env", "-u", "XDG_CACHE_HOME", "-u", "XDG_RUNTIME_DIR"].map(String::from).to_vec();
-    command.push(format!("HOME={}", home.display()));
-    command.extend(shell.iter().map(|&word| word.to_owned()));
-    let stubs = vec![PathBuf::from(env!("CARGO_BIN_EXE_nlr-stub"))];
-    Through { command, stubs, own: None, ask: Ask::nobody(), limit: Duration::from_secs(60) }
+/// A way to a shell that finds a home of its own.
+struct Through {
+    target: Target,
+    options: TargetOptions,
 }
 
-/// Ways to have `sh -c SCRIPT` done, which comes behind them.
-fn shells() -> Vec<Vec<&'static str>> {
-    // The script is `$3` then.
-    let all = [
-        vec![],
-        vec!["dash", "-c", "exec dash -c \"$3\"", "x"],
-        vec!["bash", "-c", "exec bash -c \"$3\"", "x"],
-        vec!["busybox"],
-    ];
-    let there = |shell: &Vec<&str>| {
-        shell.first().is_none_or(|shell| std::process::Command::new(shell).output().is_ok())
-    };
-    all.into_iter().filter(there).collect()
+impl Through {
+    async fn connect(&self) -> Result<Client, Error> {
+        self.target.connect(&self.options).await
+    }
+
+    async fn clean(&self) -> Result<Vec<String>, Error> {
+        Connector::new(self.options.clone()).clean(&self.target).await
+    }
+}
+
+/// By a `sh` that finds `home`; `shell` is what lies in there as one, if it is not the system's.
+fn through(shell: Option<&Path>, home: &Path) -> Through {
+    let mut path = std::env::var("PATH").unwrap();
+    if let Some(shell) = shell {
+        let bin = home.join("bin");
+        fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(shell, bin.join("sh")).unwrap();
+        path = format!("{}:{path}", bin.display());
+    }
+    let home = home.display();
+    let command =
+        format!("exec env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR HOME='{home}' PATH='{path}' sh");
+    let target = Target::builder().exec(&command).build().unwrap();
+    let mut options = TargetOptions::default();
+    options.stubs = vec![PathBuf::from(env!("CARGO_BIN_EXE_nlr-stub"))];
+    options.timeout = Duration::from_secs(60);
+    Through { target, options }
+}
+
+/// The system's, and those that are there.
+fn shells() -> Vec<Option<PathBuf>> {
+    let there = ["dash", "bash", "busybox"].into_iter().filter_map(|name| {
+        let path = std::env::var_os("PATH").unwrap();
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists())
+    });
+    std::iter::once(None).chain(there.map(Some)).collect()
 }
 
 async fn use_it(way: &Through) {
@@ -70,7 +96,7 @@ fn stubs_in(home: &Path) -> Vec<PathBuf> {
 async fn cold_warm_and_clean() {
     for shell in shells() {
         let home = tempfile::tempdir().unwrap();
-        let way = through(&shell, home.path());
+        let way = through(shell.as_deref(), home.path());
         use_it(&way).await;
         let stubs = stubs_in(home.path());
         assert_eq!(stubs.len(), 1, "{shell:?}: {stubs:?}");
@@ -87,7 +113,7 @@ async fn cold_warm_and_clean() {
 #[tokio::test]
 async fn a_stub_that_was_cut_off_is_replaced() {
     let home = tempfile::tempdir().unwrap();
-    let way = through(&[], home.path());
+    let way = through(None, home.path());
     use_it(&way).await;
     let stub = stubs_in(home.path()).remove(0);
     let file = fs::OpenOptions::new().write(true).open(&stub).unwrap();
@@ -103,7 +129,7 @@ async fn a_stub_that_was_cut_off_is_replaced() {
 async fn a_signal_ends_it_and_the_error_says_so() {
     let home = tempfile::tempdir().unwrap();
     // The shell becomes the stub: `exec` all the way leaves no process between.
-    let way = through(&[], home.path());
+    let way = through(None, home.path());
     let client = way.connect().await.unwrap();
     let stub = stubs_in(home.path()).remove(0);
     let mine = |path: &Path| fs::read_link(path.join("exe")).is_ok_and(|exe| exe == stub);
@@ -121,8 +147,8 @@ async fn a_signal_ends_it_and_the_error_says_so() {
 async fn a_file_that_is_no_stub_does_not_get_anywhere() {
     let home = tempfile::tempdir().unwrap();
     // A program for this machine, but another one.
-    let mut way = through(&[], home.path());
-    way.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
+    let mut way = through(None, home.path());
+    way.options.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
     let error = way.connect().await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bootstrap));
     assert!(error.to_string().contains("the stub does not run there"), "{error}");
@@ -134,13 +160,13 @@ async fn a_file_that_is_no_stub_does_not_get_anywhere() {
 #[tokio::test]
 async fn nlr_brings_itself() {
     let home = tempfile::tempdir().unwrap();
-    let mut way = through(&[], home.path());
+    let mut way = through(None, home.path());
     // Only where there is no other is it the program itself: a folder of its own has none.
     let folder = tempfile::tempdir().unwrap();
     let nlr = folder.path().join("nlr");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nlr"), &nlr).unwrap();
-    way.stubs.clear();
-    way.own = Some((nlr, vec!["stub".to_owned()]));
+    way.options.stubs.clear();
+    way.options.stub = Some(vec![nlr.into(), "stub".into()]);
     use_it(&way).await;
     assert_eq!(stubs_in(home.path()).len(), 1);
 }

@@ -50,3 +50,13 @@ fn links_are_listed_by_rtnetlink() {
     ip("link delete nlr-listed");
     assert!(listed.contains("nlr-listed"), "{listed}");
 }
+
+#[test]
+fn a_target_is_gone_to_with_a_stub_that_is_brought_along() {
+    ip("link add nlr-remote type veth peer name nlr-peer2");
+    let home = tempfile::tempdir().unwrap();
+    let target = format!("exec:exec env HOME={} sh", home.path().display());
+    let listed = run("remote", &[&target, env!("CARGO_BIN_EXE_nlr-stub")]);
+    ip("link delete nlr-remote");
+    assert!(listed.contains(" as uid ") && listed.contains(": nlr-remote\n"), "{listed}");
+}

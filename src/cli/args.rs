@@ -68,7 +68,7 @@ pub(super) struct ConnectionArgs {
     pub(super) stubs: Vec<PathBuf>,
     /// How long each step on the way may take; a question waits for its answer as long as it has to
     #[arg(help_heading = "Connection")]
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     pub(super) connect_timeout: Duration,
     /// How long the far end may be silent, and then how long it may take to answer, before the
     /// connection counts as lost; 0 waits for ever
@@ -83,8 +83,8 @@ pub(super) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true)]
     pub(super) batch: bool,
-    /// Where passwords and passphrases are read from, a line for each that is asked for; `0` is
-    /// stdin, and with `3< <(pass show host)` it is 3
+    /// Where passwords and passphrases are read from, a line for each that is asked for, in that
+    /// order; one that is refused is not asked for again; `0` is stdin, and with `3< <(pass show host)` it is 3
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
     pub(super) password_fd: Option<u32>,
@@ -395,6 +395,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a number of seconds, such as 5 or 0.2".to_owned())
 }
 
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("expected more than 0 seconds".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 fn netns(text: &str) -> Result<Netns, String> {
     let container = |engine: &str, netns: Netns| match netns.is_well_named() {
         true => Ok(netns),
@@ -463,6 +470,7 @@ mod tests {
         for wrong in ["", "-1", "x", "nan", "inf", "1e300"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
+        assert!(some_seconds("0").is_err() && some_seconds("0.1").is_ok());
     }
 
     #[test]

@@ -36,7 +36,12 @@ pub(super) fn whom(connection: &ConnectionArgs) -> Result<Ask, Failure> {
     let ask = Ask::nobody().telling_progress(progress());
     if let Some(fd) = connection.password_fd {
         let secrets = Mutex::new(read_secrets(fd)?);
-        return Ok(ask.for_secrets(move |_| {
+        return Ok(ask.for_secrets(move |request| {
+            // The next line is meant for the next question, and must not get to who refuses this
+            // one's answer.
+            if request.attempt > 1 {
+                return None;
+            }
             secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
         }));
     }
@@ -94,7 +99,8 @@ fn from_program(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
 fn from_terminal(request: &SecretRequest) -> Option<Secret> {
     if request.attempt > 1 {
         let mut terminal = terminal().ok()?;
-        writeln!(terminal, "{}: that was not accepted, please try again.", request.hop).ok()?;
+        let hop = request.hop.trim_end_matches(':');
+        writeln!(terminal, "{hop}: that was not accepted, please try again.").ok()?;
     }
     let prompt = one_line(&request.prompt);
     if request.echo {

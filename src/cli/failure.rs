@@ -99,6 +99,12 @@ impl Failure {
         self.code == Code::Connection
     }
 
+    /// Whether something there, or on the way, does not let one. That can be for want of an
+    /// answer which Ctrl-C cut off.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code == Code::Permission
+    }
+
     /// Says it on standard error, and gives the exit code.
     pub(super) fn report(&self) -> ExitCode {
         if let Some(text) = &self.text {

@@ -97,7 +97,7 @@ impl Session {
             Err(failure) => Err(failure),
         };
         match result {
-            Err(failure) if failure.is_connection() => {
+            Err(failure) if failure.is_connection() || failure.is_refusal() => {
                 Err(if came(&mut interrupt).await { Failure::interrupted() } else { failure })
             }
             result => result,

@@ -26,9 +26,12 @@ const PIECE: usize = 32 * 1024;
 /// A secret that a hop may want.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {
-    /// What the hop says when it does, on stdout or stderr. Made up for this one run, so that
-    /// nothing else says the same.
+    /// What the hop says when it does, on stdout or stderr. Made up for this one hop and run, if
+    /// the hop lets one, so that nothing else says the same: not the next hop either.
     pub(crate) marker: String,
+    /// What says, on each stream, when the hop begins to listen and when it has done so, for a
+    /// marker that others can say too: from then on what is behind the hop would get the secret.
+    pub(crate) bounds: Option<(String, String)>,
     /// What to ask; which attempt it is, is filled in.
     pub(crate) request: SecretRequest,
 }
@@ -41,6 +44,8 @@ pub(crate) struct Approach<'a> {
     pub(crate) prompts: Vec<Prompt>,
     /// What is to be typed first, for a shell that reads commands from its stdin.
     pub(crate) lines: Vec<String>,
+    /// What says that the shell is there; typed earlier, the lines would be taken for a password.
+    pub(crate) ready: Option<String>,
     /// The target, for telling progress.
     pub(crate) target: String,
 }
@@ -73,6 +78,46 @@ pub(crate) async fn approach(
     Ok(way.near.into_stub(at))
 }
 
+/// How far it is with a prompt on one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Before,
+    Listening,
+    Behind,
+}
+
+/// What may be said on the way to the script.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Ready,
+    Begins(usize),
+    Asks(usize),
+    Ends(usize),
+}
+
+/// The marks that count on a stream now.
+fn marks<'m>(approach: &'m Approach<'_>, stages: &[Stage]) -> Vec<(Mark, &'m [u8])> {
+    let mut marks = Vec::new();
+    if let Some(ready) = &approach.ready {
+        marks.push((Mark::Ready, ready.as_bytes()));
+    }
+    for (which, (prompt, stage)) in approach.prompts.iter().zip(stages).enumerate() {
+        match (stage, &prompt.bounds) {
+            (Stage::Before, Some((begin, _))) => {
+                marks.push((Mark::Begins(which), begin.as_bytes()))
+            }
+            (Stage::Behind, _) => {}
+            (_, bounds) => {
+                marks.push((Mark::Asks(which), prompt.marker.as_bytes()));
+                if let Some((_, end)) = bounds {
+                    marks.push((Mark::Ends(which), end.as_bytes()));
+                }
+            }
+        }
+    }
+    marks
+}
+
 /// What is worth acting upon.
 pub(super) enum Heard {
     /// The stub's marker, and where in stdout it begins.
@@ -90,7 +135,11 @@ pub(super) struct Way<'a> {
     guide: &'a Guide,
     /// How often each of the prompts has come.
     asked: Vec<u32>,
+    /// How far it is with each of them, on stdout and on stderr.
+    stages: [Vec<Stage>; 2],
     sent: Option<&'a Payload>,
+    /// What said that the shell to type into is there.
+    ready: Option<String>,
     /// The script has said something, so that the way to it is behind.
     there: bool,
 }
@@ -102,9 +151,14 @@ impl<'a> Way<'a> {
         prefix: Option<String>,
         guide: &'a Guide,
     ) -> Self {
-        let near = Near::new(running, &approach.lines);
+        let mut near = Near::new(running);
+        if approach.ready.is_none() {
+            approach.lines.iter().for_each(|line| near.type_line(line));
+        }
         let asked = vec![0; approach.prompts.len()];
-        Self { near, approach, prefix, guide, asked, sent: None, there: false }
+        let stages = [(); 2].map(|()| vec![Stage::Before; asked.len()]);
+        let ready = approach.ready.clone();
+        Self { near, approach, prefix, guide, asked, stages, sent: None, ready, there: false }
     }
 
     /// Waits for something worth acting upon.
@@ -114,7 +168,13 @@ impl<'a> Way<'a> {
         heard.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
                 let limit = guide.limit();
-                let text = format!("no stub was started there within {limit:?}{}", self.said());
+                let said = match self.said() {
+                    said if said.is_empty() && self.approach.boot.is_some() => {
+                        "; does a startup file of its shell wait, or ask for something?".to_owned()
+                    }
+                    said => said,
+                };
+                let text = format!("no stub was started there within {limit:?}{said}");
                 failed(ErrorKind::Timeout, text).at(Step::Bootstrap)
             }
             _ => error,
@@ -135,16 +195,24 @@ impl<'a> Way<'a> {
     /// Looks at what has been read, and answers what asks for a secret.
     async fn judge(&mut self) -> Result<Option<Heard>, Error> {
         loop {
-            let prompts = || self.approach.prompts.iter().map(|prompt| prompt.marker.as_bytes());
-            if let Some((which, at)) = self.near.err.find(prompts()) {
-                let length = prompts().nth(which).map_or(0, <[u8]>::len);
-                self.near.err.pass(at, length);
-                self.ask(which).await?;
+            // Behind the script's first words nobody asks any more: its stub would be typed into.
+            let marks_of = |stages: &[Stage]| match self.there {
+                true => Vec::new(),
+                false => marks(&self.approach, stages),
+            };
+            let [out, err] = &self.stages;
+            let (of_out, of_err) = (marks_of(out), marks_of(err));
+            if let Some((which, at)) = self.near.err.find(of_err.iter().map(|(_, text)| *text)) {
+                if let Some(&(mark, text)) = of_err.get(which) {
+                    self.near.err.pass(at, text.len());
+                    self.heed(mark, 1).await?;
+                }
                 continue;
             }
             let prefix = self.prefix.as_deref().unwrap_or_default();
             let others = [MARKER.as_slice(), prefix.as_bytes()];
-            match self.near.out.find(others.into_iter().chain(prompts())) {
+            let all = others.into_iter().chain(of_out.iter().map(|(_, text)| *text));
+            match self.near.out.find(all) {
                 Some((0, at)) => return Ok(Some(Heard::Marker(at))),
                 Some((1, at)) => {
                     let Some(line) = self.near.out.take_line(at) else { return Ok(None) };
@@ -153,10 +221,10 @@ impl<'a> Way<'a> {
                     return Ok(Some(Heard::Line(line)));
                 }
                 Some((which, at)) => {
-                    let which = which - others.len();
-                    let length = prompts().nth(which).map_or(0, <[u8]>::len);
-                    self.near.out.pass(at, length);
-                    self.ask(which).await?;
+                    if let Some(&(mark, text)) = of_out.get(which - others.len()) {
+                        self.near.out.pass(at, text.len());
+                        self.heed(mark, 0).await?;
+                    }
                 }
                 None if self.near.out.seen > MAX_NOISE => {
                     let text = format!(
@@ -169,6 +237,26 @@ impl<'a> Way<'a> {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Does what a mark on that stream asks for.
+    async fn heed(&mut self, mark: Mark, stream: usize) -> Result<(), Error> {
+        let (which, stage) = match mark {
+            Mark::Asks(which) => return self.ask(which).await,
+            Mark::Ready => {
+                // Said on both streams; once is enough.
+                if self.approach.ready.take().is_some() {
+                    self.approach.lines.iter().for_each(|line| self.near.type_line(line));
+                }
+                return Ok(());
+            }
+            Mark::Begins(which) => (which, Stage::Listening),
+            Mark::Ends(which) => (which, Stage::Behind),
+        };
+        if let Some(at) = self.stages.get_mut(stream).and_then(|all| all.get_mut(which)) {
+            *at = stage;
+        }
+        Ok(())
     }
 
     async fn ask(&mut self, which: usize) -> Result<(), Error> {
@@ -184,7 +272,7 @@ impl<'a> Way<'a> {
             && let Some(secret) = self.guide.secret(request).await
         {
             // A second line would be read by whatever comes next.
-            self.near.type_secret(secret.expose().lines().next().unwrap_or_default());
+            self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
         }
         let text = match *asked {
@@ -264,7 +352,7 @@ impl<'a> Way<'a> {
         // What came on stdout before is of no interest: the script itself has spoken.
         let said = match self.without_prompts(&self.near.tail.text()) {
             said if said.is_empty() => said,
-            said => format!("; on the way it said: {said}"),
+            said => format!("; on the way it said: {}", shortened(&said)),
         };
         failed(ErrorKind::Connect, format!("{text}{said}")).at(Step::Bootstrap)
     }
@@ -278,7 +366,11 @@ impl<'a> Way<'a> {
             _ => None,
         };
         let known = remedies::of_privilege(&said, code).filter(|_| !self.there);
-        let asked = self.asked.iter().any(|&asked| asked > 0);
+        // Who has asked and has not gone on may still be at it.
+        let is_behind =
+            |which| self.stages.iter().any(|stages| stages.get(which) == Some(&Stage::Behind));
+        let mut asked = self.asked.iter().enumerate();
+        let asked = asked.any(|(which, &asked)| asked > 0 && !is_behind(which));
         let privilege = !self.there && (asked || known.is_some());
         // docker says on stdout what it could not do.
         let shown = self.said();
@@ -287,36 +379,81 @@ impl<'a> Way<'a> {
             End::Code(126) => " (a program on the way, or `sh`, may not be executed)",
             _ => "",
         };
-        let remedy = match (self.sent, known) {
-            (_, Some(remedy)) if !remedy.is_empty() => format!("; {remedy}"),
-            _ if let Some(remedy) = remedies::of_container(&shown) => format!("; {remedy}"),
-            (Some(payload), _) if payload.dynamic && !privilege => format!("; {HOW_TO_BUILD}"),
-            _ => String::new(),
+        let ssh = remedies::of_ssh(&said, code).filter(|_| !self.there && !privilege);
+        let told = match self.without_prompts(&said) {
+            told if told.is_empty() => None,
+            told => Some(shortened(&told)),
         };
-        let text = format!("the far end {end}{meaning} before a stub was started{shown}{remedy}");
-        let step = if privilege { Step::Privilege } else { Step::Bootstrap };
+        let (text, step) = match (ssh, known, told) {
+            // Their own words say all of it.
+            (Some((step, remedy)), _, Some(told)) => (format!("{told}{remedy}"), step),
+            (_, Some(remedy), Some(told)) if !remedy.is_empty() => {
+                (format!("{told}; {remedy}"), Step::Privilege)
+            }
+            (_, Some(_), Some(told)) => (told, Step::Privilege),
+            (_, known, _) => {
+                let remedy = match (self.sent, known, shown.as_str()) {
+                    (_, Some(remedy), _) if !remedy.is_empty() => format!("; {remedy}"),
+                    _ if let Some(remedy) = remedies::of_container(&shown) => format!("; {remedy}"),
+                    (Some(payload), ..) if payload.dynamic && !privilege => {
+                        format!("; {HOW_TO_BUILD}")
+                    }
+                    (None, None, said) if said.is_empty() && meaning.is_empty() && !privilege => {
+                        match self.approach.boot.is_some() {
+                            true => "; can its account run commands, and is nothing in its way?",
+                            false => "; is that program a stub?",
+                        }
+                        .to_owned()
+                    }
+                    _ => String::new(),
+                };
+                let text =
+                    format!("the far end {end}{meaning} before a stub was started{shown}{remedy}");
+                (text, if privilege { Step::Privilege } else { Step::Bootstrap })
+            }
+        };
         failed(ErrorKind::Connect, text).at(step)
     }
 
     /// Prompts were made up here, and mean nothing to anybody.
     fn without_prompts(&self, said: &str) -> String {
         let mut said = said.to_owned();
-        for prompt in &self.approach.prompts {
-            said = said.replace(prompt.marker.trim(), "");
+        let bounds = |prompt: &Prompt| prompt.bounds.clone().map(|(begin, end)| [begin, end]);
+        let bounds = self.approach.prompts.iter().filter_map(bounds).flatten();
+        let markers = self.approach.prompts.iter().map(|prompt| prompt.marker.clone());
+        for mark in bounds.chain(markers).chain(self.ready.clone()) {
+            said = said.replace(mark.trim(), "");
+        }
+        // A terminal or a program that is no shell gives back what was typed.
+        for line in &self.approach.lines {
+            said = said.replace(line.as_str(), "(what was typed)");
         }
         said.trim().to_owned()
     }
 
     /// What came instead of a stub, to be put behind an error.
     fn said(&self) -> String {
-        let out = self.without_prompts(&self.near.out.text());
-        let err = self.without_prompts(&self.near.tail.text());
+        let out = shortened(&self.without_prompts(&self.near.out.text()));
+        let err = shortened(&self.without_prompts(&self.near.tail.text()));
         match (out.as_str(), err.as_str()) {
             ("", "") => String::new(),
             ("", said) | (said, "") => format!("; it said: {said}"),
             (out, err) => format!("; it said: {err}; and on stdout: {out}"),
         }
     }
+}
+
+/// The beginning and the end of a long text: what matters is mostly there.
+fn shortened(text: &str) -> String {
+    const BEGIN: usize = 200;
+    const END: usize = 400;
+    let length = text.chars().count();
+    if length <= BEGIN + END {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(BEGIN).collect();
+    let end: String = text.chars().skip(length - END).collect();
+    format!("{} ... {}", begin.trim_end(), end.trim_start())
 }
 
 fn failed(kind: ErrorKind, text: String) -> Error {

@@ -17,62 +17,8 @@ pub(crate) mod clean;
 mod digest;
 mod machine;
 mod near;
-#[allow(dead_code, reason = "for hops that hand a command line to a shell")]
 pub(crate) mod quote;
 mod remedies;
 pub(crate) mod stubs;
 #[cfg(test)]
 mod tests;
-
-use std::{path::PathBuf, time::Duration};
-
-use tokio::process::Command;
-
-use crate::{
-    Client, Error,
-    ask::{Ask, Guide},
-    client::ConnectOptions,
-    transport::{Running, process},
-};
-
-/// A program and its arguments, behind which a shell's can be put.
-///
-/// Not part of the library's interface: it lets this crate's tests try a real stub behind a real
-/// shell.
-#[doc(hidden)]
-#[derive(Debug, Clone)]
-pub struct Through {
-    pub command: Vec<String>,
-    pub stubs: Vec<PathBuf>,
-    pub own: Option<(PathBuf, Vec<String>)>,
-    pub ask: Ask,
-    pub limit: Duration,
-}
-
-#[doc(hidden)]
-impl Through {
-    fn run(&self, argv: Vec<String>) -> Result<Running, Error> {
-        let mut words = self.command.iter().cloned().chain(argv);
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words);
-        process::run(command)
-    }
-
-    pub async fn connect(&self) -> Result<Client, Error> {
-        let guide = Guide::new(self.ask.clone(), self.limit);
-        let options = stubs::StubOptions { files: self.stubs.clone(), own: self.own.clone() };
-        let boot = boot::Boot::new(&stubs::Stubs::find(&options)?).await?;
-        let running = self.run(boot.argv())?;
-        let way = approach::Approach { boot: Some(&boot), ..Default::default() };
-        let (stream, epitaph) = approach::approach(running, way, &guide).await?;
-        let options =
-            ConnectOptions { timeout: self.limit, epitaph: Some(epitaph), ..Default::default() };
-        Client::connect_with(stream, options).await
-    }
-
-    pub async fn clean(&self) -> Result<Vec<String>, Error> {
-        let guide = Guide::new(self.ask.clone(), self.limit);
-        let running = self.run(boot::clean_argv())?;
-        Ok(clean::clean(running, approach::Approach::default(), &guide).await?.removed)
-    }
-}

@@ -128,17 +128,15 @@ pub(super) struct Near {
 }
 
 impl Near {
-    pub(super) fn new(running: Running, lines: &[String]) -> Self {
+    pub(super) fn new(running: Running) -> Self {
         let Running { stdio, stderr, end } = running;
         let (reader, writer) = tokio::io::split(stdio);
-        let pending =
-            Zeroizing::new(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>());
         Self {
             reader,
             writer,
             stderr: Some(stderr),
             end,
-            pending: Zeroizing::new(pending.as_bytes().to_vec()),
+            pending: Zeroizing::default(),
             unwritable: false,
             out: Watch::default(),
             err: Watch::default(),
@@ -146,12 +144,12 @@ impl Near {
         }
     }
 
-    /// Writes it, with a line end, before anything else.
-    pub(super) fn type_secret(&mut self, secret: &str) {
+    /// Writes it, which may be a secret, with a line end, before any payload.
+    pub(super) fn type_line(&mut self, line: &str) {
         // Growing would leave copies behind.
-        let mut all = Zeroizing::new(Vec::with_capacity(self.pending.len() + secret.len() + 1));
+        let mut all = Zeroizing::new(Vec::with_capacity(self.pending.len() + line.len() + 1));
         all.extend_from_slice(&self.pending);
-        all.extend_from_slice(secret.as_bytes());
+        all.extend_from_slice(line.as_bytes());
         all.push(b'\n');
         self.pending = all;
     }

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::Step;
+
 /// A part of what was said, and the remedy.
 const REMEDIES: [(&str, &str); 14] = [
     (
@@ -55,7 +57,9 @@ pub(super) fn of_privilege(said: &str, code: Option<i32>) -> Option<String> {
     }
     let spoke = PROGRAMS.iter().any(|program| {
         let name = format!("{program}: ");
-        said.starts_with(&name) || said.contains(&format!(" {name}"))
+        said.match_indices(&name).any(|(at, _)| {
+            said.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\n']))
+        })
     });
     let known = REMEDIES.iter().find(|(words, _)| said.contains(words));
     match known {
@@ -72,6 +76,26 @@ pub(super) fn of_container(said: &str) -> Option<&'static str> {
         "there is no shell in that container; with -n docker:NAME or -n podman:NAME its network is \
          entered from its host, without one",
     )
+}
+
+/// Which step failed and what to do, where the program ssh is the reason for an end.
+pub(super) fn of_ssh(said: &str, code: Option<i32>) -> Option<(Step, &'static str)> {
+    const KNOWN: [(&str, Step, &str); 4] = [
+        (
+            "REMOTE HOST IDENTIFICATION HAS CHANGED",
+            Step::HostKey,
+            "; if the change is known to be right, remove the old key by `ssh-keygen -R HOST`",
+        ),
+        (
+            "Host key verification failed",
+            Step::HostKey,
+            "; connect to it once with `ssh`, to know its key",
+        ),
+        ("Permission denied (", Step::Authentication, ""),
+        ("Too many authentication failures", Step::Authentication, ""),
+    ];
+    let known = KNOWN.iter().filter(|_| code == Some(255)).find(|(text, ..)| said.contains(text));
+    known.map(|(_, step, remedy)| (*step, *remedy))
 }
 
 #[cfg(test)]
@@ -94,10 +118,24 @@ mod tests {
         assert!(remedy("doas: Authentication required", 1).unwrap().contains("nopass"));
         // One whose words are new is still known for who it is.
         assert_eq!(remedy("sudo: the moon is full", 1).unwrap(), "");
+        // Whatever was said before.
+        let said = "Sorry, try again.\nsudo: 3 incorrect password attempts";
+        assert_eq!(remedy(said, 1).unwrap(), "the password was wrong");
+        assert_eq!(remedy("pseudosudo: unknown user", 1), None);
         assert_eq!(remedy("sh: nlr-stub: not found", 127), None);
         let said = "OCI runtime exec failed: exec: \"sh\": executable file not found in $PATH";
         assert!(of_container(said).unwrap().contains("-n docker:"));
         assert_eq!(of_container("Error: No such container: sh"), None);
         assert_eq!(remedy("user x does not exist", 1), None);
+    }
+
+    #[test]
+    fn what_ssh_says_is_known() {
+        let step = |said: &str, code| of_ssh(said, Some(code)).map(|(step, _)| step);
+        let said = "ci@host: Permission denied (publickey,password).";
+        assert_eq!(step(said, 255), Some(Step::Authentication));
+        assert_eq!(step(said, 1), None);
+        assert_eq!(step("Host key verification failed.", 255), Some(Step::HostKey));
+        assert_eq!(step("ssh: connect to host h port 22: Connection refused", 255), None);
     }
 }

@@ -91,7 +91,7 @@ impl Stubs {
     /// Looks for them.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where an explicit path, or what lies in the folder that `NLR_STUBS`
+    /// [`ErrorKind::Invalid`] where an explicit path, a folder without any included, or what lies in the folder that `NLR_STUBS`
     /// names, is no stub or cannot be read.
     pub(crate) fn find(options: &StubOptions) -> Result<Self, Error> {
         Self::find_in(options, &Places::from_environment())
@@ -99,14 +99,17 @@ impl Stubs {
 
     pub(super) fn find_in(options: &StubOptions, places: &Places) -> Result<Self, Error> {
         let mut explicit = Vec::new();
-        for path in options.files.iter().chain(&places.named) {
-            let found = match path.is_dir() {
-                true => {
-                    folder(path).and_then(|files| files.iter().map(|file| payload(file)).collect())
-                }
-                false => payload(path).map(|payload| vec![payload]),
-            };
-            explicit.extend(found.map_err(Error::invalid)?);
+        for path in &options.files {
+            let found = at(path).map_err(Error::invalid)?;
+            if found.is_empty() {
+                let shown = path.display();
+                let text = format!("there is no stub in {shown}; they are called nlr-stub-ARCH");
+                return Err(Error::invalid(text));
+            }
+            explicit.extend(found);
+        }
+        if let Some(path) = &places.named {
+            explicit.extend(at(path).map_err(|text| Error::invalid(format!("NLR_STUBS: {text}")))?);
         }
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         let mut add = |one: Result<Payload, String>| match one {
@@ -148,10 +151,16 @@ impl Stubs {
     }
 }
 
+/// "(os error 2)" behind the words helps nobody.
+fn in_words(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// The files of a folder that are named as stubs, those first that need nothing from their host.
 fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable =
-        |error: io::Error| format!("reading the folder of stubs {}: {error}", path.display());
+    let unreadable = |error: io::Error| {
+        format!("reading the folder of stubs {}: {}", path.display(), in_words(&error))
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
@@ -169,11 +178,19 @@ fn named(name: &str) -> Option<&'static Machine> {
     Machine::named(name.strip_prefix("nlr-stub-")?)
 }
 
+/// The stub, or all of those in the folder.
+fn at(path: &Path) -> Result<Vec<Payload>, String> {
+    match path.is_dir() {
+        true => folder(path)?.iter().map(|file| payload(file)).collect(),
+        false => Ok(vec![payload(path)?]),
+    }
+}
+
 fn payload(path: &Path) -> Result<Payload, String> {
     let shown = path.display();
     let mut head = Vec::new();
     let opened = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
-    opened.map_err(|error| format!("reading the stub {shown}: {error}"))?;
+    opened.map_err(|error| format!("reading the stub {shown}: {}", in_words(&error)))?;
     let elf = Elf::parse(&head)
         .ok_or_else(|| format!("{shown} is no stub: it is no program for Linux"))?;
     let is = elf.machine();

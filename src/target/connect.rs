@@ -121,6 +121,7 @@ impl Connector {
             boot: boot.as_ref(),
             prompts: plan.prompts,
             lines: plan.line.into_iter().collect(),
+            ready: plan.ready,
             target: target.to_string(),
         };
         let (stream, epitaph) = approach(running, what, &guide).await?;
@@ -141,6 +142,7 @@ impl Connector {
             boot: None,
             prompts: plan.prompts,
             lines: plan.line.into_iter().collect(),
+            ready: plan.ready,
             target: target.to_string(),
         };
         let cleaned = clean(running, what, &guide).await?;
@@ -160,10 +162,9 @@ impl Connector {
         guide: &Guide,
     ) -> Result<(Running, Plan), Error> {
         let options = &self.shared.options;
-        let nonce = nonce();
         let means = Means {
             has_secrets: guide.has_secrets(),
-            nonce: &nonce,
+            nonce,
             ssh_config: options.ssh_config.as_deref(),
         };
         let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));

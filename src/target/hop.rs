@@ -184,9 +184,7 @@ impl SshDestination {
             None => (None, text),
         };
         if user.is_some_and(|user| user.contains(':')) {
-            let text =
-                "a password does not belong into a target; it is asked for, or see --password-fd";
-            return Err(text.to_owned());
+            return Err(NO_PASSWORD.to_owned());
         }
         let bracketed =
             rest.strip_prefix('[').map(|inside| inside.split_once(']').ok_or("`]` is missing"));
@@ -209,7 +207,10 @@ impl SshDestination {
         let port = match port.map(str::parse::<u16>) {
             None => None,
             Some(Ok(port @ 1..)) => Some(port),
-            Some(_) => return Err("a port is a number from 1 to 65535".to_owned()),
+            Some(_) => {
+                let text = "a port is a number from 1 to 65535; hops are separated by commas";
+                return Err(text.to_owned());
+            }
         };
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
     }
@@ -254,17 +255,27 @@ impl Pod {
     }
 }
 
+const NO_PASSWORD: &str =
+    "a password does not belong into a target; it is asked for, or see --password-fd";
+
 const POD: &str = "expected `[CONTEXT/]NAMESPACE/POD[/CONTAINER]`";
 
 impl FromStr for Hop {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |reason: &str| Error::invalid(format!("target `{text}`: {reason}"));
+        let wrong = |reason: &str| match reason == NO_PASSWORD {
+            // It would be shown.
+            true => Error::invalid(format!("target: {reason}")),
+            false => Error::invalid(format!("target `{text}`: {reason}")),
+        };
         let Some((scheme, rest)) = text.split_once(':') else {
             let reason = match text {
                 "" => "a hop is empty; hops are separated by single commas".to_owned(),
                 "local" | "sudo" | "doas" | "su" => format!("write `{text}:`"),
+                _ if text.contains('/') => "it is not known what that is; for a host write \
+                     `ssh://HOST`"
+                    .to_owned(),
                 _ => format!("it is not known what that is; for a host write `ssh://{text}`"),
             };
             return Err(wrong(&reason));
@@ -297,6 +308,9 @@ impl FromStr for Hop {
             "exec" => Self::Exec(value),
             "unix" => Self::Unix(value.into()),
             "stub" => Self::Stub(value.into()),
+            _ if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(wrong(&format!("for a host write `ssh://{text}`")));
+            }
             _ => {
                 let known = "expected local:, ssh://, openssh://, sudo:, doas:, su:, docker:, podman:, \
                              kubectl:, lxc:, incus:, machinectl:, exec:, unix: or stub:";

@@ -166,6 +166,12 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
+        let is_empty = text.split(',').any(str::is_empty);
+        if is_empty && !text.is_empty() {
+            let text =
+                format!("target `{text}`: a hop is empty; hops are separated by single commas");
+            return Err(Error::invalid(text));
+        }
         let hops = text.split(',').map(str::parse).collect::<Result<Vec<Hop>, _>>()?;
         chain::check(&hops)?;
         Ok(Self { hops })

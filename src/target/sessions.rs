@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::Hop;
 use crate::{
-    Error, Step,
+    Error, ErrorKind, Step,
     ask::Guide,
     transport::{
         Running,
@@ -28,8 +28,8 @@ type Attempt = Arc<OnceCell<Result<Session, Error>>>;
 
 pub(super) struct Sessions {
     source: ConfigSource,
-    /// By the way there: `user@host:port` of each host.
-    attempts: Mutex<HashMap<Vec<String>, Attempt>>,
+    /// By the way there.
+    attempts: Mutex<HashMap<Vec<SshHost>, Attempt>>,
 }
 
 impl Sessions {
@@ -50,18 +50,22 @@ impl Sessions {
         guide: &Guide,
     ) -> Result<Running, Error> {
         let way = self.way(hops)?;
-        let (session, is_shared) = self.session(&way, guide).await?;
-        let exec =
-            async |session: &Session| guide.step(Step::Bootstrap, session.exec(command)).await;
-        match exec(&session).await {
+        let mut is_again = false;
+        loop {
+            let (session, is_shared) = self.session(&way, guide).await?;
+            let running = guide.step(Step::Bootstrap, session.exec(command)).await;
+            let error = match running {
+                Err(error) if is_shared => error,
+                result => return result,
+            };
             // A server allows so many commands on a connection (MaxSessions); another connection
-            // has as much room again.
-            Err(_) if is_shared => {
-                self.forget(&names(&way), &session);
-                let (session, _) = self.session(&way, guide).await?;
-                exec(&session).await
+            // has as much room again. One that is gone, or does not answer, is replaced once.
+            let is_lost = error.kind() == ErrorKind::Timeout || !session.is_open();
+            if !session.is_full() && (is_again || !is_lost) {
+                return Err(error);
             }
-            result => result,
+            is_again = true;
+            self.forget(&names(&way), &session);
         }
     }
 
@@ -107,7 +111,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// A connection to the last host, and whether it was there already.
+    /// A connection to the last host, and whether it was made for another than this caller.
     async fn session(&self, way: &[SshHost], guide: &Guide) -> Result<(Session, bool), Error> {
         let mut via: Option<Session> = None;
         let mut is_shared = true;
@@ -115,8 +119,11 @@ impl Sessions {
             let name = names(way.get(..=index).unwrap_or_default());
             loop {
                 let attempt = Arc::clone(self.lock().entry(name.clone()).or_default());
-                is_shared = attempt.initialized();
-                let connecting = || Session::connect(host, via.as_ref(), guide);
+                is_shared = true;
+                let connecting = || {
+                    is_shared = false;
+                    Session::connect(host, via.as_ref(), guide)
+                };
                 let connected = attempt.get_or_init(connecting).await.clone();
                 let is_good = connected.as_ref().is_ok_and(Session::is_open);
                 if !is_good {
@@ -137,18 +144,26 @@ impl Sessions {
         Ok((session, is_shared))
     }
 
-    fn forget(&self, name: &[String], session: &Session) {
+    fn forget(&self, name: &[SshHost], session: &Session) {
         let is_it = |attempt: &Attempt| {
             attempt.get().is_some_and(|made| made.as_ref().is_ok_and(|made| made.is_same(session)))
         };
         self.lock().retain(|other, attempt| other != name || !is_it(attempt));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<String>, Attempt>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<SshHost>, Attempt>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn names(way: &[SshHost]) -> Vec<String> {
-    way.iter().map(|host| format!("{}@{}:{}", host.user, host.host_name, host.port)).collect()
+/// What makes one connection as good as another: all that decides whom it is made to, as whom and
+/// how it is checked, under whichever name.
+fn names(way: &[SshHost]) -> Vec<SshHost> {
+    let name = |host: &SshHost| SshHost {
+        hop: String::new(),
+        connect_timeout: None,
+        jumps: Vec::new(),
+        ..host.clone()
+    };
+    way.iter().map(name).collect()
 }

@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) argv: Vec<OsString>,
     /// The line to type into the shell behind an `exec:` hop.
     pub(super) line: Option<String>,
+    /// What says that this shell is there, where something before it may read a password.
+    pub(super) ready: Option<String>,
     /// What will be asked for on the way.
     pub(super) prompts: Vec<Prompt>,
 }
@@ -27,15 +29,16 @@ pub(super) struct Plan {
 pub(super) struct Means<'a> {
     /// Whether anyone answers prompts.
     pub(super) has_secrets: bool,
-    /// What makes prompts ones that nothing else prints.
-    pub(super) nonce: &'a str,
+    /// What makes prompts ones that nothing else prints: each has its own, as a host sees those
+    /// of the hops behind it, and could ask in the name of the hops before it.
+    pub(super) nonce: fn() -> String,
     /// `ssh -F`.
     pub(super) ssh_config: Option<&'a Path>,
 }
 
 /// Wraps `inner` into the hops, the last one first.
 pub(super) fn plan(hops: &[Hop], inner: Vec<OsString>, means: &Means<'_>) -> Result<Plan, Error> {
-    let mut plan = Plan { argv: inner, line: None, prompts: Vec::new() };
+    let mut plan = Plan { argv: inner, line: None, ready: None, prompts: Vec::new() };
     let mut rest = hops;
     while let [before @ .., hop] = rest {
         rest = before;
@@ -46,9 +49,17 @@ pub(super) fn plan(hops: &[Hop], inner: Vec<OsString>, means: &Means<'_>) -> Res
             }
             Hop::Exec(command) => {
                 plan.line = Some(format!("exec {}", quote(&plan.argv)?));
-                plan.argv = words(["sh", "-c", command]);
+                let asks = |hop: &Hop| matches!(hop, Hop::Sudo(_) | Hop::Su(_));
+                plan.argv = match rest.iter().any(asks) {
+                    true => {
+                        let (mark, saying) = mark(means, "ready");
+                        plan.ready = Some(mark);
+                        words(["sh", "-c", &format!("{saying}; {command}")])
+                    }
+                    false => words(["sh", "-c", command]),
+                };
             }
-            Hop::Sudo(_) | Hop::Su(_) => privileged(hop, rest.len(), &mut plan, means)?,
+            Hop::Sudo(_) | Hop::Su(_) => privileged(hop, &mut plan, means)?,
             hop => {
                 let mut argv = prefix(hop);
                 argv.append(&mut plan.argv);
@@ -104,16 +115,24 @@ fn openssh(
     Ok(argv)
 }
 
+/// A mark, and what says it on both streams of a shell: an echo of that is none itself.
+fn mark(means: &Means<'_>, word: &str) -> (String, String) {
+    let nonce = (means.nonce)();
+    let saying = format!("echo \"nlr-\"\"{nonce}-{word}.\"");
+    (format!("nlr-{nonce}-{word}."), format!("{saying}; {saying} >&2"))
+}
+
 /// sudo and su: in English, since what they say is read; and with a prompt that is recognized.
-fn privileged(hop: &Hop, index: usize, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
+fn privileged(hop: &Hop, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
     let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
+    let mut bounds = None;
     let user;
     let marker;
     match hop {
         Hop::Sudo(to) => {
             user = to;
             // sudo writes `%` for `%%`, so that an echo of the command line is no prompt.
-            marker = format!("nlr-{}%{index}?", means.nonce);
+            marker = format!("nlr-{}%?", (means.nonce)());
             argv.push("sudo".into());
             match means.has_secrets {
                 // Even where nothing is asked: then -S does nothing.
@@ -129,8 +148,15 @@ fn privileged(hop: &Hop, index: usize, plan: &mut Plan, means: &Means<'_>) -> Re
         Hop::Su(to) => {
             user = to;
             marker = "Password: ".to_owned();
+            // Anything can say that. It counts while su runs, and nothing else does.
+            let (begin, begins) = mark(means, "su");
+            let (end, ends) = mark(means, "done");
+            bounds = Some((begin, end));
+            let before = words(["sh", "-c", &format!("{begins}; exec \"$@\""), "sh"]);
+            argv.splice(..0, before);
+            let inner = format!("{ends}; exec {}", quote(&plan.argv)?);
             // Its option for the shell makes it independent of the account's own.
-            argv.extend(words(["su", "-s", "/bin/sh", "-c", &quote(&plan.argv)?, "--"]));
+            argv.extend(words(["su", "-s", "/bin/sh", "-c", &inner, "--"]));
             argv.push(to.as_deref().unwrap_or("root").into());
         }
         _ => return Ok(()),
@@ -144,7 +170,7 @@ fn privileged(hop: &Hop, index: usize, plan: &mut Plan, means: &Means<'_>) -> Re
         echo: false,
         attempt: 1,
     };
-    plan.prompts.push(Prompt { marker, request });
+    plan.prompts.push(Prompt { marker, bounds, request });
     plan.argv = argv;
     Ok(())
 }
@@ -199,7 +225,7 @@ mod tests {
     use crate::Target;
 
     fn planned(target: &str, has_secrets: bool) -> Plan {
-        let means = Means { has_secrets, nonce: "n0", ssh_config: None };
+        let means = Means { has_secrets, nonce: || "n0".to_owned(), ssh_config: None };
         let target: Target = target.parse().unwrap();
         plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap()
     }
@@ -260,10 +286,34 @@ mod tests {
         let asked: Vec<_> = plan.prompts.iter().map(|prompt| prompt.request.hop.as_str()).collect();
         assert_eq!(asked, ["sudo:a", "su:", "sudo:b"]);
         assert!(
-            shown(&plan.argv)
-                .starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%0? -u a -- env")
+            shown(&plan.argv).starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%? -u a -- sh")
         );
         assert_eq!(plan.prompts[1].marker, "Password: ");
+    }
+
+    #[test]
+    fn no_host_knows_the_prompts_of_another() {
+        let means =
+            Means { has_secrets: true, nonce: crate::deploy::boot::nonce, ssh_config: None };
+        let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
+        let plan = plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap();
+        let [first, second, su] = &plan.prompts[..] else { panic!("{:?}", plan.prompts) };
+        assert_ne!(first.marker, second.marker);
+        let nonce = |prompt: &Prompt| prompt.marker.replace(['%', '?'], "");
+        let sent = plan.argv.last().unwrap().to_str().unwrap();
+        assert!(sent.contains(&nonce(second)) && !sent.contains(&nonce(first)), "{sent}");
+        // Nor is a mark in the command line that says it, which may be echoed.
+        let (begin, end) = su.bounds.as_ref().unwrap();
+        assert!(!sent.contains(begin.as_str()) && !sent.contains(end.as_str()), "{sent}");
+    }
+
+    #[test]
+    fn what_is_typed_waits_for_those_who_ask_for_a_password() {
+        assert!(planned("doas:,exec:sh,sudo:", true).ready.is_none());
+        let plan = planned("sudo:,exec:sh", true);
+        assert_eq!(plan.ready.unwrap(), "nlr-n0-ready.");
+        let saying = "echo \"nlr-\"\"n0-ready.\"";
+        assert_eq!(plan.argv.last().unwrap(), &*format!("{saying}; {saying} >&2; sh"));
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl fmt::Debug for Running {
     }
 }
 
+/// A task that goes on no longer than this lives.
+struct EndedOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for EndedOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What a command said last on its stderr.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tail(Arc<Mutex<Vec<u8>>>);
@@ -107,11 +116,14 @@ impl Tail {
         end: Ending,
     ) -> Epitaph {
         let filling = self.clone();
-        let reader = tokio::spawn(async move { filling.fill(stderr).await });
+        // What is read has its end with who waits for it: it may hold an ssh connection open.
+        let mut reader = EndedOnDrop(tokio::spawn(async move { filling.fill(stderr).await }));
         Box::pin(async move {
             let end = end.await;
-            let _ = tokio::time::timeout(Self::PATIENCE, reader).await;
-            let end = (end != End::Code(0)).then_some(end);
+            let _ = tokio::time::timeout(Self::PATIENCE, &mut reader.0).await;
+            // Those say nothing that the end of the connection does not.
+            let quiet = [End::Code(0), End::Unknown, End::Overdue].contains(&end);
+            let end = (!quiet).then_some(end);
             match (end, self.text().as_str()) {
                 (None, "") => None,
                 (None, said) => Some(format!("{name} said: {said}")),

@@ -1,6 +1,6 @@
 //! Bringing the stub along, over real ssh.
 
-use netlink_remote::{Netns, target::Connector};
+use netlink_remote::{Netns, Step, Target, target::Connector};
 
 use crate::{lab::Lab, support::*};
 
@@ -116,6 +116,54 @@ async fn more_stubs_than_a_connection_may_carry_get_another() {
         assert!(dump_links(client, Netns::Current).await.contains(&"eth0".to_owned()));
     }
     drop((clients, connector));
+    host.assert_idle();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_stubs_at_once_than_a_connection_may_carry_get_others() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("few").sshd("MaxSessions 2").start();
+    let connector = Connector::new(options(&lab));
+    let target: Target = "ssh://few".parse().unwrap();
+    let all = (0..7).map(|_| within(connector.connect(&target)));
+    let clients = futures_util::future::try_join_all(all).await.unwrap();
+    for client in &clients {
+        assert!(dump_links(client, Netns::Current).await.contains(&"eth0".to_owned()));
+    }
+    drop((clients, connector));
+    host.assert_idle();
+}
+
+/// As with ssh, what the configuration says about a name counts for that name alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_made_under_another_name_vouches_for_nothing() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").start();
+    let options = options(&lab);
+    let client = lab.client();
+    let address = &host.addresses()[0];
+    let key = client.outside("/home/me/.ssh/id_ed25519").display().to_string();
+    let to = format!("  HostName {address}\n  User ci\n  IdentityAgent none\n");
+    let config = format!(
+        "Host lax\n{to}  IdentityFile {key}\n  StrictHostKeyChecking no\n  UserKnownHostsFile none\n\
+         Host strict\n{to}  IdentityFile {key}\n  HostKeyAlias other\n  StrictHostKeyChecking yes\n  UserKnownHostsFile none\n\
+         Host keyless\n{to}  IdentityFile none\n  StrictHostKeyChecking no\n  UserKnownHostsFile none\n",
+    );
+    client.file("/home/me/config-of-test", &config, 0o600);
+    let connector = Connector::new(options);
+    let lax = within(connector.connect(&"ssh://lax".parse().unwrap())).await.unwrap();
+    for (target, step) in [("ssh://strict", Step::HostKey), ("ssh://keyless", Step::Authentication)]
+    {
+        let error = within(connector.connect(&target.parse().unwrap())).await.unwrap_err();
+        assert_eq!(error.step(), Some(step), "{error}");
+    }
+    drop((lax, connector));
     host.assert_idle();
 }
 

@@ -253,3 +253,51 @@ async fn on_this_host_the_stub_is_there_already() {
     assert!(dump_links(&client, Netns::Current).await.contains(&"lo".to_owned()));
     client.close().await;
 }
+
+#[test]
+fn a_password_before_a_shell_that_is_typed_into() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let lines = "ci ALL=ALL";
+    let host = lab.host("h").password("pw").root_password("rpw").sudoers(lines).start();
+    for (target, secrets) in [
+        ("ssh://h,sudo:,exec:sh", "pw\n"),
+        ("ssh://h,su:,exec:sh", "rpw\n"),
+        ("ssh://h,sudo:,exec:su ci -s /bin/sh,sudo:", "pw\npw\n"),
+        ("openssh://h,su:,su:ci,sudo:", "rpw\npw\n"),
+    ] {
+        let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "--json", target]);
+        command.args(["--password-fd", "0"]);
+        let ended = finish_with(command, secrets);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{target}: {ended:?}");
+        assert_eq!(link_names(&ended.stdout), links_of(&host));
+    }
+    host.assert_idle();
+}
+
+/// What is behind su cannot have root's password by asking as su does.
+#[test]
+fn a_host_that_says_what_su_says_gets_nothing() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").root_password("rpw").start();
+    let script = "#!/bin/sh\nprintf 'Password: '; head -n1 >/tmp/got; exec cat >>/tmp/got\n";
+    host.file("/usr/local/bin/phish", script, 0o755);
+    host.file_of_ci("/home/ci/.bashrc", "printf 'Password: '; printf 'Password: ' >&2\n", 0o644);
+    host.set_shell("bash");
+    for target in ["ssh://h,su:,stub:/usr/local/bin/phish", "openssh://h,su:,docker:x"] {
+        let words = ["--stubs", stub(), "show", "link", target, "--connect-timeout", "2"];
+        let mut command = lab.nlr(&words);
+        command.args(["--password-fd", "0"]);
+        let ended = finish_with(command, "rpw\nanother secret\n");
+        assert_eq!(ended.code, 3, "{target}: {ended:?}");
+        let got = host.run("cat /tmp/got 2>/dev/null || true");
+        assert!(!got.contains("secret") && !got.contains("rpw"), "{got}");
+    }
+    nlr_fails(&lab, &["show", "link", "ssh://h,su:", "--batch"], 4, &["wants a password"]);
+    host.assert_idle();
+}

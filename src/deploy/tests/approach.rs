@@ -37,7 +37,7 @@ fn prompt() -> Prompt {
         echo: false,
         attempt: 1,
     };
-    Prompt { marker: MARKER_OF_PROMPT.to_owned(), request }
+    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request }
 }
 
 /// Who answers each attempt with the next of these, and what was asked.
@@ -105,10 +105,8 @@ async fn refused_without_a_question() {
     let error = by_sudo(script, &guide()).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege));
     let text = error.to_string();
-    assert!(
-        text.contains("ended with exit code 1") && text.contains("a terminal is required"),
-        "{text}"
-    );
+    assert!(text.starts_with("privilege: sudo: a terminal is required"), "{text}");
+    assert!(text.contains("; sudo demands a terminal there: "), "{text}");
 }
 
 #[tokio::test]
@@ -124,12 +122,15 @@ async fn noise_before() {
     assert_eq!((error.kind(), error.step()), (ErrorKind::Handshake, Some(Step::Bootstrap)));
     let text = error.to_string();
     assert!(text.contains("startup files") && text.contains("and on"), "{text}");
+    assert!(text.len() < 900, "{text}");
 }
 
 #[tokio::test]
 async fn an_end_before() {
     for (script, expected) in [
         ("exit 0", "the far end ended with exit code 0 before a stub was started"),
+        ("exit 7", "; can its account run commands"),
+        ("echo 'x@y: Permission denied (publickey).' >&2; exit 1", "it said: x@y: "),
         ("exit 127", "was not found"),
         ("exec /proc/nowhere-to-be-found", "exit code 127"),
         ("exit 126", "may not be executed"),
@@ -248,4 +249,69 @@ async fn a_stub_without_any_script() {
     assert_eq!(said, "the far end ended with exit code 3 and said: gone");
     let error = approach(running("exit 5"), Approach::default(), &guide()).await.err().unwrap();
     assert!(error.to_string().contains("exit code 5"), "{error}");
+}
+
+/// su's: what it says, anything may say.
+fn bounded() -> Prompt {
+    let bounds = Some(("su begins.".to_owned(), "su is done.".to_owned()));
+    Prompt { marker: "Password: ".to_owned(), bounds, ..prompt() }
+}
+
+#[tokio::test]
+async fn who_says_what_su_says_gets_no_password() {
+    let say = "say() { echo \"$1\"; echo \"$1\" >&2; }; phish() { printf 'Password: '; \
+               printf 'Password: ' >&2; };";
+    let su = "printf 'Password: ' >&2; IFS= read -r answer; [ \"$answer\" = right ] || exit 1;";
+    for asks in [su, &su.replace(" >&2", ""), ""] {
+        let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+        let script = format!(
+            "{say} phish; say 'su begins.'; {asks} say 'su is done.'; phish; sleep 0.2; phish; \
+             exec \"$@\""
+        );
+        let (guide, asked) = answering(&["right", "another", "and another"]);
+        let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+        let way = Approach { boot: Some(&boot), prompts: vec![bounded()], ..Default::default() };
+        go_with(running, way, &guide).await.unwrap();
+        let times = usize::from(!asks.is_empty());
+        assert_eq!(asked.lock().unwrap().len(), times, "{asks}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_asks_any_more_once_the_script_has_spoken() {
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let prefix = boot.prefix();
+    let digest = boot.argv()[2].split_once("x=").unwrap().1[..64].to_owned();
+    let script = format!(
+        "echo '{prefix}need {digest} /x'; sleep 0.3; echo '{MARKER_OF_PROMPT}' >&2; cat >&2"
+    );
+    let asked = Arc::new(Mutex::new(0));
+    let noted = Arc::clone(&asked);
+    let ask = Ask::nobody().for_secrets(move |_| {
+        *noted.lock().unwrap() += 1;
+        Some(Secret::new("right".to_owned()))
+    });
+    let guide = Guide::new(ask, Duration::from_secs(1));
+    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
+    approach(running, way, &guide).await.err().unwrap();
+    assert_eq!(*asked.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_line_is_not_typed_before_its_shell_is_there() {
+    use crate::deploy::quote::quote;
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let script = SUDO.replace("exec \"$@\"", "{ echo 'the shell is there'; exec sh; }");
+    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let (guide, asked) = answering(&["wrong", "right"]);
+    let way = Approach {
+        boot: Some(&boot),
+        prompts: vec![prompt()],
+        lines: vec![format!("exec {}", quote(&boot.argv()).unwrap())],
+        ready: Some("the shell is there".to_owned()),
+        ..Default::default()
+    };
+    go_with(running, way, &guide).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), [1, 2]);
 }

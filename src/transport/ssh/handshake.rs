@@ -11,6 +11,7 @@ use super::{
     fault::{self, inner, words},
     host::SshHost,
     known_hosts::KnownHosts,
+    thread::on_thread,
     wire::Wire,
 };
 use crate::{Error, ErrorKind, Origin, ask::Guide};
@@ -22,13 +23,14 @@ pub(super) async fn handshake(
     guide: &Guide,
 ) -> Result<AsyncSession<Wire>, Error> {
     let known = read_known_hosts(host).await?;
-    let mut session = AsyncSession::new(wire.clone(), configuration(host))
+    let session = AsyncSession::new(wire.clone(), configuration(host))
         .map_err(|error| failed(host, &inner(error)))?;
     let keys =
         host_key_preference(&session, &known).await.map_err(|error| failed(host, &inner(error)))?;
     let preferred = session.method_pref(MethodType::HostKey, &keys).await;
     preferred.map_err(|error| failed(host, &inner(error)))?;
-    session.handshake().await.map_err(|error| failed(host, &inner(error)))?;
+    let shaken = on_thread(wire, |session| session.clone().handshake()).await;
+    shaken.map_err(|error| failed(host, &error))?;
     let key = session.host_key().map(|(key, _)| key.to_vec());
     match key {
         Some(key) => known.check(host, &key, guide).await?,

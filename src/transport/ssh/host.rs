@@ -18,7 +18,7 @@ pub(crate) enum Strict {
 }
 
 /// The `ssh` that a user would start would use these.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SshHost {
     /// How the target has it: `ssh://ci@gateway:22`, for prompts and errors.
     pub(crate) hop: String,

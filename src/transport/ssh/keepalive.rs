@@ -12,6 +12,9 @@ use crate::{Error, ErrorKind, Origin};
 ///
 /// What is asked is the opening of a channel, closed at once; a refusal is an answer too. The
 /// answers to libssh2's own keepalive are never taken out of its queue, which every read walks.
+///
+/// The question may have to wait behind the opening of a tunnel, for minutes where that leads to a
+/// host that is down. So whatever else comes from the server is an answer as well, as with ssh.
 pub(super) fn start(shared: &Arc<Shared>, interval: Duration, count: u32) {
     let task = tokio::spawn(watch(Arc::downgrade(shared), interval, count.max(1)));
     shared.keep_alive_by(task.abort_handle());
@@ -21,10 +24,11 @@ async fn watch(shared: Weak<Shared>, interval: Duration, count: u32) {
     let patience = interval.saturating_mul(count);
     loop {
         tokio::time::sleep(interval).await;
+        let Some(heard) = shared.upgrade().map(|shared| shared.heard()) else { return };
         let asked = Shared::open(shared.clone(), Way::Probe);
         let answered = tokio::time::timeout(patience, asked).await;
         let Some(shared) = shared.upgrade() else { return };
-        if answered.is_err() {
+        if answered.is_err() && shared.heard() == heard {
             let text = format!(
                 "the ssh server has not answered for {patience:?} (ServerAliveInterval {} s, \
                  {count} times)",

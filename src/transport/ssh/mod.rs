@@ -3,7 +3,7 @@
 //! ```text
 //! session    what one uses: connect, exec
 //! tcp, tunnel     the socket below it: over TCP, or through another session's channel
-//! handshake, auth     alone with the session, one operation at a time, through async-ssh2-lite
+//! handshake, auth     alone with the session, one operation at a time, each on a thread
 //! shared, state, opening, pipe    many users, any of whom may be cancelled
 //! channel    what a user of one channel holds
 //! ```
@@ -28,6 +28,7 @@ mod session;
 mod shared;
 mod state;
 mod tcp;
+mod thread;
 mod tunnel;
 mod wakers;
 mod wire;

@@ -66,6 +66,10 @@ impl Opening {
         self.abandoned || matches!(self.way, Way::Probe)
     }
 
+    pub(super) fn is_for_command(&self) -> bool {
+        matches!(self.way, Way::Command(_))
+    }
+
     /// One step. An error is the session's end.
     pub(super) fn step(&mut self, session: &ssh2::Session) -> Result<Stage, ssh2::Error> {
         self.begun = true;

@@ -95,6 +95,11 @@ impl Session {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
+    /// Whether the server has refused to run one more command on it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
     /// Whether it is not known to be over.
     pub(crate) fn is_open(&self) -> bool {
         self.shared.is_open()

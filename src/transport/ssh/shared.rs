@@ -9,7 +9,10 @@
 use std::{
     future::poll_fn,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Shared {
     event: Waker,
     runtime: tokio::runtime::Handle,
     keepalive: OnceLock<AbortHandle>,
+    /// How often something had arrived.
+    heard: AtomicU64,
     /// Dropped with the session: the copying of a jump ends then.
     _carrier: Option<oneshot::Sender<()>>,
 }
@@ -59,6 +64,7 @@ impl Shared {
             wakers,
             runtime: tokio::runtime::Handle::current(),
             keepalive: OnceLock::new(),
+            heard: AtomicU64::new(0),
             _carrier: carrier,
         })
     }
@@ -92,6 +98,15 @@ impl Shared {
         self.lock().dead.is_some()
     }
 
+    /// Another number than before once something has arrived.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
     /// Gives the session up: everyone who waits gets this error.
     pub(super) fn give_up(&self, error: Error) {
         self.lock().dead.get_or_insert(error);
@@ -116,6 +131,7 @@ impl Shared {
             self.wakers.register(key, cx.waker());
             let mut ready = wire.poll_readable(&mut event).is_ready();
             if ready {
+                self.heard.fetch_add(1, Ordering::Relaxed);
                 wire.clear(Interest::READABLE);
             }
             let (done, moved, sends) = self.try_once(wire, &mut attempt);

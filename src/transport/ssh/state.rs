@@ -25,6 +25,8 @@ pub(super) struct State {
     /// Channels to open, one after the other; the first may be under way.
     openings: VecDeque<Opening>,
     pub(super) dead: Option<Error>,
+    /// The server has refused a channel for a command.
+    pub(super) full: bool,
     /// There is a task that drives.
     pub(super) driven: bool,
     /// A read waits until it can grant the far end more.
@@ -39,6 +41,7 @@ impl State {
             pipes: BTreeMap::new(),
             openings: VecDeque::new(),
             dead: None,
+            full: false,
             driven: false,
             granting: false,
             next: 0,
@@ -132,7 +135,10 @@ impl State {
                 Stage::Waiting => return Ok(moved),
                 Stage::Further => return Ok(true),
                 Stage::Open(channel) => (Some(channel), opening.is_in_vain()),
-                Stage::Refused(channel) => (channel, true),
+                Stage::Refused(channel) => {
+                    self.full |= channel.is_none() && opening.is_for_command();
+                    (channel, true)
+                }
             };
             let id = opening.id;
             self.openings.pop_front();

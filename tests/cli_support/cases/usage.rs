@@ -13,7 +13,7 @@ fn a_wrong_command_line_is_code_2_and_one_line() {
         ("show lnk", "link"),
         ("show link --jsn", "--json"),
         ("show link -4 -6", "cannot be used with"),
-        ("show link carrier-pigeon:", "`carrier-pigeon:` is not known; expected local:, ssh://"),
+        ("show link carrier-pigeon:", "expected local:, ssh://"),
         ("show link unix:", "needs a path"),
         ("show link local: more", "more"),
         ("show route --table nosuch", "rt_tables"),

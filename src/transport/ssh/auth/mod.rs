@@ -12,6 +12,7 @@ use async_ssh2_lite::{AsyncSession, ssh2};
 use super::{
     fault::{self, code, would_block},
     host::SshHost,
+    thread::on_thread,
     wire::Wire,
 };
 use crate::{
@@ -94,8 +95,9 @@ impl Method<'_> {
         if self.session.authenticated() {
             return Ok(None);
         }
-        let offered = self.session.auth_methods(&self.host.user).await.map(str::to_owned);
-        match offered.map_err(fault::inner) {
+        let user = self.host.user.clone();
+        let asked = self.on_thread(move |session| session.auth_methods(&user).map(str::to_owned));
+        match asked.await {
             Ok(_) if self.session.authenticated() => Ok(None),
             Ok(offered) => Ok(Some(offered)),
             Err(error) => Err(self.broken(&error, tried)),
@@ -140,8 +142,10 @@ impl Method<'_> {
                 tried.push("password (none given)".into());
                 return Ok(Outcome::Exhausted);
             };
-            let sent = self.session.userauth_password(&self.host.user, secret.expose()).await;
-            match sent.map_err(fault::inner) {
+            let user = self.host.user.clone();
+            let sent =
+                self.on_thread(move |session| session.userauth_password(&user, secret.expose()));
+            match sent.await {
                 Ok(()) => return Ok(Outcome::Ask),
                 Err(error) if fault::code_of(&error) == code::PASSWORD_EXPIRED => {
                     let text = "the password has expired; change it with ssh first";
@@ -169,40 +173,11 @@ impl Method<'_> {
         self.guide.secret(SecretRequest { kind, hop, prompt, echo: false, attempt }).await
     }
 
-    /// Does something that may compute for long, or block on an agent, on a thread; the network
-    /// is waited for without one. Dropping it closes the connection, so that the thread ends.
     async fn on_thread<T: Send + 'static>(
         &self,
-        mut op: impl FnMut(&ssh2::Session) -> Result<T, ssh2::Error> + Send + 'static,
+        op: impl FnMut(&ssh2::Session) -> Result<T, ssh2::Error> + Send + 'static,
     ) -> Result<T, ssh2::Error> {
-        let lost = || ssh2::Error::from_errno(ssh2::ErrorCode::Session(code::SOCKET_RECV));
-        let session = self.wire.session().ok_or_else(lost)?;
-        let mut leash = Leash { wire: self.wire.clone(), tight: true };
-        loop {
-            let (on_thread, wire) = (session.clone(), self.wire.clone());
-            let tried = tokio::task::spawn_blocking(move || {
-                // Its descriptor stays the session's for as long as the thread uses it.
-                let _wire = wire;
-                let result = op(&on_thread);
-                (op, result)
-            });
-            let result = match tried.await {
-                Ok((same, result)) => {
-                    op = same;
-                    result
-                }
-                Err(_) => return Err(lost()),
-            };
-            match result {
-                Err(error) if would_block(&error) => {
-                    self.wire.wait(&session).await.map_err(|_| lost())?;
-                }
-                done => {
-                    leash.tight = false;
-                    return done;
-                }
-            }
-        }
+        on_thread(self.wire, op).await
     }
 
     /// The connection ended on the way.
@@ -230,20 +205,6 @@ impl Method<'_> {
         };
         let accepts: String = accepts.chars().filter(|letter| !letter.is_control()).collect();
         failure(format!("the server accepts {accepts}; tried {tried}; {remedy}"))
-    }
-}
-
-/// Closes the connection of a thread that is left alone.
-struct Leash {
-    wire: Wire,
-    tight: bool,
-}
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        if self.tight {
-            self.wire.hang_up();
-        }
     }
 }
 

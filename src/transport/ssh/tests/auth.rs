@@ -1,17 +1,22 @@
 use std::{
+    io::{Read, Write},
+    os::unix::net::UnixListener,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::support::{
     ALONE, PASSWORD, Sshd, asking, can_run, failed, keygen, password_user, quiet,
 };
 use crate::{
-    Step,
-    ask::{SecretKind, SecretRequest},
+    ErrorKind, Step,
+    ask::{Ask, Guide, SecretKind, SecretRequest},
     transport::ssh::{Session, host::SshHost},
 };
 
@@ -173,4 +178,49 @@ async fn a_key_and_a_password() {
     Session::connect(&host, None, &asking(|_| Some(PASSWORD))).await.unwrap();
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| Some(PASSWORD))).await);
     assert!(error.to_string().contains("accepts publickey;"), "{error}");
+}
+
+/// One that asks its user to confirm each signature may never answer.
+#[test]
+fn an_agent_that_hangs_holds_up_its_own_connection_only() {
+    let _shared = ALONE.blocking_read();
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let path = sshd.path("silent-agent");
+    let public = std::fs::read_to_string(sshd.path("id.pub")).unwrap();
+    let blob = BASE64_STANDARD.decode(public.split(' ').nth(1).unwrap()).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    let served = std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 5];
+            stream.read_exact(&mut request).unwrap();
+            let body = [&[12, 0, 0, 0, 1][..], &string(&blob), &string(b"x")].concat();
+            stream.write_all(&string(&body)).unwrap();
+            held.push(stream);
+        }
+        held
+    });
+    let host = SshHost { agent: Some(path), ..sshd.stranger() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let guide = Guide::new(Ask::nobody(), Duration::from_secs(2));
+    let error = failed(runtime.block_on(Session::connect(&host, None, &guide)));
+    assert_eq!((error.step(), error.kind()), (Some(Step::Authentication), ErrorKind::Timeout));
+    // The end of the agent ends the thread too.
+    let held = served.join().unwrap();
+    let (gone, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(runtime);
+        let _ = gone.send(());
+    });
+    waiting.recv_timeout(Duration::from_secs(5)).unwrap();
+    drop(held);
+}
+
+/// As the agent's protocol has it.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }

@@ -3,8 +3,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{ALONE, Sshd, can_run, quiet};
-use crate::transport::{End, Running, ssh::Session};
+use super::support::{ALONE, Sshd, can_run, failed, quiet};
+use crate::{
+    ErrorKind,
+    ask::{Ask, Guide},
+    transport::{
+        End, Running,
+        ssh::{Session, host::SshHost},
+    },
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_is_noticed_by_everyone() {
@@ -110,4 +117,38 @@ fn nothing_is_left_of_sessions() {
         sshd.signal_connections(Signal::SIGTERM);
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Tunnels are opened one after the other; one to a host that is down keeps the question waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_to_nowhere_does_not_end_what_goes_on_beside_it() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    // What is at the other end takes nothing that is meant for 192.0.2.2.
+    let script = "ip link add nowhere type veth peer name there && ip link set there up \
+                  && ip link set nowhere up && ip addr add 192.0.2.1/24 dev nowhere \
+                  && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev nowhere";
+    assert!(std::process::Command::new("sh").args(["-c", script]).status().unwrap().success());
+    let sshd = Sshd::start("");
+    let gateway = sshd
+        .session_with(|host| {
+            host.alive_interval = Some(Duration::from_millis(300));
+            host.alive_count = 2;
+        })
+        .await;
+    let command = "while :; do echo x; sleep 0.1; done";
+    let mut running = gateway.exec(command).await.unwrap();
+    let nowhere = SshHost { host_name: "192.0.2.2".into(), ..sshd.host() };
+    let guide = Guide::new(Ask::nobody(), Duration::from_secs(3));
+    let reading = async {
+        let (mut piece, start) = ([0; 64], Instant::now());
+        while start.elapsed() < Duration::from_millis(3500) {
+            assert_ne!(running.stdio.read(&mut piece).await.unwrap(), 0);
+        }
+    };
+    let (down, ()) = tokio::join!(Session::connect(&nowhere, Some(&gateway), &guide), reading);
+    assert_eq!(failed(down).kind(), ErrorKind::Timeout);
+    assert!(gateway.is_open());
 }

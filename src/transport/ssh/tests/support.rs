@@ -96,22 +96,9 @@ impl Sshd {
     pub(super) fn stranger(&self) -> SshHost {
         SshHost {
             hop: format!("ssh://root@localhost:{}", self.port),
-            host_name: "127.0.0.1".into(),
             port: self.port,
-            user: "root".into(),
-            host_key_alias: None,
-            identity_files: Vec::new(),
-            identities_only: false,
-            agent: None,
             user_known_hosts: vec![self.path("known_hosts")],
-            global_known_hosts: Vec::new(),
-            hash_known_hosts: false,
-            strict: Strict::AcceptNew,
-            connect_timeout: None,
-            alive_interval: None,
-            alive_count: 3,
-            compression: false,
-            jumps: Vec::new(),
+            ..host_at("127.0.0.1")
         }
     }
 
@@ -199,6 +186,29 @@ pub(super) fn password_user() -> &'static str {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     });
     "ci"
+}
+
+/// Root there, as whoever has nothing set up.
+pub(super) fn host_at(host_name: &str) -> SshHost {
+    SshHost {
+        hop: format!("ssh://root@{host_name}"),
+        host_name: host_name.into(),
+        port: 22,
+        user: "root".into(),
+        host_key_alias: None,
+        identity_files: Vec::new(),
+        identities_only: false,
+        agent: None,
+        user_known_hosts: Vec::new(),
+        global_known_hosts: Vec::new(),
+        hash_known_hosts: false,
+        strict: Strict::AcceptNew,
+        connect_timeout: None,
+        alive_interval: None,
+        alive_count: 3,
+        compression: false,
+        jumps: Vec::new(),
+    }
 }
 
 /// Nobody to ask.

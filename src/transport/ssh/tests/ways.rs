@@ -1,6 +1,10 @@
-use std::{io::Write, net::TcpListener, time::Duration};
+use std::{
+    io::Write,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
-use super::support::{ALONE, Sshd, can_run, failed, free_port, quiet, run};
+use super::support::{ALONE, Sshd, can_run, failed, free_port, host_at, quiet, run};
 use crate::{
     ErrorKind, Step,
     ask::{Ask, Guide},
@@ -68,6 +72,7 @@ async fn what_is_no_ssh_server_is_named() {
     let guide = Guide::new(Ask::nobody(), Duration::from_millis(300));
     let error = failed(Session::connect(&at(port), None, &guide).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
+    drop(listener.accept().unwrap());
 
     for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", "", "\0\0\0", "SSH-2.0-x\r\nrubbish, rubbish"]
     {
@@ -88,4 +93,24 @@ async fn what_is_no_ssh_server_is_named() {
             .await,
     );
     assert!(error.to_string().contains("no.such is not found"), "{error}");
+}
+
+/// libssh2 reads on for as long as there is something.
+#[tokio::test]
+async fn a_server_that_never_stops_talking_keeps_nobody_from_anything() {
+    let _shared = ALONE.read().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talker = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        while stream.write_all(&b"no\r\n".repeat(8192)).is_ok() {}
+    });
+    let host = SshHost { port, ..host_at("127.0.0.1") };
+    let guide = Guide::new(Ask::nobody(), Duration::from_millis(500));
+    let start = Instant::now();
+    let error = failed(Session::connect(&host, None, &guide).await);
+    assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    talker.join().unwrap();
 }
