@@ -94,6 +94,19 @@ impl Connector {
         cleaned.map_err(|error| named(target, error))
     }
 
+    /// Starts a command where a stub would be started. For benchmarks, which compare a stub's
+    /// stream with what the same way carries of anything else.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect), up to where the command runs.
+    #[doc(hidden)]
+    pub async fn run(&self, target: &Target, argv: Vec<OsString>) -> Result<Running, Error> {
+        let options = &self.shared.options;
+        let guide = Guide::new(options.ask.clone(), options.timeout);
+        let started = Box::pin(self.start(target, argv, &guide)).await;
+        started.map(|(running, _)| running).map_err(|error| named(target, error))
+    }
+
     async fn go(&self, target: &Target) -> Result<Client, Error> {
         let options = &self.shared.options;
         let guide = Guide::new(options.ask.clone(), options.timeout);
