@@ -27,7 +27,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + next, month, day)
 }
 
-/// How long something took, to three digits: `7 ns`, `48.2 µs`, `1.05 ms`, `30 s`.
+/// How long something took, to three digits: `7 ns`, `48.2 µs`, `1.05 ms`, `30.0 s`.
 pub(super) fn duration(nanoseconds: u64) -> String {
     let (unit, name) = match nanoseconds {
         // From where three digits would be a thousand of the unit.
@@ -42,9 +42,7 @@ pub(super) fn duration(nanoseconds: u64) -> String {
         ..99.95 => 1,
         _ => 0,
     };
-    let number = format!("{number:.decimals$}");
-    let number = if decimals == 0 { &number } else { number.trim_end_matches('0') };
-    format!("{} {name}", number.trim_end_matches('.'))
+    format!("{number:.decimals$} {name}")
 }
 
 #[cfg(test)]
@@ -73,16 +71,16 @@ mod tests {
         for (nanoseconds, text) in [
             (0, "0 ns"),
             (999, "999 ns"),
-            (1_000, "1 µs"),
+            (1_000, "1.00 µs"),
             (1_050, "1.05 µs"),
             (9_994, "9.99 µs"),
-            (9_999, "10 µs"),
+            (9_999, "10.0 µs"),
             (48_249, "48.2 µs"),
             (99_999, "100 µs"),
             (500_000, "500 µs"),
             (999_499, "999 µs"),
-            (999_999, "1 ms"),
-            (30_000_000_000, "30 s"),
+            (999_999, "1.00 ms"),
+            (30_000_000_000, "30.0 s"),
             (1_234_000_000_000, "1234 s"),
         ] {
             assert_eq!(duration(nanoseconds), text);

@@ -28,7 +28,7 @@ told and the others are measured; the exit code is that of the first failure.
 With --json, an object a line for each target, in nanoseconds and bytes: `target`, `time` (RFC
 3339), `host`, `kernel`, `architecture`, `stub` (the far end's software), `connect_ns`; `ping_ns`,
 `request_ns` and `kernel_ns`, each with `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p99_9` and
-`max`; `proxy_ns`; `dump` with `routes` (in one listing), `datagrams`, `bytes` and `elapsed_ns`;
+`max`; `proxy_ns`; `dump` with `routes` (of a complete listing), `datagrams`, `bytes` and `elapsed_ns`;
 with --events, `events` with `events`, `lost`, `datagrams`, `bytes` and `elapsed_ns`, or
 `left_out`, which says why; `error` of a target that failed. What was not measured is null.
 

@@ -10,19 +10,21 @@ use crate::cli::failure::Failure;
 /// Digits that a histogram keeps of a time: to a thousandth of it.
 const DIGITS: u8 = 3;
 
+/// What a histogram has room for, in nanoseconds: an hour. What takes longer counts as that.
+const LONGEST: u64 = 3600 * 1_000_000_000;
+
 /// Durations in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Times(Histogram<u64>);
 
 impl Times {
     pub(super) fn new() -> Result<Self, Failure> {
-        let histogram = Histogram::new(DIGITS);
+        let histogram = Histogram::new_with_max(LONGEST, DIGITS);
         histogram.map(Self).map_err(|error| Failure::request(format_args!("counting: {error}")))
     }
 
     pub(super) fn add(&mut self, time: Duration) {
-        // Grows as needed; what does not fit in 64 bits is 584 years.
-        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.0.saturating_record(nanoseconds(time));
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -92,6 +94,29 @@ impl Throughput {
     }
 }
 
+/// How many routes a listing has.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// Of the last one that was complete.
+    pub(super) complete: Option<u64>,
+    /// Of the one that is under way, or was cut short.
+    pub(super) so_far: u64,
+}
+
+impl Routes {
+    pub(super) fn begin(&mut self) {
+        self.so_far = 0;
+    }
+
+    pub(super) fn add(&mut self, routes: u64) {
+        self.so_far += routes;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.complete = Some(self.so_far);
+    }
+}
+
 /// Events, if there were any to measure.
 #[derive(Debug)]
 pub(super) enum Events {
@@ -107,8 +132,7 @@ pub(super) struct Figures {
     pub(super) request: Times,
     pub(super) kernel: Times,
     pub(super) dump: Throughput,
-    /// In the last listing that was complete.
-    pub(super) routes: Option<u64>,
+    pub(super) routes: Routes,
     pub(super) events: Option<Events>,
 }
 
@@ -120,7 +144,7 @@ impl Figures {
             request: Times::new()?,
             kernel: Times::new()?,
             dump: Throughput::default(),
-            routes: None,
+            routes: Routes::default(),
             events: None,
         })
     }
@@ -147,7 +171,7 @@ impl Figures {
         ];
         let mut dump = Value::Null;
         if self.dump.datagrams > 0 {
-            dump = with(json!({ "routes": self.routes }), self.dump.json());
+            dump = with(json!({ "routes": self.routes.complete }), self.dump.json());
         }
         keys.push(("dump", dump));
         match &self.events {
@@ -170,7 +194,8 @@ fn with(mut object: Value, other: Value) -> Value {
     object
 }
 
-fn nanoseconds(time: Duration) -> u64 {
+/// A duration as a number; what does not fit is more than 584 years.
+pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
+    TURNS,
     figures::{Events, Figures},
     netlink::{dump_routes, failed, get_link, receive},
     storm,
@@ -43,19 +44,22 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Measures for about this long, and each thing once at least.
+    /// Measures for about this long, each thing once at least. A listing may take more than its
+    /// share of this turn, if it is as much less in the next ones.
     pub(super) async fn turn(
         &mut self,
         figures: &mut Figures,
+        turn: u32,
         time: Duration,
     ) -> Result<(), Failure> {
         let dumps = time.mul_f64(DUMPS);
         let until = Instant::now() + time.saturating_sub(dumps);
-        within(time + PATIENCE, async {
+        let (so_far, in_all) = (dumps * (turn + 1), dumps * TURNS);
+        within(time + in_all + PATIENCE, async {
             loop {
                 self.probe(figures).await?;
                 if Instant::now() >= until {
-                    return self.dump(figures, dumps).await;
+                    return self.dump(figures, so_far, in_all).await;
                 }
             }
         })
@@ -85,30 +89,38 @@ impl Bench {
         (self.sequence, make(self.sequence))
     }
 
-    /// Lists the routes again and again.
-    async fn dump(&mut self, figures: &mut Figures, time: Duration) -> Result<(), Failure> {
+    /// Lists the routes until that has taken `so_far`; cuts a listing short at `in_all`.
+    async fn dump(
+        &mut self,
+        figures: &mut Figures,
+        so_far: Duration,
+        in_all: Duration,
+    ) -> Result<(), Failure> {
+        if figures.dump.elapsed >= so_far {
+            return Ok(());
+        }
         let socket = match self.dumps.take() {
             Some(socket) => socket,
             None => open(&self.client, &self.netns).await?,
         };
         let began = Instant::now();
+        let before = figures.dump.elapsed;
         let dumps = async {
-            while began.elapsed() < time {
+            while before + began.elapsed() < so_far {
                 let (sequence, datagram) = self.request(dump_routes);
                 socket.send(&datagram).await.map_err(failed)?;
-                let mut routes = 0;
+                figures.routes.begin();
                 loop {
                     let part = receive(&socket, sequence, |bytes| figures.dump.add(bytes)).await?;
-                    routes += part.objects;
+                    figures.routes.add(part.objects);
                     if part.is_last {
-                        break;
+                        break figures.routes.end();
                     }
                 }
-                figures.routes = Some(routes);
             }
             Ok(())
         };
-        let result = timeout_at(began + time, dumps).await;
+        let result = timeout_at(began + in_all.saturating_sub(before), dumps).await;
         figures.dump.elapsed += began.elapsed();
         match result {
             Ok(result) => {

@@ -129,7 +129,7 @@ impl Runs {
                 run.stub = client.far_software().to_owned();
                 let bench = Bench::new(run.client.insert(client), &args.netns.netns()).await;
                 // An error of the connector's names the target already.
-                bench.map_err(|failure| failure.context(&run.target))
+                bench.map_err(|failure| failure.context(name(&run.target)))
             };
             match connected.await {
                 Ok(bench) => run.bench = Some(bench),
@@ -157,7 +157,7 @@ impl Runs {
                         TURNS => bench.events(&mut run.figures, events).await,
                         // Long ways take longer than their turns.
                         _ if run.spent >= time => Ok(()),
-                        _ => bench.turn(&mut run.figures, time / TURNS).await,
+                        _ => bench.turn(&mut run.figures, turn, time / TURNS).await,
                     }
                 };
                 let result = tokio::select! {
@@ -172,7 +172,7 @@ impl Runs {
                     if failure.is_connection() && session::came(interrupt).await {
                         return true;
                     }
-                    let failure = failure.context(&run.target);
+                    let failure = failure.context(name(&run.target));
                     progress.0.suspend(|| run.fail(failure, &mut self.failure));
                 }
             }
@@ -234,6 +234,11 @@ impl Run {
         }
         object.into()
     }
+}
+
+/// A target in front of a message's own colon.
+fn name(target: &Target) -> String {
+    target.to_string().trim_end_matches(':').to_owned()
 }
 
 /// Opens a file to be written later, and leaves what is in it until then.

@@ -1,6 +1,9 @@
 //! The figures on a terminal.
 
-use super::{Run, figures::Events};
+use super::{
+    Run,
+    figures::{Events, nanoseconds},
+};
 use crate::cli::{
     failure::one_line,
     show::table::{Cell, Paint, Table, line},
@@ -11,7 +14,7 @@ const PERCENTILES: &str = "\
 A request asks for one link and waits for the answer; of a hundred, 99 took no longer than p99.";
 
 const SHARES: &str = "\
-A median request is made of PING (to the stub and back), KERNEL (its sendmsg) and PROXY (the rest).";
+The median request: PING (to the stub and back), KERNEL (its sendmsg) and PROXY (the rest).";
 
 const DUMPS: &str = "\
 A dump lists all routes, again and again: DATAGRAMS and MiB in a second, ROUTES in one listing.";
@@ -58,7 +61,7 @@ pub(super) fn tables(runs: &[&Run], color: bool) -> String {
     let mut rates = vec![
         column("DATAGRAMS/s", Paint::Bold, &|run| datagrams(run)),
         column("MiB/s", Paint::Plain, &|run| mebibytes(run)),
-        column("ROUTES", Paint::Dim, &|run| run.figures.routes.map(grouped).unwrap_or_default()),
+        column("ROUTES", Paint::Dim, &routes),
     ];
     let mut notes = vec![DUMPS.to_owned()];
     if runs.iter().any(|run| run.figures.events.is_some()) {
@@ -123,12 +126,20 @@ impl Column {
 
 fn connect(run: &Run) -> String {
     let time = run.figures.connect.unwrap_or_default();
-    duration(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    duration(nanoseconds(time))
 }
 
 fn datagrams(run: &Run) -> String {
     let dump = &run.figures.dump;
     grouped(dump.per_second(dump.datagrams).round() as u64)
+}
+
+fn routes(run: &Run) -> String {
+    let routes = &run.figures.routes;
+    match routes.complete {
+        Some(complete) => grouped(complete),
+        None => format!(">{}", grouped(routes.so_far)),
+    }
 }
 
 fn mebibytes(run: &Run) -> String {
