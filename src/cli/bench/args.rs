@@ -18,7 +18,8 @@ What is measured, of each target:
            wake-ups, recvmsg(2) at the far end. 0 where the medians differ less than they vary
   connect  from nothing to a stub that answers; a target that shares a gateway with one before it
            uses that one's connection, and questions count until they are answered
-  dump     datagrams and bytes of all routes, listed again and again; a small table gives little
+  dump     datagrams and bytes of all routes, listed again and again; a small table gives little,
+           and a listing that would take longer than a quarter of the time is cut short
   events   with --events: routes come and go in a namespace that the stub makes for it, that has no
            name and is gone afterwards. Needs root there
 The targets take turns, ten each, so that what else the machines do meets all of them alike. Ctrl-C
@@ -28,9 +29,9 @@ told and the others are measured; the exit code is that of the first failure.
 With --json, an object a line for each target, in nanoseconds and bytes: `target`, `time` (RFC
 3339), `host`, `kernel`, `architecture`, `stub` (the far end's software), `connect_ns`; `ping_ns`,
 `request_ns` and `kernel_ns`, each with `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p99_9` and
-`max`; `proxy_ns`; `dump` with `routes` (of a complete listing), `datagrams`, `bytes` and `elapsed_ns`;
-with --events, `events` with `events`, `lost`, `datagrams`, `bytes` and `elapsed_ns`, or
-`left_out`, which says why; `error` of a target that failed. What was not measured is null.
+`max`; `proxy_ns`; `dump` with `routes` (of a complete listing), `datagrams`, `bytes` and
+`elapsed_ns`; with --events, `events` with `events`, `lost`, `datagrams`, `bytes` and `elapsed_ns`,
+or `left_out`, which says why; `error` of a target that failed. What was not measured is null.
 
 Examples:
   nlr bench
@@ -42,8 +43,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct BenchArgs {
-    /// Seconds for each target, besides connecting; a single listing or answer that takes longer
-    /// is waited for, 10 seconds at most
+    /// Seconds for each target, besides connecting; an answer that takes longer is waited for, 10
+    /// seconds at most
     #[arg(long, short, value_name = "SECONDS", default_value = "5", value_parser = time)]
     pub(super) time: Duration,
     #[command(flatten)]
