@@ -9,6 +9,8 @@
 
 mod cli_support;
 
+#[path = "cli_support/cases/bench.rs"]
+mod bench;
 #[path = "cli_support/cases/connection.rs"]
 mod connection;
 #[path = "cli_support/cases/ends.rs"]

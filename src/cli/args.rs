@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use super::{groups, show};
+use super::{bench::BenchArgs, groups, show};
 use crate::{Netns, Target, target::Hop};
 
 const EXAMPLES: &str = "\
@@ -109,6 +109,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Netns(NetnsCommand),
     Ping(PingArgs),
+    Bench(BenchArgs),
     Serve(ServeArgs),
     Clean(CleanArgs),
     Completion(CompletionArgs),
@@ -389,7 +390,7 @@ impl ColorArg {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok();
     let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
     duration.ok_or_else(|| "expected a number of seconds, such as 5 or 0.2".to_owned())

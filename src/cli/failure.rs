@@ -105,6 +105,13 @@ impl Failure {
         self.code == Code::Permission
     }
 
+    /// Says it now. What is left ends the tool quietly, with the same exit code.
+    pub(super) fn tell(mut self) -> (Self, String) {
+        let text = self.text.take().unwrap_or_default();
+        complain(&text);
+        (self, text)
+    }
+
     /// Says it on standard error, and gives the exit code.
     pub(super) fn report(&self) -> ExitCode {
         if let Some(text) = &self.text {

@@ -11,12 +11,14 @@
 //! | `show` | what is shown, and `nlr show` |
 //! | `dump` | asking a kernel for all objects of a kind |
 //! | `monitor`, `groups` | `nlr monitor` |
+//! | `bench` | `nlr bench` |
 //! | `netns`, `ping`, `serve`, `clean`, `completion` | the other subcommands |
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod ask;
+mod bench;
 mod clean;
 mod completion;
 mod dump;
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ping(args) => Session::run(&connection, args.target.clone(), async |session| {
             ping::run(session, &args).await
         }),
+        Command::Bench(args) => bench::run(&connection, &args),
         Command::Netns(NetnsCommand::List(args)) => {
             Session::run(&connection, args.target.clone(), async |session| {
                 netns::list(session, &args).await

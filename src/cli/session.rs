@@ -87,7 +87,7 @@ impl Session {
                     () = output::reader_gone() => Ok(()),
                 };
                 let Self { client, target, .. } = session;
-                let _ = timeout(CLOSING, client.close()).await;
+                close(client).await;
                 match target == Target::local() {
                     // "local:" would say nothing.
                     true => result,
@@ -113,21 +113,31 @@ impl Session {
         }
     }
 
-    /// Refuses a host whose netlink messages cannot be read here.
+    /// [`check_byte_order`] of this connection.
     pub(super) fn check_byte_order(&self) -> Result<(), Failure> {
-        let there = self.client.host().big_endian;
-        if there == cfg!(target_endian = "big") {
-            return Ok(());
-        }
-        let order = if there { "big" } else { "little" };
-        Err(Failure::request(format_args!(
-            "the host there is {order}-endian and this one is not, so that nlr cannot read its \
-             messages; run nlr there"
-        )))
+        check_byte_order(&self.client)
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Refuses a host whose netlink messages cannot be read here.
+pub(super) fn check_byte_order(client: &Client) -> Result<(), Failure> {
+    let there = client.host().big_endian;
+    if there == cfg!(target_endian = "big") {
+        return Ok(());
+    }
+    let order = if there { "big" } else { "little" };
+    Err(Failure::request(format_args!(
+        "the host there is {order}-endian and this one is not, so that nlr cannot read its \
+         messages; run nlr there"
+    )))
+}
+
+/// Closes a connection, and does not wait for ever.
+pub(super) async fn close(client: Client) {
+    let _ = timeout(CLOSING, client.close()).await;
+}
+
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::request(format_args!("starting the runtime: {}", describe(&error)))
@@ -138,7 +148,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     result
 }
 
-fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+pub(super) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     Ok(TargetOptions {
         stub: stub.map(|path| vec![path]).or_else(own_stub),

@@ -1,4 +1,4 @@
-//! The time of day as text.
+//! Times as text: of the day, and how long something took.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,24 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + next, month, day)
 }
 
+/// How long something took, to three digits: `7 ns`, `48.2 µs`, `1.05 ms`, `30.0 s`.
+pub(super) fn duration(nanoseconds: u64) -> String {
+    let (unit, name) = match nanoseconds {
+        // From where three digits would be a thousand of the unit.
+        0..1_000 => return format!("{nanoseconds} ns"),
+        1_000..999_500 => (1e3, "µs"),
+        999_500..999_500_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let number = nanoseconds as f64 / unit;
+    let decimals = match number {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{number:.decimals$} {name}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +63,27 @@ mod tests {
         ] {
             let time = UNIX_EPOCH + Duration::new(seconds, 789_999);
             assert_eq!(rfc3339(time), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_three_digits() {
+        for (nanoseconds, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (1_050, "1.05 µs"),
+            (9_994, "9.99 µs"),
+            (9_999, "10.0 µs"),
+            (48_249, "48.2 µs"),
+            (99_999, "100 µs"),
+            (500_000, "500 µs"),
+            (999_499, "999 µs"),
+            (999_999, "1.00 ms"),
+            (30_000_000_000, "30.0 s"),
+            (1_234_000_000_000, "1234 s"),
+        ] {
+            assert_eq!(duration(nanoseconds), text);
         }
     }
 }
