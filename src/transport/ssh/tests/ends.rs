@@ -68,6 +68,8 @@ fn nothing_is_left_of_sessions() {
         return;
     }
     let sshd = Sshd::start("");
+    // The first runtime opens what the process keeps for signals.
+    drop(tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
     let before = held();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
