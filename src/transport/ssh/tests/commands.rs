@@ -76,7 +76,7 @@ async fn a_command_that_goes_on_is_ended() {
     }
     let sshd = Sshd::start("");
     let session = sshd.session().await;
-    let running = session.exec("sleep 1000").await.unwrap();
+    let running = session.exec("sleep 4").await.unwrap();
     let Running { stdio, stderr: _stderr, end } = running;
     drop(stdio);
     assert_eq!(end.await, End::Overdue);

@@ -79,7 +79,7 @@ fn nothing_is_left_of_sessions() {
             let gateway =
                 sshd.session_with(|host| host.alive_interval = Some(Duration::from_secs(60))).await;
             let inner = Session::connect(&sshd.host(), Some(&gateway), &quiet()).await.unwrap();
-            let mut running = inner.exec("sleep 1000").await.unwrap();
+            let mut running = inner.exec("sleep 2").await.unwrap();
             if round % 2 == 0 {
                 // More than anyone takes: packets are under way.
                 let all = vec![0; 8 << 20];
