@@ -150,7 +150,8 @@ impl Shared {
                 let _ = wire.poll_writable(&mut event);
                 ready = true;
             }
-            if !ready {
+            // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
+            if !ready && !wire.is_readable() {
                 return Poll::Pending;
             }
         }
@@ -172,6 +173,9 @@ impl Shared {
         let mut state = self.lock();
         let mut moved = state.drive(wire);
         let done = attempt(&mut state, wire);
+        if done.is_pending() && wire.is_readable() {
+            state.take_in();
+        }
         // It may have left behind something to do.
         moved |= state.drive(wire);
         let sends = state.sends();

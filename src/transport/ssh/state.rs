@@ -154,6 +154,17 @@ impl State {
         Ok(moved)
     }
 
+    /// Takes in what has arrived, whomever it is for.
+    pub(super) fn take_in(&mut self) {
+        if self.dead.is_some() {
+            return;
+        }
+        let taken = self.pipes.values_mut().find_map(Pipe::take_in);
+        if let Some(Err(error)) = taken {
+            self.fail(&error);
+        }
+    }
+
     pub(super) fn poll_read(
         &mut self,
         id: u64,
