@@ -21,7 +21,7 @@ use tokio::{io::Interest, sync::oneshot, task::AbortHandle};
 
 use super::{
     fault,
-    opening::{Opened, Way},
+    opening::{Opened, Turn, Way},
     state::State,
     wakers::Wakers,
     wire::Wire,
@@ -221,13 +221,13 @@ impl Shared {
     /// Opens a channel, and starts a command on it. Dropping the future closes it again.
     ///
     /// The session may end meanwhile, if nobody else holds it.
-    pub(super) async fn open(weak: Weak<Self>, way: Way) -> Result<u64, Error> {
+    pub(super) async fn open(weak: Weak<Self>, way: Way, turn: Option<Turn>) -> Result<u64, Error> {
         let opened = Arc::<Opened>::default();
         let mut ask = {
             let shared = weak.upgrade().ok_or_else(over)?;
             shared.lock().alive()?;
             let mut id = 0;
-            shared.note(|state| id = state.open(way, Arc::clone(&opened)));
+            shared.note(|state| id = state.open(way, Arc::clone(&opened), turn));
             Ask { shared: weak, id, key: shared.key(), wanted: true }
         };
         poll_fn(|cx| {

@@ -18,11 +18,27 @@ use crate::{
     transport::{
         End, Running,
         ssh::{
-            Session,
+            Session, Turn,
             host::{SshHost, Strict},
         },
     },
 };
+
+impl Session {
+    /// Connects in one go, where nobody else opens anything on the gateway.
+    pub(super) async fn connect(
+        host: &SshHost,
+        via: Option<&Session>,
+        guide: &Guide,
+    ) -> Result<Session, Error> {
+        let via = via.map(|gateway| (gateway, Box::new(()) as Turn));
+        Session::reach(host, via, guide).await?.log_in(guide).await
+    }
+
+    pub(super) async fn exec(&self, command: &str) -> Result<Running, Error> {
+        self.run(command, None).await
+    }
+}
 
 /// Held for reading by every test, and for writing by one that counts what the process has.
 pub(super) static ALONE: RwLock<()> = RwLock::const_new(());
