@@ -134,11 +134,12 @@ impl Shared {
                 self.heard.fetch_add(1, Ordering::Relaxed);
                 wire.clear(Interest::READABLE);
             }
-            let (done, moved, sends) = self.try_once(wire, &mut attempt);
+            let Tried { done, moved, sends, took } = self.try_once(wire, &mut attempt);
             if done.is_ready() {
                 self.wakers.remove(key);
             }
-            if moved {
+            // Nor does any of what a done one has left in the socket.
+            if moved || done.is_ready() && wire.is_readable() {
                 self.wakers.wake_all();
             }
             if done.is_ready() {
@@ -151,7 +152,7 @@ impl Shared {
                 ready = true;
             }
             // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
-            if !ready && !wire.is_readable() {
+            if !ready && !took && !wire.is_readable() {
                 return Poll::Pending;
             }
         }
@@ -164,16 +165,16 @@ impl Shared {
         Poll::Pending
     }
 
-    /// Whether it is done, whether anything moved, and whether the socket may be too full.
     fn try_once<T>(
         self: &Arc<Self>,
         wire: &Wire,
         attempt: &mut impl FnMut(&mut State, &Wire) -> Poll<T>,
-    ) -> (Poll<T>, bool, bool) {
+    ) -> Tried<T> {
         let mut state = self.lock();
         let mut moved = state.drive(wire);
         let done = attempt(&mut state, wire);
-        if done.is_pending() && wire.is_readable() {
+        let took = done.is_pending() && wire.is_readable();
+        if took {
             state.take_in();
         }
         // It may have left behind something to do.
@@ -184,7 +185,8 @@ impl Shared {
         if undriven {
             self.spawn_driver();
         }
-        (done, moved, sends)
+        // What was taken in may be anyone's, this one's included, and no event tells of it again.
+        Tried { done, moved: moved || took, sends, took }
     }
 
     /// Notes something that has to be done, however soon.
@@ -242,6 +244,17 @@ impl Shared {
         ask.wanted = false;
         Ok(ask.id)
     }
+}
+
+/// What came of one try.
+struct Tried<T> {
+    done: Poll<T>,
+    /// Whether anything happened that others may wait for.
+    moved: bool,
+    /// Whether the socket may be too full.
+    sends: bool,
+    /// Whether something was taken in behind the try, which may go better now.
+    took: bool,
 }
 
 fn over() -> Error {
