@@ -146,9 +146,10 @@ impl Shared {
                 return done;
             }
             // Tried once more after the event is asked for: it may just have become writable.
-            if sends && !std::mem::replace(&mut asked, true) {
+            if sends && !asked {
                 wire.clear(Interest::WRITABLE);
-                let _ = wire.poll_writable(&mut event);
+                // Where it is writable already, nobody was noted to be woken.
+                asked = wire.poll_writable(&mut event).is_pending();
                 ready = true;
             }
             // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
