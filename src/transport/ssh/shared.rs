@@ -28,6 +28,9 @@ use super::{
 };
 use crate::{Error, ErrorKind, Origin};
 
+/// How often it is looked whether anything was missed.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How often in a row something is tried on a socket that stays ready.
 const TRIES: u32 = 4;
 
@@ -43,6 +46,8 @@ pub(super) struct Shared {
     event: Waker,
     runtime: tokio::runtime::Handle,
     keepalive: OnceLock<AbortHandle>,
+    /// See [`look_again`].
+    looking: OnceLock<AbortHandle>,
     /// How often something had arrived.
     heard: AtomicU64,
     /// Dropped with the session: the copying of a jump ends then.
@@ -56,7 +61,8 @@ impl Shared {
         carrier: Option<oneshot::Sender<()>>,
     ) -> Arc<Self> {
         let wakers = Arc::<Wakers>::default();
-        Arc::new(Self {
+        let looking = tokio::spawn(look_again(Arc::downgrade(&wakers))).abort_handle();
+        let shared = Arc::new(Self {
             state: Mutex::new(State::new(session)),
             wire: Some(wire),
             buried: None,
@@ -64,9 +70,12 @@ impl Shared {
             wakers,
             runtime: tokio::runtime::Handle::current(),
             keepalive: OnceLock::new(),
+            looking: OnceLock::new(),
             heard: AtomicU64::new(0),
             _carrier: carrier,
-        })
+        });
+        let _ = shared.looking.set(looking);
+        shared
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -247,6 +256,16 @@ impl Shared {
     }
 }
 
+/// Wakes everyone once a second. A stopgap: in one of ten runs of the tests on a busy machine somebody
+/// was not woken for what had arrived, and why has not been found yet. This makes it a delay.
+async fn look_again(wakers: Weak<Wakers>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(wakers) = wakers.upgrade() else { return };
+        wakers.wake_all();
+    }
+}
+
 /// What came of one try.
 struct Tried<T> {
     done: Poll<T>,
@@ -282,7 +301,7 @@ impl Drop for Ask {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(task) = self.keepalive.get() {
+        for task in [self.keepalive.get(), self.looking.get()].into_iter().flatten() {
             task.abort();
         }
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
