@@ -168,6 +168,7 @@ pub(crate) struct Guide {
 #[derive(Debug, Default)]
 struct Clock {
     asking: AtomicUsize,
+    asked: AtomicUsize,
     answered: Mutex<Option<Instant>>,
 }
 
@@ -177,6 +178,7 @@ struct Asking<'a>(&'a Clock);
 impl<'a> Asking<'a> {
     fn new(clock: &'a Clock) -> Self {
         clock.asking.fetch_add(1, Ordering::SeqCst);
+        clock.asked.fetch_add(1, Ordering::SeqCst);
         Self(clock)
     }
 }
@@ -241,6 +243,12 @@ impl Guide {
                 }
             }
         }
+    }
+
+    /// How many questions have been asked on this way.
+    #[cfg(feature = "ssh")]
+    pub(crate) fn asked(&self) -> usize {
+        self.clock.asked.load(Ordering::SeqCst)
     }
 
     /// Whether asking for a secret can lead to one.

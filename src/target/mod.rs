@@ -27,6 +27,8 @@ mod connect;
 mod hop;
 mod options;
 #[cfg(feature = "ssh")]
+mod pool;
+#[cfg(feature = "ssh")]
 mod sessions;
 #[cfg(test)]
 mod tests;

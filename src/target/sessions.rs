@@ -5,31 +5,30 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::OnceCell;
-
-use super::Hop;
+use super::{
+    Hop,
+    pool::{Lease, Pool, Wait},
+};
 use crate::{
     Error, ErrorKind, Step,
     ask::Guide,
     transport::{
         Running,
-        ssh::{ConfigSource, Session, config, host::SshHost},
+        ssh::{ConfigSource, Reached, Session, config, host::SshHost},
     },
 };
 
 /// How deep `ProxyJump` may lead: a host whose jump host has a jump host, and so on.
 const MAX_JUMPS: usize = 8;
 
-/// One attempt at a connection, for everyone who needs it at that time; its failure is theirs too.
-type Attempt = Arc<OnceCell<Result<Session, Error>>>;
-
 pub(super) struct Sessions {
     source: ConfigSource,
     /// By the way there.
-    attempts: Mutex<HashMap<Vec<SshHost>, Attempt>>,
+    pools: Mutex<HashMap<Vec<SshHost>, Arc<Pool>>>,
 }
 
 impl Sessions {
@@ -39,7 +38,7 @@ impl Sessions {
             Some(file) if file.as_os_str() == "none" => ConfigSource::None,
             Some(file) => ConfigSource::File(file),
         };
-        Self { source, attempts: Mutex::default() }
+        Self { source, pools: Mutex::default() }
     }
 
     /// Starts a command on the last of these hosts.
@@ -50,22 +49,23 @@ impl Sessions {
         guide: &Guide,
     ) -> Result<Running, Error> {
         let way = self.way(hops)?;
+        let wait = Wait { step: Step::Bootstrap, limit: guide.limit(), hop: None };
         let mut is_again = false;
         loop {
-            let (session, is_shared) = self.session(&way, guide).await?;
-            let running = guide.step(Step::Bootstrap, session.exec(command)).await;
-            let error = match running {
-                Err(error) if is_shared => error,
-                result => return result,
-            };
+            let lease = self.lease(&way, guide, wait).await?;
+            let Lease { session, turn, place, is_shared } = lease;
+            let running = guide.step(Step::Bootstrap, session.run(command, Some(turn))).await;
+            let Err(error) = running else { return running };
             // A server allows so many commands on a connection (MaxSessions); another connection
             // has as much room again. One that is gone, or does not answer, is replaced once.
             let is_lost = error.kind() == ErrorKind::Timeout || !session.is_open();
-            if !session.is_full() && (is_again || !is_lost) {
+            if is_lost || session.is_full() {
+                place.forget();
+            }
+            if !is_shared || !session.is_full() && (is_again || !is_lost) {
                 return Err(error);
             }
             is_again = true;
-            self.forget(&names(&way), &session);
         }
     }
 
@@ -111,48 +111,59 @@ impl Sessions {
         Ok(())
     }
 
-    /// A connection to the last host, and whether it was made for another than this caller.
-    async fn session(&self, way: &[SshHost], guide: &Guide) -> Result<(Session, bool), Error> {
-        let mut via: Option<Session> = None;
-        let mut is_shared = true;
-        for (index, host) in way.iter().enumerate() {
-            let name = names(way.get(..=index).unwrap_or_default());
-            loop {
-                let attempt = Arc::clone(self.lock().entry(name.clone()).or_default());
-                is_shared = true;
-                let connecting = || {
-                    is_shared = false;
-                    Session::connect(host, via.as_ref(), guide)
-                };
-                let connected = attempt.get_or_init(connecting).await.clone();
-                let is_good = connected.as_ref().is_ok_and(Session::is_open);
-                if !is_good {
-                    self.lock().retain(|_, other| !Arc::ptr_eq(other, &attempt));
-                }
-                match connected {
-                    // One that has ended since it was made; a new one is made only once.
-                    Ok(_) if !is_good && is_shared => {}
-                    Ok(session) => {
-                        via = Some(session);
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let session = via.ok_or_else(|| Error::invalid("no host to connect to"))?;
-        Ok((session, is_shared))
-    }
-
-    fn forget(&self, name: &[SshHost], session: &Session) {
-        let is_it = |attempt: &Attempt| {
-            attempt.get().is_some_and(|made| made.as_ref().is_ok_and(|made| made.is_same(session)))
+    /// A connection to the last host, to open one thing there.
+    fn lease<'a>(
+        &'a self,
+        way: &'a [SshHost],
+        guide: &'a Guide,
+        wait: Wait<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send + 'a>> {
+        let pool = {
+            let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(pools.entry(names(way)).or_default())
         };
-        self.lock().retain(|other, attempt| other != name || !is_it(attempt));
+        Box::pin(async move { pool.lease(wait, || self.connect(way, guide)).await })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<SshHost>, Attempt>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A new connection to the last host, and whether anything was asked for it.
+    async fn connect(&self, way: &[SshHost], guide: &Guide) -> Result<(Session, bool), Error> {
+        let reached = match way.split_last() {
+            None => return Err(Error::invalid("no host to connect to")),
+            Some((host, [])) => Session::reach(host, None, guide).await?,
+            Some((host, before)) => self.tunnel(host, before, guide).await?,
+        };
+        let asked = guide.asked();
+        let session = reached.log_in(guide).await?;
+        Ok((session, guide.asked() != asked))
+    }
+
+    /// Reaches a host through those before it.
+    async fn tunnel(
+        &self,
+        host: &SshHost,
+        before: &[SshHost],
+        guide: &Guide,
+    ) -> Result<Reached, Error> {
+        let limit = host.connect_timeout.unwrap_or(guide.limit());
+        let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
+        let mut is_again = false;
+        loop {
+            let lease = self.lease(before, guide, wait).await?;
+            let Lease { session, turn, place, is_shared } = lease;
+            let reached = Session::reach(host, Some((&session, turn)), guide).await;
+            let Err(error) = reached else { return reached };
+            // It may be the gateway that does not answer, and if it is not, then nothing else can
+            // be opened there for a long time.
+            if error.kind() == ErrorKind::Timeout {
+                place.forget();
+                return Err(error);
+            }
+            // One that had ended, and nobody had noticed.
+            if session.is_open() || !is_shared || is_again {
+                return Err(error);
+            }
+            is_again = true;
+        }
     }
 }
 

@@ -409,6 +409,11 @@ impl Host {
         self.machine.read(path)
     }
 
+    /// Where a file of the host is for the test itself.
+    pub(crate) fn outside(&self, path: &str) -> std::path::PathBuf {
+        self.machine.outside(path)
+    }
+
     /// What sshd has logged.
     pub(crate) fn sshd_log(&self) -> String {
         self.read("/var/log/sshd.log")

@@ -25,9 +25,11 @@ fn the_stub_for_aarch64_opens_sockets_in_namespaces_and_dumps() {
     let lab = Lab::new();
     let host = lab.host("arm").sudoers("ci ALL=NOPASSWD: ALL").start();
     host.netns("blue");
-    let wrapper = format!("#!/bin/sh\nexec /usr/bin/qemu-aarch64-static {}\n", stub.display());
-    host.file("/usr/local/bin/nlr-stub-arm", &wrapper, 0o755);
-    let target = "ssh://arm,sudo:,stub:/usr/local/bin/nlr-stub-arm";
+    host.file("/opt/nlr-stub", "", 0o755);
+    std::fs::copy(&stub, host.outside("/opt/nlr-stub")).unwrap();
+    let wrapper = "#!/bin/sh\nexec /usr/bin/qemu-aarch64-static /opt/nlr-stub\n";
+    host.file("/opt/nlr-stub-by-qemu", wrapper, 0o755);
+    let target = "ssh://arm,sudo:,stub:/opt/nlr-stub-by-qemu";
     let shown = nlr_ok(&lab, &["show", "link", "--json", target]);
     assert_eq!(link_names(&shown), links_of(&host));
     let shown = nlr_ok(&lab, &["show", "link", "--json", target, "-n", "blue"]);
@@ -46,8 +48,9 @@ fn the_stub_for_a_host_s_architecture_is_the_one_that_is_sent() {
     let host = lab.host("arm").start();
     // It calls itself another architecture than it is, so what was sent does not run there.
     host.file("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", 0o755);
-    let folder = stub.parent().unwrap().to_str().unwrap();
-    let arguments = ["--stubs", folder, "show", "link", "ssh://arm"];
-    nlr_fails(&lab, &arguments, 3, &["bootstrap: ", "aarch64"]);
+    lab.client().file("/home/me/nlr-stub-aarch64", "", 0o755);
+    std::fs::copy(&stub, lab.client().outside("/home/me/nlr-stub-aarch64")).unwrap();
+    let arguments = ["--stubs", "/home/me/nlr-stub-aarch64", "show", "link", "ssh://arm"];
+    nlr_fails(&lab, &arguments, 3, &["bootstrap: ", "does not run there"]);
     host.assert_idle();
 }

@@ -19,6 +19,7 @@ mod bootstrap;
 mod cases;
 mod deaths;
 mod errors;
+mod gateways;
 mod privilege;
 mod round_trips;
 mod stand_ins;

@@ -25,7 +25,7 @@ async fn watch(shared: Weak<Shared>, interval: Duration, count: u32) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(heard) = shared.upgrade().map(|shared| shared.heard()) else { return };
-        let asked = Shared::open(shared.clone(), Way::Probe);
+        let asked = Shared::open(shared.clone(), Way::Probe, None);
         let answered = tokio::time::timeout(patience, asked).await;
         let Some(shared) = shared.upgrade() else { return };
         if answered.is_err() && shared.heard() == heard {

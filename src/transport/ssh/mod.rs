@@ -37,4 +37,5 @@ mod wire;
 mod tests;
 
 pub(crate) use config::ConfigSource;
-pub(crate) use session::Session;
+pub(crate) use opening::Turn;
+pub(crate) use session::{Reached, Session, WeakSession};

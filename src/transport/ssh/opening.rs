@@ -21,6 +21,12 @@ pub(super) enum Way {
     Probe,
 }
 
+/// Whoever lets someone open a channel gets this back, by its being dropped, once libssh2 can open
+/// another. That may be long after nobody waits any more: what is under way cannot be withdrawn.
+///
+/// It is dropped while the session is locked, so it must not use one.
+pub(crate) type Turn = Box<dyn Send>;
+
 /// Where the result of an opening is put.
 #[derive(Default)]
 pub(super) struct Opened(Mutex<Option<Result<(), Error>>>);
@@ -39,6 +45,7 @@ pub(super) struct Opening {
     pub(super) id: u64,
     way: Way,
     opened: Arc<Opened>,
+    _turn: Option<Turn>,
     channel: Option<ssh2::Channel>,
     /// Nobody wants it any more.
     pub(super) abandoned: bool,
@@ -57,8 +64,8 @@ pub(super) enum Stage {
 }
 
 impl Opening {
-    pub(super) fn new(id: u64, way: Way, opened: Arc<Opened>) -> Self {
-        Self { id, way, opened, channel: None, abandoned: false, begun: false }
+    pub(super) fn new(id: u64, way: Way, opened: Arc<Opened>, turn: Option<Turn>) -> Self {
+        Self { id, way, opened, _turn: turn, channel: None, abandoned: false, begun: false }
     }
 
     /// Whether the channel is of no use once it is open.

@@ -145,6 +145,15 @@ impl Pipe {
         }
     }
 
+    /// Takes in what has arrived for the session; not where this channel's end has been seen.
+    pub(super) fn take_in(&mut self) -> Option<Result<(), ssh2::Error>> {
+        match self.channel.wait_eof() {
+            Ok(()) => None,
+            Err(error) if would_block(&error) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Reads stdout (stream 0) or stderr (1).
     pub(super) fn read(
         &mut self,

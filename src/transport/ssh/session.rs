@@ -1,12 +1,18 @@
 //! One ssh connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
 
 use super::{
     auth, channel, handshake,
     host::SshHost,
     keepalive,
-    opening::Way,
+    opening::{Turn, Way},
     shared::Shared,
     tcp, tunnel,
     wire::{Socket, Wire},
@@ -23,6 +29,27 @@ pub(crate) struct Session {
     hop: Arc<str>,
 }
 
+/// A session that is not held: it may be over.
+#[derive(Clone)]
+pub(crate) struct WeakSession {
+    shared: Weak<Shared>,
+    hop: Arc<str>,
+}
+
+impl WeakSession {
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        let shared = self.shared.upgrade()?;
+        Some(Session { shared, hop: Arc::clone(&self.hop) })
+    }
+}
+
+/// A host that is reached, and with which no word has been exchanged.
+pub(crate) struct Reached {
+    host: Arc<SshHost>,
+    wire: Wire,
+    carrier: Option<oneshot::Sender<()>>,
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("hop", &self.hop).finish_non_exhaustive()
@@ -30,69 +57,53 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects, directly or through another host, makes sure that it is the right host, and
-    /// proves who the user is. Errors name the hop and the step. What a dropped future had
-    /// started ends.
-    pub(crate) async fn connect(
+    /// Reaches a host, directly or through another one, where it is this opening's turn. Errors
+    /// name the hop and the step. What a dropped future had started ends.
+    pub(crate) async fn reach(
         host: &SshHost,
-        via: Option<&Session>,
+        via: Option<(&Session, Turn)>,
         guide: &Guide,
-    ) -> Result<Session, Error> {
+    ) -> Result<Reached, Error> {
         let host = Arc::new(host.clone());
-        let connected = Self::connect_steps(&host, via, guide).await;
-        connected.map_err(|error| error.context(&host.hop))
-    }
-
-    async fn connect_steps(
-        host: &Arc<SshHost>,
-        via: Option<&Session>,
-        guide: &Guide,
-    ) -> Result<Session, Error> {
         let limit = host.connect_timeout.unwrap_or(guide.limit());
-        let (wire, carrier) = match via {
+        let reached = match via {
             None => {
                 // The addresses share out the time themselves, and say which one did not answer.
-                let reach = async { Ok(Wire::new(Socket::Tcp(tcp::connect(host, limit).await?))) };
+                let reach = async { Ok(Wire::new(Socket::Tcp(tcp::connect(&host, limit).await?))) };
                 let slack = Duration::from_secs(1);
-                (guide.step_within(Step::Connect, limit + slack, reach).await?, None)
+                let reached = guide.step_within(Step::Connect, limit + slack, reach).await;
+                reached.map(|wire| (wire, None))
             }
-            Some(gateway) => {
+            Some((gateway, turn)) => {
                 let reach = async {
                     let way = Way::Direct { host: host.host_name.clone(), port: host.port };
-                    let id = Shared::open(Arc::downgrade(&gateway.shared), way).await?;
+                    let gateway_shared = Arc::downgrade(&gateway.shared);
+                    let id = Shared::open(gateway_shared, way, Some(turn)).await?;
                     let stream = channel::stream(Arc::clone(&gateway.shared), id);
                     let joined = tunnel::socket_of(stream);
                     let (socket, carrier) = joined.map_err(|error| no_socket(&error))?;
                     Ok((Wire::new(Socket::Unix(socket)), Some(carrier)))
                 };
-                guide.step_within(Step::Connect, limit, reach).await?
+                guide.step_within(Step::Connect, limit, reach).await
             }
         };
-        let shaking = handshake::handshake(host, &wire, guide);
-        let session = guide.step(Step::HostKey, shaking).await?;
-        let proving = auth::authenticate(host, session, &wire, guide);
-        let session = guide.step(Step::Authentication, proving).await?;
-        let shared = Shared::new(session, wire, carrier);
-        if let Some(interval) = host.alive_interval.filter(|interval| !interval.is_zero()) {
-            keepalive::start(&shared, interval, host.alive_count);
-        }
-        Ok(Session { shared, hop: host.hop.as_str().into() })
+        let (wire, carrier) = reached.map_err(|error| error.context(&host.hop))?;
+        Ok(Reached { host, wire, carrier })
     }
 
     /// Starts a command, given to the user's shell. Cancel-safe: what a dropped future had started
     /// ends. It takes as long as the server does; the caller's step sets it a limit.
-    pub(crate) async fn exec(&self, command: &str) -> Result<Running, Error> {
+    pub(crate) async fn run(&self, command: &str, turn: Option<Turn>) -> Result<Running, Error> {
         if command.contains('\0') {
             return Err(Error::invalid("a command cannot contain a zero byte"));
         }
         let way = Way::Command(command.to_owned());
-        let id = Shared::open(Arc::downgrade(&self.shared), way).await?;
+        let id = Shared::open(Arc::downgrade(&self.shared), way, turn).await?;
         Ok(channel::running(Arc::clone(&self.shared), id))
     }
 
-    /// Whether the other is the same connection.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession { shared: Arc::downgrade(&self.shared), hop: Arc::clone(&self.hop) }
     }
 
     /// Whether the server has refused to run one more command on it.
@@ -103,6 +114,28 @@ impl Session {
     /// Whether it is not known to be over.
     pub(crate) fn is_open(&self) -> bool {
         self.shared.is_open()
+    }
+}
+
+impl Reached {
+    /// Makes sure that it is the right host, and proves who the user is. Errors name the hop and
+    /// the step. What a dropped future had started ends.
+    pub(crate) async fn log_in(self, guide: &Guide) -> Result<Session, Error> {
+        let host = Arc::clone(&self.host);
+        self.log_in_steps(guide).await.map_err(|error| error.context(&host.hop))
+    }
+
+    async fn log_in_steps(self, guide: &Guide) -> Result<Session, Error> {
+        let Self { host, wire, carrier } = self;
+        let shaking = handshake::handshake(&host, &wire, guide);
+        let session = guide.step(Step::HostKey, shaking).await?;
+        let proving = auth::authenticate(&host, session, &wire, guide);
+        let session = guide.step(Step::Authentication, proving).await?;
+        let shared = Shared::new(session, wire, carrier);
+        if let Some(interval) = host.alive_interval.filter(|interval| !interval.is_zero()) {
+            keepalive::start(&shared, interval, host.alive_count);
+        }
+        Ok(Session { shared, hop: host.hop.as_str().into() })
     }
 }
 

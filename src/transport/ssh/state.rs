@@ -13,7 +13,7 @@ use tokio::io::ReadBuf;
 
 use super::{
     fault,
-    opening::{Opened, Opening, Stage, Way},
+    opening::{Opened, Opening, Stage, Turn, Way},
     pipe::{Moved, Pipe, Tried},
     wire::Wire,
 };
@@ -54,10 +54,10 @@ impl State {
     }
 
     /// Has a channel opened.
-    pub(super) fn open(&mut self, way: Way, opened: Arc<Opened>) -> u64 {
+    pub(super) fn open(&mut self, way: Way, opened: Arc<Opened>, turn: Option<Turn>) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.openings.push_back(Opening::new(id, way, opened));
+        self.openings.push_back(Opening::new(id, way, opened, turn));
         id
     }
 
@@ -152,6 +152,17 @@ impl State {
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Takes in what has arrived, whomever it is for.
+    pub(super) fn take_in(&mut self) {
+        if self.dead.is_some() {
+            return;
+        }
+        let taken = self.pipes.values_mut().find_map(Pipe::take_in);
+        if let Some(Err(error)) = taken {
+            self.fail(&error);
+        }
     }
 
     pub(super) fn poll_read(

@@ -100,6 +100,11 @@ impl Wire {
         self.asked_now(PollFlags::from_bits_retain(libc::POLLRDHUP))
     }
 
+    /// Whether something has arrived that libssh2 has not taken.
+    pub(super) fn is_readable(&self) -> bool {
+        self.asked_now(PollFlags::POLLIN)
+    }
+
     /// Whether a small packet goes out whole: a writable socket has a third of its buffer free.
     /// Asked afresh, since the runtime's readiness may be stale.
     pub(super) fn is_writable(&self) -> bool {
@@ -144,6 +149,8 @@ impl Wire {
             self.clear(Interest::READABLE);
             found = true;
         }
+        // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
+        found |= *directions != BlockDirections::Outbound && self.is_readable();
         if found { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }

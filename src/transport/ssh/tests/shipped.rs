@@ -1,1 +1,55 @@
+//! The faults of the library as shipped that are why its channels are not used here.
 
+use std::time::{Duration, Instant};
+
+use async_ssh2_lite::{AsyncChannel, AsyncSession, TokioTcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{ALONE, Sshd, can_run};
+
+async fn channel(sshd: &Sshd, command: &str) -> AsyncChannel<TokioTcpStream> {
+    let stream = TokioTcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
+    let mut session = AsyncSession::new(stream, None).unwrap();
+    session.handshake().await.unwrap();
+    session.userauth_pubkey_file("root", None, &sshd.path("id"), None).await.unwrap();
+    let mut channel = session.channel_session().await.unwrap();
+    channel.exec(command).await.unwrap();
+    channel
+}
+
+#[tokio::test]
+async fn it_sleeps() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let mut channel = channel(&sshd, "cat").await;
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        channel.write_all(&[7; 64]).await.unwrap();
+        channel.read_exact(&mut [0; 64]).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    assert!(times[25] > Duration::from_millis(1), "{:?}", times[25]);
+}
+
+#[tokio::test]
+async fn its_flush_throws_away_what_was_received() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let mut channel = channel(&sshd, "head -c 1000000 /dev/zero").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut read = channel.read(&mut [0; 1]).await.unwrap();
+    channel.flush().await.unwrap();
+    let mut rest = Vec::new();
+    let limit = Duration::from_secs(2);
+    let _ = tokio::time::timeout(limit, channel.read_to_end(&mut rest)).await;
+    read += rest.len();
+    assert!(read < 1_000_000, "nothing is lost: {read}");
+}

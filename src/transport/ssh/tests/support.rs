@@ -18,11 +18,27 @@ use crate::{
     transport::{
         End, Running,
         ssh::{
-            Session,
+            Session, Turn,
             host::{SshHost, Strict},
         },
     },
 };
+
+impl Session {
+    /// Connects in one go, where nobody else opens anything on the gateway.
+    pub(super) async fn connect(
+        host: &SshHost,
+        via: Option<&Session>,
+        guide: &Guide,
+    ) -> Result<Session, Error> {
+        let via = via.map(|gateway| (gateway, Box::new(()) as Turn));
+        Session::reach(host, via, guide).await?.log_in(guide).await
+    }
+
+    pub(super) async fn exec(&self, command: &str) -> Result<Running, Error> {
+        self.run(command, None).await
+    }
+}
 
 /// Held for reading by every test, and for writing by one that counts what the process has.
 pub(super) static ALONE: RwLock<()> = RwLock::const_new(());
@@ -47,6 +63,7 @@ pub(super) struct Sshd {
 
 impl Sshd {
     pub(super) fn start(extra: &str) -> Self {
+        password_user();
         // The folder has to be open: authorized_keys is read as the user.
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -175,12 +192,13 @@ pub(super) fn keygen(dir: &Path, name: &str, passphrase: &str) {
     assert!(made.success());
 }
 
-/// A user with a password, in this world only.
+/// A user with a password, in this world only, in which root's shell reads no files of its own.
 pub(super) fn password_user() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let script = format!(
-            "cp -a /etc /run/etc && mount --bind /run/etc /etc \
+            "cp -a /etc /run/etc && mkdir -p /run/root && mount --bind /run/etc /etc \
+             && sed -i 's|^root:.*|root:x:0:0:root:/run/root:/bin/sh|' /etc/passwd \
              && useradd -m -d /run/ci -s /bin/sh ci && echo 'ci:{PASSWORD}' | chpasswd"
         );
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());

@@ -72,8 +72,9 @@ async fn what_is_no_ssh_server_is_named() {
     let guide = Guide::new(Ask::nobody(), Duration::from_millis(300));
     let error = failed(Session::connect(&at(port), None, &guide).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
-    drop(listener.accept().unwrap());
 
+    // That one still waits to be accepted.
+    drop(listener.accept().unwrap());
     for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", "", "\0\0\0", "SSH-2.0-x\r\nrubbish, rubbish"]
     {
         let listener = listener.try_clone().unwrap();
@@ -84,9 +85,6 @@ async fn what_is_no_ssh_server_is_named() {
         let error = failed(Session::connect(&at(port), None, &quiet()).await);
         assert_eq!(error.step(), Some(Step::HostKey), "{said:?}");
         answer.join().unwrap();
-        if said.is_empty() {
-            continue;
-        }
     }
     let error = failed(
         Session::connect(&SshHost { host_name: "no.such".into(), ..sshd.host() }, None, &quiet())
