@@ -1,0 +1,295 @@
+//! Sizes and memory, each with its limit. No figure here is a time: one run is enough.
+
+#![allow(
+    clippy::expect_used,
+    clippy::field_reassign_with_default,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "benchmarks say that they cannot go on by panicking, and share one support module"
+)]
+#![allow(unsafe_code, reason = "an allocator cannot be counted otherwise")]
+
+#[path = "../tests/behaviour/sshd.rs"]
+mod sshd;
+#[path = "../tests/lab/stub.rs"]
+mod stub;
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    env, fs,
+    os::{fd::OwnedFd, unix::net},
+    path::PathBuf,
+    process::{self, Command},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    thread,
+};
+
+use netlink_remote::{
+    Client, RemoteSocket,
+    stub::{Config, Shutdown, serve},
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{
+    far::{self, datagram, dump},
+    netlink::{NETLINK_ROUTE, all_routes, one_link},
+    routes,
+    world::{self, Helper},
+};
+use tokio::net::UnixStream;
+
+/// Sockets of one stub, and connections of one client.
+const MANY: usize = 1000;
+
+/// Round trips that are counted, after as many that are not.
+const STEADY: u64 = 10_000;
+
+const KIB: f64 = 1024.0;
+
+fn main() {
+    let filters = env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let filters: Vec<_> = filters.collect();
+    let is_wanted = filters.is_empty() || filters.iter().any(|filter| "memory".contains(filter));
+    if !world::is_measured() || !is_wanted {
+        return;
+    }
+    world::enter();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let stubs = sizes();
+    for (name, stub) in stubs {
+        resident(&name, &stub);
+    }
+    allocations();
+    connections();
+}
+
+/// Prints a figure and what it may come to.
+fn figure(what: &str, value: f64, unit: &str, limit: Option<f64>) {
+    let verdict = match limit {
+        Some(limit) if value > limit => format!("(limit {limit}) OVER"),
+        Some(limit) => format!("(limit {limit})"),
+        None => String::new(),
+    };
+    println!("{what:<64} {value:>9.2} {unit:<5} {verdict}");
+}
+
+/// The static stubs that `.ci/build-stubs` has built, and failing those the one of this build.
+fn sizes() -> Vec<(String, PathBuf)> {
+    let folder = world::target_folder(&env::current_exe().unwrap()).join("stubs/out");
+    let mut found = Vec::new();
+    for (libc, limit) in [("musl", 768.0), ("gnu", 1536.0)] {
+        let path = folder.join(format!("nlr-stub-{}-unknown-linux-{libc}", env::consts::ARCH));
+        match fs::metadata(&path) {
+            Ok(file) => {
+                figure(&format!("stub, {libc}: size"), file.len() as f64 / KIB, "KiB", Some(limit));
+                found.push((format!("stub, {libc}"), path));
+            }
+            Err(_) => println!("stub, {libc}: not there; .ci/build-stubs {libc} builds it"),
+        }
+    }
+    if found.is_empty() {
+        found.push(("stub of this build".to_owned(), stub::stripped().into()));
+    }
+    found
+}
+
+/// The pages of a stub's process.
+fn resident(name: &str, stub: &PathBuf) {
+    let (near, far) = net::UnixStream::pair().unwrap();
+    let far = OwnedFd::from(far);
+    let mut command = Command::new(stub);
+    command.stdin(far.try_clone().unwrap()).stdout(far);
+    let child = Helper::spawn(command);
+    // It holds copies of the far end.
+    let pages = || resident_kib(child.0.id());
+    far::runtime().block_on(async {
+        let client = connect(near).await;
+        let idle = pages();
+        figure(&format!("{name}: resident when idle"), idle, "KiB", Some(2048.0));
+        let mut sockets = Vec::new();
+        for _ in 0..MANY {
+            sockets.push(client.socket(NETLINK_ROUTE).open().await.unwrap());
+        }
+        let each = (pages() - idle) / MANY as f64;
+        figure(&format!("{name}: and for each of 1,000 idle sockets"), each, "KiB", Some(16.0));
+        drop(sockets);
+        routes::fill();
+        let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+        dump(&socket, &all_routes()).await;
+        figure(&format!("{name}: after 1,000 sockets and a large dump"), pages(), "KiB", None);
+    });
+}
+
+fn resident_kib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+async fn connect(near: net::UnixStream) -> Client {
+    near.set_nonblocking(true).unwrap();
+    Client::connect(UnixStream::from_std(near).unwrap()).await.unwrap()
+}
+
+/// What a datagram costs on the heap: the client is on this thread, the stub on all others.
+fn allocations() {
+    let (near, far) = net::UnixStream::pair().unwrap();
+    let far = OwnedFd::from(far);
+    let input = far.try_clone().unwrap();
+    let shutdown = Shutdown::new().unwrap();
+    let stub = thread::spawn(move || serve(input, far, Config::default(), &shutdown));
+    IS_CLIENT.set(true);
+    routes::fill();
+    far::runtime().block_on(async {
+        let client = connect(near).await;
+        let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+        let (one, all) = (one_link(), all_routes());
+        exchange(&socket, &one, STEADY).await;
+        let before = counts();
+        exchange(&socket, &one, STEADY).await;
+        each("one request after the other", before, STEADY);
+
+        pipeline(&socket, &one, STEADY).await;
+        let before = counts();
+        pipeline(&socket, &one, STEADY).await;
+        each("1,000 requests in flight", before, STEADY);
+
+        dumped(&socket, &all).await;
+        let before = counts();
+        let datagrams = dumped(&socket, &all).await;
+        each("a large dump", before, datagrams);
+        client.close().await;
+    });
+    IS_CLIENT.set(false);
+    stub.join().unwrap();
+}
+
+async fn exchange(socket: &RemoteSocket, request: &[u8], count: u64) {
+    for _ in 0..count {
+        socket.send(request).await.unwrap();
+        datagram(socket).await;
+    }
+}
+
+async fn pipeline(socket: &RemoteSocket, request: &[u8], count: u64) {
+    for _ in 0..count / 1000 {
+        for _ in 0..1000 {
+            socket.send(request).await.unwrap();
+        }
+        for _ in 0..1000 {
+            datagram(socket).await;
+        }
+    }
+}
+
+/// Datagrams of a dump.
+async fn dumped(socket: &RemoteSocket, request: &[u8]) -> u64 {
+    socket.send(request).await.unwrap();
+    let mut count = 1;
+    while !support::netlink::is_done(&datagram(socket).await.data) {
+        count += 1;
+    }
+    count
+}
+
+fn each(what: &str, (stub, client): (u64, u64), datagrams: u64) {
+    let (stub_now, client_now) = counts();
+    let each = |before, now| (now - before) as f64 / datagrams as f64;
+    let text = |side| format!("allocations for each datagram received, {side}: {what}");
+    figure(&text("stub"), each(stub, stub_now), "", Some(0.0));
+    figure(&text("client"), each(client, client_now), "", Some(1.0));
+}
+
+/// What a client of many stubs holds, which are in another process.
+fn connections() {
+    let _listener = far::listener();
+    far::runtime().block_on(async {
+        let target = far::Way::Unix.target();
+        let connector = far::connector(far::Way::Unix);
+        // What there is only once is not counted.
+        let mut held = vec![hold(&connector, &target).await];
+        let (heap, pages) = (LIVE.load(Relaxed), resident_kib(process::id()));
+        for _ in 0..MANY {
+            held.push(hold(&connector, &target).await);
+        }
+        let heap = (LIVE.load(Relaxed) - heap) as f64 / KIB / MANY as f64;
+        let pages = (resident_kib(process::id()) - pages) / MANY as f64;
+        figure("client: heap for each of 1,000 connections", heap, "KiB", Some(64.0));
+        figure("client: resident for each of 1,000 connections", pages, "KiB", Some(64.0));
+        for (client, _) in held {
+            client.close().await;
+        }
+    });
+}
+
+/// A connection with a socket on which something was asked.
+async fn hold(
+    connector: &netlink_remote::target::Connector,
+    target: &netlink_remote::Target,
+) -> (Client, RemoteSocket) {
+    let client = connector.connect(target).await.unwrap();
+    let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+    exchange(&socket, &one_link(), 1).await;
+    (client, socket)
+}
+
+thread_local! {
+    static IS_CLIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+static STUB: AtomicU64 = AtomicU64::new(0);
+static CLIENT: AtomicU64 = AtomicU64::new(0);
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// Allocations so far: the stub's, the client's.
+fn counts() -> (u64, u64) {
+    (STUB.load(Relaxed), CLIENT.load(Relaxed))
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count() {
+    let of = if IS_CLIENT.get() { &CLIENT } else { &STUB };
+    of.fetch_add(1, Relaxed);
+}
+
+fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        LIVE.fetch_add(size(layout.size()), Relaxed);
+        // SAFETY: as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        LIVE.fetch_add(size(layout.size()), Relaxed);
+        // SAFETY: as it came.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new: usize) -> *mut u8 {
+        count();
+        LIVE.fetch_add(size(new) - size(layout.size()), Relaxed);
+        // SAFETY: as it came.
+        unsafe { System.realloc(at, layout, new) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(size(layout.size()), Relaxed);
+        // SAFETY: as it came.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
