@@ -109,8 +109,8 @@ pub fn runtime() -> Runtime {
 pub fn connector(way: Way) -> Connector {
     let mut options = TargetOptions::default();
     options.stub = Some(vec![env!("CARGO_BIN_EXE_nlr-stub").into()]);
-    options.stubs = vec![crate::stub::stripped().into()];
     if matches!(way, Way::Ssh | Way::OpenSsh) {
+        options.stubs = vec![crate::stub::stripped().into()];
         options.ssh_config = Some(crate::sshd::sshd().config.clone());
     }
     Connector::new(options)

@@ -5,6 +5,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Once,
 };
 
 /// Seconds after which the world is ended, whatever still runs in it.
@@ -29,16 +30,22 @@ pub fn target_folder(program: &Path) -> PathBuf {
     program.ancestors().nth(3).unwrap().to_owned()
 }
 
+/// Whether this world is without privileges outside its user namespace.
+pub fn is_users() -> bool {
+    env::var("NLR_TEST_WORLD").is_ok_and(|world| world == "user")
+}
+
 /// Whether sshd can be run here, which takes real root; says so if not.
 pub fn has_ssh() -> bool {
-    let why = if env::var("NLR_TEST_WORLD").is_ok_and(|world| world == "user") {
+    let why = if is_users() {
         "sshd takes real root"
     } else if !Path::new("/usr/sbin/sshd").exists() {
         "there is no sshd"
     } else {
         return true;
     };
-    eprintln!("not measured over ssh: {why}");
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("not measured over ssh: {why}"));
     false
 }
 
