@@ -241,6 +241,17 @@ fn name(target: &Target) -> String {
     target.to_string().trim_end_matches(':').to_owned()
 }
 
+/// A target's text in so many letters: how it begins and ends, if that is not all of it.
+fn shortened(target: &Target, letters: usize) -> String {
+    let text: Vec<char> = target.to_string().chars().collect();
+    if text.len() <= letters {
+        return text.into_iter().collect();
+    }
+    let end = letters / 2;
+    let begin = text.iter().take(letters.saturating_sub(end + 1));
+    begin.chain(['…'].iter()).chain(text.iter().skip(text.len() - end)).collect()
+}
+
 /// Opens a file to be written later, and leaves what is in it until then.
 fn open(path: &Path) -> Result<File, Failure> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
@@ -275,5 +286,18 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_target_is_shown_by_its_ends() {
+        let target: Target = "ssh://ci@gateway,ssh://ci@test01,sudo:".parse().unwrap();
+        assert_eq!(shortened(&target, 38), target.to_string());
+        assert_eq!(shortened(&target, 20), "ssh://ci@…st01,sudo:");
+        assert_eq!(shortened(&target, 21).chars().count(), 21);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Run, figures::Times};
+use super::{Run, figures::Times, shortened};
 use crate::cli::time::{duration, rfc3339};
 
 const WIDTH: f64 = 960.0;
@@ -251,11 +251,6 @@ fn mark(svg: &mut String, number: usize, (x, y): (f64, f64)) -> fmt::Result {
 
 fn legend(svg: &mut String, number: usize, run: &Run) -> fmt::Result {
     let y = LEGEND + ROW * number as f64;
-    let name = run.target.to_string();
-    let shown: String = match name.chars().count() > NAME {
-        true => name.chars().take(NAME - 1).chain(['…']).collect(),
-        false => name,
-    };
     let (request, ping) = (&run.figures.request, &run.figures.ping);
     writeln!(
         svg,
@@ -265,7 +260,7 @@ fn legend(svg: &mut String, number: usize, run: &Run) -> fmt::Result {
          <tspan class=\"minor\" dx=\"12\">50 %: {}, 99 %: {}</tspan></text>\n\
          <text class=\"minor\" x=\"{}\" y=\"{text}\">ping 50 %: {}</text>",
         LEFT + 44.0,
-        escape(&shown),
+        escape(&shortened(&run.target, NAME)),
         duration(request.median()),
         duration(request.quantile(0.99)),
         PING + 44.0,

@@ -3,12 +3,16 @@
 use super::{
     Run,
     figures::{Events, nanoseconds},
+    shortened,
 };
 use crate::cli::{
     failure::one_line,
     show::table::{Cell, Paint, Table, line},
     time::duration,
 };
+
+/// Letters of a target: with the figures behind it a line has a hundred at most.
+const NAME: usize = 40;
 
 const PERCENTILES: &str = "\
 A request asks for one link and waits for the answer; of a hundred, 99 took no longer than p99.";
@@ -74,7 +78,7 @@ pub(super) fn tables(runs: &[&Run], color: bool) -> String {
             }
         }
     }
-    let names = column("TARGET", Paint::Name, &|run| run.target.to_string());
+    let names = column("TARGET", Paint::Name, &|run| shortened(&run.target, NAME));
     let mut text = String::new();
     for (columns, notes) in [
         (latency.as_slice(), vec![PERCENTILES.to_owned()]),

@@ -51,6 +51,7 @@ fn help_has_examples_and_exit_codes() {
         "netns add",
         "netns del",
         "ping",
+        "bench",
         "serve",
         "completion",
     ] {
