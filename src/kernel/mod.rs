@@ -1,6 +1,6 @@
 //! The kernel: netlink sockets, the namespaces they live in, and the host they run on.
 //!
-//! This is the only part of the library that has unsafe code, and all of it is in `sys`.
+//! What unsafe code it needs is in `sys`.
 
 mod container;
 pub mod descriptors;

@@ -1,5 +1,7 @@
 //! A child process's pipes.
 
+#![forbid(unsafe_code)]
+
 use std::{
     io,
     path::Path,

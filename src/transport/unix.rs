@@ -1,5 +1,7 @@
 //! A unix socket on which `nlr serve` listens.
 
+#![forbid(unsafe_code)]
+
 use std::{io::ErrorKind as IoErrorKind, path::Path};
 
 use tokio::net::UnixStream;

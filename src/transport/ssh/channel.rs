@@ -1,5 +1,7 @@
 //! What a command's, or a connection's, user holds of a channel.
 
+#![forbid(unsafe_code)]
+
 use std::{
     future::poll_fn,
     io,

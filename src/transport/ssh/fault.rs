@@ -1,5 +1,7 @@
 //! What libssh2 says went wrong, in words of use.
 
+#![forbid(unsafe_code)]
+
 use async_ssh2_lite::ssh2::{self, ErrorCode};
 
 use crate::{Error, ErrorKind, Origin};

@@ -1,5 +1,7 @@
 //! Agreeing on a way to talk, and finding out whether it is the right host.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use async_ssh2_lite::{

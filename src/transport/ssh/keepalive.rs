@@ -1,5 +1,7 @@
 //! Whether the server still answers: `ServerAliveInterval`.
 
+#![forbid(unsafe_code)]
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,

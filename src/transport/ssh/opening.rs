@@ -1,5 +1,7 @@
 //! The opening of a channel, up to the command that runs on it.
 
+#![forbid(unsafe_code)]
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_ssh2_lite::ssh2;

@@ -1,5 +1,7 @@
 //! One open channel, as the session's state has it.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Read, Write};
 
 use async_ssh2_lite::ssh2;
@@ -7,6 +9,7 @@ use tokio::io::ReadBuf;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
+    calls,
     fault::{self, code, would_block},
     wire::Wire,
 };
@@ -46,8 +49,6 @@ pub(super) enum Moved {
 pub(super) enum Tried<T> {
     Done(T),
     Wait,
-    /// Wait until the socket can be written to.
-    WaitToSend,
     /// Try again at once.
     Again,
 }
@@ -83,7 +84,7 @@ impl Pipe {
             return self.drive_out();
         }
         // The packet is on libssh2's stack: it must go out whole, or not at all.
-        if self.input == Input::Ending && wire.is_writable() {
+        if self.input == Input::Ending && has_room(wire) {
             return match self.channel.send_eof() {
                 Err(error) if would_block(&error) => Ok(Moved::No),
                 Err(error) if !fault::spares_session(&error) => Err(error),
@@ -168,11 +169,11 @@ impl Pipe {
         let window = self.channel.read_window();
         let room = window.window_size_initial / 4 * 3;
         let wanted = u32::try_from(buf.remaining()).unwrap_or(u32::MAX);
-        if window.remaining < room.saturating_add(wanted) && !wire.is_writable() {
+        if window.remaining < room.saturating_add(wanted) && !has_room(wire) {
             // What has arrived is taken in all the same, for everyone.
             return match self.channel.wait_eof() {
                 Err(error) if !would_block(&error) => Err(error),
-                _ => Ok(Tried::WaitToSend),
+                _ => Ok(Tried::Wait),
             };
         }
         match self.channel.stream(stream).read(buf.initialize_unfilled()) {
@@ -248,4 +249,13 @@ impl Pipe {
         let lost = || ssh2::Error::from_errno(ssh2::ErrorCode::Session(code::SOCKET_RECV));
         ssh2::Error::last_session_error(&self.session).unwrap_or_else(lost)
     }
+}
+
+/// Whether a small packet can go out whole. Where it can not, it is noted that room is waited for.
+fn has_room(wire: &Wire) -> bool {
+    let room = wire.is_writable();
+    if !room {
+        calls::note_full();
+    }
+    room
 }

@@ -1,5 +1,7 @@
 //! One ssh connection.
 
+#![forbid(unsafe_code)]
+
 use std::{
     fmt,
     sync::{Arc, Weak},

@@ -6,6 +6,8 @@
 //! cancelled: what they want is noted in the [`State`], and whoever next uses the session does it,
 //! or else a task that is there for as long as there is something to do.
 
+#![forbid(unsafe_code)]
+
 use std::{
     future::poll_fn,
     os::fd::OwnedFd,
@@ -20,6 +22,7 @@ use async_ssh2_lite::ssh2;
 use tokio::{io::Interest, sync::oneshot, task::AbortHandle};
 
 use super::{
+    calls::{self, Traffic},
     fault,
     opening::{Opened, Turn, Way},
     state::State,
@@ -27,9 +30,6 @@ use super::{
     wire::Wire,
 };
 use crate::{Error, ErrorKind, Origin};
-
-/// How often it is looked whether anything was missed.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How often in a row something is tried on a socket that stays ready.
 const TRIES: u32 = 4;
@@ -46,8 +46,6 @@ pub(super) struct Shared {
     event: Waker,
     runtime: tokio::runtime::Handle,
     keepalive: OnceLock<AbortHandle>,
-    /// See [`look_again`].
-    looking: OnceLock<AbortHandle>,
     /// How often something had arrived.
     heard: AtomicU64,
     /// Dropped with the session: the copying of a jump ends then.
@@ -61,8 +59,7 @@ impl Shared {
         carrier: Option<oneshot::Sender<()>>,
     ) -> Arc<Self> {
         let wakers = Arc::<Wakers>::default();
-        let looking = tokio::spawn(look_again(Arc::downgrade(&wakers))).abort_handle();
-        let shared = Arc::new(Self {
+        Arc::new(Self {
             state: Mutex::new(State::new(session)),
             wire: Some(wire),
             buried: None,
@@ -70,12 +67,9 @@ impl Shared {
             wakers,
             runtime: tokio::runtime::Handle::current(),
             keepalive: OnceLock::new(),
-            looking: OnceLock::new(),
             heard: AtomicU64::new(0),
             _carrier: carrier,
-        });
-        let _ = shared.looking.set(looking);
-        shared
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,40 +128,42 @@ impl Shared {
     ) -> Poll<T> {
         let Some(wire) = &self.wire else { return Poll::Pending };
         let mut event = Context::from_waker(&self.event);
-        let mut asked = false;
+        let (mut asked, mut idle) = (false, false);
         for _ in 0..TRIES {
             // Noted and cleared first, so that no event from here on is lost.
             self.wakers.register(key, cx.waker());
-            let mut ready = wire.poll_readable(&mut event).is_ready();
-            if ready {
-                self.heard.fetch_add(1, Ordering::Relaxed);
+            let arrived = wire.poll_readable(&mut event).is_ready();
+            if arrived {
                 wire.clear(Interest::READABLE);
             }
-            let Tried { done, moved, sends, took } = self.try_once(wire, &mut attempt);
+            let Tried { done, moved, traffic } = self.try_once(wire, arrived, &mut attempt);
             if done.is_ready() {
                 self.wakers.remove(key);
             }
-            // Nor does any of what a done one has left in the socket.
-            if moved || done.is_ready() && wire.is_readable() {
-                self.wakers.wake_all();
+            // What was received may be anyone's. It is no event for them any more: the runtime asks
+            // the kernel only later, and hears of what is there then. The same goes for what a done
+            // one leaves in the socket.
+            let news = moved || traffic.received > 0;
+            if news || done.is_ready() && !traffic.dry {
+                self.wakers.wake_others(key);
             }
             if done.is_ready() {
                 return done;
             }
-            // Tried once more after the event is asked for: it may just have become writable.
-            if sends && !asked {
+            let mut again = news || arrived || !traffic.dry;
+            if traffic.full && !asked {
                 wire.clear(Interest::WRITABLE);
-                // Where it is writable already, nobody was noted to be woken.
+                // Where there is room by now, nobody was noted to be woken.
                 asked = wire.poll_writable(&mut event).is_pending();
-                ready = true;
+                again = true;
             }
-            // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
-            if !ready && !took && !wire.is_readable() {
+            if !again {
                 return Poll::Pending;
             }
+            idle = !news;
         }
         // It stays ready though nothing comes of it: it is closed, or about to be.
-        if wire.is_closed() {
+        if idle && wire.is_closed() {
             self.give_up(fault::closed());
         } else {
             cx.waker().wake_by_ref();
@@ -178,25 +174,31 @@ impl Shared {
     fn try_once<T>(
         self: &Arc<Self>,
         wire: &Wire,
+        arrived: bool,
         attempt: &mut impl FnMut(&mut State, &Wire) -> Poll<T>,
     ) -> Tried<T> {
         let mut state = self.lock();
-        let mut moved = state.drive(wire);
-        let done = attempt(&mut state, wire);
-        let took = done.is_pending() && wire.is_readable();
-        if took {
-            state.take_in();
-        }
-        // It may have left behind something to do.
-        moved |= state.drive(wire);
-        let sends = state.sends();
+        state.dry &= !arrived;
+        let ((done, moved), traffic) = calls::watched(state.dry, || {
+            let moved = state.drive(wire);
+            let done = attempt(&mut state, wire);
+            // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
+            if done.is_pending() && !calls::is_dry() {
+                state.take_in();
+            }
+            // It may have left behind something to do.
+            (done, moved | state.drive(wire))
+        });
+        state.dry = traffic.dry;
         let undriven = state.has_work() && !std::mem::replace(&mut state.driven, true);
         drop(state);
+        if traffic.received > 0 {
+            self.heard.fetch_add(1, Ordering::Relaxed);
+        }
         if undriven {
             self.spawn_driver();
         }
-        // What was taken in may be anyone's, this one's included, and no event tells of it again.
-        Tried { done, moved: moved || took, sends, took }
+        Tried { done, moved, traffic }
     }
 
     /// Notes something that has to be done, however soon.
@@ -256,25 +258,12 @@ impl Shared {
     }
 }
 
-/// Wakes everyone once a second. A stopgap: in one of ten runs of the tests on a busy machine somebody
-/// was not woken for what had arrived, and why has not been found yet. This makes it a delay.
-async fn look_again(wakers: Weak<Wakers>) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Some(wakers) = wakers.upgrade() else { return };
-        wakers.wake_all();
-    }
-}
-
 /// What came of one try.
 struct Tried<T> {
     done: Poll<T>,
     /// Whether anything happened that others may wait for.
     moved: bool,
-    /// Whether the socket may be too full.
-    sends: bool,
-    /// Whether something was taken in behind the try, which may go better now.
-    took: bool,
+    traffic: Traffic,
 }
 
 fn over() -> Error {
@@ -301,7 +290,7 @@ impl Drop for Ask {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for task in [self.keepalive.get(), self.looking.get()].into_iter().flatten() {
+        if let Some(task) = self.keepalive.get() {
             task.abort();
         }
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,7 @@
 //! What a session's users share, under one lock.
 
+#![forbid(unsafe_code)]
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
@@ -12,7 +14,7 @@ use async_ssh2_lite::ssh2;
 use tokio::io::ReadBuf;
 
 use super::{
-    fault,
+    calls, fault,
     opening::{Opened, Opening, Stage, Turn, Way},
     pipe::{Moved, Pipe, Tried},
     wire::Wire,
@@ -29,13 +31,14 @@ pub(super) struct State {
     pub(super) full: bool,
     /// There is a task that drives.
     pub(super) driven: bool,
-    /// A read waits until it can grant the far end more.
-    granting: bool,
+    /// Nothing was left in the socket, unless the runtime has said otherwise since.
+    pub(super) dry: bool,
     next: u64,
 }
 
 impl State {
     pub(super) fn new(session: ssh2::Session) -> Self {
+        calls::install(&session);
         Self {
             session,
             pipes: BTreeMap::new(),
@@ -43,7 +46,7 @@ impl State {
             dead: None,
             full: false,
             driven: false,
-            granting: false,
+            dry: false,
             next: 0,
         }
     }
@@ -84,11 +87,6 @@ impl State {
     pub(super) fn has_work(&self) -> bool {
         self.dead.is_none()
             && (!self.openings.is_empty() || self.pipes.values().any(Pipe::has_work))
-    }
-
-    /// Whether it may be the socket's being full that is waited for.
-    pub(super) fn sends(&mut self) -> bool {
-        std::mem::take(&mut self.granting) || self.has_work()
     }
 
     /// Whether libssh2 may hold a part of a packet, whose rest has to follow.
@@ -181,10 +179,6 @@ impl State {
                 Ok(Tried::Again) => continue,
                 Ok(Tried::Done(())) => Poll::Ready(Ok(())),
                 Ok(Tried::Wait) => Poll::Pending,
-                Ok(Tried::WaitToSend) => {
-                    self.granting = true;
-                    Poll::Pending
-                }
                 Err(error) => Poll::Ready(Err(self.fail(&error).into())),
             };
         }

@@ -1,5 +1,7 @@
 //! Reaching a host over TCP.
 
+#![forbid(unsafe_code)]
+
 use std::{io, net::SocketAddr, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt};

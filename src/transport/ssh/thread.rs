@@ -3,6 +3,8 @@
 //! It may compute for long, block on an agent, or be kept busy by a server that sends and sends:
 //! libssh2 stops reading only when nothing is there.
 
+#![forbid(unsafe_code)]
+
 use async_ssh2_lite::ssh2;
 use tokio::sync::oneshot;
 

@@ -1,6 +1,8 @@
 //! A connection through another host: libssh2 needs a descriptor, so one end of a socket pair is
 //! joined to a channel.
 
+#![forbid(unsafe_code)]
+
 use std::{io, time::Duration};
 
 use tokio::{

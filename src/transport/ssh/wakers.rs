@@ -1,5 +1,7 @@
 //! Who waits for something to happen on a session.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 use std::{
     collections::BTreeMap,
@@ -41,6 +43,18 @@ impl Wakers {
         let waiting =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into_values().for_each(Waker::wake);
+    }
+
+    /// Wakes everyone but the one with this number, who knows.
+    pub(super) fn wake_others(&self, key: u64) {
+        let others = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = waiting.remove(&key);
+            let others = std::mem::take(&mut *waiting);
+            waiting.extend(own.map(|waker| (key, waker)));
+            others
+        };
+        others.into_values().for_each(Waker::wake);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The socket below a session, as libssh2 needs it: a plain descriptor that it reads and writes
 //! by itself, and that is waited on here.
 
+#![forbid(unsafe_code)]
+
 use std::{
     future::poll_fn,
     io,

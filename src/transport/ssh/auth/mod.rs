@@ -1,5 +1,7 @@
 //! Proving to a server who one is: what it accepts, in ssh's order.
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod interactive;
 mod keys;

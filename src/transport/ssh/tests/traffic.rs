@@ -147,6 +147,30 @@ async fn cancelled_reads_and_writes_lose_nothing() {
     assert!(received == copy, "the bytes differ: {} {}", received.len(), copy.len());
 }
 
+/// What one takes in for another, before the runtime has heard of it, wakes the other all the same.
+#[tokio::test]
+async fn what_was_taken_in_for_another_is_told_to_it() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let session = sshd.session().await;
+    let mut silent = session.exec("cat > /dev/null").await.unwrap();
+    let mut other = session.exec("sleep 0.3; echo here; cat").await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let mut answer = [0; 5];
+        other.stdio.read_exact(&mut answer).await.unwrap();
+        answer
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The only thread of the runtime hears of nothing meanwhile. Then the write takes it in.
+    std::thread::sleep(Duration::from_millis(1000));
+    silent.stdio.write_all(b"x").await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert_eq!(&answer.expect("nobody was woken").unwrap(), b"here\n");
+}
+
 /// The median of echoes of 64 bytes, and the process time that they and a second of idling take.
 #[tokio::test]
 async fn echoes_are_quick_and_idling_is_free() {
