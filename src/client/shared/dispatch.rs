@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Confirmed, Datagram, Delivery, Inner, Request, SentResult, Wake};
+use super::{
+    Datagram, Delivery, Inner, Wake,
+    requests::Request,
+    sending::{Confirmed, SentResult},
+};
 use crate::{
     Error, ErrorKind,
     proto::{ClientEvent, Data, Violation},
