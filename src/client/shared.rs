@@ -64,7 +64,8 @@ pub(super) struct Signals {
 #[derive(Debug)]
 pub(super) enum Wake {
     Task(Waker),
-    Receiver(Arc<Signals>),
+    /// So many of those who receive.
+    Receivers(Arc<Signals>, usize),
     Senders(Arc<Signals>),
     State(Arc<Signals>),
     /// Everyone who waits for anything on this socket.
@@ -193,29 +194,43 @@ impl Shared {
     /// Runs `work` on the state, then wakes whom it gathered, and the driver if there is
     /// something new for it to write.
     pub(super) fn run<T>(&self, work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> T) -> T {
-        let mut wakes = Vec::new();
+        self.run_with(&mut Vec::new(), work)
+    }
+
+    /// [`run`](Self::run) that gathers in `wakes`, which is empty before and after.
+    pub(super) fn run_with<T>(
+        &self,
+        wakes: &mut Vec<Wake>,
+        work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> T,
+    ) -> T {
+        // Not among the others: it is all that sending and receiving wake, which then take no
+        // memory for it.
+        let mut driver = None;
         let result = {
             // A panic while it was held would have been in code that does not panic.
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let unwritten = |inner: &Inner| (inner.outbox.len(), inner.state.waiting_bytes());
             let before = unwritten(&inner);
-            let result = work(&mut inner, &mut wakes);
+            let result = work(&mut inner, wakes);
             let after = unwritten(&inner);
             if after.0 > before.0 || after.1 > before.1 || inner.finishing {
-                wakes.extend(inner.driver.take().map(Wake::Task));
+                driver = inner.driver.take();
             }
             result
         };
-        for wake in wakes {
+        for wake in wakes.drain(..) {
             self.wake(wake);
         }
+        driver.into_iter().for_each(Waker::wake);
         result
     }
 
     fn wake(&self, wake: Wake) {
         match wake {
             Wake::Task(waker) => waker.wake(),
-            Wake::Receiver(signals) => signals.received.notify_one(),
+            Wake::Receivers(signals, count) => {
+                (0..count).for_each(|_| signals.received.notify_one());
+            }
             Wake::Senders(signals) => signals.sendable.notify_waiters(),
             Wake::State(signals) => signals.state.notify_waiters(),
             Wake::Socket(signals) => {

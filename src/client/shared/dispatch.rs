@@ -128,7 +128,12 @@ impl Inner {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.queue.push_back(delivery);
             wakes.extend(slot.receiver.take().map(Wake::Task));
-            wakes.push(Wake::Receiver(Arc::clone(&slot.signals)));
+            match wakes.last_mut() {
+                Some(Wake::Receivers(signals, count)) if Arc::ptr_eq(signals, &slot.signals) => {
+                    *count += 1;
+                }
+                _ => wakes.push(Wake::Receivers(Arc::clone(&slot.signals), 1)),
+            }
         }
     }
 }
