@@ -1,4 +1,4 @@
-//! Frames to bytes and back.
+//! Frames to bytes and back. `benches/instructions` counts what they take of the processor.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    env,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -70,7 +71,31 @@ fn decode(buffer: &mut BytesMut) {
     }
 }
 
+/// Does one thing so often and nothing else, for instructions to be counted.
+fn only(what: &str, frames: usize) {
+    let (operation, size) = what.split_once('-').unwrap();
+    let (_, size) = SIZES.iter().find(|(name, _)| *name == size).unwrap();
+    let datagram = vec![0x5a; *size];
+    let mut out = BytesMut::new();
+    encode(&mut out, &datagram);
+    let one = out.clone();
+    for _ in 0..frames {
+        match operation {
+            "encode" => {
+                out.clear();
+                encode(&mut out, black_box(&datagram));
+            }
+            "decode" => decode(&mut one.clone()),
+            // What `decode` has around it.
+            _ => drop(black_box(one.clone())),
+        }
+    }
+}
+
 fn main() {
+    if let Ok(what) = env::var("NLR_CODEC_ONLY") {
+        return only(&what, env::var("NLR_CODEC_FRAMES").unwrap().parse().unwrap());
+    }
     let mut criterion = Criterion::default().configure_from_args();
     codec(&mut criterion);
     criterion.final_summary();

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, Sleep, sleep, timeout},
@@ -21,7 +21,7 @@ use tokio_util::{codec::Decoder, io::poll_read_buf};
 use super::{
     Epitaph,
     handshake::Greeted,
-    shared::{FrameError, Shared},
+    shared::{FrameError, Shared, Wake},
 };
 use crate::{
     Error, ErrorKind, Origin,
@@ -29,8 +29,11 @@ use crate::{
     wire::{Codec, CodecError, Failure, Flags, Message, SocketId},
 };
 
-/// Room for each read.
-const READ_ROOM: usize = 64 * 1024;
+/// Bytes of room for a read, at first and while little comes at a time.
+const LEAST_ROOM: usize = 8 << 10;
+
+/// Bytes of room for a read where much comes at a time.
+const MOST_ROOM: usize = 128 << 10;
 
 /// How long the last frames, and the far end's end, may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -45,7 +48,11 @@ pub(super) struct Driver<S> {
     io: S,
     codec: Codec,
     reading: BytesMut,
+    /// Room for the next read: mostly twice what the last one brought.
+    room: usize,
     writing: BytesMut,
+    /// For those whom frames wake; empty, and kept for the memory it has.
+    wakes: Vec<Wake>,
     unflushed: bool,
     shared: Arc<Shared>,
     epitaph: Option<Epitaph>,
@@ -144,7 +151,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
         let (reading, writing) = (greeted.rest, BytesMut::new());
         let last_words = LastWords(Arc::clone(&shared));
         let unflushed = false;
-        Self { io, codec, reading, writing, unflushed, shared, epitaph, watch, last_words }
+        let (room, wakes) = (LEAST_ROOM, Vec::new());
+        Self {
+            io,
+            codec,
+            reading,
+            room,
+            writing,
+            wakes,
+            unflushed,
+            shared,
+            epitaph,
+            watch,
+            last_words,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -206,11 +226,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             if let Err(ending) = self.take_frames() {
                 return Poll::Ready(ending);
             }
-            self.reading.reserve(READ_ROOM);
+            self.reading.reserve(self.room);
             let io = Pin::new(&mut self.io);
-            match ready!(poll_read_buf(io, cx, &mut self.reading)) {
+            let mut room = (&mut self.reading).limit(self.room);
+            match ready!(poll_read_buf(io, cx, &mut room)) {
                 Ok(0) => return Poll::Ready(Ending::Stream(None)),
-                Ok(_) => {}
+                Ok(length) => self.set_room(length),
                 Err(error) => return Poll::Ready(Ending::Stream(Some(error))),
             }
             if let Some(watch) = &mut self.watch {
@@ -219,10 +240,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
         }
     }
 
+    /// After a read that brought `length` bytes: grows at once and shrinks slowly, or each burst
+    /// would have to grow it anew.
+    fn set_room(&mut self, length: usize) {
+        let room = (2 * length).max(self.room - self.room / 8).clamp(LEAST_ROOM, MOST_ROOM);
+        if room == LEAST_ROOM && self.room > LEAST_ROOM {
+            // What much needed is not kept while little comes.
+            self.reading = BytesMut::from(self.reading.as_ref());
+        }
+        self.room = room;
+    }
+
     /// Takes in every whole frame that has been read, under one lock.
     fn take_frames(&mut self) -> Result<(), Ending> {
-        let Self { codec, reading, shared, .. } = self;
-        shared.run(|inner, wakes| {
+        let Self { codec, reading, shared, wakes, .. } = self;
+        shared.run_with(wakes, |inner, wakes| {
             while let Some(frame) = codec.decode(reading).map_err(Ending::from)? {
                 inner.on_frame(&frame, wakes).map_err(|error| match error {
                     FrameError::Violation(violation) => Ending::Violation(violation),

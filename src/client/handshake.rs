@@ -37,7 +37,8 @@ where
         failed => failed,
     };
     let mut found = false;
-    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    // The hello has a few hundred bytes; what is longer makes its own room.
+    let mut buffer = BytesMut::with_capacity(1024);
     loop {
         if !found && !buffer.is_empty() {
             match scanner.scan(&buffer) {

@@ -10,35 +10,22 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::sync::{Notify, Semaphore};
 
 mod dispatch;
+mod requests;
+mod sending;
 
+use self::{requests::Request, sending::Confirmed};
 use super::{handshake::Greeted, socket::Datagram};
 use crate::{
     Error, ErrorKind, Origin,
-    proto::{ClientState, Refusal, SendError},
-    wire::{
-        Counters, Destination, Failure, Message, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
-        hello::HostInfo,
-    },
+    proto::{ClientState, Refusal},
+    wire::{Counters, Message, Open, Opened, SocketId, hello::HostInfo},
 };
 pub(super) use dispatch::FrameError;
-
-/// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
-/// one socket's large datagrams above which it gets no other accepted.
-const OUTBOX_HIGH_WATER: usize = 1 << 20;
-
-/// Bytes of large datagrams of all sockets above which none is accepted for sending.
-const LARGE_HIGH_WATER: usize = 64 << 20;
-
-/// Bytes waiting to be written below which pieces of large datagrams are added. What is sent on
-/// another socket meanwhile waits behind no more than this and a piece.
-const TURN_MARK: usize = 64 << 10;
-
-/// Failures of pipelined sends that wait to be received, above which sending fails at once.
-const UNTOLD_FAILURES: usize = 1024;
+pub(super) use requests::PingGuard;
 
 /// Waits until `check` gives something, which it may once `notify` was notified.
 ///
@@ -77,7 +64,8 @@ pub(super) struct Signals {
 #[derive(Debug)]
 pub(super) enum Wake {
     Task(Waker),
-    Receiver(Arc<Signals>),
+    /// So many of those who receive.
+    Receivers(Arc<Signals>, usize),
     Senders(Arc<Signals>),
     State(Arc<Signals>),
     /// Everyone who waits for anything on this socket.
@@ -107,20 +95,6 @@ pub(crate) enum Delivery {
     },
 }
 
-/// How a confirmed send ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SentResult {
-    pub(super) errno: i32,
-    pub(super) nanoseconds: u64,
-}
-
-/// A confirmed send, for which one task waits.
-#[derive(Debug)]
-enum Confirmed {
-    Waiting(Option<Waker>),
-    Done(SentResult),
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     opened: Option<Result<Opened, Error>>,
@@ -136,19 +110,6 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Why a datagram cannot be sent, of those reasons that do not pass.
-    fn send_error(&self, error: SendError, length: usize) -> Error {
-        match (error, &self.opened) {
-            (SendError::TooLarge(limit), _) => {
-                let text = format!("a datagram of {length} bytes: this connection carries {limit}");
-                Error::new(ErrorKind::Send, Origin::Caller, Some(EMSGSIZE), text)
-            }
-            (_, Some(Err(error))) => error.clone(),
-            (SendError::NotOpen, Some(Ok(_))) => Error::closed(),
-            _ => Error::invalid("a datagram was sent without waiting until one may be"),
-        }
-    }
-
     fn wake_senders(&mut self, wakes: &mut Vec<Wake>) {
         wakes.extend(self.sender.take().map(Wake::Task));
         wakes.push(Wake::Senders(Arc::clone(&self.signals)));
@@ -169,16 +130,6 @@ impl Slot {
         }
         wakes.push(Wake::Socket(Arc::clone(&self.signals)));
     }
-}
-
-#[derive(Debug)]
-enum Request {
-    Waiting(Option<Waker>),
-    Done(Result<Bytes, Failure>),
-    /// The caller has gone; if it opens a namespace, that has to be closed again.
-    Abandoned {
-        opens_netns: bool,
-    },
 }
 
 pub(super) struct Inner {
@@ -243,29 +194,43 @@ impl Shared {
     /// Runs `work` on the state, then wakes whom it gathered, and the driver if there is
     /// something new for it to write.
     pub(super) fn run<T>(&self, work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> T) -> T {
-        let mut wakes = Vec::new();
+        self.run_with(&mut Vec::new(), work)
+    }
+
+    /// [`run`](Self::run) that gathers in `wakes`, which is empty before and after.
+    pub(super) fn run_with<T>(
+        &self,
+        wakes: &mut Vec<Wake>,
+        work: impl FnOnce(&mut Inner, &mut Vec<Wake>) -> T,
+    ) -> T {
+        // Not among the others: it is all that sending and receiving wake, which then take no
+        // memory for it.
+        let mut driver = None;
         let result = {
             // A panic while it was held would have been in code that does not panic.
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let unwritten = |inner: &Inner| (inner.outbox.len(), inner.state.waiting_bytes());
             let before = unwritten(&inner);
-            let result = work(&mut inner, &mut wakes);
+            let result = work(&mut inner, wakes);
             let after = unwritten(&inner);
             if after.0 > before.0 || after.1 > before.1 || inner.finishing {
-                wakes.extend(inner.driver.take().map(Wake::Task));
+                driver = inner.driver.take();
             }
             result
         };
-        for wake in wakes {
+        for wake in wakes.drain(..) {
             self.wake(wake);
         }
+        driver.into_iter().for_each(Waker::wake);
         result
     }
 
     fn wake(&self, wake: Wake) {
         match wake {
             Wake::Task(waker) => waker.wake(),
-            Wake::Receiver(signals) => signals.received.notify_one(),
+            Wake::Receivers(signals, count) => {
+                (0..count).for_each(|_| signals.received.notify_one());
+            }
             Wake::Senders(signals) => signals.sendable.notify_waiters(),
             Wake::State(signals) => signals.state.notify_waiters(),
             Wake::Socket(signals) => {
@@ -431,132 +396,6 @@ impl Inner {
         Some(counters)
     }
 
-    // ---- sending
-
-    /// Whether a datagram may be sent now, rather than wait for credit or room.
-    pub(super) fn may_send(
-        &self,
-        id: SocketId,
-        length: usize,
-        confirm: bool,
-    ) -> Result<bool, Error> {
-        let slot = self.slots.get(&id).ok_or_else(Error::closed)?;
-        match self.state.may_send(id, length) {
-            Ok(()) => {}
-            Err(SendError::NoCredit) => return Ok(false),
-            Err(SendError::NotOpen) if slot.opened.is_none() => return Ok(false),
-            Err(error) => return Err(slot.send_error(error, length)),
-        }
-        if let (false, (UNTOLD_FAILURES.., errno)) = (confirm, slot.failures) {
-            let error = super::socket::send_failed(errno);
-            return Err(error.context("nobody receives what earlier sends came to, the last"));
-        }
-        Ok(if self.state.would_wait(id, length) {
-            self.state.waiting_bytes_of(id).unwrap_or_default() < OUTBOX_HIGH_WATER
-                && self.state.waiting_bytes() < LARGE_HIGH_WATER
-        } else {
-            self.outbox.len() < OUTBOX_HIGH_WATER
-        })
-    }
-
-    /// Has the task woken when [`may_send`](Self::may_send) may have changed, instead of the one
-    /// that polled before.
-    pub(super) fn poll_sendable(&mut self, id: SocketId, cx: &Context<'_>) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            keep(&mut slot.sender, cx);
-        }
-    }
-
-    /// Sends a datagram for which [`may_send`](Self::may_send) has said yes, whatever has happened
-    /// since to the room that all sockets share.
-    pub(super) fn send(
-        &mut self,
-        id: SocketId,
-        destination: Destination,
-        confirm: bool,
-        datagram: &[u8],
-    ) -> Result<u32, Error> {
-        let Self { state, outbox, slots, .. } = self;
-        let slot = slots.get_mut(&id).ok_or_else(Error::closed)?;
-        let sent = state.send(id, destination, confirm, datagram, outbox);
-        let serial = sent.map_err(|error| slot.send_error(error, datagram.len()))?;
-        if confirm {
-            slot.confirmed.insert(serial, Confirmed::Waiting(None));
-        }
-        Ok(serial)
-    }
-
-    /// Fills the outbox with pieces of what is sent in turns.
-    pub(super) fn take_turns(&mut self, wakes: &mut Vec<Wake>) {
-        let waiting = self.state.waiting_bytes();
-        // At least one, or small datagrams could hold up the large ones for ever.
-        while let Some((id, taken)) = self.state.take_turn(&mut self.outbox) {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                let left = self.state.waiting_bytes_of(id);
-                let bytes = left.unwrap_or_default();
-                if left.is_none() {
-                    slot.wake_state(wakes);
-                }
-                if left.is_none() || (bytes..bytes + taken).contains(&(OUTBOX_HIGH_WATER - 1)) {
-                    slot.wake_senders(wakes);
-                }
-            }
-            if self.outbox.len() >= TURN_MARK {
-                break;
-            }
-        }
-        self.made_room(waiting, wakes);
-    }
-
-    /// Wakes the senders, if fewer bytes of large datagrams are waiting than `before` and that was
-    /// what held some up.
-    fn made_room(&mut self, before: usize, wakes: &mut Vec<Wake>) {
-        if before >= LARGE_HIGH_WATER && self.state.waiting_bytes() < LARGE_HIGH_WATER {
-            self.wake_senders(wakes);
-        }
-    }
-
-    /// Wakes the senders, after the outbox has been emptied of `was` bytes.
-    pub(super) fn outbox_taken(&mut self, was: usize, wakes: &mut Vec<Wake>) {
-        if was >= OUTBOX_HIGH_WATER {
-            self.wake_senders(wakes);
-        }
-    }
-
-    fn wake_senders(&mut self, wakes: &mut Vec<Wake>) {
-        for slot in self.slots.values_mut() {
-            slot.wake_senders(wakes);
-        }
-    }
-
-    pub(super) fn poll_sent(
-        &mut self,
-        id: SocketId,
-        serial: u32,
-        cx: &Context<'_>,
-    ) -> Poll<Result<SentResult, Error>> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Poll::Ready(Err(Error::closed()));
-        };
-        match slot.confirmed.get_mut(&serial) {
-            Some(Confirmed::Done(result)) => Poll::Ready(Ok(*result)),
-            Some(Confirmed::Waiting(waker)) => match &self.ended {
-                Some(error) => Poll::Ready(Err(error.clone())),
-                None => {
-                    keep(waker, cx);
-                    Poll::Pending
-                }
-            },
-            None => Poll::Ready(Err(Error::closed())),
-        }
-    }
-
-    pub(super) fn forget_sent(&mut self, id: SocketId, serial: u32) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.confirmed.remove(&serial);
-        }
-    }
-
     // ---- receiving
 
     /// The next delivery, for which credit is given back; `None` if nothing has come.
@@ -595,145 +434,6 @@ impl Inner {
             keep(&mut slot.receiver, cx);
         }
         Poll::Pending
-    }
-
-    // ---- requests
-
-    /// Makes a request, for which there has to be room.
-    fn request<'m>(
-        &mut self,
-        socket: SocketId,
-        message: impl FnOnce(u32) -> Message<'m>,
-    ) -> Result<u32, Error> {
-        match self.state.request(socket, message, &mut self.outbox) {
-            Ok(number) => {
-                self.requests.insert(number, Request::Waiting(None));
-                Ok(number)
-            }
-            Err(Refusal::TooLong { length, limit }) => Err(too_long(length, limit)),
-            Err(_) => Err(Error::closed()),
-        }
-    }
-
-    pub(super) fn poll_reply(
-        &mut self,
-        number: u32,
-        cx: &Context<'_>,
-    ) -> Poll<Result<Bytes, RequestError>> {
-        match self.requests.get_mut(&number) {
-            Some(Request::Waiting(waker)) => {
-                if let Some(error) = &self.ended {
-                    return Poll::Ready(Err(RequestError::Ended(error.clone())));
-                }
-                keep(waker, cx);
-                Poll::Pending
-            }
-            _ => match self.requests.remove(&number) {
-                Some(Request::Done(result)) => Poll::Ready(result.map_err(RequestError::Failed)),
-                _ => Poll::Ready(Err(RequestError::Ended(Error::closed()))),
-            },
-        }
-    }
-
-    pub(super) fn abandon_request(&mut self, number: u32, opens_netns: bool) {
-        match self.requests.remove(&number) {
-            Some(Request::Done(Ok(value))) if opens_netns => self.close_netns_of(&value),
-            Some(Request::Waiting(_)) => {
-                self.requests.insert(number, Request::Abandoned { opens_netns });
-            }
-            _ => {}
-        }
-    }
-
-    fn close_netns_of(&mut self, value: &[u8]) {
-        if let Ok(opened) = NetnsOpened::decode(value) {
-            self.close_netns(opened.fd);
-        }
-    }
-
-    /// Has the stub close a namespace, as soon as there is room for a request, without waiting
-    /// for the answer.
-    pub(super) fn close_netns(&mut self, fd: u32) {
-        self.unclosed.push(fd);
-        let requests = Arc::clone(&self.request_room);
-        if let Ok(room) = requests.try_acquire()
-            && self.close_next_netns()
-        {
-            room.forget();
-        }
-    }
-
-    /// Makes the request to close one of those namespaces; false if there is none.
-    fn close_next_netns(&mut self) -> bool {
-        let Some(fd) = self.unclosed.pop() else { return false };
-        let message = crate::proto::netns_message(NetnsRequest::Close(fd));
-        let number = self.state.request(SocketId::CONNECTION, message, &mut self.outbox);
-        if let Ok(number) = number {
-            self.requests.insert(number, Request::Abandoned { opens_netns: false });
-        }
-        number.is_ok()
-    }
-
-    // ---- pings
-
-    /// A ping for whose answer nobody waits but the driver, whom any answer serves.
-    pub(super) fn ask_whether_alive(&mut self) {
-        if self.ended.is_none() {
-            self.next_ping += 1;
-            self.state.ping(self.next_ping, &mut self.outbox);
-        }
-    }
-
-    pub(super) fn begin_ping(&mut self) -> Result<u64, Error> {
-        self.next_ping += 1;
-        self.pings.insert(self.next_ping, None);
-        self.state.ping(self.next_ping, &mut self.outbox);
-        Ok(self.next_ping)
-    }
-}
-
-/// Why a request has no value.
-#[derive(Debug)]
-pub(super) enum RequestError {
-    /// The far end says so.
-    Failed(Failure),
-    /// The connection ended first.
-    Ended(Error),
-}
-
-impl RequestError {
-    pub(super) fn into_error(self, kind: ErrorKind) -> Error {
-        match self {
-            RequestError::Failed(failure) => Error::failure(kind, failure),
-            RequestError::Ended(error) => error,
-        }
-    }
-}
-
-/// A ping under way; forgotten when dropped.
-pub(super) struct PingGuard<'a> {
-    pub(super) handle: &'a Handle,
-    pub(super) token: u64,
-}
-
-impl PingGuard<'_> {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.handle.run(|inner, _| match inner.pings.get_mut(&self.token) {
-            None => Poll::Ready(Ok(())),
-            Some(waker) => {
-                if let Some(error) = &inner.ended {
-                    return Poll::Ready(Err(error.clone()));
-                }
-                keep(waker, cx);
-                Poll::Pending
-            }
-        })
-    }
-}
-
-impl Drop for PingGuard<'_> {
-    fn drop(&mut self) {
-        self.handle.run(|inner, _| inner.pings.remove(&self.token));
     }
 }
 

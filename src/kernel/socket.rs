@@ -175,8 +175,9 @@ impl KernelSocket {
     }
 
     /// Receives one datagram without waiting. It is appended to `out`, which should have
-    /// [`RECEIVE_ROOM`] to spare; what goes beyond that is put into `spill`.
-    pub fn receive(&self, out: &mut Vec<u8>, spill: &mut [u8]) -> Received {
+    /// [`RECEIVE_ROOM`] to spare; what goes beyond that is put into `spill`,
+    /// in place of what was in there and up to its capacity.
+    pub fn receive(&self, out: &mut Vec<u8>, spill: &mut Vec<u8>) -> Received {
         let start = out.len();
         loop {
             return match sys::receive(self.fd.as_fd(), out, spill) {

@@ -152,19 +152,22 @@ pub(super) struct Taken {
 }
 
 /// Receives one datagram without waiting: appends as much of it as `out` has spare room for, and
-/// puts the rest into `spill`, as far as that goes.
+/// puts the rest, as far as that has capacity, into `spill` in place of what was in there.
 pub(super) fn receive(
     fd: BorrowedFd<'_>,
     out: &mut Vec<u8>,
-    spill: &mut [u8],
+    spill: &mut Vec<u8>,
 ) -> Result<Taken, Errno> {
     let mut address = address(0, 0);
     let mut control = MaybeUninit::<[u64; CONTROL_LEN / 8]>::uninit();
     let room = out.spare_capacity_mut();
     let room_len = room.len();
+    spill.clear();
+    let more = spill.spare_capacity_mut();
+    let more_len = more.len();
     let mut pieces = [
         libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room_len },
-        libc::iovec { iov_base: spill.as_mut_ptr().cast(), iov_len: spill.len() },
+        libc::iovec { iov_base: more.as_mut_ptr().cast(), iov_len: more_len },
     ];
     // SAFETY: msghdr is integers and pointers, for which all zeros is a value.
     let mut header: libc::msghdr = unsafe { zeroed() };
@@ -180,10 +183,14 @@ pub(super) fn receive(
     // call and that nothing else refers to; the kernel only writes there.
     let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     let length = usize::try_from(received).map_err(|_| Errno::last())?;
-    let filled = out.len() + length.min(room_len);
+    let direct = length.min(room_len);
+    let filled = out.len() + direct;
     // SAFETY: the kernel has written `length` bytes, or as many as the first piece holds, into
     // the spare capacity that begins at `out.len()`.
     unsafe { out.set_len(filled) };
+    // SAFETY: the rest of `length` bytes, or as many of them as the second piece holds, it has
+    // written into the spare capacity of the empty spill.
+    unsafe { spill.set_len((length - direct).min(more_len)) };
     let mut info = DatagramInfo {
         portid: address.nl_pid,
         // Groups 1 to 32 are told as a mask with the one bit of the datagram's group.
@@ -246,7 +253,8 @@ mod tests {
         let mut out = Vec::with_capacity(19);
         out.extend_from_slice(b"abc");
         let room = out.capacity() - 3;
-        let mut spill = vec![0xee; 4096];
+        let mut spill = Vec::with_capacity(4096);
+        spill.extend_from_slice(b"of before");
         let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
         assert!(taken.length > room, "a link needs more than {room} bytes");
         assert_eq!(out.len(), 3 + room);
@@ -255,7 +263,13 @@ mod tests {
         let first = u32::from_ne_bytes(out[3..7].try_into().unwrap()) as usize;
         assert!(first <= taken.length);
         assert_eq!(taken.info.portid, 0);
-        assert_ne!(&spill[..taken.length - room], &vec![0xee; taken.length - room][..]);
+        assert_eq!(spill.len(), taken.length - room);
+        out.extend_from_slice(&spill);
+        let mut whole = Vec::with_capacity(64 << 10);
+        let again = socket(0).unwrap();
+        send(again.as_fd(), &dump_request(), Destination::default()).unwrap();
+        receive(again.as_fd(), &mut whole, &mut Vec::new()).unwrap();
+        assert_eq!(out.len() - 3, whole.len());
     }
 
     #[test]
@@ -263,7 +277,7 @@ mod tests {
         let fd = socket(0).unwrap();
         bind(fd.as_fd(), 0).unwrap();
         send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
-        let (mut out, mut spill) = (Vec::with_capacity(16), [0; 16]);
+        let (mut out, mut spill) = (Vec::with_capacity(16), Vec::with_capacity(16));
         let room = out.capacity();
         let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
         assert!(taken.length > room + spill.len());
@@ -291,7 +305,7 @@ mod tests {
         set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_PKTINFO, &on).unwrap();
         send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
         let mut out = Vec::with_capacity(65536);
-        let taken = receive(fd.as_fd(), &mut out, &mut []).unwrap();
+        let taken = receive(fd.as_fd(), &mut out, &mut Vec::new()).unwrap();
         assert_eq!(taken.info, DatagramInfo { portid: 0, group: 0, nsid: None });
     }
 }

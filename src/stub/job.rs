@@ -116,7 +116,6 @@ pub(super) enum Item {
 pub(super) struct Batch {
     pub(super) data: Vec<u8>,
     pub(super) items: Vec<Item>,
-    spill: Vec<u8>,
 }
 
 /// The buffers of an I/O thread, used again for each job.
@@ -124,6 +123,7 @@ pub(super) struct Batch {
 pub(super) struct Scratch {
     pub(super) send: Vec<u8>,
     pub(super) batch: Batch,
+    spill: Vec<u8>,
 }
 
 impl Scratch {
@@ -144,7 +144,7 @@ impl Job {
         match self {
             Job::Exchange(mut exchange) => {
                 let sent = exchange.send.map(|part| send(&exchange.socket, &part, &scratch.send));
-                let drained = exchange.receive(&mut scratch.batch);
+                let drained = exchange.receive(&mut scratch.batch, &mut scratch.spill);
                 Done::Exchange(exchange, sent, drained)
             }
             Job::Request(request) => {
@@ -200,32 +200,31 @@ impl SocketRequest {
 
 impl Exchange {
     /// Receives what the allowance lets, into the batch.
-    fn receive(&mut self, batch: &mut Batch) -> Drained {
+    fn receive(&mut self, batch: &mut Batch, spill: &mut Vec<u8>) -> Drained {
         batch.data.clear();
         batch.items.clear();
         for _ in 0..self.allowance.datagrams {
             if batch.data.len() as u64 >= self.allowance.bytes {
                 break;
             }
-            if self.receive_one(batch) == Drained::Empty {
+            if self.receive_one(batch, spill) == Drained::Empty {
                 return Drained::Empty;
             }
         }
         Drained::More
     }
 
-    fn receive_one(&mut self, batch: &mut Batch) -> Drained {
-        let Batch { data, items, spill } = batch;
+    fn receive_one(&mut self, batch: &mut Batch, spill: &mut Vec<u8>) -> Drained {
+        let Batch { data, items } = batch;
         data.reserve(RECEIVE_ROOM);
-        if spill.is_empty() {
-            *spill = vec![0; SPILL];
+        if spill.capacity() == 0 {
+            *spill = Vec::with_capacity(SPILL);
         }
         let start = data.len();
         match self.socket.receive(data, spill) {
             Received::Datagram(info, length) => {
-                let direct = data.len() - start;
-                if direct < length {
-                    data.extend_from_slice(spill.get(..length - direct).unwrap_or_default());
+                if !spill.is_empty() {
+                    data.extend_from_slice(spill);
                     *spill = Vec::new();
                 }
                 items.push(Item::Datagram(info, start, length));

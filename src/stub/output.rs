@@ -11,8 +11,9 @@ use nix::{
 
 use super::input::NonBlocking;
 
-/// Bytes of buffer that are kept when it is empty.
-const KEPT: usize = 512 << 10;
+/// Bytes of buffer that are kept when it is empty: as far as it grows where the client reads more
+/// slowly than the kernel tells, but not what a client left unread that goes on asking.
+const KEPT: usize = 1 << 20;
 
 /// Bytes that the stream itself should take before its reader has to run: as many as a pipe may
 /// have without privileges (`/proc/sys/fs/pipe-max-size`). With a pipe's 64 KiB, two datagrams of a

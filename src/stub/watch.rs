@@ -5,12 +5,14 @@
 //! same number twice it starts another I/O thread, which begins by emptying the slot: that is to
 //! take the engine away from the first, and nothing is taken before there is one to go on. The
 //! first finds its slot emptied when its job is done: then it leaves the result where the engine
-//! will find it, and ends.
+//! will find it, and is the one that takes over next time; or it ends, where one waits for that
+//! already. On a busy host a job is often slow for no other reason than that, and a new thread each
+//! time, with buffers of its own, would make it busier.
 
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
         mpsc::{Receiver, RecvError, Sender, channel},
     },
@@ -41,6 +43,20 @@ struct Shared {
     slot: AtomicU64,
     jobs: AtomicU64,
     watching: AtomicBool,
+    standby: Mutex<Standby>,
+    called: Condvar,
+}
+
+/// The I/O thread that waits to take over.
+#[derive(Debug, Default)]
+enum Standby {
+    #[default]
+    Nobody,
+    Waiting,
+    /// It is to take the engine away from the thread that does the job of this number.
+    Called(u64),
+    /// Serving has ended, and nobody waits any more.
+    Ended,
 }
 
 enum Notice {
@@ -61,6 +77,8 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
             slot: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             watching: AtomicBool::new(false),
+            standby: Mutex::default(),
+            called: Condvar::new(),
         })
     };
     let shared = match setup() {
@@ -83,11 +101,7 @@ fn start(
 ) -> std::io::Result<()> {
     let (shared, notify) = (Arc::clone(shared), notify.clone());
     let io_thread = move || {
-        let taken = |number| shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_ok();
-        if take_from.is_none_or(taken) {
-            if let Some(engine) = &mut *shared.lock() {
-                engine.look_first();
-            }
+        if take_from.is_none_or(|number| shared.take_from(number)) {
             lead(&shared, &notify);
         }
     };
@@ -100,11 +114,58 @@ impl Shared {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes the engine away from the thread that does the job of this number; false if that is
+    /// done.
+    fn take_from(&self, number: u64) -> bool {
+        let taken = self.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_ok();
+        if taken && let Some(engine) = &mut *self.lock() {
+            engine.look_first();
+        }
+        taken
+    }
+
+    fn standby(&self) -> MutexGuard<'_, Standby> {
+        self.standby.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is an engine to be taken over, and takes it; false where another thread
+    /// waits already, and once serving has ended.
+    fn stand_by(&self) -> bool {
+        let mut standby = self.standby();
+        if !matches!(*standby, Standby::Nobody) {
+            return false;
+        }
+        loop {
+            *standby = Standby::Waiting;
+            let waits = |standby: &mut Standby| matches!(standby, Standby::Waiting);
+            standby =
+                self.called.wait_while(standby, waits).unwrap_or_else(PoisonError::into_inner);
+            let Standby::Called(number) = *standby else { return false };
+            if self.take_from(number) {
+                *standby = Standby::Nobody;
+                return true;
+            }
+        }
+    }
+
+    /// Has the waiting thread take over; false if none waits.
+    fn call(&self, number: u64) -> bool {
+        let mut standby = self.standby();
+        if !matches!(*standby, Standby::Waiting | Standby::Called(_)) {
+            return false;
+        }
+        *standby = Standby::Called(number);
+        self.called.notify_one();
+        true
+    }
+
     /// Lets go of everything, also of what other threads finish from now on.
     fn end(&self) {
         let engine = self.lock().take();
         drop(engine);
         self.completions.close();
+        *self.standby() = Standby::Ended;
+        self.called.notify_one();
     }
 }
 
@@ -124,7 +185,8 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-/// An I/O thread: runs the engine until it ends or is taken away.
+/// An I/O thread: runs the engine until it ends, or is taken away and nobody to take it over
+/// is needed.
 fn lead(shared: &Shared, notify: &Sender<Notice>) {
     let _guard = EndGuard { shared, notify };
     let mut scratch = Scratch::default();
@@ -148,8 +210,12 @@ fn lead(shared: &Shared, notify: &Sender<Notice>) {
                 }
                 let done = job.run(&mut scratch);
                 if shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_err() {
-                    shared.completions.push(Completion::Done(done, scratch.batch));
-                    return;
+                    let batch = std::mem::take(&mut scratch.batch);
+                    shared.completions.push(Completion::Done(done, batch));
+                    if !shared.stand_by() {
+                        return;
+                    }
+                    continue;
                 }
                 if let Some(engine) = &mut *shared.lock() {
                     engine.done(done, &scratch.batch);
@@ -176,7 +242,7 @@ fn watch(shared: &Arc<Shared>, notify: &Sender<Notice>, notices: &Receiver<Notic
                 Ok(Notice::Working) | Err(_) => {}
             }
             let number = shared.slot.load(SeqCst);
-            if number != 0 && number == seen {
+            if number != 0 && number == seen && !shared.call(number) {
                 // Where no thread can be had, all wait for this job.
                 let _ = start(shared, notify, Some(number));
             }

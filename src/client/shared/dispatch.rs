@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Confirmed, Datagram, Delivery, Inner, Request, SentResult, Wake};
+use super::{
+    Datagram, Delivery, Inner, Wake,
+    requests::Request,
+    sending::{Confirmed, SentResult},
+};
 use crate::{
     Error, ErrorKind,
     proto::{ClientEvent, Data, Violation},
@@ -124,7 +128,12 @@ impl Inner {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.queue.push_back(delivery);
             wakes.extend(slot.receiver.take().map(Wake::Task));
-            wakes.push(Wake::Receiver(Arc::clone(&slot.signals)));
+            match wakes.last_mut() {
+                Some(Wake::Receivers(signals, count)) if Arc::ptr_eq(signals, &slot.signals) => {
+                    *count += 1;
+                }
+                _ => wakes.push(Wake::Receivers(Arc::clone(&slot.signals), 1)),
+            }
         }
     }
 }
