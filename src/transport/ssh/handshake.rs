@@ -31,6 +31,7 @@ pub(super) async fn handshake(
         host_key_preference(&session, &known).await.map_err(|error| failed(host, &inner(error)))?;
     let preferred = session.method_pref(MethodType::HostKey, &keys).await;
     preferred.map_err(|error| failed(host, &inner(error)))?;
+    choose_ciphers(&session).await.map_err(|error| failed(host, &inner(error)))?;
     let shaken = on_thread(wire, |session| session.clone().handshake()).await;
     shaken.map_err(|error| failed(host, &error))?;
     let key = session.host_key().map(|(key, _)| key.to_vec());
@@ -71,6 +72,42 @@ async fn host_key_preference(
     };
     names.extend(rest);
     Ok(names.join(","))
+}
+
+/// As OpenSSH, offers no cipher in CBC mode or older, and no MAC by MD5 or RIPEMD.
+///
+/// Where the processor has instructions for AES, AES-GCM takes a fraction of the time that libssh2's
+/// first choice does, which is the best one elsewhere. Neither is the safer one.
+async fn choose_ciphers(session: &AsyncSession<Wire>) -> Result<(), async_ssh2_lite::Error> {
+    for direction in [MethodType::CryptCs, MethodType::CryptSc] {
+        let mut names = session.supported_algs(direction).await?;
+        names.retain(|name| ["-gcm@", "-ctr", "-poly1305@"].iter().any(|mode| name.contains(mode)));
+        if has_aes_instructions() {
+            names.sort_by_key(|name| !name.contains("-gcm@"));
+        }
+        session.method_pref(direction, &names.join(",")).await?;
+    }
+    for direction in [MethodType::MacCs, MethodType::MacSc] {
+        let mut names = session.supported_algs(direction).await?;
+        names.retain(|name| name.starts_with("hmac-sha"));
+        session.method_pref(direction, &names.join(",")).await?;
+    }
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes_instructions() -> bool {
+    false
 }
 
 fn failed(host: &SshHost, error: &ssh2::Error) -> Error {

@@ -165,18 +165,25 @@ impl Pipe {
         if self.closing || buf.remaining() == 0 {
             return Ok(Tried::Done(()));
         }
+        if self.channel.read_window().available == 0 {
+            match self.channel.wait_eof() {
+                Err(error) if !would_block(&error) => return Err(error),
+                _ => {}
+            }
+        }
         // A read first grants what has become free, if that is much; see libssh2's channel.c.
         let window = self.channel.read_window();
         let room = window.window_size_initial / 4 * 3;
-        let wanted = u32::try_from(buf.remaining()).unwrap_or(u32::MAX);
-        if window.remaining < room.saturating_add(wanted) && !has_room(wire) {
-            // What has arrived is taken in all the same, for everyone.
-            return match self.channel.wait_eof() {
-                Err(error) if !would_block(&error) => Err(error),
-                _ => Ok(Tried::Wait),
-            };
+        let wanted = usize::try_from(window.available).unwrap_or(usize::MAX).min(buf.remaining());
+        let granted = room.saturating_add(u32::try_from(wanted).unwrap_or(u32::MAX));
+        if wanted == 0 {
+            return Ok(if self.channel.eof() { Tried::Done(()) } else { Tried::Wait });
         }
-        match self.channel.stream(stream).read(buf.initialize_unfilled()) {
+        if window.remaining < granted && !has_room(wire) {
+            return Ok(Tried::Wait);
+        }
+        // No more than there is: what is beyond it would be zeroed for nothing.
+        match self.channel.stream(stream).read(buf.initialize_unfilled_to(wanted)) {
             Ok(0) => match self.channel.wait_eof() {
                 Ok(()) => Ok(Tried::Done(())),
                 Err(error) if would_block(&error) => Ok(Tried::Again),

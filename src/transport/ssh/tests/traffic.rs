@@ -71,6 +71,18 @@ async fn traffic_survives_new_keys() {
     }
 }
 
+/// Whatever cipher is chosen, since libssh2 reads each kind in its own way.
+#[tokio::test]
+async fn every_cipher_carries_traffic() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    for cipher in ["aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"] {
+        two_at_a_time(&format!("Ciphers {cipher}"), 4 << 20).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_survives_compression() {
     let _shared = ALONE.read().await;

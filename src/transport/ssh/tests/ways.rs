@@ -112,3 +112,16 @@ async fn a_server_that_never_stops_talking_keeps_nobody_from_anything() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     talker.join().unwrap();
 }
+
+/// A cipher that OpenSSH does not offer either.
+#[tokio::test]
+async fn an_old_cipher_is_not_agreed_on() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("Ciphers aes256-cbc");
+    let error = failed(Session::connect(&sshd.host(), None, &quiet()).await);
+    let text = error.to_string();
+    assert!(text.contains("no way to talk") && text.contains("`openssh:`"), "{text}");
+}
