@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind, Origin, Step,
     ask::{Guide, Progress, SecretRequest},
     client::Epitaph,
-    transport::{End, Running},
+    transport::{End, Running, running::Tail},
     wire::{MARKER, MAX_NOISE},
 };
 
@@ -274,6 +274,7 @@ impl<'a> Way<'a> {
             // A second line would be read by whatever comes next.
             self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
+            self.near.since = Some(Tail::default());
         }
         let text = match *asked {
             1 if !self.guide.has_secrets() => {
@@ -365,13 +366,8 @@ impl<'a> Way<'a> {
             End::Code(code) => Some(code),
             _ => None,
         };
-        let known = remedies::of_privilege(&said, code).filter(|_| !self.there);
-        // Who has asked and has not gone on may still be at it.
-        let is_behind =
-            |which| self.stages.iter().any(|stages| stages.get(which) == Some(&Stage::Behind));
-        let mut asked = self.asked.iter().enumerate();
-        let asked = asked.any(|(which, &asked)| asked > 0 && !is_behind(which));
-        let privilege = !self.there && (asked || known.is_some());
+        let known = self.known(&said, code);
+        let privilege = known.is_some() || self.is_asking(&end);
         // docker says on stdout what it could not do.
         let shown = self.said();
         let meaning = match end {
@@ -418,6 +414,32 @@ impl<'a> Way<'a> {
     /// Prompts were made up here, and mean nothing to anybody.
     fn without_prompts(&self, said: &str) -> String {
         let mut said = said.to_owned();
+    /// What to do, where sudo, doas or su are the reason for an end.
+    fn known(&self, said: &str, code: Option<i32>) -> Option<String> {
+        // What was said before the last answer is no reason: an attempt that failed, say.
+        let since = self.near.since.as_ref().map(Tail::text);
+        let said = since.as_deref().unwrap_or(said);
+        remedies::of_privilege(said, code).filter(|_| !self.there)
+    }
+
+    /// Whether who has asked may have been still at it in the end.
+    fn is_asking(&self, end: &End) -> bool {
+        let may_ask = |(which, prompt): (usize, &Prompt)| {
+            let is_behind = |stages: &Vec<Stage>| stages.get(which) == Some(&Stage::Behind);
+            match prompt.bounds {
+                Some(_) => !self.stages.iter().any(is_behind),
+                // It says why it refuses; so whoever else speaks, or ends by itself, is behind it.
+                None => {
+                    let is_silent =
+                        self.near.since.as_ref().is_some_and(|since| since.text().is_empty());
+                    is_silent && !matches!(end, End::Code(_))
+                }
+            }
+        };
+        let asked = self.approach.prompts.iter().enumerate().zip(&self.asked);
+        !self.there && asked.filter(|(_, asked)| **asked > 0).any(|(prompt, _)| may_ask(prompt))
+    }
+
         let bounds = |prompt: &Prompt| prompt.bounds.clone().map(|(begin, end)| [begin, end]);
         let bounds = self.approach.prompts.iter().filter_map(bounds).flatten();
         let markers = self.approach.prompts.iter().map(|prompt| prompt.marker.clone());

@@ -125,6 +125,8 @@ pub(super) struct Near {
     pub(super) out: Watch,
     pub(super) err: Watch,
     pub(super) tail: Tail,
+    /// What was said on stderr since a question was answered.
+    pub(super) since: Option<Tail>,
 }
 
 impl Near {
@@ -141,6 +143,7 @@ impl Near {
             out: Watch::default(),
             err: Watch::default(),
             tail: Tail::default(),
+            since: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl Near {
                     let said = err.get(..length).unwrap_or_default();
                     self.err.push(said);
                     self.tail.push(said);
+                    self.since.iter().for_each(|since| since.push(said));
                     return Event::Read;
                 }
                 written = self.writer.write(writing), if may_write => match written {
@@ -198,8 +202,15 @@ impl Near {
         const LIMIT: Duration = Duration::from_secs(3);
         let _ = self.writer.shutdown().await;
         let end = timeout(LIMIT, &mut self.end).await.unwrap_or(End::Overdue);
-        if let Some(stderr) = self.stderr.take() {
-            let _ = timeout(Duration::from_millis(200), self.tail.fill(stderr)).await;
+        if let Some(mut stderr) = self.stderr.take() {
+            let (mut piece, tails) = ([0; 1024], [Some(self.tail.clone()), self.since.clone()]);
+            let rest = async {
+                while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+                    let said = piece.get(..length).unwrap_or_default();
+                    tails.iter().flatten().for_each(|tail| tail.push(said));
+                }
+            };
+            let _ = timeout(Duration::from_millis(200), rest).await;
         }
         end
     }

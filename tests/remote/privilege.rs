@@ -205,6 +205,32 @@ fn what_sudo_refuses_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// The step is the one that failed, not one behind which it did.
+#[test]
+fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("pw").sudoers("ci ALL=ALL").without("docker").start();
+    let fails = |target: &str, secrets: &str, code: i32, texts: &[&str]| {
+        let mut command = lab.nlr(&["--stubs", stub(), "show", "link", target]);
+        command.args(["--password-fd", "0"]);
+        let ended = finish_with(command, secrets);
+        assert_eq!(ended.code, code, "{target}: {ended:?}");
+        for text in texts {
+            assert!(ended.stderr.contains(text), "{target}: {text:?} is not in {ended:?}");
+        }
+    };
+    fails("ssh://h,sudo:,docker:web", "pw\n", 3, &["bootstrap: ", "docker", "not found"]);
+    let script = "#!/bin/sh\necho 'Error: No such container: web' >&2; exit 1\n";
+    host.file("/usr/local/bin/docker", script, 0o755);
+    fails("ssh://h,sudo:,docker:web", "pw\n", 3, &["bootstrap: ", "No such container: web"]);
+    fails("ssh://h,sudo:,stub:/bin/false", "pw\n", 3, &["bootstrap: ", "exit code 1"]);
+    fails("ssh://h,sudo:,docker:web", "wrong\n", 4, &["privilege: ", "wrong password"]);
+    host.assert_idle();
+}
+
 async fn doas_and_su() {
     if !Lab::available() {
         return;

@@ -156,6 +156,43 @@ async fn an_end_behind_the_password_is_not_its_fault() {
     let error = by_sudo(&ends, &guide).await.unwrap_err();
     assert!(error.to_string().contains("exit code 9"), "{error}");
     assert_eq!(error.step(), Some(Step::Bootstrap));
+    // Nor is that of a hop which comes before the script, whatever sudo has said before.
+    for (before, behind, expected) in [
+        ("", "echo 'Error: No such container: web' >&2; exit 1", "No such container"),
+        ("", "echo 'on stdout'; exit 1", "on stdout"),
+        ("", "exit 7", "exit code 7"),
+        ("echo 'sudo: Authentication failed, try again.' >&2", "echo no >&2; exit 5", "no"),
+        ("echo 'sudo: unable to resolve host h: Unknown' >&2", "echo no >&2; exit 5", "no"),
+    ] {
+        let (guide, _) = answering(&["wrong", "right"]);
+        let ends = SUDO.replace("exec \"$@\"", &format!("{{ {behind}; }}"));
+        let ends = ends.replace("echo 'Sorry, try again.' >&2", &format!("{before}\n:"));
+        let error = by_sudo(&ends, &guide).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.step(), Some(Step::Bootstrap), "{behind}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_warning_of_sudo_is_no_refusal() {
+    let warning = "echo 'sudo: unable to resolve host h: Name or service not known' >&2";
+    for (fails, step) in [
+        ("echo 'Error: No such container: web' >&2; exit 1", Step::Bootstrap),
+        ("echo 'sudo: docker: command not found' >&2; exit 1", Step::Bootstrap),
+        ("echo 'sudo: a password is required' >&2; exit 1", Step::Privilege),
+    ] {
+        let error = by_sudo(&format!("{warning}; {fails}"), &guide()).await.unwrap_err();
+        assert_eq!(error.step(), Some(step), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn sudo_that_ends_with_its_question_unanswered() {
+    // Killed while it judges the answer, and without a word.
+    let (guide, _) = answering(&["right"]);
+    let dies = SUDO.replace("exec \"$@\"", "kill -9 $$");
+    let error = by_sudo(&dies, &guide).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege), "{error}");
 }
 
 #[tokio::test]
