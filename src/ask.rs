@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::{Error, ErrorKind, Origin, Step};
@@ -170,6 +171,8 @@ struct Clock {
     asking: AtomicUsize,
     asked: AtomicUsize,
     answered: Mutex<Option<Instant>>,
+    /// Tells that there was an answer.
+    ended: Notify,
 }
 
 /// Counts one question as being asked.
@@ -187,6 +190,7 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         *self.0.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.0.asking.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -228,8 +232,16 @@ impl Guide {
             let deadline = tokio::time::Instant::from_std(since + limit);
             match tokio::time::timeout_at(deadline, &mut work).await {
                 Ok(done) => return done.map_err(|error| error.at(step)),
-                Err(_) if self.clock.asking.load(Ordering::SeqCst) > 0 => since = Instant::now(),
                 Err(_) => {
+                    // From here on no answer is missed.
+                    let ended = self.clock.ended.notified();
+                    if self.clock.asking.load(Ordering::SeqCst) > 0 {
+                        tokio::select! {
+                            done = &mut work => return done.map_err(|error| error.at(step)),
+                            () = ended => since = Instant::now(),
+                        }
+                        continue;
+                    }
                     let answered =
                         *self.clock.answered.lock().unwrap_or_else(PoisonError::into_inner);
                     match answered {
@@ -301,6 +313,33 @@ impl Guide {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request() -> SecretRequest {
+        SecretRequest {
+            kind: SecretKind::Privilege,
+            hop: "sudo:".to_owned(),
+            prompt: "Password: ".to_owned(),
+            echo: false,
+            attempt: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_sleeps_while_there_is_a_question() {
+        let ask = Ask::nobody().for_secrets(|_| {
+            std::thread::sleep(Duration::from_millis(300));
+            None
+        });
+        let guide = Guide::new(ask, Duration::ZERO);
+        let mut asking = std::pin::pin!(guide.secret(request()));
+        let mut looks = 0;
+        let work = std::future::poll_fn(|cx| {
+            looks += 1;
+            asking.as_mut().poll(cx).map(|_| Ok(()))
+        });
+        guide.step(Step::Connect, work).await.unwrap();
+        assert!(looks < 10, "{looks}");
+    }
 
     #[tokio::test]
     async fn any_time_can_be_given() {
