@@ -61,10 +61,12 @@ pub enum SecretKind {
 pub struct SecretRequest {
     /// What for.
     pub kind: SecretKind,
-    /// The hop that asks, as a target is written: `ssh://ci@host`, `sudo:`.
+    /// The hop that asks, and the way to it, as a target is written: `ssh://ci@host`,
+    /// `ssh://ci@gateway,ssh://ci@host,sudo:`. Hosts of the same name may be behind several.
     pub hop: String,
-    /// A line to show, without control characters: `Password for ci@host: `. What comes from the
-    /// far end is in it as that end worded it.
+    /// A line to show, without control characters: `Password for ci@host: `, and
+    /// `(behind ssh://ci@gateway) Password for ci@host: ` where others come before. What comes
+    /// from the far end is in it as that end worded it, behind the way.
     pub prompt: String,
     /// Whether what is typed may be seen; servers ask some questions so.
     pub echo: bool,
@@ -76,7 +78,7 @@ pub struct SecretRequest {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostKeyQuestion {
-    /// The hop whose host it is.
+    /// The hop whose host it is, and the way to it, as for a secret.
     pub hop: String,
     /// The name it is looked up by: `host`, or `[host]:port`.
     pub host: String,
@@ -164,6 +166,8 @@ pub(crate) struct Guide {
     ask: Ask,
     limit: Duration,
     clock: Arc<Clock>,
+    /// The hops before who asks, as a target is written.
+    way: String,
 }
 
 #[derive(Debug, Default)]
@@ -202,7 +206,13 @@ impl Guide {
     pub(crate) fn new(ask: Ask, limit: Duration) -> Self {
         // `Duration::MAX` is what some write for no limit; no clock goes that far.
         let limit = limit.min(Self::LONGEST);
-        Self { ask, limit, clock: Arc::default() }
+        Self { ask, limit, clock: Arc::default(), way: String::new() }
+    }
+
+    /// The same guide for what is behind this hop too. Questions tell the way to who asks.
+    pub(crate) fn behind(&self, hop: impl fmt::Display) -> Self {
+        let gap = if self.way.is_empty() { "" } else { "," };
+        Self { way: format!("{}{gap}{hop}", self.way), ..self.clone() }
     }
 
     /// The time each step has.
@@ -271,14 +281,19 @@ impl Guide {
     /// Asks for a secret; `None` where there is none.
     pub(crate) async fn secret(&self, mut request: SecretRequest) -> Option<Secret> {
         request.prompt = request.prompt.chars().filter(|letter| !letter.is_control()).collect();
+        if !self.way.is_empty() {
+            request.prompt = format!("(behind {}) {}", self.way, request.prompt);
+        }
+        request.hop = self.on_the_way(&request.hop);
         let ask = Arc::clone(self.ask.secret.as_ref()?);
         self.blocking(move || ask(&request)).await.flatten()
     }
 
     /// Asks whether to trust a host key; without anyone to ask, no.
     #[cfg(feature = "ssh")]
-    pub(crate) async fn host_key(&self, question: HostKeyQuestion) -> bool {
+    pub(crate) async fn host_key(&self, mut question: HostKeyQuestion) -> bool {
         let Some(ask) = self.ask.host_key.clone() else { return false };
+        question.hop = self.on_the_way(&question.hop);
         self.blocking(move || ask(&question)).await.unwrap_or(false)
     }
 
@@ -293,6 +308,11 @@ impl Guide {
         if let Some(tell) = &self.ask.progress {
             tell(progress);
         }
+    }
+
+    /// A hop with those before it.
+    fn on_the_way(&self, hop: &str) -> String {
+        self.behind(hop).way
     }
 
     async fn blocking<T: Send + 'static>(
@@ -339,6 +359,29 @@ mod tests {
         });
         guide.step(Step::Connect, work).await.unwrap();
         assert!(looks < 10, "{looks}");
+    }
+
+    #[tokio::test]
+    async fn questions_tell_the_way() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let ask = Ask::nobody().for_secrets(move |request| {
+            noted.lock().unwrap().push((request.hop.clone(), request.prompt.clone()));
+            None
+        });
+        let guide = Guide::new(ask, Duration::from_secs(1));
+        let behind = guide.behind("ssh://a");
+        for guide in [&guide, &behind, &behind.behind("sudo:")] {
+            guide.secret(request()).await;
+        }
+        let expected = [
+            ("sudo:", "Password: "),
+            ("ssh://a,sudo:", "(behind ssh://a) Password: "),
+            ("ssh://a,sudo:,sudo:", "(behind ssh://a,sudo:) Password: "),
+        ];
+        let asked = asked.lock().unwrap();
+        let asked = asked.iter().map(|(hop, prompt)| (hop.as_str(), prompt.as_str()));
+        assert!(asked.eq(expected));
     }
 
     #[tokio::test]

@@ -34,6 +34,8 @@ pub(crate) struct Prompt {
     pub(crate) bounds: Option<(String, String)>,
     /// What to ask; which attempt it is, is filled in.
     pub(crate) request: SecretRequest,
+    /// The hops before it.
+    pub(crate) way: Vec<String>,
 }
 
 /// What may come before the stub.
@@ -268,13 +270,14 @@ impl<'a> Way<'a> {
         *asked += 1;
         let hop = &prompt.request.hop;
         let request = SecretRequest { attempt: *asked, ..prompt.request.clone() };
+        let guide = prompt.way.iter().fold(self.guide.clone(), |guide, hop| guide.behind(hop));
         if *asked <= ATTEMPTS
-            && let Some(secret) = self.guide.secret(request).await
+            && let Some(secret) = guide.secret(request).await
         {
+            self.near.since = Some(Tail::default());
             // A second line would be read by whatever comes next.
             self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
-            self.near.since = Some(Tail::default());
         }
         let text = match *asked {
             1 if !self.guide.has_secrets() => {
@@ -411,9 +414,6 @@ impl<'a> Way<'a> {
         failed(ErrorKind::Connect, text).at(step)
     }
 
-    /// Prompts were made up here, and mean nothing to anybody.
-    fn without_prompts(&self, said: &str) -> String {
-        let mut said = said.to_owned();
     /// What to do, where sudo, doas or su are the reason for an end.
     fn known(&self, said: &str, code: Option<i32>) -> Option<String> {
         // What was said before the last answer is no reason: an attempt that failed, say.
@@ -440,6 +440,9 @@ impl<'a> Way<'a> {
         !self.there && asked.filter(|(_, asked)| **asked > 0).any(|(prompt, _)| may_ask(prompt))
     }
 
+    /// Prompts were made up here, and mean nothing to anybody.
+    fn without_prompts(&self, said: &str) -> String {
+        let mut said = said.to_owned();
         let bounds = |prompt: &Prompt| prompt.bounds.clone().map(|(begin, end)| [begin, end]);
         let bounds = self.approach.prompts.iter().filter_map(bounds).flatten();
         let markers = self.approach.prompts.iter().map(|prompt| prompt.marker.clone());

@@ -32,7 +32,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     client.close().await;
     let requests = asked.lock().unwrap().clone();
     assert_eq!(requests.len(), 1);
-    assert_eq!((requests[0].hop.as_str(), requests[0].attempt), ("sudo:", 1));
+    assert_eq!((requests[0].hop.as_str(), requests[0].attempt), (TARGET, 1));
     assert!(requests[0].prompt.contains("root"), "{}", requests[0].prompt);
     assert!(!requests[0].echo);
 
@@ -86,10 +86,11 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("Password for sudo: (to become root): "), "{ended:?}");
+    let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
+    assert!(ended.stderr.contains(asks), "{ended:?}");
 
     let mut pty = Pty::start(&lab.nlr(&words));
-    pty.expect("Password for sudo: (to become root): ", Duration::from_secs(30));
+    pty.expect(asks, Duration::from_secs(30));
     pty.send("wrong\n");
     pty.expect("please try again", Duration::from_secs(30));
     pty.expect("(to become root): ", Duration::from_secs(30));
@@ -204,7 +205,6 @@ fn what_sudo_refuses_is_explained() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 /// The step is the one that failed, not one behind which it did.
 #[test]
 fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
@@ -231,6 +231,7 @@ fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
     host.assert_idle();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doas_and_su() {
     if !Lab::available() {
         return;
@@ -252,7 +253,7 @@ async fn doas_and_su() {
     let client = connect("ssh://su,su:", &options).await.unwrap();
     is_root(&client).await;
     client.close().await;
-    assert_eq!(asked.lock().unwrap()[0].hop, "su:");
+    assert_eq!(asked.lock().unwrap()[0].hop, "ssh://su,su:");
     let (ask, _) = answers(&["wrong"]);
     options.ask = ask;
     let error = connect("ssh://su,su:", &options).await.unwrap_err();

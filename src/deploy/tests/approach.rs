@@ -37,7 +37,7 @@ fn prompt() -> Prompt {
         echo: false,
         attempt: 1,
     };
-    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request }
+    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request, way: Vec::new() }
 }
 
 /// Who answers each attempt with the next of these, and what was asked.
