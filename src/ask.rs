@@ -374,10 +374,14 @@ mod tests {
         for guide in [&guide, &behind, &behind.behind("sudo:")] {
             guide.secret(request()).await;
         }
+        // A far end's words are not to reach the terminal as more than words.
+        let prompt = "\u{1b}[8mPass\r\nword: \u{9b}2J".to_owned();
+        behind.secret(SecretRequest { prompt, ..request() }).await;
         let expected = [
             ("sudo:", "Password: "),
             ("ssh://a,sudo:", "(behind ssh://a) Password: "),
             ("ssh://a,sudo:,sudo:", "(behind ssh://a,sudo:) Password: "),
+            ("ssh://a,sudo:", "(behind ssh://a) [8mPassword: 2J"),
         ];
         let asked = asked.lock().unwrap();
         let asked = asked.iter().map(|(hop, prompt)| (hop.as_str(), prompt.as_str()));
