@@ -5,7 +5,7 @@ use std::{io::Write, os::fd::AsRawFd, time::Duration};
 use netlink_remote::{Client, ErrorKind, Netns, Step};
 
 use crate::{
-    lab::{Lab, Pty, finish_with},
+    lab::{Lab, Pty, finish_with, wait_up_to},
     support::*,
 };
 
@@ -102,6 +102,27 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     host.assert_idle();
 }
 
+/// Fails where a process has a secret in its memory.
+#[track_caller]
+fn assert_forgotten(pid: u32, secret: &str) {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
+        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
+            let is_there = |window: &[u8]| window == secret.as_bytes();
+            let found = bytes.windows(secret.len()).position(is_there);
+            let around = found.map(|at| {
+                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
+                    .into_owned()
+            });
+            assert_eq!(around, None, "the password is still in memory: {line}");
+        }
+    }
+}
+
 #[test]
 fn a_password_is_seen_nowhere() {
     if !Lab::available() {
@@ -117,7 +138,7 @@ fn a_password_is_seen_nowhere() {
     command.stdin(reader).stdout(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
-    assert!(crate::lab::wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
     // What anyone may read there of every process: its arguments; and root of its environment.
     for process in host.processes() {
         let pid = process.split(' ').next().unwrap();
@@ -127,24 +148,37 @@ fn a_password_is_seen_nowhere() {
         }
     }
     // Once it was used it is in no memory here either.
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
-    let memory = std::fs::File::open(format!("/proc/{}/mem", child.id())).unwrap();
-    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
-        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
-        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
-            let found = bytes.windows(9).position(|window| window == b"Tr0ub4dor");
-            let around = found.map(|at| {
-                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
-                    .into_owned()
-            });
-            assert_eq!(around, None, "the password is still in memory: {line}");
-        }
-    }
+    assert_forgotten(child.id(), "Tr0ub4dor");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!host.sshd_log().contains("Tr0ub4dor"));
+    host.assert_idle();
+}
+
+#[test]
+fn a_password_is_forgotten_wherever_it_came_from() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("Tr0ub4dor").sudoers("ci ALL=ALL").start();
+    let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
+    let mut pty = Pty::start(&lab.nlr(&["--stubs", stub(), "monitor", TARGET]));
+    pty.expect("(to become root): ", Duration::from_secs(30));
+    pty.send("Tr0ub4dor\n");
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{}", pty.transcript());
+    assert_forgotten(pty.pid(), "Tr0ub4dor");
+    drop(pty);
+    host.assert_idle();
+
+    lab.client().file("/home/me/askpass", "#!/bin/sh\necho Tr0ub4dor\n", 0o755);
+    let mut command = lab.nlr(&["--stubs", stub(), "monitor", TARGET]);
+    command.args(["--askpass", "/home/me/askpass"]).stdout(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
+    assert_forgotten(child.id(), "Tr0ub4dor");
+    child.kill().unwrap();
+    child.wait().unwrap();
     host.assert_idle();
 }
 
