@@ -364,6 +364,11 @@ impl<'a> Way<'a> {
     /// The error for an end that came too early.
     async fn ended(&mut self) -> Error {
         let end = self.near.ending().await;
+        if let (End::Unknown, Some(fault)) = (&end, &self.near.fault) {
+            let text = format!("{fault}, before a stub was started{}", self.said());
+            let step = if self.is_asking(&end) { Step::Privilege } else { Step::Bootstrap };
+            return failed(ErrorKind::Connect, text).at(step);
+        }
         let said = self.near.tail.text();
         let code = match end {
             End::Code(code) => Some(code),

@@ -122,6 +122,8 @@ pub(super) struct Near {
     /// What is to be written before any payload. May be a secret.
     pending: Zeroizing<Vec<u8>>,
     unwritable: bool,
+    /// Why nothing can be read any more, if it is not the end.
+    pub(super) fault: Option<io::Error>,
     pub(super) out: Watch,
     pub(super) err: Watch,
     pub(super) tail: Tail,
@@ -140,6 +142,7 @@ impl Near {
             end,
             pending: Zeroizing::default(),
             unwritable: false,
+            fault: None,
             out: Watch::default(),
             err: Watch::default(),
             tail: Tail::default(),
@@ -169,7 +172,10 @@ impl Near {
             let has_stderr = self.stderr.is_some();
             tokio::select! {
                 read = self.reader.read(&mut out) => {
-                    let Ok(length @ 1..) = read else { return Event::Ended };
+                    let Ok(length @ 1..) = read else {
+                        self.fault = read.err();
+                        return Event::Ended;
+                    };
                     self.out.push(out.get(..length).unwrap_or_default());
                     return Event::Read;
                 }

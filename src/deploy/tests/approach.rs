@@ -1,12 +1,21 @@
 //! Passwords, noise, ends and halts.
 
-use std::{sync::Mutex, time::Instant};
+use std::{
+    io,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
 use crate::{
     ErrorKind, Step,
     ask::{Progress, Secret, SecretKind, SecretRequest},
     deploy::approach::Prompt,
+    transport::End,
 };
 
 const MARKER_OF_PROMPT: &str = "[nlr-0123] password: ";
@@ -146,6 +155,35 @@ async fn an_end_before() {
         assert_eq!((error.kind(), error.step()), (ErrorKind::Connect, Some(Step::Bootstrap)));
         assert!(!error.to_string().contains('\n'));
     }
+}
+
+/// As that of an ssh connection that is lost.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::Error::other("the network is gone")))
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_says_why() {
+    let boot = boot();
+    let running = Running {
+        stdio: Box::new(tokio::io::join(Broken, tokio::io::sink())),
+        stderr: Box::new(tokio::io::empty()),
+        end: Box::pin(async { End::Unknown }),
+    };
+    let way = Approach { boot: Some(&boot), ..Default::default() };
+    let error = approach(running, way, &guide()).await.err().unwrap();
+    assert_eq!(error.step(), Some(Step::Bootstrap), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("the network is gone"), "{text}");
+    assert!(!text.contains("can its account run commands"), "{text}");
 }
 
 #[tokio::test]
