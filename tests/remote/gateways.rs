@@ -177,12 +177,15 @@ async fn a_password_is_not_asked_for_again_for_more_connections() {
         is_overdue(dead, &within(connector.connect(&dead.parse().unwrap())).await.unwrap_err());
     };
     let waiting = async {
-        tokio::time::sleep(Duration::from_millis(1000)).await;
-        assert_eq!(asked.lock().unwrap().len(), 1);
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         within(connector.connect(&good)).await.unwrap()
     };
-    let ((), client) = tokio::join!(failing, waiting);
+    let looking = async {
+        // By now another connection would have been made, if it took no question.
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    };
+    let ((), client, ()) = tokio::join!(failing, waiting, looking);
     // The connection that was held up is given up, so that there is a new one in the end.
     assert_eq!(asked.lock().unwrap().len(), 2);
     assert_eq!(dump_links(&client, Netns::Current).await, links_of(&inner));

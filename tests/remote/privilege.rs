@@ -77,7 +77,8 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
 
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
-    let ended = finish_with(command, "wrong\n");
+    // The second line is for another question, not for who refuses the first.
+    let ended = finish_with(command, "wrong\nright one\n");
     assert_eq!(ended.code, 4, "{ended:?}");
     assert!(ended.stderr.contains("sudo") && ended.stderr.contains("password"), "{ended:?}");
 
