@@ -262,16 +262,14 @@ impl<'a> Way<'a> {
     }
 
     async fn ask(&mut self, which: usize) -> Result<(), Error> {
-        let (Some(prompt), Some(asked)) =
-            (self.approach.prompts.get(which), self.asked.get_mut(which))
-        else {
-            return Ok(());
-        };
+        let Some(asked) = self.asked.get_mut(which) else { return Ok(()) };
         *asked += 1;
-        let hop = &prompt.request.hop;
-        let request = SecretRequest { attempt: *asked, ..prompt.request.clone() };
+        let asked = *asked;
+        let Some(prompt) = self.approach.prompts.get(which) else { return Ok(()) };
+        let hop = self.name(prompt);
+        let request = SecretRequest { attempt: asked, ..prompt.request.clone() };
         let guide = prompt.way.iter().fold(self.guide.clone(), |guide, hop| guide.behind(hop));
-        if *asked <= ATTEMPTS
+        if asked <= ATTEMPTS
             && let Some(secret) = guide.secret(request).await
         {
             self.near.since = Some(Tail::default());
@@ -279,7 +277,7 @@ impl<'a> Way<'a> {
             self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
         }
-        let text = match *asked {
+        let text = match asked {
             1 if !self.guide.has_secrets() => {
                 format!("{hop} wants a password, and nobody is there to be asked for it")
             }
@@ -417,6 +415,16 @@ impl<'a> Way<'a> {
             }
         };
         failed(ErrorKind::Connect, text).at(step)
+    }
+
+    /// The hop that asks; with those before it if that alone says which it is.
+    fn name(&self, prompt: &Prompt) -> String {
+        let hop = &prompt.request.hop;
+        let alike = self.approach.prompts.iter().filter(|other| other.request.hop == *hop);
+        match alike.count() {
+            ..=1 => hop.clone(),
+            _ => prompt.way.iter().chain([hop]).map(String::as_str).collect::<Vec<_>>().join(","),
+        }
     }
 
     /// What to do, where sudo, doas or su are the reason for an end.

@@ -109,6 +109,25 @@ async fn a_password_that_is_not_to_be_had_or_wrong() {
 }
 
 #[tokio::test]
+async fn hops_that_are_written_alike_are_told_apart() {
+    let way = |way: &[&str]| way.iter().map(|&hop| hop.to_owned()).collect();
+    let near = Prompt { way: way(&["ssh://a"]), ..prompt() };
+    let marker = "[nlr-4567] password: ".to_owned();
+    let far = Prompt { marker, way: way(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
+    for (prompts, expected) in [
+        (vec![near.clone(), far], "wrong password for ssh://a,sudo:"),
+        (vec![near], "wrong password for sudo:"),
+    ] {
+        let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+        let running = process::run(sudo(SUDO, &boot, home.path())).unwrap();
+        let (guide, _) = answering(&["wrong"]);
+        let way = Approach { boot: Some(&boot), prompts, ..Default::default() };
+        let error = approach(running, way, &guide).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("privilege: {expected}"));
+    }
+}
+
+#[tokio::test]
 async fn refused_without_a_question() {
     let script = "echo 'sudo: a terminal is required to read the password' >&2; exit 1";
     let error = by_sudo(script, &guide()).await.unwrap_err();
