@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::{Error, ErrorKind, Origin, Step};
@@ -60,10 +61,12 @@ pub enum SecretKind {
 pub struct SecretRequest {
     /// What for.
     pub kind: SecretKind,
-    /// The hop that asks, as a target is written: `ssh://ci@host`, `sudo:`.
+    /// The hop that asks, and the way to it, as a target is written: `ssh://ci@host`,
+    /// `ssh://ci@gateway,ssh://ci@host,sudo:`. Hosts of the same name may be behind several.
     pub hop: String,
-    /// A line to show, without control characters: `Password for ci@host: `. What comes from the
-    /// far end is in it as that end worded it.
+    /// A line to show, without control characters: `Password for ci@host: `, and
+    /// `(behind ssh://ci@gateway) Password for ci@host: ` where others come before. What comes
+    /// from the far end is in it as that end worded it, behind the way.
     pub prompt: String,
     /// Whether what is typed may be seen; servers ask some questions so.
     pub echo: bool,
@@ -75,7 +78,7 @@ pub struct SecretRequest {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostKeyQuestion {
-    /// The hop whose host it is.
+    /// The hop whose host it is, and the way to it, as for a secret.
     pub hop: String,
     /// The name it is looked up by: `host`, or `[host]:port`.
     pub host: String,
@@ -163,6 +166,8 @@ pub(crate) struct Guide {
     ask: Ask,
     limit: Duration,
     clock: Arc<Clock>,
+    /// The hops before who asks, as a target is written.
+    way: String,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +175,8 @@ struct Clock {
     asking: AtomicUsize,
     asked: AtomicUsize,
     answered: Mutex<Option<Instant>>,
+    /// Tells that there was an answer.
+    ended: Notify,
 }
 
 /// Counts one question as being asked.
@@ -187,6 +194,7 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         *self.0.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.0.asking.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -198,7 +206,13 @@ impl Guide {
     pub(crate) fn new(ask: Ask, limit: Duration) -> Self {
         // `Duration::MAX` is what some write for no limit; no clock goes that far.
         let limit = limit.min(Self::LONGEST);
-        Self { ask, limit, clock: Arc::default() }
+        Self { ask, limit, clock: Arc::default(), way: String::new() }
+    }
+
+    /// The same guide for what is behind this hop too. Questions tell the way to who asks.
+    pub(crate) fn behind(&self, hop: impl fmt::Display) -> Self {
+        let gap = if self.way.is_empty() { "" } else { "," };
+        Self { way: format!("{}{gap}{hop}", self.way), ..self.clone() }
     }
 
     /// The time each step has.
@@ -228,8 +242,16 @@ impl Guide {
             let deadline = tokio::time::Instant::from_std(since + limit);
             match tokio::time::timeout_at(deadline, &mut work).await {
                 Ok(done) => return done.map_err(|error| error.at(step)),
-                Err(_) if self.clock.asking.load(Ordering::SeqCst) > 0 => since = Instant::now(),
                 Err(_) => {
+                    // From here on no answer is missed.
+                    let ended = self.clock.ended.notified();
+                    if self.clock.asking.load(Ordering::SeqCst) > 0 {
+                        tokio::select! {
+                            done = &mut work => return done.map_err(|error| error.at(step)),
+                            () = ended => since = Instant::now(),
+                        }
+                        continue;
+                    }
                     let answered =
                         *self.clock.answered.lock().unwrap_or_else(PoisonError::into_inner);
                     match answered {
@@ -259,14 +281,19 @@ impl Guide {
     /// Asks for a secret; `None` where there is none.
     pub(crate) async fn secret(&self, mut request: SecretRequest) -> Option<Secret> {
         request.prompt = request.prompt.chars().filter(|letter| !letter.is_control()).collect();
+        if !self.way.is_empty() {
+            request.prompt = format!("(behind {}) {}", self.way, request.prompt);
+        }
+        request.hop = self.on_the_way(&request.hop);
         let ask = Arc::clone(self.ask.secret.as_ref()?);
         self.blocking(move || ask(&request)).await.flatten()
     }
 
     /// Asks whether to trust a host key; without anyone to ask, no.
     #[cfg(feature = "ssh")]
-    pub(crate) async fn host_key(&self, question: HostKeyQuestion) -> bool {
+    pub(crate) async fn host_key(&self, mut question: HostKeyQuestion) -> bool {
         let Some(ask) = self.ask.host_key.clone() else { return false };
+        question.hop = self.on_the_way(&question.hop);
         self.blocking(move || ask(&question)).await.unwrap_or(false)
     }
 
@@ -281,6 +308,11 @@ impl Guide {
         if let Some(tell) = &self.ask.progress {
             tell(progress);
         }
+    }
+
+    /// A hop with those before it.
+    fn on_the_way(&self, hop: &str) -> String {
+        self.behind(hop).way
     }
 
     async fn blocking<T: Send + 'static>(
@@ -301,6 +333,60 @@ impl Guide {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request() -> SecretRequest {
+        SecretRequest {
+            kind: SecretKind::Privilege,
+            hop: "sudo:".to_owned(),
+            prompt: "Password: ".to_owned(),
+            echo: false,
+            attempt: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_sleeps_while_there_is_a_question() {
+        let ask = Ask::nobody().for_secrets(|_| {
+            std::thread::sleep(Duration::from_millis(300));
+            None
+        });
+        let guide = Guide::new(ask, Duration::ZERO);
+        let mut asking = std::pin::pin!(guide.secret(request()));
+        let mut looks = 0;
+        let work = std::future::poll_fn(|cx| {
+            looks += 1;
+            asking.as_mut().poll(cx).map(|_| Ok(()))
+        });
+        guide.step(Step::Connect, work).await.unwrap();
+        assert!(looks < 10, "{looks}");
+    }
+
+    #[tokio::test]
+    async fn questions_tell_the_way() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let ask = Ask::nobody().for_secrets(move |request| {
+            noted.lock().unwrap().push((request.hop.clone(), request.prompt.clone()));
+            None
+        });
+        let guide = Guide::new(ask, Duration::from_secs(1));
+        let behind = guide.behind("ssh://a");
+        for guide in [&guide, &behind, &behind.behind("sudo:")] {
+            guide.secret(request()).await;
+        }
+        // A far end's words are not to reach the terminal as more than words.
+        let prompt = "\u{1b}[8mPass\r\nword: \u{9b}2J".to_owned();
+        behind.secret(SecretRequest { prompt, ..request() }).await;
+        let expected = [
+            ("sudo:", "Password: "),
+            ("ssh://a,sudo:", "(behind ssh://a) Password: "),
+            ("ssh://a,sudo:,sudo:", "(behind ssh://a,sudo:) Password: "),
+            ("ssh://a,sudo:", "(behind ssh://a) [8mPassword: 2J"),
+        ];
+        let asked = asked.lock().unwrap();
+        let asked = asked.iter().map(|(hop, prompt)| (hop.as_str(), prompt.as_str()));
+        assert!(asked.eq(expected));
+    }
 
     #[tokio::test]
     async fn any_time_can_be_given() {

@@ -1,11 +1,6 @@
 //! The tool `nlr` as its users meet it: the program itself, on the real kernel.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "tests say what they expect by panicking"
-)]
+#![cfg(test)]
 
 mod cli_support;
 

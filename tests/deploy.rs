@@ -1,10 +1,6 @@
 //! A real stub, brought through real shells.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::field_reassign_with_default,
-    reason = "tests say what they expect by panicking"
-)]
+#![cfg(test)]
 
 use std::{
     fs,

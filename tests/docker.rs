@@ -1,12 +1,7 @@
 //! Network namespaces of containers: of real ones that docker and podman run, and of none, where
 //! a stand-in for the engine's program does what no engine can be made to do.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "tests say what they expect by panicking"
-)]
+#![cfg(test)]
 
 mod cli_support;
 mod docker_support;

@@ -1,5 +1,5 @@
 //! The examples do what they say.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![cfg(test)]
 
 use std::{path::PathBuf, process::Command};
 

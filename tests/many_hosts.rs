@@ -1,15 +1,7 @@
 //! Two hundred hosts at once from one process, good ones and bad ones. A test binary of its own,
 //! since it counts what the process holds.
 
-#![allow(
-    clippy::expect_used,
-    clippy::field_reassign_with_default,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "tests say what they expect by panicking, and share one support module"
-)]
+#![cfg(test)]
 
 #[path = "lab/mod.rs"]
 mod lab;

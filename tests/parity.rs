@@ -1,12 +1,7 @@
 //! What `nlr show` lists against what `ip` lists, in namespaces with links of many kinds: the same
 //! objects in the same order, each with the same keys in the same order with the same values.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "tests say what they expect by panicking"
-)]
+#![cfg(test)]
 
 mod cli_support;
 

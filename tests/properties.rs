@@ -1,12 +1,7 @@
 //! What holds for any input, tried with random ones.
 
+#![cfg(test)]
 #![cfg(feature = "client")]
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests say so by panicking"
-)]
 
 use std::collections::VecDeque;
 

@@ -3,13 +3,8 @@
 //! The encoder has no part in making the vectors, so a mistake made twice, in encoding and in
 //! decoding, shows here.
 
+#![cfg(test)]
 #![cfg(feature = "client")]
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests say so by panicking"
-)]
 
 use std::collections::BTreeSet;
 

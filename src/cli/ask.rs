@@ -119,9 +119,13 @@ fn line_from_terminal(prompt: &str) -> Option<String> {
 }
 
 fn judge(question: &HostKeyQuestion) -> bool {
-    let HostKeyQuestion { host, key_type, fingerprint, .. } = question;
+    let HostKeyQuestion { hop, host, key_type, fingerprint, .. } = question;
+    let way = match hop.rsplit_once(',') {
+        Some((before, _)) => format!(", behind {before},"),
+        None => String::new(),
+    };
     let text = format!(
-        "The host {host} is not known yet.\n\
+        "The host {host}{way} is not known yet.\n\
          Its {key_type} key has the fingerprint {fingerprint}.\n\
          Connect, and know it from now on? (yes/no) "
     );

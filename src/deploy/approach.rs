@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind, Origin, Step,
     ask::{Guide, Progress, SecretRequest},
     client::Epitaph,
-    transport::{End, Running},
+    transport::{End, Running, running::Tail},
     wire::{MARKER, MAX_NOISE},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Prompt {
     pub(crate) bounds: Option<(String, String)>,
     /// What to ask; which attempt it is, is filled in.
     pub(crate) request: SecretRequest,
+    /// The hops before it.
+    pub(crate) way: Vec<String>,
 }
 
 /// What may come before the stub.
@@ -260,22 +262,22 @@ impl<'a> Way<'a> {
     }
 
     async fn ask(&mut self, which: usize) -> Result<(), Error> {
-        let (Some(prompt), Some(asked)) =
-            (self.approach.prompts.get(which), self.asked.get_mut(which))
-        else {
-            return Ok(());
-        };
+        let Some(asked) = self.asked.get_mut(which) else { return Ok(()) };
         *asked += 1;
-        let hop = &prompt.request.hop;
-        let request = SecretRequest { attempt: *asked, ..prompt.request.clone() };
-        if *asked <= ATTEMPTS
-            && let Some(secret) = self.guide.secret(request).await
+        let asked = *asked;
+        let Some(prompt) = self.approach.prompts.get(which) else { return Ok(()) };
+        let hop = self.name(prompt);
+        let request = SecretRequest { attempt: asked, ..prompt.request.clone() };
+        let guide = prompt.way.iter().fold(self.guide.clone(), |guide, hop| guide.behind(hop));
+        if asked <= ATTEMPTS
+            && let Some(secret) = guide.secret(request).await
         {
+            self.near.since = Some(Tail::default());
             // A second line would be read by whatever comes next.
             self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
         }
-        let text = match *asked {
+        let text = match asked {
             1 if !self.guide.has_secrets() => {
                 format!("{hop} wants a password, and nobody is there to be asked for it")
             }
@@ -360,18 +362,18 @@ impl<'a> Way<'a> {
     /// The error for an end that came too early.
     async fn ended(&mut self) -> Error {
         let end = self.near.ending().await;
+        if let (End::Unknown, Some(fault)) = (&end, &self.near.fault) {
+            let text = format!("{fault}, before a stub was started{}", self.said());
+            let step = if self.is_asking(&end) { Step::Privilege } else { Step::Bootstrap };
+            return failed(ErrorKind::Connect, text).at(step);
+        }
         let said = self.near.tail.text();
         let code = match end {
             End::Code(code) => Some(code),
             _ => None,
         };
-        let known = remedies::of_privilege(&said, code).filter(|_| !self.there);
-        // Who has asked and has not gone on may still be at it.
-        let is_behind =
-            |which| self.stages.iter().any(|stages| stages.get(which) == Some(&Stage::Behind));
-        let mut asked = self.asked.iter().enumerate();
-        let asked = asked.any(|(which, &asked)| asked > 0 && !is_behind(which));
-        let privilege = !self.there && (asked || known.is_some());
+        let known = self.known(&said, code);
+        let privilege = known.is_some() || self.is_asking(&end);
         // docker says on stdout what it could not do.
         let shown = self.said();
         let meaning = match end {
@@ -413,6 +415,42 @@ impl<'a> Way<'a> {
             }
         };
         failed(ErrorKind::Connect, text).at(step)
+    }
+
+    /// The hop that asks; with those before it if that alone says which it is.
+    fn name(&self, prompt: &Prompt) -> String {
+        let hop = &prompt.request.hop;
+        let alike = self.approach.prompts.iter().filter(|other| other.request.hop == *hop);
+        match alike.count() {
+            ..=1 => hop.clone(),
+            _ => prompt.way.iter().chain([hop]).map(String::as_str).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    /// What to do, where sudo, doas or su are the reason for an end.
+    fn known(&self, said: &str, code: Option<i32>) -> Option<String> {
+        // What was said before the last answer is no reason: an attempt that failed, say.
+        let since = self.near.since.as_ref().map(Tail::text);
+        let said = since.as_deref().unwrap_or(said);
+        remedies::of_privilege(said, code).filter(|_| !self.there)
+    }
+
+    /// Whether who has asked may have been still at it in the end.
+    fn is_asking(&self, end: &End) -> bool {
+        let may_ask = |(which, prompt): (usize, &Prompt)| {
+            let is_behind = |stages: &Vec<Stage>| stages.get(which) == Some(&Stage::Behind);
+            match prompt.bounds {
+                Some(_) => !self.stages.iter().any(is_behind),
+                // It says why it refuses; so whoever else speaks, or ends by itself, is behind it.
+                None => {
+                    let is_silent =
+                        self.near.since.as_ref().is_some_and(|since| since.text().is_empty());
+                    is_silent && !matches!(end, End::Code(_))
+                }
+            }
+        };
+        let asked = self.approach.prompts.iter().enumerate().zip(&self.asked);
+        !self.there && asked.filter(|(_, asked)| **asked > 0).any(|(prompt, _)| may_ask(prompt))
     }
 
     /// Prompts were made up here, and mean nothing to anybody.

@@ -122,9 +122,13 @@ pub(super) struct Near {
     /// What is to be written before any payload. May be a secret.
     pending: Zeroizing<Vec<u8>>,
     unwritable: bool,
+    /// Why nothing can be read any more, if it is not the end.
+    pub(super) fault: Option<io::Error>,
     pub(super) out: Watch,
     pub(super) err: Watch,
     pub(super) tail: Tail,
+    /// What was said on stderr since a question was answered.
+    pub(super) since: Option<Tail>,
 }
 
 impl Near {
@@ -138,9 +142,11 @@ impl Near {
             end,
             pending: Zeroizing::default(),
             unwritable: false,
+            fault: None,
             out: Watch::default(),
             err: Watch::default(),
             tail: Tail::default(),
+            since: None,
         }
     }
 
@@ -166,7 +172,10 @@ impl Near {
             let has_stderr = self.stderr.is_some();
             tokio::select! {
                 read = self.reader.read(&mut out) => {
-                    let Ok(length @ 1..) = read else { return Event::Ended };
+                    let Ok(length @ 1..) = read else {
+                        self.fault = read.err();
+                        return Event::Ended;
+                    };
                     self.out.push(out.get(..length).unwrap_or_default());
                     return Event::Read;
                 }
@@ -178,6 +187,7 @@ impl Near {
                     let said = err.get(..length).unwrap_or_default();
                     self.err.push(said);
                     self.tail.push(said);
+                    self.since.iter().for_each(|since| since.push(said));
                     return Event::Read;
                 }
                 written = self.writer.write(writing), if may_write => match written {
@@ -198,8 +208,15 @@ impl Near {
         const LIMIT: Duration = Duration::from_secs(3);
         let _ = self.writer.shutdown().await;
         let end = timeout(LIMIT, &mut self.end).await.unwrap_or(End::Overdue);
-        if let Some(stderr) = self.stderr.take() {
-            let _ = timeout(Duration::from_millis(200), self.tail.fill(stderr)).await;
+        if let Some(mut stderr) = self.stderr.take() {
+            let (mut piece, tails) = ([0; 1024], [Some(self.tail.clone()), self.since.clone()]);
+            let rest = async {
+                while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+                    let said = piece.get(..length).unwrap_or_default();
+                    tails.iter().flatten().for_each(|tail| tail.push(said));
+                }
+            };
+            let _ = timeout(Duration::from_millis(200), rest).await;
         }
         end
     }

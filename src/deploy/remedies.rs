@@ -58,7 +58,9 @@ pub(super) fn of_privilege(said: &str, code: Option<i32>) -> Option<String> {
     let spoke = PROGRAMS.iter().any(|program| {
         let name = format!("{program}: ");
         said.match_indices(&name).any(|(at, _)| {
-            said.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\n']))
+            let (before, words) = said.split_at(at);
+            let words = words.strip_prefix(&name).unwrap_or_default();
+            (before.is_empty() || before.ends_with([' ', '\n'])) && !is_by_the_way(words)
         })
     });
     let known = REMEDIES.iter().find(|(words, _)| said.contains(words));
@@ -66,6 +68,14 @@ pub(super) fn of_privilege(said: &str, code: Option<i32>) -> Option<String> {
         Some((words, remedy)) if spoke || words.contains("sudo") => Some((*remedy).to_owned()),
         _ => spoke.then(String::new),
     }
+}
+
+/// Whether these words of sudo's do not mean that it refuses: it goes on, or has gone on to a
+/// program that is not there.
+fn is_by_the_way(words: &str) -> bool {
+    let program = words.split_once(": command not found").map(|(program, _)| program);
+    words.starts_with("unable to resolve host")
+        || program.is_some_and(|program| !program.contains(' '))
 }
 
 /// What to do where a container's tool says that there is no shell.
@@ -121,6 +131,13 @@ mod tests {
         // Whatever was said before.
         let said = "Sorry, try again.\nsudo: 3 incorrect password attempts";
         assert_eq!(remedy(said, 1).unwrap(), "the password was wrong");
+        assert_eq!(
+            remedy("sudo: unable to resolve host h: Unknown name no such container", 1),
+            None
+        );
+        assert_eq!(remedy("sudo: docker: command not found", 1), None);
+        let said = "sudo: unable to resolve host h: Unknown name sudo: a password is required";
+        assert!(remedy(said, 1).unwrap().contains("NOPASSWD"));
         assert_eq!(remedy("pseudosudo: unknown user", 1), None);
         assert_eq!(remedy("sh: nlr-stub: not found", 127), None);
         let said = "OCI runtime exec failed: exec: \"sh\": executable file not found in $PATH";

@@ -175,15 +175,16 @@ impl Connector {
         guide: &Guide,
     ) -> Result<(Running, Plan), Error> {
         let options = &self.shared.options;
-        let means = Means {
-            has_secrets: guide.has_secrets(),
-            nonce,
-            ssh_config: options.ssh_config.as_deref(),
-        };
         let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));
         let hops = target.hops();
         let hops = hops.strip_prefix(&[Hop::Local]).unwrap_or(hops);
         let (ssh, rest) = hops.split_at(hops.iter().take_while(is_ssh).count());
+        let means = Means {
+            has_secrets: guide.has_secrets(),
+            nonce,
+            ssh_config: options.ssh_config.as_deref(),
+            before: ssh,
+        };
         let mut plan = plan(rest, inner, &means)?;
         let argv = std::mem::take(&mut plan.argv);
         let running = match ssh {

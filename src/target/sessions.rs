@@ -127,22 +127,25 @@ impl Sessions {
 
     /// A new connection to the last host, and whether anything was asked for it.
     async fn connect(&self, way: &[SshHost], guide: &Guide) -> Result<(Session, bool), Error> {
-        let reached = match way.split_last() {
-            None => return Err(Error::invalid("no host to connect to")),
-            Some((host, [])) => Session::reach(host, None, guide).await?,
-            Some((host, before)) => self.tunnel(host, before, guide).await?,
+        let Some((host, before)) = way.split_last() else {
+            return Err(Error::invalid("no host to connect to"));
+        };
+        let there = behind(before, guide);
+        let reached = match before {
+            [] => Session::reach(host, None, guide).await?,
+            before => self.tunnel(host, before, (guide, &there)).await?,
         };
         let asked = guide.asked();
-        let session = reached.log_in(guide).await?;
+        let session = reached.log_in(&there).await?;
         Ok((session, guide.asked() != asked))
     }
 
-    /// Reaches a host through those before it.
+    /// Reaches a host through those before it. One guide is for these, the other for the host.
     async fn tunnel(
         &self,
         host: &SshHost,
         before: &[SshHost],
-        guide: &Guide,
+        (guide, there): (&Guide, &Guide),
     ) -> Result<Reached, Error> {
         let limit = host.connect_timeout.unwrap_or(guide.limit());
         let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
@@ -150,7 +153,7 @@ impl Sessions {
         loop {
             let lease = self.lease(before, guide, wait).await?;
             let Lease { session, turn, place, is_shared } = lease;
-            let reached = Session::reach(host, Some((&session, turn)), guide).await;
+            let reached = Session::reach(host, Some((&session, turn)), there).await;
             let Err(error) = reached else { return reached };
             // It may be the gateway that does not answer, and if it is not, then nothing else can
             // be opened there for a long time.
@@ -165,6 +168,11 @@ impl Sessions {
             is_again = true;
         }
     }
+}
+
+/// The guide for what is behind these hosts.
+fn behind(hosts: &[SshHost], guide: &Guide) -> Guide {
+    hosts.iter().fold(guide.clone(), |guide, host| guide.behind(&host.hop))
 }
 
 /// What makes one connection as good as another: all that decides whom it is made to, as whom and

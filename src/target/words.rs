@@ -34,6 +34,8 @@ pub(super) struct Means<'a> {
     pub(super) nonce: fn() -> String,
     /// `ssh -F`.
     pub(super) ssh_config: Option<&'a Path>,
+    /// The hops before those of the plan.
+    pub(super) before: &'a [Hop],
 }
 
 /// Wraps `inner` into the hops, the last one first.
@@ -59,7 +61,7 @@ pub(super) fn plan(hops: &[Hop], inner: Vec<OsString>, means: &Means<'_>) -> Res
                     false => words(["sh", "-c", command]),
                 };
             }
-            Hop::Sudo(_) | Hop::Su(_) => privileged(hop, &mut plan, means)?,
+            Hop::Sudo(_) | Hop::Su(_) => privileged(before, hop, &mut plan, means)?,
             hop => {
                 let mut argv = prefix(hop);
                 argv.append(&mut plan.argv);
@@ -123,7 +125,7 @@ fn mark(means: &Means<'_>, word: &str) -> (String, String) {
 }
 
 /// sudo and su: in English, since what they say is read; and with a prompt that is recognized.
-fn privileged(hop: &Hop, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
+fn privileged(before: &[Hop], hop: &Hop, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
     let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
     let mut bounds = None;
     let user;
@@ -170,7 +172,8 @@ fn privileged(hop: &Hop, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error
         echo: false,
         attempt: 1,
     };
-    plan.prompts.push(Prompt { marker, bounds, request });
+    let way = means.before.iter().chain(before).map(Hop::to_string).collect();
+    plan.prompts.push(Prompt { marker, bounds, request, way });
     plan.argv = argv;
     Ok(())
 }
@@ -225,7 +228,8 @@ mod tests {
     use crate::Target;
 
     fn planned(target: &str, has_secrets: bool) -> Plan {
-        let means = Means { has_secrets, nonce: || "n0".to_owned(), ssh_config: None };
+        let nonce = || "n0".to_owned();
+        let means = Means { has_secrets, nonce, ssh_config: None, before: &[] };
         let target: Target = target.parse().unwrap();
         plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap()
     }
@@ -293,12 +297,15 @@ mod tests {
 
     #[test]
     fn no_host_knows_the_prompts_of_another() {
-        let means =
-            Means { has_secrets: true, nonce: crate::deploy::boot::nonce, ssh_config: None };
+        let gateway = ["ssh://gateway".parse().unwrap()];
+        let nonce = crate::deploy::boot::nonce;
+        let means = Means { has_secrets: true, nonce, ssh_config: None, before: &gateway };
         let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
         let plan = plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap();
         let [first, second, su] = &plan.prompts[..] else { panic!("{:?}", plan.prompts) };
         assert_ne!(first.marker, second.marker);
+        assert_eq!(first.way, ["ssh://gateway"]);
+        assert_eq!(second.way, ["ssh://gateway", "sudo:", "openssh://a"]);
         let nonce = |prompt: &Prompt| prompt.marker.replace(['%', '?'], "");
         let sent = plan.argv.last().unwrap().to_str().unwrap();
         assert!(sent.contains(&nonce(second)) && !sent.contains(&nonce(first)), "{sent}");

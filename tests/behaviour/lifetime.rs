@@ -316,7 +316,7 @@ async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
 }
 
-pub fn dump_routes() -> Vec<u8> {
+pub(crate) fn dump_routes() -> Vec<u8> {
     use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteMessage};
     let mut route = RouteMessage::default();
     route.header.address_family = AddressFamily::Inet;

@@ -233,7 +233,7 @@ async fn a_datagram_too_large_to_send_is_refused_here(transport: Transport) {
 }
 
 /// An nft transaction that adds a set of `count` elements.
-pub fn nft_transaction(count: u32) -> Vec<u8> {
+pub(crate) fn nft_transaction(count: u32) -> Vec<u8> {
     fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
         let mut out = ((payload.len() + 4) as u16).to_ne_bytes().to_vec();
         out.extend(kind.to_ne_bytes());

@@ -10,13 +10,13 @@ use std::{
 };
 
 /// How to log in: by which configuration file, and where.
-pub struct Sshd {
-    pub config: PathBuf,
-    pub destination: String,
+pub(crate) struct Sshd {
+    pub(crate) config: PathBuf,
+    pub(crate) destination: String,
 }
 
 /// The one that all tests share.
-pub fn sshd() -> &'static Sshd {
+pub(crate) fn sshd() -> &'static Sshd {
     static SSHD: OnceLock<Sshd> = OnceLock::new();
     SSHD.get_or_init(start)
 }

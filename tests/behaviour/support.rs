@@ -1,5 +1,7 @@
 //! Far ends for the tests, namespaces that go away by themselves, and netlink messages.
 
+#![allow(unreachable_pub, reason = "it is for all of the program")]
+
 use std::{
     future::Future,
     io::{self, Write},

@@ -1,7 +1,7 @@
 //! The machine that the tool and `ssh` run on, as an ordinary user.
 
 use std::{
-    path::PathBuf,
+    ops::Deref,
     process::{Child, Command, Stdio},
 };
 
@@ -72,15 +72,6 @@ impl Client {
         self.machine.file(path, content, mode, ID);
     }
 
-    pub(crate) fn read(&self, path: &str) -> String {
-        self.machine.read(path)
-    }
-
-    /// Where a file of the client is for the test itself.
-    pub(crate) fn outside(&self, path: &str) -> PathBuf {
-        self.machine.outside(path)
-    }
-
     pub(super) fn publish(&self, entries: &[Entry]) {
         let machine = &self.machine;
         machine.file("/etc/hosts", &hosts_file("client", entries.iter()), 0o644, 0);
@@ -93,6 +84,14 @@ impl Client {
             config += &format!("  Port {port}\n  User ci\n");
         }
         machine.file("/home/me/.ssh/config", &config, 0o600, ID);
+    }
+}
+
+impl Deref for Client {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
     }
 }
 

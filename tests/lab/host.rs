@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    ops::Deref,
     process::Command,
     sync::{Arc, Weak},
     time::Duration,
@@ -344,6 +345,14 @@ pub(crate) struct Host {
     _lab: Arc<Inner>,
 }
 
+impl Deref for Host {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
 impl Host {
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -403,15 +412,6 @@ impl Host {
     /// Writes a file of `ci`'s.
     pub(crate) fn file_of_ci(&self, path: &str, content: &str, mode: u32) {
         self.machine.file(path, content, mode, ID);
-    }
-
-    pub(crate) fn read(&self, path: &str) -> String {
-        self.machine.read(path)
-    }
-
-    /// Where a file of the host is for the test itself.
-    pub(crate) fn outside(&self, path: &str) -> std::path::PathBuf {
-        self.machine.outside(path)
     }
 
     /// What sshd has logged.

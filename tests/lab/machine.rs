@@ -18,7 +18,7 @@ use nix::{
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A root folder that is there as long as this is.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     kind: Kind,
     /// On a host it waits for process 1, on the client it is the one that keeps the mounts.
     keeper: Child,
@@ -120,8 +120,8 @@ impl Machine {
         command
     }
 
-    /// Where a file is for those outside.
-    pub(super) fn outside(&self, path: &str) -> PathBuf {
+    /// Where a file is for those outside, such as the test itself.
+    pub(crate) fn outside(&self, path: &str) -> PathBuf {
         assert!(path.starts_with('/'), "{path} is no place on a host");
         PathBuf::from(format!("/proc/{}/root{path}", self.pid))
     }
@@ -138,7 +138,7 @@ impl Machine {
         chown(&outside, Some(owner), Some(owner)).unwrap();
     }
 
-    pub(super) fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         let text = fs::read(self.outside(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         String::from_utf8_lossy(&text).into_owned()
     }

@@ -1,6 +1,8 @@
 //! Each step that fails names the hop, itself and the remedy.
 
-use netlink_remote::{Step, ask::Ask};
+use std::{io::Write, net::TcpListener};
+
+use netlink_remote::{ErrorKind, Step, ask::Ask, target::TargetOptions};
 
 use crate::{
     lab::{Bad, Lab},
@@ -36,6 +38,33 @@ fn a_host_that_is_not_there_or_not_the_one_it_was() {
     for host in [&changed, &unknown] {
         assert!(!host.sshd_log().contains("Accepted"), "{}", host.sshd_log());
         host.assert_idle();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_answers_and_is_no_ssh_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("ssh://ci@{}", listener.local_addr().unwrap());
+    let mut options = TargetOptions::default();
+    options.ssh_config = Some("none".into());
+    options.stub = Some(vec![stub().into()]);
+    options.stubs = vec![stub().into()];
+    for (says, expected) in [
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
+        ("\0\0\0", "is not an ssh server; check the port"),
+        ("", "is not an ssh server; check the port"),
+        ("SSH-2.0-x\r\nrubbish, rubbish", "no way to talk that both sides know"),
+    ] {
+        let answers = async || {
+            let listener = listener.try_clone().unwrap();
+            let answer = move || listener.accept().unwrap().0.write_all(says.as_bytes());
+            tokio::task::spawn_blocking(answer).await.unwrap().unwrap();
+        };
+        let (connected, ()) = tokio::join!(connect(&target, &options), answers());
+        let error = connected.unwrap_err();
+        let failed = (error.step(), error.kind());
+        assert_eq!(failed, (Some(Step::HostKey), ErrorKind::Connect), "{says:?}: {error}");
+        assert!(error.to_string().contains(expected), "{says:?}: {error}");
     }
 }
 

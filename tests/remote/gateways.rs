@@ -13,7 +13,7 @@ use netlink_remote::{
 use tokio::task::JoinSet;
 
 use crate::{
-    lab::{Host, Lab},
+    lab::{Ended, Host, Lab, wait_up_to},
     support::*,
 };
 
@@ -39,23 +39,28 @@ fn net(good: usize, dead: usize, password: Option<&str>) -> Net {
     let inner = lab.host("inner").on("inner").start();
     let mut options = options(&lab);
     options.timeout = LIMIT;
-    let IpAddr::V4(near) = inner.addresses()[0] else { panic!("{:?}", inner.addresses()) };
-    let net = near.octets();
     let mut config = lab.client().read("/home/me/config-of-test");
     for index in 0..good {
-        let address = format!("{}.{}.{}.{}", net[0], net[1], net[2], 100 + index);
+        let address = address_of(&inner, 100 + index);
         inner.run(&format!("ip addr add {address}/24 dev eth0"));
         config +=
             &format!("Host good{index}\n  HostName {address}\n  User ci\n  HostKeyAlias inner\n");
     }
     for index in 0..dead {
-        let address = format!("{}.{}.{}.{}", net[0], net[1], net[2], 200 + index);
+        let address = address_of(&inner, 200 + index);
         let neighbour = format!("{address} lladdr 02:ff:ff:ff:ff:ff dev eth1 nud permanent");
         gateway.run(&format!("ip neigh add {neighbour}"));
         config += &format!("Host dead{index}\n  HostName {address}\n  User ci\n");
     }
     lab.client().file("/home/me/config-of-test", &config, 0o600);
     Net { lab, gateway, inner, options }
+}
+
+/// An address on the host's network.
+fn address_of(host: &Host, number: usize) -> String {
+    let IpAddr::V4(own) = host.addresses()[0] else { panic!("{:?}", host.addresses()) };
+    let [a, b, c, _] = own.octets();
+    format!("{a}.{b}.{c}.{number}")
 }
 
 #[track_caller]
@@ -143,7 +148,14 @@ async fn more_connections_are_made_only_for_as_long_as_they_are_used() {
     let target = "ssh://gateway".parse().unwrap();
     within(connector.connect(&target)).await.unwrap().close().await;
     assert_eq!(logins(), before);
-    drop((client, connector));
+    client.close().await;
+    let connections = || {
+        let processes = gateway.processes();
+        processes.iter().filter(|process| process.contains("[priv]")).count()
+    };
+    assert!(wait_up_to(Duration::from_secs(5), || connections() <= 1), "{:?}", gateway.processes());
+    assert_eq!(connections(), 1);
+    drop(connector);
     gateway.assert_idle();
     inner.assert_idle();
 }
@@ -165,12 +177,15 @@ async fn a_password_is_not_asked_for_again_for_more_connections() {
         is_overdue(dead, &within(connector.connect(&dead.parse().unwrap())).await.unwrap_err());
     };
     let waiting = async {
-        tokio::time::sleep(Duration::from_millis(1000)).await;
-        assert_eq!(asked.lock().unwrap().len(), 1);
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         within(connector.connect(&good)).await.unwrap()
     };
-    let ((), client) = tokio::join!(failing, waiting);
+    let looking = async {
+        // By now another connection would have been made, if it took no question.
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    };
+    let ((), client, ()) = tokio::join!(failing, waiting, looking);
     // The connection that was held up is given up, so that there is a new one in the end.
     assert_eq!(asked.lock().unwrap().len(), 2);
     assert_eq!(dump_links(&client, Netns::Current).await, links_of(&inner));
@@ -186,7 +201,7 @@ async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     if !Lab::available() {
         return;
     }
-    let Net { lab: _lab, gateway, inner, mut options } = net(2, 0, None);
+    let Net { lab, gateway, inner, mut options } = net(2, 0, None);
     options.timeout = Duration::from_secs(2);
     options.ask = Ask::nobody();
     let connector = Connector::new(options);
@@ -199,6 +214,15 @@ async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     gateway.kill_sshd();
     gateway.start_sshd();
     gateway.link_up();
+    // The kernels find each other again in their own time.
+    let reaches = |ended: Ended| ended.code == 0;
+    let knock = |address: String| format!("timeout 1 bash -c '</dev/tcp/{address}/22'");
+    let near = knock(gateway.addresses()[0].to_string());
+    assert!(wait_up_to(LIMIT, || reaches(lab.client().try_run(&near))));
+    for index in 0..2 {
+        let far = knock(address_of(&inner, 100 + index));
+        assert!(wait_up_to(LIMIT, || reaches(gateway.try_run(&far))));
+    }
     for index in [1, 0] {
         let client = within(connector.connect(&good(index))).await.unwrap();
         assert_eq!(dump_links(&client, Netns::Current).await, links_of(&inner));

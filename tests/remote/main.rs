@@ -1,15 +1,7 @@
 //! Hosts with nothing installed there, over ssh, gateways, sudo and containers: real sshds, real
 //! sudo, and hosts that are namespaces of their own.
 
-#![allow(
-    clippy::expect_used,
-    clippy::field_reassign_with_default,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "tests say what they expect by panicking, and share one support module"
-)]
+#![cfg(test)]
 
 #[path = "../lab/mod.rs"]
 mod lab;

@@ -5,7 +5,7 @@ use std::{io::Write, os::fd::AsRawFd, time::Duration};
 use netlink_remote::{Client, ErrorKind, Netns, Step};
 
 use crate::{
-    lab::{Lab, Pty, finish_with},
+    lab::{Lab, Pty, finish_with, wait_up_to},
     support::*,
 };
 
@@ -32,7 +32,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     client.close().await;
     let requests = asked.lock().unwrap().clone();
     assert_eq!(requests.len(), 1);
-    assert_eq!((requests[0].hop.as_str(), requests[0].attempt), ("sudo:", 1));
+    assert_eq!((requests[0].hop.as_str(), requests[0].attempt), (TARGET, 1));
     assert!(requests[0].prompt.contains("root"), "{}", requests[0].prompt);
     assert!(!requests[0].echo);
 
@@ -77,7 +77,8 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
 
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
-    let ended = finish_with(command, "wrong\n");
+    // The second line is for another question, not for who refuses the first.
+    let ended = finish_with(command, "wrong\nright one\n");
     assert_eq!(ended.code, 4, "{ended:?}");
     assert!(ended.stderr.contains("sudo") && ended.stderr.contains("password"), "{ended:?}");
 
@@ -86,10 +87,11 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("Password for sudo: (to become root): "), "{ended:?}");
+    let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
+    assert!(ended.stderr.contains(asks), "{ended:?}");
 
     let mut pty = Pty::start(&lab.nlr(&words));
-    pty.expect("Password for sudo: (to become root): ", Duration::from_secs(30));
+    pty.expect(asks, Duration::from_secs(30));
     pty.send("wrong\n");
     pty.expect("please try again", Duration::from_secs(30));
     pty.expect("(to become root): ", Duration::from_secs(30));
@@ -99,6 +101,27 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
 
     nlr_fails(&lab, &["show", "link", TARGET, "--batch"], 4, &["sudo", "a password is required"]);
     host.assert_idle();
+}
+
+/// Fails where a process has a secret in its memory.
+#[track_caller]
+fn assert_forgotten(pid: u32, secret: &str) {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
+        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
+            let is_there = |window: &[u8]| window == secret.as_bytes();
+            let found = bytes.windows(secret.len()).position(is_there);
+            let around = found.map(|at| {
+                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
+                    .into_owned()
+            });
+            assert_eq!(around, None, "the password is still in memory: {line}");
+        }
+    }
 }
 
 #[test]
@@ -116,7 +139,7 @@ fn a_password_is_seen_nowhere() {
     command.stdin(reader).stdout(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
-    assert!(crate::lab::wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
     // What anyone may read there of every process: its arguments; and root of its environment.
     for process in host.processes() {
         let pid = process.split(' ').next().unwrap();
@@ -126,24 +149,37 @@ fn a_password_is_seen_nowhere() {
         }
     }
     // Once it was used it is in no memory here either.
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
-    let memory = std::fs::File::open(format!("/proc/{}/mem", child.id())).unwrap();
-    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
-        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
-        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
-            let found = bytes.windows(9).position(|window| window == b"Tr0ub4dor");
-            let around = found.map(|at| {
-                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
-                    .into_owned()
-            });
-            assert_eq!(around, None, "the password is still in memory: {line}");
-        }
-    }
+    assert_forgotten(child.id(), "Tr0ub4dor");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!host.sshd_log().contains("Tr0ub4dor"));
+    host.assert_idle();
+}
+
+#[test]
+fn a_password_is_forgotten_wherever_it_came_from() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("test01").password("Tr0ub4dor").sudoers("ci ALL=ALL").start();
+    let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
+    let mut pty = Pty::start(&lab.nlr(&["--stubs", stub(), "monitor", TARGET]));
+    pty.expect("(to become root): ", Duration::from_secs(30));
+    pty.send("Tr0ub4dor\n");
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{}", pty.transcript());
+    assert_forgotten(pty.pid(), "Tr0ub4dor");
+    drop(pty);
+    host.assert_idle();
+
+    lab.client().file("/home/me/askpass", "#!/bin/sh\necho Tr0ub4dor\n", 0o755);
+    let mut command = lab.nlr(&["--stubs", stub(), "monitor", TARGET]);
+    command.args(["--askpass", "/home/me/askpass"]).stdout(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
+    assert_forgotten(child.id(), "Tr0ub4dor");
+    child.kill().unwrap();
+    child.wait().unwrap();
     host.assert_idle();
 }
 
@@ -204,6 +240,32 @@ fn what_sudo_refuses_is_explained() {
     }
 }
 
+/// The step is the one that failed, not one behind which it did.
+#[test]
+fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("pw").sudoers("ci ALL=ALL").without("docker").start();
+    let fails = |target: &str, secrets: &str, code: i32, texts: &[&str]| {
+        let mut command = lab.nlr(&["--stubs", stub(), "show", "link", target]);
+        command.args(["--password-fd", "0"]);
+        let ended = finish_with(command, secrets);
+        assert_eq!(ended.code, code, "{target}: {ended:?}");
+        for text in texts {
+            assert!(ended.stderr.contains(text), "{target}: {text:?} is not in {ended:?}");
+        }
+    };
+    fails("ssh://h,sudo:,docker:web", "pw\n", 3, &["bootstrap: ", "docker", "not found"]);
+    let script = "#!/bin/sh\necho 'Error: No such container: web' >&2; exit 1\n";
+    host.file("/usr/local/bin/docker", script, 0o755);
+    fails("ssh://h,sudo:,docker:web", "pw\n", 3, &["bootstrap: ", "No such container: web"]);
+    fails("ssh://h,sudo:,stub:/bin/false", "pw\n", 3, &["bootstrap: ", "exit code 1"]);
+    fails("ssh://h,sudo:,docker:web", "wrong\n", 4, &["privilege: ", "wrong password"]);
+    host.assert_idle();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doas_and_su() {
     if !Lab::available() {
@@ -226,7 +288,7 @@ async fn doas_and_su() {
     let client = connect("ssh://su,su:", &options).await.unwrap();
     is_root(&client).await;
     client.close().await;
-    assert_eq!(asked.lock().unwrap()[0].hop, "su:");
+    assert_eq!(asked.lock().unwrap()[0].hop, "ssh://su,su:");
     let (ask, _) = answers(&["wrong"]);
     options.ask = ask;
     let error = connect("ssh://su,su:", &options).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! What the tests of remote targets share.
 
+#![allow(unreachable_pub, reason = "it is for all of the program")]
+
 use std::{
     future::Future,
     sync::{Arc, Mutex},

@@ -84,3 +84,34 @@ fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     assert!(transcript.contains(" echo "), "{transcript}");
     host.assert_idle();
 }
+
+#[test]
+fn hosts_of_one_name_are_told_apart_by_the_way_to_them() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let gateway = lab.host("gateway").on("public").on("inner").password("outer one").start();
+    let inner = lab.host("inner").on("inner").password("inner one").start();
+    lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
+    // Whatever stands behind a gateway may have any name.
+    let config = lab.client().read("/home/me/.ssh/config");
+    let alias = config.replace("Host inner\n", "Host inner\n  HostKeyAlias nobody-knows\n");
+    lab.client().file("/home/me/.ssh/config", &alias, 0o600);
+    let command = lab.nlr(&["--stubs", stub(), "show", "link", "ssh://gateway,ssh://inner"]);
+    let mut pty = Pty::start(&command);
+    pty.expect("Password for ci@", SOON);
+    assert!(!pty.transcript().contains("behind"), "{}", pty.transcript());
+    pty.send("outer one\n");
+    pty.expect("nobody-knows, behind ssh://gateway, is not known yet", SOON);
+    pty.expect("(yes/no)", SOON);
+    pty.send("yes\n");
+    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.send("wrong\n");
+    pty.expect("ssh://gateway,ssh://inner: that was not accepted", SOON);
+    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.send("inner one\n");
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    gateway.assert_idle();
+    inner.assert_idle();
+}

@@ -12,13 +12,6 @@
 //!
 //! A header line that begins with a space goes on with the one before it.
 
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests say so by panicking"
-)]
-
 use std::{fs, path::Path};
 
 /// A vector.

@@ -1,12 +1,21 @@
 //! Passwords, noise, ends and halts.
 
-use std::{sync::Mutex, time::Instant};
+use std::{
+    io,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
 use crate::{
     ErrorKind, Step,
     ask::{Progress, Secret, SecretKind, SecretRequest},
     deploy::approach::Prompt,
+    transport::End,
 };
 
 const MARKER_OF_PROMPT: &str = "[nlr-0123] password: ";
@@ -37,7 +46,7 @@ fn prompt() -> Prompt {
         echo: false,
         attempt: 1,
     };
-    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request }
+    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request, way: Vec::new() }
 }
 
 /// Who answers each attempt with the next of these, and what was asked.
@@ -100,6 +109,25 @@ async fn a_password_that_is_not_to_be_had_or_wrong() {
 }
 
 #[tokio::test]
+async fn hops_that_are_written_alike_are_told_apart() {
+    let way = |way: &[&str]| way.iter().map(|&hop| hop.to_owned()).collect();
+    let near = Prompt { way: way(&["ssh://a"]), ..prompt() };
+    let marker = "[nlr-4567] password: ".to_owned();
+    let far = Prompt { marker, way: way(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
+    for (prompts, expected) in [
+        (vec![near.clone(), far], "wrong password for ssh://a,sudo:"),
+        (vec![near], "wrong password for sudo:"),
+    ] {
+        let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+        let running = process::run(sudo(SUDO, &boot, home.path())).unwrap();
+        let (guide, _) = answering(&["wrong"]);
+        let way = Approach { boot: Some(&boot), prompts, ..Default::default() };
+        let error = approach(running, way, &guide).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("privilege: {expected}"));
+    }
+}
+
+#[tokio::test]
 async fn refused_without_a_question() {
     let script = "echo 'sudo: a terminal is required to read the password' >&2; exit 1";
     let error = by_sudo(script, &guide()).await.unwrap_err();
@@ -148,6 +176,35 @@ async fn an_end_before() {
     }
 }
 
+/// As that of an ssh connection that is lost.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::Error::other("the network is gone")))
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_says_why() {
+    let boot = boot();
+    let running = Running {
+        stdio: Box::new(tokio::io::join(Broken, tokio::io::sink())),
+        stderr: Box::new(tokio::io::empty()),
+        end: Box::pin(async { End::Unknown }),
+    };
+    let way = Approach { boot: Some(&boot), ..Default::default() };
+    let error = approach(running, way, &guide()).await.err().unwrap();
+    assert_eq!(error.step(), Some(Step::Bootstrap), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("the network is gone"), "{text}");
+    assert!(!text.contains("can its account run commands"), "{text}");
+}
+
 #[tokio::test]
 async fn an_end_behind_the_password_is_not_its_fault() {
     let (guide, _) = answering(&["right"]);
@@ -156,6 +213,43 @@ async fn an_end_behind_the_password_is_not_its_fault() {
     let error = by_sudo(&ends, &guide).await.unwrap_err();
     assert!(error.to_string().contains("exit code 9"), "{error}");
     assert_eq!(error.step(), Some(Step::Bootstrap));
+    // Nor is that of a hop which comes before the script, whatever sudo has said before.
+    for (before, behind, expected) in [
+        ("", "echo 'Error: No such container: web' >&2; exit 1", "No such container"),
+        ("", "echo 'on stdout'; exit 1", "on stdout"),
+        ("", "exit 7", "exit code 7"),
+        ("echo 'sudo: Authentication failed, try again.' >&2", "echo no >&2; exit 5", "no"),
+        ("echo 'sudo: unable to resolve host h: Unknown' >&2", "echo no >&2; exit 5", "no"),
+    ] {
+        let (guide, _) = answering(&["wrong", "right"]);
+        let ends = SUDO.replace("exec \"$@\"", &format!("{{ {behind}; }}"));
+        let ends = ends.replace("echo 'Sorry, try again.' >&2", &format!("{before}\n:"));
+        let error = by_sudo(&ends, &guide).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.step(), Some(Step::Bootstrap), "{behind}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_warning_of_sudo_is_no_refusal() {
+    let warning = "echo 'sudo: unable to resolve host h: Name or service not known' >&2";
+    for (fails, step) in [
+        ("echo 'Error: No such container: web' >&2; exit 1", Step::Bootstrap),
+        ("echo 'sudo: docker: command not found' >&2; exit 1", Step::Bootstrap),
+        ("echo 'sudo: a password is required' >&2; exit 1", Step::Privilege),
+    ] {
+        let error = by_sudo(&format!("{warning}; {fails}"), &guide()).await.unwrap_err();
+        assert_eq!(error.step(), Some(step), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn sudo_that_ends_with_its_question_unanswered() {
+    // Killed while it judges the answer, and without a word.
+    let (guide, _) = answering(&["right"]);
+    let dies = SUDO.replace("exec \"$@\"", "kill -9 $$");
+    let error = by_sudo(&dies, &guide).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Privilege), "{error}");
 }
 
 #[tokio::test]
