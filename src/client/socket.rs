@@ -162,6 +162,8 @@ impl RemoteSocket {
             });
             sent.transpose()
         };
+        // A task that has much to send must not keep the driver from writing it meanwhile.
+        tokio::task::coop::consume_budget().await;
         until(&self.signals.sendable, send).await
     }
 
