@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What one socket may receive before another has its turn.
-const TURN: Credit = Credit { bytes: 128 << 10, datagrams: 64 };
+const TURN: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
 
 /// What is received right behind a send: its answer, which is there already.
 const ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
