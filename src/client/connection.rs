@@ -226,7 +226,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             if let Err(ending) = self.take_frames() {
                 return Poll::Ready(ending);
             }
-            self.reading.reserve(self.room);
+            // New memory is taken for a read once what is left of the old would split most reads.
+            if self.reading.capacity() - self.reading.len() < self.room / 4 {
+                self.reading.reserve(self.room);
+            }
             let io = Pin::new(&mut self.io);
             let mut room = (&mut self.reading).limit(self.room);
             match ready!(poll_read_buf(io, cx, &mut room)) {
