@@ -35,7 +35,8 @@ pub(super) struct Traffic {
 
 thread_local! {
     /// libssh2 has one place for a pointer of its user's, which the ssh2 crate uses.
-    static TRAFFIC: Cell<Traffic> = const { Cell::new(Traffic { dry: false, full: false, received: 0 }) };
+    /// Nothing is noted, nor taken for known, but within [`watched`].
+    static TRAFFIC: Cell<Option<Traffic>> = const { Cell::new(None) };
 }
 
 /// Notes what the calls come to that something makes. What is known to be dry is not asked.
@@ -48,19 +49,19 @@ pub(super) fn watched<T>(dry: bool, something: impl FnOnce() -> T) -> (T, Traffi
         }
     }
     let _forget = Forget;
-    TRAFFIC.set(Traffic { dry, ..Traffic::default() });
+    TRAFFIC.set(Some(Traffic { dry, ..Traffic::default() }));
     let result = something();
-    (result, TRAFFIC.get())
+    (result, TRAFFIC.get().unwrap_or_default())
 }
 
 /// Whether nothing more is there to be received, as far as is known.
 pub(super) fn is_dry() -> bool {
-    TRAFFIC.get().dry
+    TRAFFIC.get().is_some_and(|traffic| traffic.dry)
 }
 
 /// Notes that something is not sent before there is room.
 pub(super) fn note_full() {
-    TRAFFIC.set(Traffic { full: true, ..TRAFFIC.get() });
+    TRAFFIC.set(TRAFFIC.get().map(|traffic| Traffic { full: true, ..traffic }));
 }
 
 /// Has a session use these calls from now on.
@@ -106,7 +107,8 @@ unsafe extern "C" fn on_receive(
     flags: c_int,
     _: *mut *mut c_void,
 ) -> ssize_t {
-    let mut traffic = TRAFFIC.get();
+    let watched = TRAFFIC.get();
+    let mut traffic = watched.unwrap_or_default();
     if traffic.dry || traffic.received >= FILL {
         return refused(Errno::EAGAIN);
     }
@@ -122,7 +124,7 @@ unsafe extern "C" fn on_receive(
         }
         Err(errno) => traffic.dry = errno == Errno::EAGAIN,
     }
-    TRAFFIC.set(traffic);
+    TRAFFIC.set(watched.and(Some(traffic)));
     taken.map_or_else(refused, |taken| ssize_t::try_from(taken).unwrap_or(ssize_t::MAX))
 }
 
@@ -136,7 +138,8 @@ unsafe extern "C" fn on_send(
     // SAFETY: libssh2 gives bytes of its own, of this length.
     let bytes = unsafe { slice::from_raw_parts(buffer.cast::<u8>(), length) };
     let sent = send(socket, bytes, MsgFlags::from_bits_retain(flags));
-    if sent.map_or_else(|errno| errno == Errno::EAGAIN, |sent| sent < length) {
+    let is_wait = |errno| matches!(errno, Errno::EAGAIN | Errno::EINTR);
+    if sent.map_or_else(is_wait, |sent| sent < length) {
         note_full();
     }
     sent.map_or_else(refused, |sent| ssize_t::try_from(sent).unwrap_or(ssize_t::MAX))

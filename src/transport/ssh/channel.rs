@@ -98,9 +98,8 @@ impl AsyncWrite for ChannelStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Channel { shared, id } = &*self.writer.channel;
-        shared.poll(self.writer.key, cx, |state, wire| {
+        shared.poll(self.writer.key, cx, |state, _| {
             state.end_input(*id);
-            state.drive(wire);
             state.poll_end_input(*id)
         })
     }

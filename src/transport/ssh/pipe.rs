@@ -165,10 +165,12 @@ impl Pipe {
         if self.closing || buf.remaining() == 0 {
             return Ok(Tried::Done(()));
         }
+        let mut ended = false;
         if self.channel.read_window().available == 0 {
             match self.channel.wait_eof() {
-                Err(error) if !would_block(&error) => return Err(error),
-                _ => {}
+                Ok(()) => ended = true,
+                Err(error) if would_block(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         // A read first grants what has become free, if that is much; see libssh2's channel.c.
@@ -177,7 +179,7 @@ impl Pipe {
         let wanted = usize::try_from(window.available).unwrap_or(usize::MAX).min(buf.remaining());
         let granted = room.saturating_add(u32::try_from(wanted).unwrap_or(u32::MAX));
         if wanted == 0 {
-            return Ok(if self.channel.eof() { Tried::Done(()) } else { Tried::Wait });
+            return Ok(if ended { Tried::Done(()) } else { Tried::Wait });
         }
         if window.remaining < granted && !has_room(wire) {
             return Ok(Tried::Wait);

@@ -142,15 +142,16 @@ impl Shared {
             }
             // What was received may be anyone's. It is no event for them any more: the runtime asks
             // the kernel only later, and hears of what is there then. The same goes for what a done
-            // one leaves in the socket.
+            // one leaves in the socket; and who drives has to ask for the room that it found missing.
             let news = moved || traffic.received > 0;
-            if news || done.is_ready() && !traffic.dry {
+            if news || done.is_ready() && (!traffic.dry || traffic.full) {
                 self.wakers.wake_others(key);
             }
             if done.is_ready() {
                 return done;
             }
-            let mut again = news || arrived || !traffic.dry;
+            // Nobody may have looked whether more is there.
+            let mut again = news || arrived || !traffic.dry && wire.is_readable();
             if traffic.full && !asked {
                 wire.clear(Interest::WRITABLE);
                 // Where there is room by now, nobody was noted to be woken.
@@ -178,6 +179,7 @@ impl Shared {
         attempt: &mut impl FnMut(&mut State, &Wire) -> Poll<T>,
     ) -> Tried<T> {
         let mut state = self.lock();
+        let was_alive = state.dead.is_none();
         state.dry &= !arrived;
         let ((done, moved), traffic) = calls::watched(state.dry, || {
             let moved = state.drive(wire);
@@ -190,6 +192,7 @@ impl Shared {
             (done, moved | state.drive(wire))
         });
         state.dry = traffic.dry;
+        let moved = moved || was_alive && state.dead.is_some();
         let undriven = state.has_work() && !std::mem::replace(&mut state.driven, true);
         drop(state);
         if traffic.received > 0 {

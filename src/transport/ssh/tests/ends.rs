@@ -154,3 +154,33 @@ async fn a_tunnel_to_nowhere_does_not_end_what_goes_on_beside_it() {
     assert_eq!(failed(down).kind(), ErrorKind::Timeout);
     assert!(gateway.is_open());
 }
+
+/// Nor one of those whose last channel is closed in the same breath, the server's answer to which
+/// nobody waits for.
+#[tokio::test]
+async fn sessions_leave_no_memory_behind() {
+    let _alone = ALONE.write().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let round = async || {
+        for _ in 0..40 {
+            let running = sshd.session().await.exec("cat").await.unwrap();
+            drop(running);
+            tokio::task::yield_now().await;
+        }
+    };
+    round().await;
+    let before = resident_kib();
+    round().await;
+    // Each has more than 70 KiB in libssh2 alone.
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 1200, "{grown} KiB more after 40 sessions");
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
