@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{ALONE, Sshd, can_run};
+use super::support::{ALONE, Sshd, can_run, switches};
 use crate::transport::{Running, ssh::Session};
 
 /// Bytes that differ from one place to the next, and from one seed to the next.
@@ -183,9 +183,9 @@ async fn what_was_taken_in_for_another_is_told_to_it() {
     assert_eq!(&answer.expect("nobody was woken").unwrap(), b"here\n");
 }
 
-/// The median of echoes of 64 bytes, and the process time that they and a second of idling take.
+/// Between two messages nobody looks whether there is one.
 #[tokio::test]
-async fn echoes_are_quick_and_idling_is_free() {
+async fn idling_is_free() {
     let _alone = ALONE.write().await;
     if !can_run() {
         return;
@@ -193,27 +193,12 @@ async fn echoes_are_quick_and_idling_is_free() {
     let sshd = Sshd::start("");
     let session = sshd.session().await;
     let Running { mut stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
-    let mut times = Vec::new();
     let mut answer = [0; 64];
-    for _ in 0..300 {
-        let start = Instant::now();
-        stdio.write_all(&[7; 64]).await.unwrap();
-        stdio.read_exact(&mut answer).await.unwrap();
-        times.push(start.elapsed());
-    }
-    times.sort();
-    eprintln!("echo: median {:?}", times[150]);
-    assert!(times[150] < Duration::from_millis(1), "{:?}", times[150]);
+    stdio.write_all(&[7; 64]).await.unwrap();
+    stdio.read_exact(&mut answer).await.unwrap();
     let before = switches();
     let idle = tokio::time::timeout(Duration::from_secs(1), stdio.read(&mut answer)).await;
     assert!(idle.is_err());
     let woken = switches() - before;
     assert!(woken < 20, "{woken} context switches while idle");
-}
-
-/// How often this thread gave up the processor of its own will: once per wait.
-fn switches() -> u64 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
