@@ -91,8 +91,8 @@ impl Stubs {
     /// Looks for them.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where an explicit path, a folder without any included, or what lies in the folder that `NLR_STUBS`
-    /// names, is no stub or cannot be read.
+    /// [`ErrorKind::Invalid`] where an explicit path, a folder without any included, or what lies in
+    /// the folder that `NLR_STUBS` names, is no stub or cannot be read.
     pub(crate) fn find(options: &StubOptions) -> Result<Self, Error> {
         Self::find_in(options, &Places::from_environment())
     }
