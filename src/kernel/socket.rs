@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use nix::errno::Errno;
@@ -43,6 +43,8 @@ pub struct KernelSocket {
     fd: OwnedFd,
     /// Whether the kernel was told not to report overruns, so that only its counter tells.
     silent_overruns: AtomicBool,
+    /// Its size, of which the kernel counts off more than a datagram is long.
+    receive_buffer: AtomicU32,
 }
 
 impl KernelSocket {
@@ -75,7 +77,8 @@ impl KernelSocket {
             ),
         })?;
         let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
-        let socket = Self { fd, silent_overruns: AtomicBool::new(false) };
+        let socket =
+            Self { fd, silent_overruns: AtomicBool::new(false), receive_buffer: AtomicU32::new(0) };
         // Kernels before 4.12 lack it, and then nothing is lost but the explanation.
         let _ = socket.set_flag(libc::NETLINK_EXT_ACK);
         let sizes = [
@@ -105,7 +108,7 @@ impl KernelSocket {
         }
         let opened = Opened {
             portid: sys::portid(socket.fd.as_fd()).map_err(step("reading the port id".into()))?,
-            receive_buffer: socket.number(libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or_default(),
+            receive_buffer: socket.note_receive_buffer(),
             send_buffer: socket.number(libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or_default(),
             ..Opened::default()
         };
@@ -122,6 +125,12 @@ impl KernelSocket {
         Ok(u32::from_ne_bytes(value))
     }
 
+    fn note_receive_buffer(&self) -> u32 {
+        let size = self.number(libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or_default();
+        self.receive_buffer.store(size, Ordering::Relaxed);
+        size
+    }
+
     /// setsockopt(2).
     ///
     /// # Errors
@@ -131,6 +140,9 @@ impl KernelSocket {
         if (level, name) == (libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS) {
             let on = value.iter().any(|byte| *byte != 0);
             self.silent_overruns.store(on, Ordering::Relaxed);
+        }
+        if level == libc::SOL_SOCKET && matches!(name, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) {
+            self.note_receive_buffer();
         }
         Ok(())
     }
@@ -172,6 +184,20 @@ impl KernelSocket {
     /// Its errno.
     pub fn send(&self, datagram: &[u8], destination: Destination) -> Result<(), Errno> {
         sys::send(self.fd.as_fd(), datagram, destination)
+    }
+
+    /// Sends several datagrams to the kernel, which lie one behind the other in `data`:
+    /// sendmmsg(2). Gives how many it took before one that it refused, or before so many that
+    /// another call is needed.
+    pub fn send_many(&self, data: &[u8], lengths: impl Iterator<Item = usize>) -> usize {
+        sys::send_many(self.fd.as_fd(), data, lengths).unwrap_or_default()
+    }
+
+    /// How many sends may be made before the answer of the first is received. Answers to all of
+    /// them are to have room in the receive buffer, which the kernel counts generously.
+    pub fn sends_at_once(&self) -> u32 {
+        let buffer = self.receive_buffer.load(Ordering::Relaxed);
+        (buffer / (2 * RECEIVE_ROOM as u32)).clamp(1, sys::AT_ONCE as u32)
     }
 
     /// Receives one datagram without waiting. It is appended to `out`, which should have

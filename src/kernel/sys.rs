@@ -9,6 +9,7 @@ use std::{
         unix::process::CommandExt,
     },
     process::Command,
+    ptr::null_mut,
 };
 
 use nix::{
@@ -141,6 +142,41 @@ pub(super) fn send(
         Ok(_) => Err(Errno::EMSGSIZE),
         Err(_) => Err(Errno::last()),
     }
+}
+
+/// Datagrams that one call sends at most.
+pub(super) const AT_ONCE: usize = 16;
+
+/// Sends datagrams that lie one behind the other in `data` to the kernel, up to [`AT_ONCE`] of
+/// them; gives how many it took. Does not wait.
+///
+/// # Errors
+/// The errno of the first; that of a later one has to be asked for by sending it again.
+pub(super) fn send_many(
+    fd: BorrowedFd<'_>,
+    data: &[u8],
+    lengths: impl Iterator<Item = usize>,
+) -> Result<usize, Errno> {
+    let mut address = address(0, 0);
+    let mut pieces = [libc::iovec { iov_base: null_mut(), iov_len: 0 }; AT_ONCE];
+    // SAFETY: mmsghdr is integers and pointers, for which all zeros is a value.
+    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { zeroed() };
+    let (mut left, mut count) = (data, 0);
+    for ((header, piece), length) in headers.iter_mut().zip(&mut pieces).zip(lengths) {
+        let (datagram, others) = left.split_at_checked(length).ok_or(Errno::EINVAL)?;
+        // The kernel does not write there.
+        *piece = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: length };
+        header.msg_hdr.msg_name = (&raw mut address).cast();
+        header.msg_hdr.msg_namelen = ADDRESS_LEN;
+        header.msg_hdr.msg_iov = piece;
+        header.msg_hdr.msg_iovlen = 1;
+        (left, count) = (others, count + 1);
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the first `count` headers point to the address and to one piece each, and these to
+    // slices of `data`; all of it outlives the call and is of the length that is told.
+    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags as _) };
+    usize::try_from(sent).map_err(|_| Errno::last())
 }
 
 /// A datagram taken from the kernel.
@@ -282,6 +318,26 @@ mod tests {
         let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
         assert!(taken.length > room + spill.len());
         assert_eq!(out.len(), room);
+    }
+
+    #[test]
+    fn many_sends_stop_at_one_that_the_kernel_refuses() {
+        let fd = socket(0).unwrap();
+        bind(fd.as_fd(), 0).unwrap();
+        // It accepts three bytes, says nothing, and wants at least one.
+        let lengths = [3, 3, 0, 3];
+        let many =
+            |data: &[u8], lengths: &[usize]| send_many(fd.as_fd(), data, lengths.iter().copied());
+        assert_eq!(many(&[0; 9], &lengths), Ok(2));
+        assert_eq!(many(&[0; 3], &lengths[2..]), Err(Errno::ENODATA));
+        assert_eq!(many(&[0; 3], &lengths[3..]), Ok(1));
+        assert_eq!(many(&[0; 5], &lengths), Err(Errno::EINVAL), "and reads nothing beyond them");
+        assert_eq!(many(&[0; 3 * 20], &[3; 20]), Ok(AT_ONCE));
+        let requests = [dump_request(), dump_request()].concat();
+        assert_eq!(many(&requests, &[32, 32]), Ok(2));
+        let mut out = Vec::with_capacity(64 << 10);
+        let taken = receive(fd.as_fd(), &mut out, &mut Vec::new()).unwrap();
+        assert_eq!(taken.info.portid, 0);
     }
 
     #[test]

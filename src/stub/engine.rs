@@ -16,7 +16,7 @@ use nix::{
 use super::{
     Config, Exit, FAREWELL, Shutdown,
     input::{Input, ReadOutcome},
-    job::{Batch, Done, Job, Operation, Scratch, SendPart, SocketRequest},
+    job::{Batch, Done, Exchange, Job, Operation, Scratch, SendPart, SocketRequest},
     output::Output,
     sockets::Sockets,
     work::{Completion, Completions, Task, Workers, is_quick},
@@ -25,7 +25,7 @@ use crate::{
     kernel::{KernelSocket, descriptors, host_info, netns::failure},
     proto::{OpenOutcome, StubAction, StubState, Violation},
     wire::{
-        Failure, Flags, Hello, MARKER, Message, Netns, NetnsRequest, SocketId,
+        Failure, Flags, FrameType, Hello, MARKER, Message, Netns, NetnsRequest, SocketId,
         hello::{PeerLimits, Role},
     },
 };
@@ -160,7 +160,8 @@ impl Engine {
     pub(super) fn next(&mut self, scratch: &mut Scratch) -> Next {
         match self.run(scratch) {
             Ok(job) => {
-                self.burst += 1;
+                self.burst +=
+                    if let Job::Exchange(exchange) = &job { exchange.sends.max(1) } else { 1 };
                 Next::Job(job)
             }
             Err(exit) => {
@@ -287,7 +288,12 @@ impl Engine {
                     let part = SendPart { serial, confirm, destination, length: data.len() };
                     let room = self.output.len() <= self.config.output_high_water;
                     let (sockets, state) = (&mut self.sockets, &self.state);
-                    (None, sockets.send(socket, part, &data, room, state, scratch))
+                    let plain = part.is_plain(&data);
+                    let mut job = sockets.send(socket, part, &data, room, state, scratch);
+                    if plain && let Some(Job::Exchange(exchange)) = &mut job {
+                        self.gather(exchange, max_frame, scratch)?;
+                    }
+                    (None, job)
                 }
                 StubAction::OptionSet { socket, request, level, name, value } => {
                     let operation = Operation::Set { level, name, value: value.to_vec() };
@@ -332,6 +338,39 @@ impl Engine {
                 return Ok(job);
             }
         }
+    }
+
+    /// Has an exchange with a plain send also make those that came right behind it on the same
+    /// socket: that is one system call for all of them.
+    fn gather(
+        &mut self,
+        exchange: &mut Exchange,
+        max_frame: u32,
+        scratch: &mut Scratch,
+    ) -> Result<(), Exit> {
+        let id = exchange.id;
+        while exchange.sends < exchange.socket.sends_at_once() {
+            let next = self.input.next_header(max_frame);
+            if !next.is_some_and(|next| (next.socket, next.frame_type) == (id, FrameType::Send)) {
+                break;
+            }
+            let frame = self.input.frame(max_frame).map_err(Violation::from).map_err(violation)?;
+            let Some((header, payload)) = frame else { break };
+            let out = &mut self.output.buffer;
+            let action = self.state.on_frame(header, payload, out).map_err(violation)?;
+            let StubAction::Send { socket, serial, confirm, destination, data } = action else {
+                // A piece of one.
+                continue;
+            };
+            let part = SendPart { serial, confirm, destination, length: data.len() };
+            if !part.is_plain(&data) {
+                // It waits for this one.
+                self.sockets.send(socket, part, &data, false, &self.state, scratch);
+                break;
+            }
+            Sockets::send_too(exchange, part, &data, &self.state, scratch);
+        }
+        Ok(())
     }
 
     /// A request on namespaces: answered, or made a task for a worker.
@@ -396,10 +435,10 @@ impl Engine {
     pub(super) fn done(&mut self, done: Done, batch: &Batch) {
         let out = &mut self.output.buffer;
         let (id, follow_up) = match done {
-            Done::Exchange(exchange, sent, drained) => {
+            Done::Exchange(exchange, drained) => {
                 let id = exchange.id;
                 let state = &mut self.state;
-                (id, self.sockets.exchanged(exchange, sent, drained, batch, state, out))
+                (id, self.sockets.exchanged(exchange, drained, batch, state, out))
             }
             Done::Request(SocketRequest { id, socket, request, .. }, result) => {
                 drop(socket);

@@ -166,6 +166,16 @@ impl Input {
         }
     }
 
+    /// The header of what [`frame`](Self::frame) gives next, where that is here whole.
+    pub(super) fn next_header(&self, max_frame: u32) -> Option<Header> {
+        match Header::decode(self.pending(), max_frame) {
+            Ok(Decoded::Known(header)) if self.skip == 0 => {
+                (header.stream_len() <= self.end - self.start).then_some(header)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a frame has begun and not ended.
     pub(super) fn is_midframe(&self) -> bool {
         self.start != self.end || self.skip > 0

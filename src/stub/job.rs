@@ -13,6 +13,9 @@ use crate::{
     wire::{Credit, DatagramInfo, Destination, Failure, Open, Opened, SocketId},
 };
 
+/// A longer send is made by itself.
+const PLAIN: usize = 16 << 10;
+
 /// Room for the part of a datagram beyond [`RECEIVE_ROOM`]. It is only touched, and so only
 /// takes memory, where a datagram is that large.
 const SPILL: usize = 4 << 20;
@@ -30,23 +33,23 @@ pub(super) enum Job {
     Close(SocketId, Arc<KernelSocket>),
 }
 
-/// What came of a job. What was received is in the batch.
+/// What came of a job. What was sent and received is in the batch.
 #[derive(Debug)]
 pub(super) enum Done {
-    Exchange(Exchange, Option<SendResult>, Drained),
+    Exchange(Exchange, Drained),
     Request(SocketRequest, Result<Vec<u8>, Failure>),
     Open(SocketId, Result<(KernelSocket, Opened), Failure>),
     /// With the kernel's drop counter.
     Close(SocketId, u64),
 }
 
-/// A send, a turn of receiving, or both.
+/// Sends, a turn of receiving, or one after the other.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) id: SocketId,
     pub(super) socket: Arc<KernelSocket>,
-    /// The send, whose bytes are in the scratch.
-    pub(super) send: Option<SendPart>,
+    /// How many sends there are; they are in the scratch.
+    pub(super) sends: u32,
     /// What may be received; nothing where one of its numbers is 0.
     pub(super) allowance: Credit,
     pub(super) gap: Gap,
@@ -60,9 +63,24 @@ pub(super) struct SendPart {
     pub(super) length: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+impl SendPart {
+    /// Whether it may be sent together with others like it, and their answers received behind
+    /// them. A dump may not: the socket is busy with it until its last part has been made, which
+    /// takes a receive.
+    pub(super) fn is_plain(&self, data: &[u8]) -> bool {
+        const DUMP: u16 = libc::NLM_F_DUMP as u16;
+        let flags = data.get(6..8).and_then(|flags| flags.try_into().ok());
+        !self.confirm
+            && self.destination == Destination::default()
+            && self.length <= PLAIN
+            && flags.is_none_or(|flags| u16::from_ne_bytes(flags) & DUMP != DUMP)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SendResult {
     pub(super) errno: i32,
+    /// Measured only of those that are told: confirmed ones, and those that failed.
     pub(super) nanoseconds: u64,
     /// For a confirmed send, the bytes its receive queue then held, by the kernel's accounting.
     pub(super) behind: u64,
@@ -100,9 +118,11 @@ pub(super) struct Gap {
     told: u64,
 }
 
-/// Something received, in order.
+/// Something to be told, in order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Item {
+    /// An unconfirmed send of this serial failed.
+    Refused(u32, SendResult),
     /// A datagram, at this place of the batch's data.
     Datagram(DatagramInfo, usize, usize),
     TooLarge(usize),
@@ -111,9 +131,12 @@ pub(super) enum Item {
     Lost(u64),
 }
 
-/// A turn's worth of what was received.
+/// What an exchange came to.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// What was sent, in order.
+    pub(super) sent: Vec<(SendPart, SendResult)>,
+    /// A turn's worth of what was received.
     pub(super) data: Vec<u8>,
     pub(super) items: Vec<Item>,
 }
@@ -121,12 +144,27 @@ pub(super) struct Batch {
 /// The buffers of an I/O thread, used again for each job.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    pub(super) send: Vec<u8>,
+    /// What is to be sent, one behind the other.
+    parts: Vec<SendPart>,
+    send: Vec<u8>,
     pub(super) batch: Batch,
     spill: Vec<u8>,
 }
 
 impl Scratch {
+    /// Has the next exchange send this, and nothing else so far.
+    pub(super) fn send(&mut self, part: SendPart, data: &[u8]) {
+        self.parts.clear();
+        self.send.clear();
+        self.send_too(part, data);
+    }
+
+    /// Has the next exchange send this as well.
+    pub(super) fn send_too(&mut self, part: SendPart, data: &[u8]) {
+        self.parts.push(part);
+        self.send.extend_from_slice(data);
+    }
+
     /// Lets go of what an unusually large datagram took.
     pub(super) fn trim(&mut self) {
         if self.send.capacity() > 1 << 20 {
@@ -143,9 +181,8 @@ impl Job {
     pub(super) fn run(self, scratch: &mut Scratch) -> Done {
         match self {
             Job::Exchange(mut exchange) => {
-                let sent = exchange.send.map(|part| send(&exchange.socket, &part, &scratch.send));
-                let drained = exchange.receive(&mut scratch.batch, &mut scratch.spill);
-                Done::Exchange(exchange, sent, drained)
+                let drained = exchange.run(scratch);
+                Done::Exchange(exchange, drained)
             }
             Job::Request(request) => {
                 let result = request.run();
@@ -199,23 +236,76 @@ impl SocketRequest {
 }
 
 impl Exchange {
-    /// Receives what the allowance lets, into the batch.
-    fn receive(&mut self, batch: &mut Batch, spill: &mut Vec<u8>) -> Drained {
+    /// Sends what it is to send, and receives what the allowance lets.
+    fn run(&mut self, scratch: &mut Scratch) -> Drained {
+        let Scratch { parts, send: data, batch, spill } = scratch;
+        batch.sent.clear();
         batch.data.clear();
         batch.items.clear();
-        for _ in 0..self.allowance.datagrams {
+        let mut left = self.allowance.datagrams;
+        if self.sends > 0 {
+            self.send(parts, data, &mut left, batch, spill);
+        }
+        self.receive(&mut left, u64::MAX, batch, spill)
+    }
+
+    fn send(
+        &mut self,
+        mut parts: &[SendPart],
+        mut data: &[u8],
+        left: &mut u64,
+        batch: &mut Batch,
+        spill: &mut Vec<u8>,
+    ) {
+        while let [first, others @ ..] = parts {
+            let lengths = parts.iter().map(|part| part.length);
+            let taken = if others.is_empty() { 0 } else { self.socket.send_many(data, lengths) };
+            if let Some((done, refused)) = parts.split_at_checked(taken)
+                && taken > 0
+            {
+                batch.sent.extend(done.iter().map(|part| (*part, SendResult::default())));
+                data = data.get(done.iter().map(|part| part.length).sum()..).unwrap_or_default();
+                parts = refused;
+                if !refused.is_empty() {
+                    // Their answers come before what is told of the next.
+                    self.receive(left, taken as u64, batch, spill);
+                }
+                continue;
+            }
+            // By itself, or refused among others: those are plain, and of a plain one that it
+            // refuses the kernel has done nothing, so that it may be asked again for the errno.
+            let (own, behind) = data.split_at_checked(first.length).unwrap_or((data, &[]));
+            let result = send(&self.socket, first, own);
+            if result.errno != 0 && !first.confirm {
+                batch.items.push(Item::Refused(first.serial, result));
+            }
+            batch.sent.push((*first, result));
+            (parts, data) = (others, behind);
+        }
+    }
+
+    /// Receives what the allowance lets, but so many datagrams at most.
+    fn receive(
+        &mut self,
+        left: &mut u64,
+        most: u64,
+        batch: &mut Batch,
+        spill: &mut Vec<u8>,
+    ) -> Drained {
+        for _ in 0..most.min(*left) {
             if batch.data.len() as u64 >= self.allowance.bytes {
                 break;
             }
             if self.receive_one(batch, spill) == Drained::Empty {
                 return Drained::Empty;
             }
+            *left -= 1;
         }
         Drained::More
     }
 
     fn receive_one(&mut self, batch: &mut Batch, spill: &mut Vec<u8>) -> Drained {
-        let Batch { data, items } = batch;
+        let Batch { data, items, .. } = batch;
         data.reserve(RECEIVE_ROOM);
         if spill.capacity() == 0 {
             *spill = Vec::with_capacity(SPILL);

@@ -25,7 +25,7 @@ use crate::{
 const TURN: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
 
 /// What is received right behind a send: its answer, which is there already.
-const ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
+const ANSWER: Credit = Credit { datagrams: 1, ..TURN };
 
 /// A datagram goes out in frames of at most this much data, and fewer where frames are smaller.
 const PIECE: usize = 60 << 10;
@@ -181,12 +181,12 @@ impl Sockets {
                 entry.answer(id, Drained::More, state, out);
                 continue;
             }
-            return Some(Job::Exchange(entry.exchange(id, None, allowance)));
+            return Some(Job::Exchange(entry.exchange(id, 0, allowance)));
         }
         None
     }
 
-    /// Prepares a send: gives the job, with its bytes in `scratch`, or queues it behind one that
+    /// Prepares a send: gives the job, with its bytes in `scratch`; or queues it behind one that
     /// is being made on the same socket. With `room` in the output, its answer is received in the
     /// same job.
     pub(super) fn send(
@@ -203,9 +203,24 @@ impl Sockets {
             entry.waiting.push_back(Waiting::Send(part, data.to_vec()));
             return None;
         }
-        scratch.send.clear();
-        scratch.send.extend_from_slice(data);
-        Some(entry.send(id, part, room, state))
+        scratch.send(part, data);
+        Some(Job::Exchange(entry.send(id, part, room, state)))
+    }
+
+    /// Has an exchange that was just prepared send this, too, and receive the answer.
+    pub(super) fn send_too(
+        exchange: &mut Exchange,
+        part: SendPart,
+        data: &[u8],
+        state: &StubState,
+        scratch: &mut Scratch,
+    ) {
+        scratch.send_too(part, data);
+        exchange.sends += 1;
+        let allowed = &mut exchange.allowance.datagrams;
+        if *allowed > 0 {
+            *allowed = (*allowed + 1).min(state.credit_left(exchange.id, false).datagrams);
+        }
     }
 
     /// The next send that waited and may be made now.
@@ -224,8 +239,8 @@ impl Sockets {
                 None => continue,
                 Some(Waiting::Request(request, operation)) => entry.request(id, request, operation),
                 Some(Waiting::Send(part, data)) => {
-                    scratch.send = data;
-                    entry.send(id, part, room, state)
+                    scratch.send(part, &data);
+                    Job::Exchange(entry.send(id, part, room, state))
                 }
             });
         }
@@ -252,15 +267,14 @@ impl Sockets {
     pub(super) fn exchanged(
         &mut self,
         exchange: Exchange,
-        sent: Option<SendResult>,
         drained: Drained,
         batch: &Batch,
         state: &mut StubState,
         out: &mut Vec<u8>,
     ) -> Option<Job> {
-        let Exchange { id, socket, send, allowance, gap } = exchange;
+        let Exchange { id, socket, sends, allowance, gap } = exchange;
         drop(socket);
-        if let (Some(part), Some(result)) = (send, sent) {
+        for (part, result) in &batch.sent {
             state.sent(id, part.length, result.errno, out);
         }
         let entry = self.entries.get_mut(&id)?;
@@ -270,22 +284,19 @@ impl Sockets {
             entry.receiving = false;
             entry.gap = gap;
         }
-        if send.is_some() {
+        if sends > 0 {
             entry.sending = false;
         }
         if entry.closing {
             return self.close_if_idle(id);
         }
-        if let (Some(part), Some(result)) = (send, sent) {
-            if !entry.waiting.is_empty() {
-                self.sendable.push_back(id);
-            }
-            let SendPart { serial, confirm, .. } = part;
+        if sends > 0 && !entry.waiting.is_empty() {
+            self.sendable.push_back(id);
+        }
+        for &(SendPart { serial, confirm, .. }, result) in &batch.sent {
             if confirm {
                 let (behind, counts) = (result.behind, receiving || !entry.receiving);
                 entry.confirming.push_back(Confirming { serial, result, behind, counts });
-            } else if result.errno != 0 {
-                state.answer_send(id, serial, result.errno, result.nanoseconds, out);
             }
         }
         entry.deliver(id, batch, self.max_frame, state, out);
@@ -296,7 +307,7 @@ impl Sockets {
         }
         // The answer behind a send is mostly all there is, and epoll tells if it is not. A turn
         // that ended for its length goes on behind the others'.
-        let turn_left = receiving && send.is_none() && drained == Drained::More;
+        let turn_left = receiving && sends == 0 && drained == Drained::More;
         if turn_left || !entry.confirming.is_empty() {
             self.set_ready(id);
         }
@@ -360,11 +371,11 @@ impl Entry {
         Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
     }
 
-    fn send(&mut self, id: SocketId, part: SendPart, room: bool, state: &StubState) -> Job {
+    fn send(&mut self, id: SocketId, part: SendPart, room: bool, state: &StubState) -> Exchange {
         self.sending = true;
         let most = if part.confirm { TURN } else { ANSWER };
         let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
-        Job::Exchange(self.exchange(id, Some(part), allowance))
+        self.exchange(id, 1, allowance)
     }
 
     fn request(&mut self, id: SocketId, request: u32, operation: Operation) -> Job {
@@ -374,10 +385,10 @@ impl Entry {
         Job::Request(SocketRequest { id, socket, request, operation })
     }
 
-    fn exchange(&mut self, id: SocketId, send: Option<SendPart>, allowance: Credit) -> Exchange {
+    fn exchange(&mut self, id: SocketId, sends: u32, allowance: Credit) -> Exchange {
         self.jobs += 1;
         self.receiving |= allowance != Credit::default();
-        Exchange { id, socket: Arc::clone(&self.socket), send, allowance, gap: self.gap }
+        Exchange { id, socket: Arc::clone(&self.socket), sends, allowance, gap: self.gap }
     }
 
     /// Puts what was received into the output.
@@ -391,6 +402,9 @@ impl Entry {
     ) {
         for item in &batch.items {
             match *item {
+                Item::Refused(serial, SendResult { errno, nanoseconds, .. }) => {
+                    state.answer_send(id, serial, errno, nanoseconds, out);
+                }
                 Item::Datagram(info, start, length) if length + OVERHEAD <= max_frame => {
                     let whole = batch.data.get(start..start + length).unwrap_or_default();
                     let piece = PIECE.min(max_frame - OVERHEAD);

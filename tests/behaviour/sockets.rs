@@ -19,6 +19,8 @@ over_every_transport!(
     a_confirmed_dump_larger_than_the_window_does_not_hang,
     a_confirmed_send_gives_the_errno_of_sendmsg,
     a_pipelined_send_that_fails_is_told_in_its_place,
+    many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_too,
+    pipelined_dumps_do_not_get_into_each_others_way,
     options_are_set_and_read,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
@@ -141,6 +143,56 @@ async fn a_pipelined_send_that_fails_is_told_in_its_place(transport: Transport) 
     let error = within(socket.recv()).await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(ENODATA)));
     assert_eq!(parse(&datagram(&socket).await.data)[0].header.sequence_number, 2);
+    far.end().await;
+}
+
+async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_too(
+    transport: Transport,
+) {
+    let far = Far::new(transport).await;
+    let small = far.client.socket(NETLINK_ROUTE).receive_buffer(2304).open().await.unwrap();
+    let shrunk = far.route().await;
+    let least = 1_i32.to_ne_bytes();
+    within(shrunk.set_option(SOL_SOCKET, SO_RCVBUF, &least)).await.unwrap();
+    for socket in [far.route().await, small, shrunk] {
+        for sequence in 1..=300 {
+            let fails = sequence % 7 == 0;
+            let request = if fails { Vec::new() } else { link_by_index(1, sequence) };
+            within(socket.send(&request)).await.unwrap();
+        }
+        for sequence in 1..=300 {
+            if sequence % 7 == 0 {
+                assert_eq!(within(socket.recv()).await.unwrap_err().errno(), Some(ENODATA));
+            } else {
+                let answer = parse(&datagram(&socket).await.data);
+                assert_eq!(answer[0].header.sequence_number, sequence);
+                assert!(matches!(answer[0].payload, NetlinkPayload::InnerMessage(_)));
+            }
+        }
+    }
+    far.end().await;
+}
+
+/// To a dump that is asked for during another the kernel says EBUSY.
+async fn pipelined_dumps_do_not_get_into_each_others_way(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.route().await;
+    let dumps = |sequence: u32| sequence % 3 == 0;
+    for sequence in 1..=30 {
+        let dump = dumps(sequence);
+        let request = if dump { dump_links(sequence) } else { link_by_index(1, sequence) };
+        within(socket.send(&request)).await.unwrap();
+    }
+    for sequence in 1..=30 {
+        loop {
+            let answer = datagram(&socket).await.data;
+            assert_eq!(parse(&answer)[0].header.sequence_number, sequence);
+            assert_eq!(error_code(&answer), None);
+            if !dumps(sequence) || is_done(&answer) {
+                break;
+            }
+        }
+    }
     far.end().await;
 }
 
