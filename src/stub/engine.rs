@@ -508,7 +508,7 @@ impl Engine {
             match event.data() {
                 INPUT => self.readable = true,
                 OUTPUT => self.output_hangup(event.events())?,
-                WAKE => self.arrived.extend(self.completions.take()),
+                WAKE => self.completions.take_into(&mut self.arrived),
                 SHUTDOWN => return Err(Exit::Shutdown),
                 token => self.sockets.readable(SocketId(token as u32), &self.epoll),
             }
@@ -551,7 +551,7 @@ impl Engine {
         }
         self.readable |= input && !paused;
         if woken {
-            self.arrived.extend(self.completions.take());
+            self.completions.take_into(&mut self.arrived);
         }
         Ok(())
     }
@@ -626,7 +626,10 @@ impl Engine {
                 return;
             }
             match self.arrived.pop_front() {
-                Some(Completion::Done(done, batch)) => self.done(done, &batch),
+                Some(Completion::Done(done, batch)) => {
+                    self.done(done, &batch);
+                    self.completions.give_back(batch);
+                }
                 Some(Completion::Opened(id, result)) => {
                     self.workers.finished();
                     self.opened(id, result);

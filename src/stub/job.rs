@@ -170,8 +170,21 @@ impl Scratch {
         if self.send.capacity() > 1 << 20 {
             self.send = Vec::new();
         }
-        if self.batch.data.capacity() > 1 << 20 {
-            self.batch = Batch::default();
+        self.batch.trim();
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.sent.clear();
+        self.data.clear();
+        self.items.clear();
+    }
+
+    /// Likewise.
+    pub(super) fn trim(&mut self) {
+        if self.data.capacity() > 1 << 20 {
+            *self = Self::default();
         }
     }
 }
@@ -239,9 +252,7 @@ impl Exchange {
     /// Sends what it is to send, and receives what the allowance lets.
     fn run(&mut self, scratch: &mut Scratch) -> Drained {
         let Scratch { parts, send: data, batch, spill } = scratch;
-        batch.sent.clear();
-        batch.data.clear();
-        batch.items.clear();
+        batch.clear();
         let mut left = self.allowance.datagrams;
         if self.sends > 0 {
             self.send(parts, data, &mut left, batch, spill);

@@ -24,7 +24,7 @@ use super::{
     Config, Exit, Shutdown,
     engine::{Engine, Next},
     job::Scratch,
-    work::{Completion, Completions},
+    work::Completions,
 };
 
 /// How often the watcher looks while jobs are being done. One is slow after one to two.
@@ -210,8 +210,7 @@ fn lead(shared: &Shared, notify: &Sender<Notice>) {
                 }
                 let done = job.run(&mut scratch);
                 if shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_err() {
-                    let batch = std::mem::take(&mut scratch.batch);
-                    shared.completions.push(Completion::Done(done, batch));
+                    shared.completions.push_job(done, &mut scratch.batch);
                     if !shared.stand_by() {
                         return;
                     }

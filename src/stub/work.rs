@@ -49,12 +49,15 @@ pub(super) enum Completion {
 pub(super) struct Completions {
     /// `None` once nobody takes them any more.
     done: Mutex<Option<Vec<Completion>>>,
+    /// A batch to be used again.
+    spare: Mutex<Batch>,
     event: Event,
 }
 
 impl Completions {
     pub(super) fn new() -> Result<Self, Errno> {
-        Ok(Self { done: Mutex::new(Some(Vec::new())), event: Event::new()? })
+        let done = Mutex::new(Some(Vec::new()));
+        Ok(Self { done, spare: Mutex::default(), event: Event::new()? })
     }
 
     pub(super) fn push(&self, completion: Completion) {
@@ -66,15 +69,33 @@ impl Completions {
         self.event.set();
     }
 
-    pub(super) fn take(&self) -> Vec<Completion> {
+    /// [`push`](Self::push) of a slow job's outcome, with its batch; gives another in its place.
+    pub(super) fn push_job(&self, done: Done, batch: &mut Batch) {
+        let spare = std::mem::take(&mut *self.spare());
+        self.push(Completion::Done(done, std::mem::replace(batch, spare)));
+    }
+
+    /// Keeps a batch to be used again.
+    pub(super) fn give_back(&self, mut batch: Batch) {
+        batch.trim();
+        *self.spare() = batch;
+    }
+
+    pub(super) fn take_into(&self, arrived: &mut VecDeque<Completion>) {
         self.event.clear();
-        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+        if let Some(done) = &mut *self.lock() {
+            arrived.extend(done.drain(..));
+        }
     }
 
     /// Nobody takes them any more: those there are, and those to come, are dropped.
     pub(super) fn close(&self) {
         let left = self.lock().take();
         drop(left);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Batch> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Completion>>> {
