@@ -349,7 +349,7 @@ impl Engine {
         scratch: &mut Scratch,
     ) -> Result<(), Exit> {
         let id = exchange.id;
-        while exchange.sends < exchange.socket.sends_at_once() {
+        while exchange.takes_more() {
             let next = self.input.next_header(max_frame);
             if !next.is_some_and(|next| (next.socket, next.frame_type) == (id, FrameType::Send)) {
                 break;

@@ -4,7 +4,10 @@
 //! dump inside `recvmsg`, and may have to wait for a lock to close a socket. So all of it is a
 //! job, which the watcher sees to.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nix::errno::Errno;
 
@@ -12,6 +15,9 @@ use crate::{
     kernel::{KernelSocket, RECEIVE_ROOM, Received, netns::failure},
     wire::{Credit, DatagramInfo, Destination, Failure, Open, Opened, SocketId},
 };
+
+/// How long answers may wait for the sends behind theirs.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A longer send is made by itself.
 const PLAIN: usize = 16 << 10;
@@ -50,6 +56,8 @@ pub(super) struct Exchange {
     pub(super) socket: Arc<KernelSocket>,
     /// How many sends there are; they are in the scratch.
     pub(super) sends: u32,
+    /// How many there may be, by the pace of the last exchange; then by that of this one.
+    pub(super) at_once: u32,
     /// What may be received; nothing where one of its numbers is 0.
     pub(super) allowance: Credit,
     pub(super) gap: Gap,
@@ -249,13 +257,22 @@ impl SocketRequest {
 }
 
 impl Exchange {
+    /// Whether one more send may be made before the first is answered.
+    pub(super) fn takes_more(&self) -> bool {
+        self.sends < self.at_once.min(self.socket.sends_at_once())
+    }
+
     /// Sends what it is to send, and receives what the allowance lets.
     fn run(&mut self, scratch: &mut Scratch) -> Drained {
         let Scratch { parts, send: data, batch, spill } = scratch;
         batch.clear();
         let mut left = self.allowance.datagrams;
         if self.sends > 0 {
+            let began = Instant::now();
             self.send(parts, data, &mut left, batch, spill);
+            let each = began.elapsed() / self.sends;
+            let at_once = PATIENCE.as_nanos() / each.as_nanos().max(1);
+            self.at_once = u32::try_from(at_once).unwrap_or(u32::MAX).max(1);
         }
         self.receive(&mut left, u64::MAX, batch, spill)
     }

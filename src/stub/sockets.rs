@@ -65,6 +65,8 @@ struct Entry {
     /// Jobs under way, this one's sends and receives included.
     jobs: usize,
     gap: Gap,
+    /// How many sends may be made at once, by the pace of the last.
+    at_once: u32,
     waiting: VecDeque<Waiting>,
     confirming: VecDeque<Confirming>,
     closing: bool,
@@ -105,6 +107,7 @@ impl Sockets {
                 sending: false,
                 jobs: 0,
                 gap: Gap::default(),
+                at_once: 1,
                 waiting: VecDeque::new(),
                 confirming: VecDeque::new(),
                 closing: false,
@@ -272,7 +275,7 @@ impl Sockets {
         state: &mut StubState,
         out: &mut Vec<u8>,
     ) -> Option<Job> {
-        let Exchange { id, socket, sends, allowance, gap } = exchange;
+        let Exchange { id, socket, sends, at_once, allowance, gap } = exchange;
         drop(socket);
         for (part, result) in &batch.sent {
             state.sent(id, part.length, result.errno, out);
@@ -286,6 +289,7 @@ impl Sockets {
         }
         if sends > 0 {
             entry.sending = false;
+            entry.at_once = at_once;
         }
         if entry.closing {
             return self.close_if_idle(id);
@@ -388,7 +392,8 @@ impl Entry {
     fn exchange(&mut self, id: SocketId, sends: u32, allowance: Credit) -> Exchange {
         self.jobs += 1;
         self.receiving |= allowance != Credit::default();
-        Exchange { id, socket: Arc::clone(&self.socket), sends, allowance, gap: self.gap }
+        let socket = Arc::clone(&self.socket);
+        Exchange { id, socket, sends, at_once: self.at_once, allowance, gap: self.gap }
     }
 
     /// Puts what was received into the output.

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use netlink_packet_core::NetlinkPayload;
-use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage},
+};
 use netlink_remote::{
     ErrorKind, Event, Origin,
     client::{Destination, options},
@@ -21,6 +24,7 @@ over_every_transport!(
     a_pipelined_send_that_fails_is_told_in_its_place,
     many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_too,
     pipelined_dumps_do_not_get_into_each_others_way,
+    what_is_slow_is_answered_before_what_was_sent_behind_it_is_done,
     options_are_set_and_read,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
@@ -177,7 +181,7 @@ async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_
 async fn pipelined_dumps_do_not_get_into_each_others_way(transport: Transport) {
     let far = Far::new(transport).await;
     let socket = far.route().await;
-    let dumps = |sequence: u32| sequence % 3 == 0;
+    let dumps = |sequence: u32| sequence.is_multiple_of(3);
     for sequence in 1..=30 {
         let dump = dumps(sequence);
         let request = if dump { dump_links(sequence) } else { link_by_index(1, sequence) };
@@ -192,6 +196,31 @@ async fn pipelined_dumps_do_not_get_into_each_others_way(transport: Transport) {
                 break;
             }
         }
+    }
+    far.end().await;
+}
+
+/// The kernel waits for all others to let go of an interface that it deletes.
+async fn what_is_slow_is_answered_before_what_was_sent_behind_it_is_done(transport: Transport) {
+    const LINKS: u32 = 10;
+    let far = Far::new(transport).await;
+    let namespace = TestNetns::new();
+    for number in 0..LINKS {
+        namespace.ip(&format!("link add slow{number} type veth peer name peer{number}"));
+    }
+    let open = || far.client.socket(NETLINK_ROUTE).netns(namespace.netns()).open();
+    let (socket, other) = (open().await.unwrap(), open().await.unwrap());
+    for number in 0..LINKS {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(format!("slow{number}")));
+        let request = ack_of(RouteNetlinkMessage::DelLink(link), number);
+        within(socket.send(&request)).await.unwrap();
+    }
+    assert_eq!(error_code(&datagram(&socket).await.data), Some(0));
+    let left = link_names(&other).await;
+    assert!(left.contains(&format!("slow{}", LINKS - 1)), "{left:?}");
+    for _ in 1..LINKS {
+        assert_eq!(error_code(&datagram(&socket).await.data), Some(0));
     }
     far.end().await;
 }
