@@ -58,13 +58,6 @@ fn open(way: Way) -> (RemoteSocket, Far) {
 fn dumps(criterion: &mut Criterion) {
     let mut group = group(criterion, "dump", 15, 3);
     let request = all_routes();
-    let local = || {
-        routes::fill();
-        Local::new()
-    };
-    whole(&mut group, "direct", local, |local, count| {
-        (0..count).for_each(|_| assert!(local.dump(&request) > LEAST));
-    });
     let framed = Floor::framed(&request);
     let floor = || {
         routes::fill();
@@ -73,7 +66,14 @@ fn dumps(criterion: &mut Criterion) {
     whole(&mut group, "floor", floor, |floor, count| {
         (0..count).for_each(|_| assert!(floor.dump(&framed) > LEAST));
     });
-    for way in Way::possible(&[Way::Duplex, Way::Pipe, Way::Unix, Way::Ssh]) {
+    let local = || {
+        routes::fill();
+        Local::new()
+    };
+    whole(&mut group, "direct", local, |local, count| {
+        (0..count).for_each(|_| assert!(local.dump(&request) > LEAST));
+    });
+    for way in Way::possible(&[Way::Unix, Way::Pipe, Way::Duplex, Way::Ssh]) {
         let ready = || {
             routes::fill();
             open(way)
@@ -105,7 +105,7 @@ fn parsed_dumps(criterion: &mut Criterion) {
     whole(&mut group, "direct", ready, |(handle, runtime): &mut (Handle, Runtime), count| {
         runtime.block_on(parse_routes(handle, count));
     });
-    for way in Way::possible(&[Way::Pipe, Way::Unix, Way::Ssh]) {
+    for way in Way::possible(&[Way::Unix, Way::Pipe, Way::Ssh]) {
         let ready = || {
             routes::fill();
             let (socket, far) = open(way);
@@ -150,7 +150,7 @@ fn pipelined(criterion: &mut Criterion) {
             }
         }
     });
-    for way in Way::possible(&[Way::Pipe, Way::Unix, Way::Ssh]) {
+    for way in Way::possible(&[Way::Unix, Way::Pipe, Way::Ssh]) {
         whole(
             &mut group,
             way.name(),
@@ -184,7 +184,7 @@ fn fanout(criterion: &mut Criterion) {
             sockets.iter_mut().for_each(|socket| assert!(socket.recv().len() > request.len()));
         }
     });
-    for way in Way::possible(&[Way::Pipe, Way::Unix, Way::Ssh]) {
+    for way in Way::possible(&[Way::Unix, Way::Pipe, Way::Ssh]) {
         let ready = || {
             let far = Far::new(way);
             ((0..SOCKETS).map(|_| Arc::new(far.socket())).collect::<Vec<_>>(), far)
