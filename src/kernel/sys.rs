@@ -161,7 +161,7 @@ pub(super) fn send_many(
     let mut pieces = [libc::iovec { iov_base: null_mut(), iov_len: 0 }; AT_ONCE];
     // SAFETY: mmsghdr is integers and pointers, for which all zeros is a value.
     let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { zeroed() };
-    let (mut left, mut count) = (data, 0);
+    let (mut left, mut count): (_, libc::c_long) = (data, 0);
     for ((header, piece), length) in headers.iter_mut().zip(&mut pieces).zip(lengths) {
         let (datagram, others) = left.split_at_checked(length).ok_or(Errno::EINVAL)?;
         // The kernel does not write there.
@@ -172,10 +172,14 @@ pub(super) fn send_many(
         header.msg_hdr.msg_iovlen = 1;
         (left, count) = (others, count + 1);
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let (socket, flags) = (fd.as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    let (socket, flags) = (libc::c_long::from(socket), libc::c_long::from(flags));
     // SAFETY: the first `count` headers point to the address and to one piece each, and these to
     // slices of `data`; all of it outlives the call and is of the length that is told.
-    let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags as _) };
+    // musl's own sendmmsg is a loop around sendmsg, because the kernel's headers have wider fields
+    // than POSIX's: what is between those is zero here.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_sendmmsg, socket, headers.as_mut_ptr(), count, flags) };
     usize::try_from(sent).map_err(|_| Errno::last())
 }
 

@@ -288,10 +288,12 @@ impl Engine {
                     let part = SendPart { serial, confirm, destination, length: data.len() };
                     let room = self.output.len() <= self.config.output_high_water;
                     let (sockets, state) = (&mut self.sockets, &self.state);
-                    let plain = part.is_plain(&data);
                     let mut job = sockets.send(socket, part, &data, room, state, scratch);
-                    if plain && let Some(Job::Exchange(exchange)) = &mut job {
-                        self.gather(exchange, max_frame, scratch)?;
+                    if let Some(Job::Exchange(exchange)) = &mut job
+                        && let Err(exit) = self.gather(exchange, max_frame, scratch)
+                    {
+                        // What came before it is sent first.
+                        self.broken = Some(exit);
                     }
                     (None, job)
                 }
@@ -340,8 +342,8 @@ impl Engine {
         }
     }
 
-    /// Has an exchange with a plain send also make those that came right behind it on the same
-    /// socket: that is one system call for all of them.
+    /// Has an exchange with a plain send also make those of its kind that came right behind it on
+    /// the same socket: that is one system call for all of them.
     fn gather(
         &mut self,
         exchange: &mut Exchange,
@@ -363,7 +365,7 @@ impl Engine {
                 continue;
             };
             let part = SendPart { serial, confirm, destination, length: data.len() };
-            if !part.is_plain(&data) {
+            if part.plain_kind(&data) != exchange.kind {
                 // It waits for this one.
                 self.sockets.send(socket, part, &data, false, &self.state, scratch);
                 break;

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A longer send is made by itself.
 const PLAIN: usize = 16 << 10;
 
+/// Bytes of a message's header: length, type, flags, sequence and port id.
+const NLMSG_HDRLEN: usize = 16;
+
 /// Room for the part of a datagram beyond [`RECEIVE_ROOM`]. It is only touched, and so only
 /// takes memory, where a datagram is that large.
 const SPILL: usize = 4 << 20;
@@ -56,7 +59,9 @@ pub(super) struct Exchange {
     pub(super) socket: Arc<KernelSocket>,
     /// How many sends there are; they are in the scratch.
     pub(super) sends: u32,
-    /// How many there may be, by the pace of the last exchange; then by that of this one.
+    /// Of what kind they are, where there may be more of them.
+    pub(super) kind: Option<Kind>,
+    /// How many there may be, by the pace of the last of their kind; then by that of these.
     pub(super) at_once: u32,
     /// What may be received; nothing where one of its numbers is 0.
     pub(super) allowance: Credit,
@@ -71,17 +76,27 @@ pub(super) struct SendPart {
     pub(super) length: usize,
 }
 
+/// What a netlink message asks for, by its type.
+pub(super) type Kind = u16;
+
 impl SendPart {
-    /// Whether it may be sent together with others like it, and their answers received behind
-    /// them. A dump may not: the socket is busy with it until its last part has been made, which
-    /// takes a receive.
-    pub(super) fn is_plain(&self, data: &[u8]) -> bool {
+    /// The kind of a send that may be made together with others of its kind, their answers being
+    /// received behind them: one short message to the kernel that asks for no dump. With a dump the
+    /// socket is busy until the last part has been made, which takes a receive.
+    pub(super) fn plain_kind(&self, data: &[u8]) -> Option<Kind> {
+        // Most families dump at either of two flags, which mean something else beside NLM_F_CREATE.
         const DUMP: u16 = libc::NLM_F_DUMP as u16;
-        let flags = data.get(6..8).and_then(|flags| flags.try_into().ok());
-        !self.confirm
+        const CREATE: u16 = libc::NLM_F_CREATE as u16;
+        let half = |at: usize| data.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes);
+        let length = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?) as usize;
+        let flags = half(6)?;
+        let dumps = flags & DUMP != 0 && (flags & CREATE == 0 || flags & DUMP == DUMP);
+        let plain = !self.confirm
+            && !dumps
             && self.destination == Destination::default()
-            && self.length <= PLAIN
-            && flags.is_none_or(|flags| u16::from_ne_bytes(flags) & DUMP != DUMP)
+            && (NLMSG_HDRLEN..=PLAIN).contains(&data.len())
+            && length.checked_next_multiple_of(4).is_some_and(|length| length >= data.len());
+        if plain { half(4) } else { None }
     }
 }
 
@@ -200,6 +215,7 @@ impl Batch {
 impl Job {
     /// Does it.
     pub(super) fn run(self, scratch: &mut Scratch) -> Done {
+        scratch.batch.clear();
         match self {
             Job::Exchange(mut exchange) => {
                 let drained = exchange.run(scratch);
@@ -265,7 +281,6 @@ impl Exchange {
     /// Sends what it is to send, and receives what the allowance lets.
     fn run(&mut self, scratch: &mut Scratch) -> Drained {
         let Scratch { parts, send: data, batch, spill } = scratch;
-        batch.clear();
         let mut left = self.allowance.datagrams;
         if self.sends > 0 {
             let began = Instant::now();

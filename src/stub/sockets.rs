@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::job::{
-    Batch, Drained, Exchange, Gap, Item, Job, Operation, Scratch, SendPart, SendResult,
+    Batch, Drained, Exchange, Gap, Item, Job, Kind, Operation, Scratch, SendPart, SendResult,
     SocketRequest,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 const TURN: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
 
 /// What is received right behind a send: its answer, which is there already.
-const ANSWER: Credit = Credit { datagrams: 1, ..TURN };
+const ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
 
 /// A datagram goes out in frames of at most this much data, and fewer where frames are smaller.
 const PIECE: usize = 60 << 10;
@@ -65,8 +65,8 @@ struct Entry {
     /// Jobs under way, this one's sends and receives included.
     jobs: usize,
     gap: Gap,
-    /// How many sends may be made at once, by the pace of the last.
-    at_once: u32,
+    /// Of what kind the last sends were, and how many of them may be made at once by their pace.
+    pace: (Option<Kind>, u32),
     waiting: VecDeque<Waiting>,
     confirming: VecDeque<Confirming>,
     closing: bool,
@@ -107,7 +107,7 @@ impl Sockets {
                 sending: false,
                 jobs: 0,
                 gap: Gap::default(),
-                at_once: 1,
+                pace: (None, 1),
                 waiting: VecDeque::new(),
                 confirming: VecDeque::new(),
                 closing: false,
@@ -184,7 +184,7 @@ impl Sockets {
                 entry.answer(id, Drained::More, state, out);
                 continue;
             }
-            return Some(Job::Exchange(entry.exchange(id, 0, allowance)));
+            return Some(Job::Exchange(entry.exchange(id, 0, None, allowance)));
         }
         None
     }
@@ -207,7 +207,7 @@ impl Sockets {
             return None;
         }
         scratch.send(part, data);
-        Some(Job::Exchange(entry.send(id, part, room, state)))
+        Some(Job::Exchange(entry.send(id, part, part.plain_kind(data), room, state)))
     }
 
     /// Has an exchange that was just prepared send this, too, and receive the answer.
@@ -243,7 +243,7 @@ impl Sockets {
                 Some(Waiting::Request(request, operation)) => entry.request(id, request, operation),
                 Some(Waiting::Send(part, data)) => {
                     scratch.send(part, &data);
-                    Job::Exchange(entry.send(id, part, room, state))
+                    Job::Exchange(entry.send(id, part, part.plain_kind(&data), room, state))
                 }
             });
         }
@@ -275,7 +275,7 @@ impl Sockets {
         state: &mut StubState,
         out: &mut Vec<u8>,
     ) -> Option<Job> {
-        let Exchange { id, socket, sends, at_once, allowance, gap } = exchange;
+        let Exchange { id, socket, sends, kind, at_once, allowance, gap } = exchange;
         drop(socket);
         for (part, result) in &batch.sent {
             state.sent(id, part.length, result.errno, out);
@@ -289,7 +289,7 @@ impl Sockets {
         }
         if sends > 0 {
             entry.sending = false;
-            entry.at_once = at_once;
+            entry.pace = (kind, at_once);
         }
         if entry.closing {
             return self.close_if_idle(id);
@@ -375,11 +375,18 @@ impl Entry {
         Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
     }
 
-    fn send(&mut self, id: SocketId, part: SendPart, room: bool, state: &StubState) -> Exchange {
+    fn send(
+        &mut self,
+        id: SocketId,
+        part: SendPart,
+        kind: Option<Kind>,
+        room: bool,
+        state: &StubState,
+    ) -> Exchange {
         self.sending = true;
         let most = if part.confirm { TURN } else { ANSWER };
         let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
-        self.exchange(id, 1, allowance)
+        self.exchange(id, 1, kind, allowance)
     }
 
     fn request(&mut self, id: SocketId, request: u32, operation: Operation) -> Job {
@@ -389,11 +396,18 @@ impl Entry {
         Job::Request(SocketRequest { id, socket, request, operation })
     }
 
-    fn exchange(&mut self, id: SocketId, sends: u32, allowance: Credit) -> Exchange {
+    fn exchange(
+        &mut self,
+        id: SocketId,
+        sends: u32,
+        kind: Option<Kind>,
+        allowance: Credit,
+    ) -> Exchange {
         self.jobs += 1;
         self.receiving |= allowance != Credit::default();
         let socket = Arc::clone(&self.socket);
-        Exchange { id, socket, sends, at_once: self.at_once, allowance, gap: self.gap }
+        let at_once = if kind.is_some() && kind == self.pace.0 { self.pace.1 } else { 1 };
+        Exchange { id, socket, sends, kind, at_once, allowance, gap: self.gap }
     }
 
     /// Puts what was received into the output.

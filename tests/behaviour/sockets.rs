@@ -23,6 +23,7 @@ over_every_transport!(
     a_confirmed_send_gives_the_errno_of_sendmsg,
     a_pipelined_send_that_fails_is_told_in_its_place,
     many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_too,
+    sends_of_all_kinds_are_made_in_their_order,
     pipelined_dumps_do_not_get_into_each_others_way,
     what_is_slow_is_answered_before_what_was_sent_behind_it_is_done,
     options_are_set_and_read,
@@ -154,25 +155,83 @@ async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_
     transport: Transport,
 ) {
     let far = Far::new(transport).await;
-    let small = far.client.socket(NETLINK_ROUTE).receive_buffer(2304).open().await.unwrap();
-    let shrunk = far.route().await;
+    let netns = TestNetns::new();
+    // They make an answer some kilobytes long.
+    for names in (0..60).collect::<Vec<_>>().chunks(6) {
+        let names: Vec<_> = names.iter().map(|n| format!("altname {n:x>120}")).collect();
+        netns.ip(&format!("link property add dev lo {}", names.join(" ")));
+    }
+    let builder = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
+    let plain = builder().open().await.unwrap();
+    let small = builder().receive_buffer(2304).open().await.unwrap();
+    let shrunk = builder().open().await.unwrap();
     let least = 1_i32.to_ne_bytes();
     within(shrunk.set_option(SOL_SOCKET, SO_RCVBUF, &least)).await.unwrap();
-    for socket in [far.route().await, small, shrunk] {
-        for sequence in 1..=300 {
-            let fails = sequence % 7 == 0;
-            let request = if fails { Vec::new() } else { link_by_index(1, sequence) };
-            within(socket.send(&request)).await.unwrap();
-        }
-        for sequence in 1..=300 {
-            if sequence % 7 == 0 {
-                assert_eq!(within(socket.recv()).await.unwrap_err().errno(), Some(ENODATA));
-            } else {
-                let answer = parse(&datagram(&socket).await.data);
+    for socket in [plain, small, shrunk] {
+        within(socket.set_option(SOL_SOCKET, SO_SNDBUF, &least)).await.unwrap();
+        let fails = |sequence: u32| match sequence % 15 {
+            7 => Some((Vec::new(), ENODATA)),
+            0 => Some((padded(link_by_index(1, sequence), 8192), EMSGSIZE)),
+            _ => None,
+        };
+        // So many at a time that the stub does not come to wait for the stream.
+        for round in (0..300).step_by(15) {
+            for sequence in round + 1..=round + 15 {
+                let request = fails(sequence).map(|(request, _)| request);
+                let request = request.unwrap_or_else(|| link_by_index(1, sequence));
+                within(socket.send(&request)).await.unwrap();
+            }
+            for sequence in round + 1..=round + 15 {
+                if let Some((_, errno)) = fails(sequence) {
+                    let error = within(socket.recv()).await.unwrap_err();
+                    assert_eq!(error.errno(), Some(errno));
+                    continue;
+                }
+                let data = datagram(&socket).await.data;
+                assert!(data.len() > 7000, "{}", data.len());
+                let answer = parse(&data);
                 assert_eq!(answer[0].header.sequence_number, sequence);
                 assert!(matches!(answer[0].payload, NetlinkPayload::InnerMessage(_)));
             }
         }
+    }
+    far.end().await;
+}
+
+/// Makes a message so long, with zeros.
+fn padded(mut message: Vec<u8>, length: u32) -> Vec<u8> {
+    message.resize(length as usize, 0);
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message
+}
+
+async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
+    let far = Far::new(transport).await;
+    // Once with credit for few datagrams.
+    for window in [1 << 20, 3] {
+        let builder = far.client.socket(NETLINK_ROUTE).window(1 << 20, window);
+        let socket = builder.open().await.unwrap();
+        let send = async {
+            for round in (0..100).step_by(10) {
+                for sequence in 1..10 {
+                    within(socket.send(&link_by_index(1, round + sequence))).await.unwrap();
+                }
+                // A message that says nothing, in several frames.
+                let mut nothing = padded(link_by_index(1, 0), 100_000);
+                nothing[4..6].copy_from_slice(&1_u16.to_ne_bytes());
+                within(socket.send(&nothing)).await.unwrap();
+                within(socket.send_confirmed(&link_by_index(1, round + 10))).await.unwrap();
+            }
+        };
+        let receive = async {
+            for sequence in 1..=100 {
+                let answer = parse(&datagram(&socket).await.data);
+                assert_eq!(answer[0].header.sequence_number, sequence);
+            }
+        };
+        tokio::join!(send, receive);
+        let counters = within(socket.close()).await.unwrap();
+        assert_eq!((counters.received_datagrams, counters.sent_datagrams), (100, 110));
     }
     far.end().await;
 }
@@ -210,6 +269,11 @@ async fn what_is_slow_is_answered_before_what_was_sent_behind_it_is_done(transpo
     }
     let open = || far.client.socket(NETLINK_ROUTE).netns(namespace.netns()).open();
     let (socket, other) = (open().await.unwrap(), open().await.unwrap());
+    // That others were fast says nothing.
+    for sequence in 0..5 {
+        within(socket.send(&link_by_index(1, sequence))).await.unwrap();
+        datagram(&socket).await;
+    }
     for number in 0..LINKS {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(format!("slow{number}")));

@@ -35,6 +35,7 @@ pub const NETLINK_NETFILTER: u32 = 12;
 pub const NETLINK_GENERIC: u32 = 16;
 
 pub const SOL_SOCKET: i32 = 1;
+pub const SO_SNDBUF: i32 = 7;
 pub const SO_RCVBUF: i32 = 8;
 
 pub const ENOENT: i32 = 2;
