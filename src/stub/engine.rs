@@ -10,25 +10,25 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
 };
 
 use super::{
     Config, Exit, FAREWELL, Shutdown,
     input::{Input, ReadOutcome},
-    job::{Batch, Done, Exchange, Job, Operation, Scratch, SendPart, SocketRequest},
+    job::{Batch, Done, Job, Scratch, SocketRequest},
     output::Output,
     sockets::Sockets,
-    work::{Completion, Completions, Task, Workers, is_quick},
+    work::{Completion, Completions, Workers},
 };
 use crate::{
     kernel::{KernelSocket, descriptors, host_info, netns::failure},
-    proto::{OpenOutcome, StubAction, StubState, Violation},
-    wire::{
-        Failure, Flags, FrameType, Hello, MARKER, Message, Netns, NetnsRequest, SocketId,
-        hello::{PeerLimits, Role},
-    },
+    proto::{OpenOutcome, StubState, Violation},
+    wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
 };
+
+mod frames;
+mod waiting;
 
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
@@ -38,9 +38,6 @@ const SHUTDOWN: u64 = 3;
 /// Jobs after which the stream and the kernel are looked at again, however much is left of what
 /// was read before.
 const BURST: u32 = 64;
-
-/// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
-const OPTION_CAPACITY: u32 = 16 << 10;
 
 /// What the thread that runs the engine has to do next.
 pub(super) enum Next {
@@ -252,157 +249,6 @@ impl Engine {
         self.state.queued() > self.config.max_queued
     }
 
-    /// Takes in the frames that are in the input buffer; stops at a job that is to be done.
-    fn take_frames(&mut self, scratch: &mut Scratch) -> Result<Option<Job>, Exit> {
-        let max_frame = match &mut self.stage {
-            Stage::Frames { max_frame, .. } => *max_frame,
-            Stage::Hello { marker, .. } => {
-                let handshake = |error: String| Exit::Handshake(error);
-                let hello = self.input.hello(marker).map_err(|e| handshake(e.to_string()))?;
-                let Some(hello) = hello else { return Ok(None) };
-                let agreed = self.hello.agree(&hello).map_err(|e| handshake(e.to_string()))?;
-                let limits = PeerLimits { max_frame: agreed.1, ..self.config.limits };
-                self.state =
-                    StubState::new(limits, self.config.send_window, self.config.max_queued);
-                self.sockets = Sockets::new(agreed.1);
-                self.stage = Stage::Frames { max_frame: agreed.1, silence: hello.silence };
-                agreed.1
-            }
-        };
-        loop {
-            // A client that asks and does not read is held against its limit here, so that it
-            // cannot fill the buffer with one read's worth of small requests either.
-            if !self.has_room() {
-                self.flush()?;
-            }
-            if self.is_paused() {
-                return Ok(None);
-            }
-            let frame = self.input.frame(max_frame).map_err(Violation::from).map_err(violation)?;
-            let Some((header, payload)) = frame else { return Ok(None) };
-            let out = &mut self.output.buffer;
-            let action = self.state.on_frame(header, payload, out).map_err(violation)?;
-            let (task, job) = match action {
-                StubAction::None => (None, None),
-                StubAction::Send { socket, serial, confirm, destination, data } => {
-                    let part = SendPart { serial, confirm, destination, length: data.len() };
-                    let room = self.output.len() <= self.config.output_high_water;
-                    let (sockets, state) = (&mut self.sockets, &self.state);
-                    let mut job = sockets.send(socket, part, &data, room, state, scratch);
-                    if let Some(Job::Exchange(exchange)) = &mut job
-                        && let Err(exit) = self.gather(exchange, max_frame, scratch)
-                    {
-                        // What came before it is sent first.
-                        self.broken = Some(exit);
-                    }
-                    (None, job)
-                }
-                StubAction::OptionSet { socket, request, level, name, value } => {
-                    let operation = Operation::Set { level, name, value: value.to_vec() };
-                    (None, self.sockets.request(socket, request, operation))
-                }
-                StubAction::OptionGet { socket, request, level, name, capacity } => {
-                    let capacity = capacity.min(OPTION_CAPACITY) as usize;
-                    let operation = Operation::Get { level, name, capacity };
-                    (None, self.sockets.request(socket, request, operation))
-                }
-                StubAction::Membership { socket, request, group, join } => {
-                    let operation =
-                        if join { Operation::Join(group) } else { Operation::Leave(group) };
-                    (None, self.sockets.request(socket, request, operation))
-                }
-                StubAction::Credit(id) => {
-                    self.watch(id);
-                    (None, None)
-                }
-                // One that is still being opened is closed by `opened`.
-                StubAction::Close(id) => {
-                    let (state, out) = (&mut self.state, &mut self.output.buffer);
-                    (None, self.sockets.close(id, state, &self.epoll, out))
-                }
-                StubAction::Fault(failure) => return Err(Exit::ClientFault(failure.text)),
-                StubAction::Open(id, open) if is_quick(&open) => {
-                    (None, Some(Job::Open(id, Box::new(open))))
-                }
-                StubAction::Open(id, open) => match self.resolve(&open.netns) {
-                    Ok(handle) => (Some(Task::Open(id, open, handle)), None),
-                    Err(failure) => {
-                        self.opened(id, Err(failure));
-                        (None, None)
-                    }
-                },
-                StubAction::Netns { request, operation } => (self.netns(request, operation), None),
-            };
-            if let Some(task) = task {
-                self.workers.start(task);
-            }
-            if job.is_some() {
-                return Ok(job);
-            }
-        }
-    }
-
-    /// Has an exchange with a plain send also make those of its kind that came right behind it on
-    /// the same socket: that is one system call for all of them.
-    fn gather(
-        &mut self,
-        exchange: &mut Exchange,
-        max_frame: u32,
-        scratch: &mut Scratch,
-    ) -> Result<(), Exit> {
-        let id = exchange.id;
-        while exchange.takes_more() {
-            let next = self.input.next_header(max_frame);
-            if !next.is_some_and(|next| (next.socket, next.frame_type) == (id, FrameType::Send)) {
-                break;
-            }
-            let frame = self.input.frame(max_frame).map_err(Violation::from).map_err(violation)?;
-            let Some((header, payload)) = frame else { break };
-            let out = &mut self.output.buffer;
-            let action = self.state.on_frame(header, payload, out).map_err(violation)?;
-            let StubAction::Send { socket, serial, confirm, destination, data } = action else {
-                // A piece of one.
-                continue;
-            };
-            let part = SendPart { serial, confirm, destination, length: data.len() };
-            if part.plain_kind(&data) != exchange.kind {
-                // It waits for this one.
-                self.sockets.send(socket, part, &data, false, &self.state, scratch);
-                break;
-            }
-            Sockets::send_too(exchange, part, &data, &self.state, scratch);
-        }
-        Ok(())
-    }
-
-    /// A request on namespaces: answered, or made a task for a worker.
-    fn netns(&mut self, request: u32, operation: NetnsRequest) -> Option<Task> {
-        let result = match operation {
-            NetnsRequest::Close(fd) => match self.handles.remove(&fd) {
-                Some(_) => Ok(()),
-                None => Err(failure(Errno::EBADF, Netns::Handle(fd))),
-            },
-            NetnsRequest::Open(ref netns, _) => match self.resolve(netns) {
-                Ok(handle) => return Some(Task::Netns(request, operation, handle)),
-                Err(failure) => Err(failure),
-            },
-            operation => return Some(Task::Netns(request, operation, None)),
-        };
-        let result = result.as_ref().map(|()| &[][..]);
-        self.state.reply(SocketId::CONNECTION, request, result, &mut self.output.buffer);
-        None
-    }
-
-    /// A descriptor of its own for a namespace that this connection has open.
-    fn resolve(&self, netns: &Netns) -> Result<Option<OwnedFd>, Failure> {
-        let Netns::Handle(fd) = netns else { return Ok(None) };
-        let copy = self.handles.get(fd).ok_or(Errno::EBADF).and_then(|handle| {
-            let copy = handle.try_clone();
-            copy.map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))
-        });
-        copy.map(Some).map_err(|errno| failure(errno, netns))
-    }
-
     fn watch(&mut self, id: SocketId) {
         if let Err(errno) = self.sockets.watch(id, &self.state, &self.epoll) {
             self.broken = Some(io_exit("watching a socket", errno));
@@ -477,146 +323,6 @@ impl Engine {
             }));
         }
         Ok(())
-    }
-
-    /// Looks what there is to do, and waits for it if `may_block`.
-    fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
-        self.burst = 0;
-        if !self.has_room() {
-            return self.wait_for_stream(may_block);
-        }
-        self.watch_streams()?;
-        let at_once = !may_block
-            || self.always_readable && !self.is_paused()
-            || self.sockets.has_ready()
-            || !self.follow_up.is_empty()
-            || !self.arrived.is_empty();
-        let left = self.time_left()?;
-        let timeout = match left {
-            _ if at_once => EpollTimeout::ZERO,
-            // A whole millisecond at least, or it would be waited for in a circle.
-            Some(left) => {
-                EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
-            }
-            None => EpollTimeout::NONE,
-        };
-        let count = match self.epoll.wait(&mut self.events, timeout) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(io_exit("waiting", errno)),
-        };
-        for at in 0..count {
-            let Some(event) = self.events.get(at) else { break };
-            match event.data() {
-                INPUT => self.readable = true,
-                OUTPUT => self.output_hangup(event.events())?,
-                WAKE => self.completions.take_into(&mut self.arrived),
-                SHUTDOWN => return Err(Exit::Shutdown),
-                token => self.sockets.readable(SocketId(token as u32), &self.epoll),
-            }
-        }
-        if count == self.events.len() {
-            // More is ready than one wait tells; a larger one sees all of it.
-            self.events.resize((count * 2).min(4096), EpollEvent::empty());
-        }
-        Ok(())
-    }
-
-    /// Waits while the client does not read: then the kernel sockets are left alone, but frames
-    /// are still taken in.
-    fn wait_for_stream(&mut self, may_block: bool) -> Result<(), Exit> {
-        let may_block = may_block && self.follow_up.is_empty();
-        let timeout = match self.time_left()? {
-            _ if !may_block => PollTimeout::ZERO,
-            Some(left) => {
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-            None => PollTimeout::NONE,
-        };
-        let readable = PollFlags::POLLIN;
-        let paused = self.is_paused();
-        // One that is paused is left out whole: its end would be told again and again.
-        let input = if paused { self.shutdown.as_fd() } else { self.input.as_fd() };
-        let mut fds = [
-            PollFd::new(input, readable),
-            PollFd::new(self.output.as_fd(), PollFlags::POLLOUT),
-            PollFd::new(self.completions.as_fd(), readable),
-            PollFd::new(self.shutdown.as_fd(), readable),
-        ];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(io_exit("waiting", errno)),
-        }
-        let [input, _, woken, shutdown] = fds.map(|fd| fd.any().unwrap_or(true));
-        if shutdown {
-            return Err(Exit::Shutdown);
-        }
-        self.readable |= input && !paused;
-        if woken {
-            self.completions.take_into(&mut self.arrived);
-        }
-        Ok(())
-    }
-
-    /// The time that the client has left to say something; none where it has all the time.
-    fn time_left(&mut self) -> Result<Option<Duration>, Exit> {
-        let deadline = match self.stage {
-            Stage::Hello { deadline, .. } => deadline,
-            Stage::Frames { silence: None, .. } => return Ok(None),
-            Stage::Frames { silence: Some(silence), .. } => {
-                if self.is_paused() {
-                    // What it says now is not heard.
-                    self.heard = Instant::now();
-                }
-                self.heard + silence
-            }
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            return Ok(Some(left));
-        }
-        if matches!(self.stage, Stage::Frames { .. }) {
-            // This side may just have had no time to listen.
-            let mut input = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
-            return match poll(&mut input, PollTimeout::ZERO) {
-                Ok(0) => Err(Exit::ClientSilent),
-                _ => Ok(Some(Duration::ZERO)),
-            };
-        }
-        let text = match self.input.noise().as_str() {
-            "" => "the client said nothing in time".to_owned(),
-            noise => format!("the client did not say hello in time; it said: {noise:?}"),
-        };
-        Err(Exit::Handshake(text))
-    }
-
-    /// Asks for word of the input unless it is paused, and of the output as long as there is more
-    /// for it.
-    fn watch_streams(&mut self) -> Result<(), Exit> {
-        let mut result = Ok(());
-        if self.output.blocked != self.output_watched {
-            self.output_watched = self.output.blocked;
-            result = if self.output.blocked {
-                self.epoll.add(&self.output, EpollEvent::new(EpollFlags::EPOLLOUT, OUTPUT))
-            } else {
-                self.epoll.delete(&self.output)
-            };
-        }
-        let wanted = !self.is_paused() && !self.always_readable;
-        if wanted != self.input_watched {
-            self.input_watched = wanted;
-            result = result.and(if wanted {
-                self.epoll.add(&self.input, EpollEvent::new(EpollFlags::EPOLLIN, INPUT))
-            } else {
-                self.epoll.delete(&self.input)
-            });
-        }
-        result.map_err(|errno| io_exit("watching the stream", errno))
-    }
-
-    fn output_hangup(&self, flags: EpollFlags) -> Result<(), Exit> {
-        let gone = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-        if gone { Err(Exit::ClientGone) } else { Ok(()) }
     }
 
     /// Takes in what was finished on other threads. What was received there waits for room in the
