@@ -216,10 +216,12 @@ async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
                 for sequence in 1..10 {
                     within(socket.send(&link_by_index(1, round + sequence))).await.unwrap();
                 }
-                // A message that says nothing, in several frames.
-                let mut nothing = padded(link_by_index(1, 0), 100_000);
-                nothing[4..6].copy_from_slice(&1_u16.to_ne_bytes());
-                within(socket.send(&nothing)).await.unwrap();
+                if round % 20 == 0 {
+                    // A message that says nothing, in several frames.
+                    let mut nothing = padded(link_by_index(1, 0), 100_000);
+                    nothing[4..6].copy_from_slice(&1_u16.to_ne_bytes());
+                    within(socket.send(&nothing)).await.unwrap();
+                }
                 within(socket.send_confirmed(&link_by_index(1, round + 10))).await.unwrap();
             }
         };
@@ -231,7 +233,7 @@ async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
         };
         tokio::join!(send, receive);
         let counters = within(socket.close()).await.unwrap();
-        assert_eq!((counters.received_datagrams, counters.sent_datagrams), (100, 110));
+        assert_eq!((counters.received_datagrams, counters.sent_datagrams), (100, 105));
     }
     far.end().await;
 }
