@@ -66,17 +66,22 @@ async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
     (within(serving).await.unwrap(), said)
 }
 
-/// The text of the fault frame that ends what a stub said.
-fn fault(said: &[u8]) -> Option<String> {
+/// The frames behind the hello of what a stub said.
+fn frames(said: &[u8]) -> Vec<Message<'_>> {
     let (_, length) = Hello::decode(&said[MARKER.len()..]).unwrap().unwrap();
     let mut rest = &said[MARKER.len() + length..];
-    let mut last = None;
+    let mut frames = Vec::new();
     while let Ok(netlink_remote::wire::Decoded::Known(header)) = Header::decode(rest, u32::MAX) {
         let payload = &rest[12..header.length as usize];
-        last = Some(Message::decode(header.frame_type, payload).unwrap());
+        frames.push(Message::decode(header.frame_type, payload).unwrap());
         rest = &rest[header.stream_len()..];
     }
-    match last {
+    frames
+}
+
+/// The text of the fault frame that ends what a stub said.
+fn fault(said: &[u8]) -> Option<String> {
+    match frames(said).pop() {
         Some(Message::Fault(failure)) => Some(failure.text),
         _ => None,
     }
@@ -122,6 +127,23 @@ async fn a_client_that_breaks_the_protocol_is_cut_off_and_told_why() {
     let length = unknown.len() as u32;
     unknown[..4].copy_from_slice(&length.to_le_bytes());
     assert_violation(&[unknown], "unknown critical option").await;
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_violation_is_done_and_answered() {
+    let request = link_by_index(1, 1);
+    // With room for the answers the stub makes several sends at once.
+    let credit = Credit { bytes: 1 << 20, datagrams: 100 };
+    let open = Message::Open(Open { credit, receive_buffer: 32 << 20, ..Open::default() });
+    let (serial, destination) = (1, Destination::default());
+    let send = frame(ONE, &Message::Send { serial, destination, data: &request });
+    let broken = raw_header(12, 0x20, 0);
+    let sent = [hello(Role::Client), frame(ONE, &open), send.repeat(8), broken].concat();
+    let (exit, said) = stub_exit(&sent).await;
+    assert!(matches!(exit, Exit::Violation(_)), "{exit}");
+    let answers =
+        frames(&said).into_iter().filter(|frame| matches!(frame, Message::Datagram { .. }));
+    assert_eq!(answers.count(), 8);
 }
 
 #[tokio::test]
