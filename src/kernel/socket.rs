@@ -43,7 +43,7 @@ pub struct KernelSocket {
     fd: OwnedFd,
     /// Whether the kernel was told not to report overruns, so that only its counter tells.
     silent_overruns: AtomicBool,
-    /// Its size, of which the kernel counts off more than a datagram is long.
+    /// Size of the receive buffer, of which a datagram takes more than its length.
     receive_buffer: AtomicU32,
 }
 
