@@ -239,7 +239,7 @@ fn connections() {
 
 /// A connection with a socket on which something was asked.
 async fn hold(
-    connector: &netlink_remote::target::Connector,
+    connector: &netlink_remote::hops::Connector,
     target: &netlink_remote::Target,
 ) -> (Client, RemoteSocket) {
     let client = connector.connect(target).await.unwrap();

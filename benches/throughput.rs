@@ -20,7 +20,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use criterion::{Criterion, Throughput};
 use futures_util::{TryStreamExt, future::join_all};
-use netlink_remote::{RemoteSocket, client::NetlinkSocket, target::Connector};
+use netlink_remote::{RemoteSocket, client::NetlinkSocket, hops::Connector};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use support::{
     far::{self, Far, Way, datagram, dump},

@@ -12,9 +12,9 @@ use std::{env, error::Error, process::Command};
 use futures_util::TryStreamExt;
 use netlink_remote::{
     Target,
-    ask::{Ask, Secret, SecretRequest},
     client::NetlinkSocket,
-    target::TargetOptions,
+    hops::TargetOptions,
+    prompter::{Prompter, Secret, SecretRequest},
 };
 use rtnetlink::packet_route::link::LinkAttribute;
 
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = env::args().nth(1).ok_or("which target? such as `ssh://ci@test01,sudo:`")?;
     let target: Target = target.parse()?;
     let mut options = TargetOptions::default();
-    options.ask = Ask::nobody().for_secrets(password);
+    options.prompter = Prompter::none().on_secret(password);
     // A stub to send, where none is installed beside this program: a file or a folder of such.
     options.stubs.extend(env::args_os().nth(2).map(Into::into));
     let client = target.connect(&options).await?;

@@ -97,7 +97,8 @@ pub enum Origin {
 }
 
 impl Error {
-    pub(crate) fn new(
+    /// An error, for whoever brings a transport of their own. `errno` is a Linux number of this host.
+    pub fn new(
         kind: ErrorKind,
         origin: Origin,
         errno: Option<i32>,

@@ -32,8 +32,8 @@
 //! | `client` | connections and remote sockets | `client` |
 //! | `client::NetlinkSocket` | the adapter to rust-netlink | `rust-netlink` |
 //! | `transport` | byte streams to a stub | `client` |
-//! | `deploy` | bringing a stub to where there is none | `client` |
-//! | `target` | where a stub runs, written as text | `client` |
+//! | `bootstrap` | bringing a stub to where there is none | `client` |
+//! | `hops` | where a stub runs, written as text | `client` |
 //!
 //! Words: a *client* opens *remote sockets*; the *stub* opens the *kernel sockets* behind them; a
 //! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's
@@ -46,20 +46,20 @@ pub mod wire;
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
-pub mod ask;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
+mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
-mod deploy;
+mod connect_context;
+pub mod errno;
+#[cfg(feature = "client")]
+pub mod hops;
 #[cfg(feature = "stub")]
 pub mod kernel;
+#[cfg(feature = "client")]
+pub mod prompter;
 #[cfg(feature = "stub")]
 pub mod stub;
-#[cfg(feature = "client")]
-pub mod target;
 #[cfg(feature = "client")]
 pub mod transport;
 
@@ -70,9 +70,9 @@ pub use error::{Error, ErrorKind, Origin, Step};
 #[cfg(feature = "client")]
 pub use client::{Client, ContainerEngine, Event, Netns, NetnsMode, RemoteSocket};
 #[cfg(feature = "client")]
-pub use target::Target;
+pub use hops::Target;
 
-/// Connects to a target, such as `local:` or `unix:/run/nlr.sock`; see [`target`].
+/// Connects to a target, such as `local:` or `unix:/run/nlr.sock`; see [`hops`].
 ///
 /// Spawns a task on the current tokio runtime. Not cancel-safe, but what a dropped future had
 /// started ends.
@@ -81,5 +81,5 @@ pub use target::Target;
 /// [`ErrorKind::Invalid`] for a target that is none; otherwise as [`Target::connect`].
 #[cfg(feature = "client")]
 pub async fn connect(target: &str) -> Result<Client, Error> {
-    target.parse::<Target>()?.connect(&target::TargetOptions::default()).await
+    target.parse::<Target>()?.connect(&hops::TargetOptions::default()).await
 }

@@ -10,7 +10,7 @@ use std::{
 
 use netlink_remote::{
     Client, Error, ErrorKind, Step, Target,
-    target::{Connector, TargetOptions},
+    hops::{Connector, TargetOptions},
 };
 
 const RTM_GETLINK: u16 = 18;

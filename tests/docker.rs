@@ -56,9 +56,9 @@ fn netns_inode(pid: u32) -> u64 {
 async fn client(environment: &[(&str, &str)]) -> Client {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nlr-stub"));
     command.envs(environment.iter().copied());
-    let (stream, epitaph) = process::spawn(command).unwrap();
+    let (stream, exit_report) = process::spawn(command).unwrap();
     let mut options = ConnectOptions::default();
-    options.epitaph = Some(epitaph);
+    options.exit_report = Some(exit_report);
     Client::connect_with(stream, options).await.unwrap()
 }
 

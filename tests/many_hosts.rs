@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_remote::{Client, Error, Netns, Step, Target, target::Connector};
+use netlink_remote::{Client, Error, Netns, Step, Target, hops::Connector};
 use tokio::task::JoinSet;
 
 use lab::{Bad, Census, Lab};

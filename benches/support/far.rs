@@ -10,8 +10,8 @@ use std::{
 use netlink_remote::{
     Client, Event, RemoteSocket, Target,
     client::Datagram,
+    hops::{Connector, TargetOptions},
     stub::{Config, Shutdown, serve_stream},
-    target::{Connector, TargetOptions},
     transport::Running,
 };
 use tokio::runtime::{Builder, Runtime};

@@ -5,10 +5,10 @@
 //! when the last of them is dropped.
 
 mod builder;
-mod connection;
+mod driver;
 mod handshake;
 #[cfg(feature = "rust-netlink")]
-mod netlink_proto;
+mod netlink_socket;
 mod netns;
 mod shared;
 mod socket;
@@ -16,8 +16,7 @@ mod stream;
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::Pin,
+    future::poll_fn,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,7 +33,7 @@ pub use crate::wire::{
 };
 pub use builder::{SocketBuilder, options};
 #[cfg(feature = "rust-netlink")]
-pub use netlink_proto::NetlinkSocket;
+pub use netlink_socket::NetlinkSocket;
 pub use netns::{NetnsHandle, RemoteNetns};
 pub use socket::{Datagram, Event, RemoteSocket, SentReport};
 
@@ -43,14 +42,10 @@ pub(crate) use shared::Delivery;
 
 use crate::{
     Error, ErrorKind,
+    transport::ExitReport,
     wire::{Hello, MarkerScanner, hello::Role},
 };
 use shared::{Handle, Shared};
-pub(crate) use socket::describe;
-
-/// Something that says, once a connection has ended, what became of the far end: that a process
-/// was killed by a signal, say. Polled for two seconds at most.
-pub type Epitaph = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
 /// How to connect.
 #[non_exhaustive]
@@ -60,7 +55,7 @@ pub struct ConnectOptions {
     /// What this side announces.
     pub limits: PeerLimits,
     /// Whom to ask about the end of the far end.
-    pub epitaph: Option<Epitaph>,
+    pub exit_report: Option<ExitReport>,
     /// How long the far end may be silent before it is asked whether it is there, and how long
     /// its answer may take before the connection counts as lost. The stub is told, and ends by
     /// itself when it hears nothing for four times as long. At least 10 milliseconds. By default
@@ -74,7 +69,7 @@ const PATIENCE: u32 = 4;
 impl Default for ConnectOptions {
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
-        Self { timeout, limits: PeerLimits::default(), epitaph: None, keepalive: None }
+        Self { timeout, limits: PeerLimits::default(), exit_report: None, keepalive: None }
     }
 }
 
@@ -121,7 +116,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let ConnectOptions { timeout: limit, limits, epitaph, keepalive } = options;
+        let ConnectOptions { timeout: limit, limits, exit_report, keepalive } = options;
         let keepalive = keepalive.map(|interval| interval.max(Duration::from_millis(10)));
         // What the far end says instead of a hello outlives the time it has for one.
         let mut scanner = MarkerScanner::new();
@@ -138,13 +133,13 @@ impl Client {
                 // At the end of its input a far end ends, unless it has already.
                 drop(io);
                 // The far end's own end is the better explanation, if it has one.
-                let said = connection::ask(epitaph).await;
+                let said = driver::ask(exit_report).await;
                 return Err(said.map_or_else(|| error.clone(), |said| error.context(said)));
             }
         };
         let shared = Arc::new(Shared::new(&greeted));
         let handle = Handle::new(Arc::clone(&shared));
-        tokio::spawn(connection::Driver::new(io, greeted, shared, epitaph, keepalive).run());
+        tokio::spawn(driver::Driver::new(io, greeted, shared, exit_report, keepalive).run());
         Ok(Self { handle })
     }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Origin,
+    errno::describe,
     wire::{Counters, DatagramInfo, Destination, Message, Opened, SocketId},
 };
 
@@ -387,10 +388,4 @@ impl Delivery {
 pub(super) fn send_failed(errno: i32) -> Error {
     let text = format!("the kernel refused the datagram: {}", describe(errno));
     Error::new(ErrorKind::Send, Origin::Kernel, Some(errno), text)
-}
-
-/// The system's words for an errno, without the number that std puts behind them.
-pub(crate) fn describe(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -11,15 +11,15 @@
     reason = "a panic is how these functions say that they have found something"
 )]
 
-mod ends;
 mod input;
+mod models;
 mod pair;
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-pub(crate) use ends::StubStep;
-pub(crate) use ends::{ClientEnd, StubEnd};
+pub(crate) use models::StubStep;
+pub(crate) use models::{ClientEnd, StubEnd};
 #[cfg(test)]
 pub(crate) use pair::Move;
 pub(crate) use pair::Pair;
@@ -53,7 +53,7 @@ pub fn decode(data: &[u8]) {
         assert_eq!(message.frame_type(), header.frame_type);
         let mut first = Vec::new();
         message.encode(header.socket, header.flags, &mut first);
-        let (again, payload) = ends::parse(&first);
+        let (again, payload) = models::parse(&first);
         assert_eq!((again.socket, again.flags), (header.socket, header.flags));
         let second = Message::decode(again.frame_type, payload);
         assert_eq!(second.as_ref(), Ok(&message));
@@ -192,14 +192,14 @@ pub fn stub_ops(data: &[u8]) {
             if bytes.is_empty() {
                 continue;
             }
-            let (header, payload) = ends::parse(&bytes);
+            let (header, payload) = models::parse(&bytes);
             if let Err(violation) = stub.frame(header, payload) {
                 let _ = violation.to_string();
                 return;
             }
         }
         for frame in stub.take_out() {
-            ends::from_stub(&frame);
+            models::from_stub(&frame);
         }
     }
     stub.finish();
@@ -252,14 +252,14 @@ fn hostile(input: &mut Input<'_>) -> Result<(), Violation> {
                 input.raw_frame(&mut bytes);
             }
             if !bytes.is_empty() {
-                let (header, payload) = ends::parse(&bytes);
+                let (header, payload) = models::parse(&bytes);
                 client.frame(header, payload).inspect_err(|violation| {
                     let _ = violation.to_string();
                 })?;
             }
         }
         for frame in client.take_out() {
-            ends::from_client(&frame);
+            models::from_client(&frame);
         }
         assert!(client.state.socket_count() <= LIMITS.max_sockets as usize);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::ends::{ClientEnd, StubEnd, StubStep, from_client, from_stub, parse};
+use super::models::{ClientEnd, StubEnd, StubStep, from_client, from_stub, parse};
 use crate::{
     proto::Violation,
     wire::{Credit, SocketId, hello::PeerLimits},

@@ -16,10 +16,10 @@ use nix::{
 use super::{
     Config, Exit, FAREWELL, Shutdown,
     input::{Input, ReadOutcome},
-    job::{Batch, Done, Job, Scratch, SocketRequest},
     output::Output,
     sockets::Sockets,
-    work::{Completion, Completions, Workers},
+    syscall::{Batch, Done, Job, Scratch, SocketRequest},
+    workers::{Completion, Completions, Workers},
 };
 use crate::{
     kernel::{KernelSocket, descriptors, host_info, netns::failure},

@@ -19,12 +19,12 @@ mod bridge;
 mod engine;
 mod event;
 mod input;
-mod job;
 mod listen;
 mod output;
 mod sockets;
-mod watch;
-mod work;
+mod syscall;
+mod watchdog;
+mod workers;
 
 use std::{
     fmt,
@@ -134,7 +134,7 @@ impl fmt::Display for Exit {
 /// duplicate. They are made non-blocking while this runs, and restored. Blocks the calling thread,
 /// which becomes the one that watches; a second thread does the I/O.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
-    watch::run(input, output, config, shutdown)
+    watchdog::run(input, output, config, shutdown)
 }
 
 /// Serves one client on stdin and stdout, as a process of its own does.

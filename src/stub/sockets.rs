@@ -11,7 +11,7 @@ use nix::{
     sys::epoll::{Epoll, EpollEvent, EpollFlags},
 };
 
-use super::job::{
+use super::syscall::{
     Batch, Drained, Exchange, Gap, Item, Job, Kind, Operation, Scratch, SendPart, SendResult,
     SocketRequest,
 };

@@ -6,4 +6,4 @@ pub(crate) mod running;
 pub(crate) mod ssh;
 pub mod unix;
 
-pub use running::{End, Running, Stdio};
+pub use running::{End, ExitReport, Running, Stdio};

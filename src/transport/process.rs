@@ -17,9 +17,9 @@ use tokio::{
 };
 
 use super::running::{End, Ending, Running, Tail};
-use crate::{Error, ErrorKind, Origin, client::Epitaph};
+use crate::{Error, ErrorKind, Origin, transport::ExitReport};
 
-/// How long a child may go on once its stdin is closed. Less than an epitaph has, so that what
+/// How long a child may go on once its stdin is closed. Less than an exit_report has, so that what
 /// one said that never ends, such as an ssh that waits for a password, is told all the same.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -36,17 +36,17 @@ pub struct ProcessStream {
 ///
 /// The second part of the result tells what became of it, and has to be polled for the child to
 /// be reaped at once: give it to
-/// [`ConnectOptions::epitaph`](crate::client::ConnectOptions::epitaph). A child that goes on for
+/// [`ConnectOptions::exit_report`](crate::client::ConnectOptions::exit_report). A child that goes on for
 /// more than a second and a half from when it is first polled is killed; so is one whose part is
 /// dropped. What the child writes to stderr is kept to be told, and not shown.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT for a program that does not exist, EACCES for
 /// one that may not be executed.
-pub fn spawn(command: Command) -> Result<(ProcessStream, Epitaph), Error> {
+pub fn spawn(command: Command) -> Result<(ProcessStream, ExitReport), Error> {
     let program = Path::new(command.as_std().get_program()).display().to_string();
     let (stream, stderr, end) = start(command)?;
-    Ok((stream, Tail::default().into_epitaph(program, stderr, end)))
+    Ok((stream, Tail::default().into_exit_report(program, stderr, end)))
 }
 
 /// Starts a process of whose stderr and end the caller takes care.
@@ -76,7 +76,7 @@ fn spawn_error(program: &Path, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied => "; make it executable with chmod +x",
         _ => "",
     };
-    let text = crate::client::describe(error.raw_os_error().unwrap_or_default());
+    let text = crate::errno::describe(error.raw_os_error().unwrap_or_default());
     let text = format!("starting {}: {text}{remedy}", program.display());
     Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text)
 }

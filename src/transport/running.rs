@@ -12,7 +12,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use crate::client::Epitaph;
+/// Something that says, once a connection has ended, what became of the far end: that a process
+/// was killed by a signal, say. Polled for two seconds at most.
+pub type ExitReport = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
 /// Both directions of a byte stream.
 pub trait Stdio: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -109,12 +111,12 @@ impl Tail {
 
     /// Goes on reading `stderr` in a task of its own, and tells in the end what became of the
     /// command, called `name`.
-    pub(crate) fn into_epitaph(
+    pub(crate) fn into_exit_report(
         self,
         name: String,
         stderr: impl AsyncRead + Send + Unpin + 'static,
         end: Ending,
-    ) -> Epitaph {
+    ) -> ExitReport {
         let filling = self.clone();
         // What is read has its end with who waits for it: it may hold an ssh connection open.
         let mut reader = EndedOnDrop(tokio::spawn(async move { filling.fill(stderr).await }));

@@ -357,9 +357,9 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
 #[tokio::test]
 async fn an_echo_is_no_stub() {
     in_test_world();
-    let (stream, epitaph) = process::spawn(tokio::process::Command::new("cat")).unwrap();
+    let (stream, exit_report) = process::spawn(tokio::process::Command::new("cat")).unwrap();
     let mut options = ConnectOptions::default();
-    options.epitaph = Some(epitaph);
+    options.exit_report = Some(exit_report);
     let error = within(Client::connect_with(stream, options)).await.unwrap_err();
     assert!(error.to_string().contains("being echoed"), "{error}");
 }
@@ -469,9 +469,9 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     // One that starts, and is something else: its own words are in the error.
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "echo no such thing >&2; exit 127"]);
-    let (stream, epitaph) = process::spawn(command).unwrap();
+    let (stream, exit_report) = process::spawn(command).unwrap();
     let mut options = ConnectOptions::default();
-    options.epitaph = Some(epitaph);
+    options.exit_report = Some(exit_report);
     let error = within(Client::connect_with(stream, options)).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("exit code 127") && text.contains("no such thing"), "{text}");

@@ -425,10 +425,10 @@ async fn what_a_silent_child_said_on_stderr_is_quoted() {
     {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", script]);
-        let (stream, epitaph) = process::spawn(command).unwrap();
+        let (stream, exit_report) = process::spawn(command).unwrap();
         let mut options = ConnectOptions::default();
         options.timeout = Duration::from_millis(200);
-        options.epitaph = Some(epitaph);
+        options.exit_report = Some(exit_report);
         let error = within(Client::connect_with(stream, options)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("it is locked"), "{error}");

@@ -247,9 +247,9 @@ async fn child() -> (Client, Pid) {
 /// One whose output goes through a valve.
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
     in_test_world();
-    let (stream, epitaph) = process::spawn(stub_command()).unwrap();
+    let (stream, exit_report) = process::spawn(stub_command()).unwrap();
     let mut options = ConnectOptions::default();
-    options.epitaph = Some(epitaph);
+    options.exit_report = Some(exit_report);
     let valve = Valve { inner: stream, control };
     let client = Client::connect_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());

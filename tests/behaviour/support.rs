@@ -22,9 +22,9 @@ use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
 use netlink_remote::{
     Client, Event, RemoteSocket, Target,
     client::ConnectOptions,
+    hops::TargetOptions,
     kernel,
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
-    target::TargetOptions,
     transport::{process, unix},
 };
 use tokio::io::DuplexStream;
@@ -82,9 +82,9 @@ impl Far {
         let client = match transport {
             Transport::Duplex => Client::connect(in_memory_stub()).await,
             Transport::Process => {
-                let (stream, epitaph) = process::spawn(stub_command()).unwrap();
+                let (stream, exit_report) = process::spawn(stub_command()).unwrap();
                 let mut options = ConnectOptions::default();
-                options.epitaph = Some(epitaph);
+                options.exit_report = Some(exit_report);
                 Client::connect_with(stream, options).await
             }
             Transport::Unix => {

@@ -1,6 +1,6 @@
 //! Bringing the stub along, over real ssh.
 
-use netlink_remote::{Netns, Step, Target, target::Connector};
+use netlink_remote::{Netns, Step, Target, hops::Connector};
 
 use crate::{lab::Lab, support::*};
 

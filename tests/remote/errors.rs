@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::TcpListener};
 
-use netlink_remote::{ErrorKind, Step, ask::Ask, target::TargetOptions};
+use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
 
 use crate::{
     lab::{Bad, Lab},
@@ -128,17 +128,17 @@ async fn an_unknown_key_is_a_question_and_is_known_from_then_on() {
     assert_eq!(error.step(), Some(Step::HostKey), "{error}");
     let fingerprint = host.run("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
     let fingerprint = fingerprint.split(' ').nth(1).unwrap().to_owned();
-    options.ask = Ask::nobody().about_host_keys(|_| false);
+    options.prompter = Prompter::none().on_host_key(|_| false);
     let error = connect("ssh://new", &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::HostKey), "{error}");
     let (expected, address) = (fingerprint.clone(), host.addresses()[0].to_string());
-    options.ask = Ask::nobody().about_host_keys(move |question| {
+    options.prompter = Prompter::none().on_host_key(move |question| {
         assert_eq!((&question.fingerprint, &question.host), (&expected, &address));
         question.key_type == "ssh-ed25519"
     });
     connect("ssh://new", &options).await.unwrap().close().await;
     assert!(lab.client().read("/home/me/.ssh/known_hosts").contains("ssh-ed25519"));
-    options.ask = Ask::nobody();
+    options.prompter = Prompter::none();
     connect("ssh://new", &options).await.unwrap().close().await;
     host.assert_idle();
 }

@@ -7,8 +7,8 @@ use std::{
 
 use netlink_remote::{
     Error, ErrorKind, Netns, Step, Target,
-    ask::Ask,
-    target::{Connector, TargetOptions},
+    hops::{Connector, TargetOptions},
+    prompter::Prompter,
 };
 use tokio::task::JoinSet;
 
@@ -167,7 +167,7 @@ async fn a_password_is_not_asked_for_again_for_more_connections() {
     }
     let Net { lab: _lab, gateway, inner, mut options } = net(1, 1, Some("secret"));
     let (ask, asked) = answers(&["secret", "secret", "secret"]);
-    options.ask = ask;
+    options.prompter = ask;
     options.timeout = Duration::from_secs(3);
     let connector = Connector::new(options);
     let dead = "ssh://gateway,ssh://dead0";
@@ -203,7 +203,7 @@ async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     }
     let Net { lab, gateway, inner, mut options } = net(2, 0, None);
     options.timeout = Duration::from_secs(2);
-    options.ask = Ask::nobody();
+    options.prompter = Prompter::none();
     let connector = Connector::new(options);
     let good = |index: usize| format!("ssh://gateway,ssh://good{index}").parse::<Target>().unwrap();
     drop(within(connector.connect(&good(0))).await.unwrap());

@@ -26,7 +26,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     let mut options = options(&lab);
 
     let (ask, asked) = answers(&["right one"]);
-    options.ask = ask;
+    options.prompter = ask;
     let client = connect(TARGET, &options).await.unwrap();
     is_root(&client).await;
     client.close().await;
@@ -38,14 +38,14 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
 
     // sudo remembers a success for a while, though not where there is no terminal to know it by.
     let (ask, asked) = answers(&["wrong", "right one"]);
-    options.ask = ask;
+    options.prompter = ask;
     let client = connect(TARGET, &options).await.unwrap();
     is_root(&client).await;
     client.close().await;
     assert_eq!(asked.lock().unwrap().last().unwrap().attempt, 2);
 
     let (ask, asked) = answers(&["a", "b", "c", "d"]);
-    options.ask = ask;
+    options.prompter = ask;
     let error = connect(TARGET, &options).await.unwrap_err();
     assert_eq!((error.kind(), error.step()), (ErrorKind::Connect, Some(Step::Privilege)));
     assert!(error.to_string().contains("password"), "{error}");
@@ -53,7 +53,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     assert_eq!(asked.lock().unwrap().len(), 3);
 
     // Nobody to ask.
-    options.ask = netlink_remote::ask::Ask::nobody();
+    options.prompter = netlink_remote::prompter::Prompter::none();
     let error = connect(TARGET, &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
     assert!(error.to_string().contains("a password is required"), "{error}");
@@ -202,7 +202,7 @@ async fn sudo_as_it_is_configured_out_there() {
         let host = lab.host(name).password("secret").sudoers(lines).start();
         let mut options = options(&lab);
         let (ask, _) = answers(secrets);
-        options.ask = ask;
+        options.prompter = ask;
         // Cold and warm.
         for _ in 0..2 {
             let client = connect(&format!("ssh://{name},sudo:"), &options).await;
@@ -210,7 +210,7 @@ async fn sudo_as_it_is_configured_out_there() {
             is_root(&client).await;
             client.close().await;
             let (ask, _) = answers(secrets);
-            options.ask = ask;
+            options.prompter = ask;
         }
         host.assert_idle();
     }
@@ -284,13 +284,13 @@ async fn doas_and_su() {
     assert!(error.to_string().contains("nopass"), "{error}");
 
     let (ask, asked) = answers(&["secret root"]);
-    options.ask = ask;
+    options.prompter = ask;
     let client = connect("ssh://su,su:", &options).await.unwrap();
     is_root(&client).await;
     client.close().await;
     assert_eq!(asked.lock().unwrap()[0].hop, "ssh://su,su:");
     let (ask, _) = answers(&["wrong"]);
-    options.ask = ask;
+    options.prompter = ask;
     let error = connect("ssh://su,su:", &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
     // Root itself is not asked, whoever it becomes.

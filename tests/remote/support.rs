@@ -10,8 +10,8 @@ use std::{
 
 use netlink_remote::{
     Client, Error, Event, Netns, Target,
-    ask::{Ask, Secret, SecretRequest},
-    target::TargetOptions,
+    hops::TargetOptions,
+    prompter::{Prompter, Secret, SecretRequest},
 };
 use serde_json::Value;
 
@@ -85,13 +85,13 @@ pub fn options(lab: &Lab) -> TargetOptions {
 }
 
 /// Answers every question for a secret with the next of these; and says what was asked.
-pub fn answers(secrets: &[&str]) -> (Ask, Arc<Mutex<Vec<SecretRequest>>>) {
+pub fn answers(secrets: &[&str]) -> (Prompter, Arc<Mutex<Vec<SecretRequest>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let theirs = Arc::clone(&asked);
     let mut left: Vec<String> = secrets.iter().rev().map(|&secret| secret.to_owned()).collect();
     left.shrink_to_fit();
     let left = Mutex::new(left);
-    let ask = Ask::nobody().for_secrets(move |request| {
+    let ask = Prompter::none().on_secret(move |request| {
         theirs.lock().unwrap().push(request.clone());
         left.lock().unwrap().pop().map(Secret::new)
     });

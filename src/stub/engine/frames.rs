@@ -10,9 +10,9 @@ use crate::{
     proto::{StubAction, StubState, Violation},
     stub::{
         Exit,
-        job::{Exchange, Job, Operation, Scratch, SendPart},
         sockets::Sockets,
-        work::{Task, is_quick},
+        syscall::{Exchange, Job, Operation, Scratch, SendPart},
+        workers::{Task, is_quick},
     },
     wire::{Failure, FrameType, Netns, NetnsRequest, SocketId, hello::PeerLimits},
 };

@@ -16,13 +16,13 @@ use super::{
     thread::on_thread,
     wire::Wire,
 };
-use crate::{Error, ErrorKind, Origin, ask::Guide};
+use crate::{Error, ErrorKind, Origin, connect_context::ConnectContext};
 
 /// A session whose host is the right one. No secret has been sent yet.
 pub(super) async fn handshake(
     host: &Arc<SshHost>,
     wire: &Wire,
-    guide: &Guide,
+    context: &ConnectContext,
 ) -> Result<AsyncSession<Wire>, Error> {
     let known = read_known_hosts(host).await?;
     let session = AsyncSession::new(wire.clone(), configuration(host))
@@ -36,7 +36,7 @@ pub(super) async fn handshake(
     shaken.map_err(|error| failed(host, &error))?;
     let key = session.host_key().map(|(key, _)| key.to_vec());
     match key {
-        Some(key) => known.check(host, &key, guide).await?,
+        Some(key) => known.check(host, &key, context).await?,
         None => return Err(protocol("the server has no host key")),
     }
     Ok(session)

@@ -15,8 +15,9 @@
 
 mod auth;
 #[allow(unsafe_code)]
-mod calls;
+mod callbacks;
 mod channel;
+mod channel_state;
 pub(crate) mod config;
 mod fault;
 mod handshake;
@@ -24,7 +25,6 @@ pub(crate) mod host;
 mod keepalive;
 pub(crate) mod known_hosts;
 mod opening;
-mod pipe;
 mod session;
 mod shared;
 mod state;

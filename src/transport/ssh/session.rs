@@ -19,7 +19,7 @@ use super::{
     tcp, tunnel,
     wire::{Socket, Wire},
 };
-use crate::{Error, ErrorKind, Origin, Step, ask::Guide, transport::Running};
+use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
 
 /// An ssh connection, which carries many commands. Clones are the same connection.
 ///
@@ -64,16 +64,16 @@ impl Session {
     pub(crate) async fn reach(
         host: &SshHost,
         via: Option<(&Session, Turn)>,
-        guide: &Guide,
+        context: &ConnectContext,
     ) -> Result<Reached, Error> {
         let host = Arc::new(host.clone());
-        let limit = host.connect_timeout.unwrap_or(guide.limit());
+        let limit = host.connect_timeout.unwrap_or(context.limit());
         let reached = match via {
             None => {
                 // The addresses share out the time themselves, and say which one did not answer.
                 let reach = async { Ok(Wire::new(Socket::Tcp(tcp::connect(&host, limit).await?))) };
                 let slack = Duration::from_secs(1);
-                let reached = guide.step_within(Step::Connect, limit + slack, reach).await;
+                let reached = context.step_within(Step::Connect, limit + slack, reach).await;
                 reached.map(|wire| (wire, None))
             }
             Some((gateway, turn)) => {
@@ -86,7 +86,7 @@ impl Session {
                     let (socket, carrier) = joined.map_err(|error| no_socket(&error))?;
                     Ok((Wire::new(Socket::Unix(socket)), Some(carrier)))
                 };
-                guide.step_within(Step::Connect, limit, reach).await
+                context.step_within(Step::Connect, limit, reach).await
             }
         };
         let (wire, carrier) = reached.map_err(|error| error.context(&host.hop))?;
@@ -122,17 +122,17 @@ impl Session {
 impl Reached {
     /// Makes sure that it is the right host, and proves who the user is. Errors name the hop and
     /// the step. What a dropped future had started ends.
-    pub(crate) async fn log_in(self, guide: &Guide) -> Result<Session, Error> {
+    pub(crate) async fn log_in(self, context: &ConnectContext) -> Result<Session, Error> {
         let host = Arc::clone(&self.host);
-        self.log_in_steps(guide).await.map_err(|error| error.context(&host.hop))
+        self.log_in_steps(context).await.map_err(|error| error.context(&host.hop))
     }
 
-    async fn log_in_steps(self, guide: &Guide) -> Result<Session, Error> {
+    async fn log_in_steps(self, context: &ConnectContext) -> Result<Session, Error> {
         let Self { host, wire, carrier } = self;
-        let shaking = handshake::handshake(&host, &wire, guide);
-        let session = guide.step(Step::HostKey, shaking).await?;
-        let proving = auth::authenticate(&host, session, &wire, guide);
-        let session = guide.step(Step::Authentication, proving).await?;
+        let shaking = handshake::handshake(&host, &wire, context);
+        let session = context.step(Step::HostKey, shaking).await?;
+        let proving = auth::authenticate(&host, session, &wire, context);
+        let session = context.step(Step::Authentication, proving).await?;
         let shared = Shared::new(session, wire, carrier);
         if let Some(interval) = host.alive_interval.filter(|interval| !interval.is_zero()) {
             keepalive::start(&shared, interval, host.alive_count);

@@ -22,7 +22,7 @@ use async_ssh2_lite::ssh2;
 use tokio::{io::Interest, sync::oneshot, task::AbortHandle};
 
 use super::{
-    calls::{self, Traffic},
+    callbacks::{self, Traffic},
     fault,
     opening::{Opened, Turn, Way},
     state::State,
@@ -181,11 +181,11 @@ impl Shared {
         let mut state = self.lock();
         let was_alive = state.dead.is_none();
         state.dry &= !arrived;
-        let ((done, moved), traffic) = calls::watched(state.dry, || {
+        let ((done, moved), traffic) = callbacks::watched(state.dry, || {
             let moved = state.drive(wire);
             let done = attempt(&mut state, wire);
             // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
-            if done.is_pending() && !calls::is_dry() {
+            if done.is_pending() && !callbacks::is_dry() {
                 state.take_in();
             }
             // It may have left behind something to do.

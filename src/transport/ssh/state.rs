@@ -14,9 +14,10 @@ use async_ssh2_lite::ssh2;
 use tokio::io::ReadBuf;
 
 use super::{
-    calls, fault,
+    callbacks,
+    channel_state::{Moved, Pipe, Tried},
+    fault,
     opening::{Opened, Opening, Stage, Turn, Way},
-    pipe::{Moved, Pipe, Tried},
     wire::Wire,
 };
 use crate::{Error, transport::End};
@@ -38,7 +39,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(session: ssh2::Session) -> Self {
-        calls::install(&session);
+        callbacks::install(&session);
         Self {
             session,
             pipes: BTreeMap::new(),

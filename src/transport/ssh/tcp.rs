@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{fault, host::SshHost};
-use crate::{Error, ErrorKind, Origin, client::describe};
+use crate::{Error, ErrorKind, Origin, errno::describe};
 
 /// Connects to the first of a name's addresses that answers, all of them within the time.
 ///

@@ -4,14 +4,17 @@ use async_ssh2_lite::ssh2::{self, KeyboardInteractivePrompt, Prompt};
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::Method;
-use crate::ask::{Guide, SecretKind, SecretRequest};
+use crate::{
+    connect_context::ConnectContext,
+    prompter::{SecretKind, SecretRequest},
+};
 
 /// Conversations at a time. Each keeps a thread while the user is asked, which takes another one.
 static CONVERSATIONS: Semaphore = Semaphore::const_new(16);
 
 /// libssh2 wants answers at once, on the thread that it runs on.
 struct Prompter {
-    guide: Guide,
+    context: ConnectContext,
     runtime: Handle,
     hop: String,
     /// `ci@host`, as ssh puts it before what the server asks.
@@ -35,7 +38,7 @@ impl KeyboardInteractivePrompt for Prompter {
             };
             let asked = match self.declined {
                 true => None,
-                false => self.runtime.block_on(self.guide.secret(request)),
+                false => self.runtime.block_on(self.context.secret(request)),
             };
             self.declined |= asked.is_none();
             // libssh2 takes over copies, which are not wiped.
@@ -49,7 +52,7 @@ impl KeyboardInteractivePrompt for Prompter {
 pub(super) async fn converse(method: &Method<'_>, attempt: u32) -> (Result<(), ssh2::Error>, bool) {
     let _turn = CONVERSATIONS.acquire().await;
     let mut prompter = Prompter {
-        guide: method.guide.clone(),
+        context: method.context.clone(),
         runtime: Handle::current(),
         hop: method.host.hop.clone(),
         who: method.who(),

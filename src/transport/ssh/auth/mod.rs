@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Origin,
-    ask::{Guide, Secret, SecretKind, SecretRequest},
+    connect_context::ConnectContext,
+    prompter::{Secret, SecretKind, SecretRequest},
 };
 use public_key::PublicKeys;
 
@@ -34,7 +35,7 @@ struct Method<'a> {
     host: &'a SshHost,
     session: &'a AsyncSession<Wire>,
     wire: &'a Wire,
-    guide: &'a Guide,
+    context: &'a ConnectContext,
 }
 
 /// What came of one of them.
@@ -50,9 +51,9 @@ pub(super) async fn authenticate(
     host: &Arc<SshHost>,
     session: AsyncSession<Wire>,
     wire: &Wire,
-    guide: &Guide,
+    context: &ConnectContext,
 ) -> Result<ssh2::Session, Error> {
-    let method = Method { host, session: &session, wire, guide };
+    let method = Method { host, session: &session, wire, context };
     method.prove().await?;
     wire.session().ok_or_else(|| failure("the session is not there"))
 }
@@ -108,7 +109,7 @@ impl Method<'_> {
 
     /// Several conversations, until the server is content or has had enough.
     async fn interactive(&self, tried: &mut Vec<String>) -> Result<Outcome, Error> {
-        if !self.guide.has_secrets() {
+        if !self.context.has_secrets() {
             tried.push("keyboard-interactive (nobody to ask)".into());
             return Ok(Outcome::Exhausted);
         }
@@ -133,7 +134,7 @@ impl Method<'_> {
     }
 
     async fn password(&self, tried: &mut Vec<String>) -> Result<Outcome, Error> {
-        if !self.guide.has_secrets() {
+        if !self.context.has_secrets() {
             tried.push("password (nobody to ask)".into());
             return Ok(Outcome::Exhausted);
         }
@@ -172,7 +173,7 @@ impl Method<'_> {
 
     async fn ask(&self, kind: SecretKind, prompt: String, attempt: u32) -> Option<Secret> {
         let hop = self.host.hop.clone();
-        self.guide.secret(SecretRequest { kind, hop, prompt, echo: false, attempt }).await
+        self.context.secret(SecretRequest { kind, hop, prompt, echo: false, attempt }).await
     }
 
     async fn on_thread<T: Send + 'static>(

@@ -10,7 +10,7 @@ use async_ssh2_lite::ssh2;
 use super::{ATTEMPTS, Method, Outcome, agent, keys::KeyFile};
 use crate::{
     Error,
-    ask::SecretKind,
+    prompter::SecretKind,
     transport::ssh::fault::{self, code},
 };
 
@@ -177,7 +177,7 @@ async fn by_file(
         let prompt = format!("Passphrase for {name}: ");
         let asked = method.ask(SecretKind::Passphrase, prompt, attempt).await;
         let Some(passphrase) = asked else {
-            let why = if method.guide.has_secrets() { "none given" } else { "nobody to ask" };
+            let why = if method.context.has_secrets() { "none given" } else { "nobody to ask" };
             tried.push(format!("{name} (its passphrase: {why})"));
             return Answer::Unsigned;
         };
@@ -195,7 +195,7 @@ async fn sign(
     method: &Method<'_>,
     public: Option<String>,
     private: zeroize::Zeroizing<String>,
-    passphrase: Option<crate::ask::Secret>,
+    passphrase: Option<crate::prompter::Secret>,
 ) -> Answer {
     let user = method.host.user.clone();
     let result = method

@@ -11,11 +11,11 @@ use std::{
 
 use super::{
     Here,
-    conditions::{Subject, host_applies, match_applies},
     expand::tilde,
     keywords::{Class, class},
+    match_block::{Subject, host_applies, match_applies},
     pattern,
-    words::{Line, take_apart},
+    tokenizer::{Line, take_apart},
 };
 use crate::{Error, ErrorKind};
 

@@ -7,16 +7,16 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "the transport on top of it comes next")]
 
-mod conditions;
 mod destination;
 mod expand;
 mod files;
 mod keywords;
+mod match_block;
 pub(crate) mod pattern;
+mod resolve;
 #[cfg(test)]
 mod tests;
-mod values;
-mod words;
+mod tokenizer;
 
 use std::{
     env,
@@ -28,8 +28,8 @@ use std::{
 pub(crate) use destination::parse_destination;
 
 use self::{
-    conditions::{Subject, expand_host_name},
     files::{Found, Kind, Reader, Setting},
+    match_block::{Subject, expand_host_name},
 };
 use super::host::SshHost;
 use crate::Error;
@@ -116,7 +116,7 @@ fn resolve_here(
         // What it became is not changed any more.
         read(&mut reader, source)?;
     }
-    values::Values { here, found: &reader.found, original: host, host_name }.host(hop, user, port)
+    resolve::Values { here, found: &reader.found, original: host, host_name }.host(hop, user, port)
 }
 
 /// Where to connect to, as far as the files have been read.

@@ -19,10 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::line::{Line, Marker};
 use super::host::{SshHost, Strict};
-use crate::{
-    Error, ErrorKind, Origin,
-    ask::{Guide, HostKeyQuestion},
-};
+use crate::{Error, ErrorKind, Origin, connect_context::ConnectContext, prompter::HostKeyQuestion};
 
 /// What is written down about a host.
 #[derive(Debug)]
@@ -101,7 +98,7 @@ impl KnownHosts {
         &self,
         host: &SshHost,
         key: &[u8],
-        guide: &Guide,
+        context: &ConnectContext,
     ) -> Result<(), Error> {
         let name = name_of(host);
         let key_type = line::type_of(key).ok_or_else(|| refused("the host key has no type"))?;
@@ -115,14 +112,14 @@ impl KnownHosts {
         let fingerprint = fingerprint(key);
         match host.strict {
             Strict::No | Strict::AcceptNew => {}
-            Strict::Ask if guide.judges_host_keys() => {
+            Strict::Ask if context.judges_host_keys() => {
                 let question = HostKeyQuestion {
                     hop: host.hop.clone(),
                     host: name.clone(),
                     key_type: key_type.to_owned(),
                     fingerprint: fingerprint.clone(),
                 };
-                if !guide.host_key(question).await {
+                if !context.host_key(question).await {
                     return Err(refused(format!(
                         "the key of {name}, {key_type} {fingerprint}, was not accepted"
                     )));

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::ask::Ask;
+use crate::prompter::Prompter;
 
 fn host(file: &Path, name: &str, port: u16, strict: Strict) -> SshHost {
     SshHost {
@@ -53,8 +53,8 @@ fn written(names: &str, key: &[u8]) -> String {
     line::written(names, key).unwrap()
 }
 
-fn nobody() -> Guide {
-    Guide::new(Ask::nobody(), Duration::from_secs(20))
+fn nobody() -> ConnectContext {
+    ConnectContext::new(Prompter::none(), Duration::from_secs(20))
 }
 
 fn file_with(content: &str) -> (TempDir, PathBuf) {
@@ -64,9 +64,9 @@ fn file_with(content: &str) -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-async fn check(host: &SshHost, key: &[u8], guide: &Guide) -> Result<(), String> {
+async fn check(host: &SshHost, key: &[u8], context: &ConnectContext) -> Result<(), String> {
     let known = KnownHosts::read(host).map_err(|error| error.to_string())?;
-    let result = known.check(host, key, guide).await.map_err(|error| error.to_string());
+    let result = known.check(host, key, context).await.map_err(|error| error.to_string());
     assert!(!result.as_ref().is_err_and(|error| error.contains('\n')), "{result:?}");
     result
 }
@@ -189,17 +189,17 @@ async fn who_is_asked_decides() {
     for answer in [false, true] {
         let (_folder, file) = file_with("");
         let note = Arc::clone(&asked);
-        let ask = Ask::nobody().about_host_keys(move |question| {
+        let ask = Prompter::none().on_host_key(move |question| {
             note.lock().unwrap().push(question.clone());
             answer
         });
-        let guide = Guide::new(ask, Duration::from_secs(20));
+        let context = ConnectContext::new(ask, Duration::from_secs(20));
         let host = host(&file, "h", 23, Strict::Ask);
-        assert_eq!(check(&host, &ed(1), &guide).await.is_ok(), answer);
+        assert_eq!(check(&host, &ed(1), &context).await.is_ok(), answer);
         assert_eq!(fs::read_to_string(&file).unwrap().is_empty(), !answer);
         // A second time there is nothing to ask, or it is a changed one.
-        assert_eq!(check(&host, &ed(1), &guide).await.is_ok(), answer);
-        assert!(!answer || check(&host, &ed(2), &guide).await.is_err());
+        assert_eq!(check(&host, &ed(1), &context).await.is_ok(), answer);
+        assert!(!answer || check(&host, &ed(2), &context).await.is_err());
     }
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 3);

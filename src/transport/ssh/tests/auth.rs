@@ -16,7 +16,8 @@ use super::support::{
 };
 use crate::{
     ErrorKind, Step,
-    ask::{Ask, Guide, SecretKind, SecretRequest},
+    connect_context::ConnectContext,
+    prompter::{Prompter, SecretKind, SecretRequest},
     transport::ssh::{Session, host::SshHost},
 };
 
@@ -102,20 +103,20 @@ async fn encrypted_keys_ask_for_their_passphrase() {
     let public = std::fs::read(sshd.path("locked.pub")).unwrap();
     std::fs::write(sshd.path("authorized_keys"), public).unwrap();
     let host = SshHost { identity_files: vec![sshd.path("locked")], ..sshd.stranger() };
-    let guide = asking(|request: &SecretRequest| {
+    let context = asking(|request: &SecretRequest| {
         assert_eq!(request.kind, SecretKind::Passphrase);
         assert!(request.prompt.contains("locked"));
         Some(if request.attempt < 3 { "wrong" } else { "sesame" })
     });
-    Session::connect(&host, None, &guide).await.unwrap();
+    Session::connect(&host, None, &context).await.unwrap();
     let error = failed(Session::connect(&host, None, &asking(|_| Some("wrong"))).await);
     assert!(error.to_string().contains("wrong passphrase"), "{error}");
     let error = failed(Session::connect(&host, None, &quiet()).await);
     assert!(error.to_string().contains("nobody to ask"), "{error}");
     // What the server does not want is not asked for.
     std::fs::write(sshd.path("authorized_keys"), "").unwrap();
-    let guide = asking(|request| panic!("asked: {}", request.prompt));
-    failed(Session::connect(&host, None, &guide).await);
+    let context = asking(|request| panic!("asked: {}", request.prompt));
+    failed(Session::connect(&host, None, &context).await);
 }
 
 fn user(sshd: &Sshd) -> SshHost {
@@ -129,19 +130,19 @@ async fn passwords() {
         return;
     }
     let sshd = Sshd::start("PasswordAuthentication yes");
-    let guide = asking(|request| {
+    let context = asking(|request| {
         assert_eq!((request.kind, request.echo), (SecretKind::Password, false));
         Some(if request.attempt == 1 { "wrong" } else { PASSWORD })
     });
-    let session = Session::connect(&user(&sshd), None, &guide).await.unwrap();
+    let session = Session::connect(&user(&sshd), None, &context).await.unwrap();
     assert_eq!(super::support::run(&session, "id -un").await.0, "ci\n");
     let asked = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&asked);
-    let guide = asking(move |_| {
+    let context = asking(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
         Some("wrong")
     });
-    let error = failed(Session::connect(&user(&sshd), None, &guide).await);
+    let error = failed(Session::connect(&user(&sshd), None, &context).await);
     assert!(error.to_string().contains("password (3 times)"), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
@@ -157,12 +158,12 @@ async fn keyboard_interactive() {
         return;
     }
     let sshd = Sshd::start("UsePAM yes\nKbdInteractiveAuthentication yes");
-    let guide = asking(|request| {
+    let context = asking(|request| {
         assert_eq!(request.kind, SecretKind::Interactive);
         assert!(request.prompt.contains("Password"), "{}", request.prompt);
         Some(if request.attempt == 1 { "wrong" } else { PASSWORD })
     });
-    Session::connect(&user(&sshd), None, &guide).await.unwrap();
+    Session::connect(&user(&sshd), None, &context).await.unwrap();
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
     assert!(error.to_string().contains("keyboard-interactive (no answer)"), "{error}");
 }
@@ -206,8 +207,8 @@ fn an_agent_that_hangs_holds_up_its_own_connection_only() {
     });
     let host = SshHost { agent: Some(path), ..sshd.stranger() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let guide = Guide::new(Ask::nobody(), Duration::from_secs(2));
-    let error = failed(runtime.block_on(Session::connect(&host, None, &guide)));
+    let context = ConnectContext::new(Prompter::none(), Duration::from_secs(2));
+    let error = failed(runtime.block_on(Session::connect(&host, None, &context)));
     assert_eq!((error.step(), error.kind()), (Some(Step::Authentication), ErrorKind::Timeout));
     // The end of the agent ends the thread too.
     let held = served.join().unwrap();

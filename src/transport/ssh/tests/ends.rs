@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::support::{ALONE, Sshd, can_run, failed, quiet};
 use crate::{
     ErrorKind,
-    ask::{Ask, Guide},
+    connect_context::ConnectContext,
+    prompter::Prompter,
     transport::{
         End, Running,
         ssh::{Session, host::SshHost},
@@ -143,14 +144,14 @@ async fn a_tunnel_to_nowhere_does_not_end_what_goes_on_beside_it() {
     let command = "while :; do echo x; sleep 0.1; done";
     let mut running = gateway.exec(command).await.unwrap();
     let nowhere = SshHost { host_name: "192.0.2.2".into(), ..sshd.host() };
-    let guide = Guide::new(Ask::nobody(), Duration::from_secs(3));
+    let context = ConnectContext::new(Prompter::none(), Duration::from_secs(3));
     let reading = async {
         let (mut piece, start) = ([0; 64], Instant::now());
         while start.elapsed() < Duration::from_millis(3500) {
             assert_ne!(running.stdio.read(&mut piece).await.unwrap(), 0);
         }
     };
-    let (down, ()) = tokio::join!(Session::connect(&nowhere, Some(&gateway), &guide), reading);
+    let (down, ()) = tokio::join!(Session::connect(&nowhere, Some(&gateway), &context), reading);
     assert_eq!(failed(down).kind(), ErrorKind::Timeout);
     assert!(gateway.is_open());
 }

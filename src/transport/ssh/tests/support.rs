@@ -14,7 +14,8 @@ use tokio::{io::AsyncReadExt, sync::RwLock};
 
 use crate::{
     Error,
-    ask::{Ask, Guide, Secret, SecretRequest},
+    connect_context::ConnectContext,
+    prompter::{Prompter, Secret, SecretRequest},
     transport::{
         End, Running,
         ssh::{
@@ -29,10 +30,10 @@ impl Session {
     pub(super) async fn connect(
         host: &SshHost,
         via: Option<&Session>,
-        guide: &Guide,
+        context: &ConnectContext,
     ) -> Result<Session, Error> {
         let via = via.map(|gateway| (gateway, Box::new(()) as Turn));
-        Session::reach(host, via, guide).await?.log_in(guide).await
+        Session::reach(host, via, context).await?.log_in(context).await
     }
 
     pub(super) async fn exec(&self, command: &str) -> Result<Running, Error> {
@@ -230,17 +231,17 @@ pub(super) fn host_at(host_name: &str) -> SshHost {
 }
 
 /// Nobody to ask.
-pub(super) fn quiet() -> Guide {
-    Guide::new(Ask::nobody(), Duration::from_secs(20))
+pub(super) fn quiet() -> ConnectContext {
+    ConnectContext::new(Prompter::none(), Duration::from_secs(20))
 }
 
 /// Someone who answers, and keeps count.
 pub(super) fn asking(
     answer: impl Fn(&SecretRequest) -> Option<&'static str> + Send + Sync + 'static,
-) -> Guide {
-    let ask = Ask::nobody()
-        .for_secrets(move |request| answer(request).map(|text| Secret::new(text.to_owned())));
-    Guide::new(ask, Duration::from_secs(20))
+) -> ConnectContext {
+    let ask = Prompter::none()
+        .on_secret(move |request| answer(request).map(|text| Secret::new(text.to_owned())));
+    ConnectContext::new(ask, Duration::from_secs(20))
 }
 
 /// All that a command wrote, and its end; its stdin is closed at once.

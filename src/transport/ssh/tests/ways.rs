@@ -7,7 +7,8 @@ use std::{
 use super::support::{ALONE, Sshd, can_run, failed, free_port, host_at, quiet, run};
 use crate::{
     ErrorKind, Step,
-    ask::{Ask, Guide},
+    connect_context::ConnectContext,
+    prompter::Prompter,
     transport::ssh::{Session, host::SshHost},
 };
 
@@ -69,8 +70,8 @@ async fn what_is_no_ssh_server_is_named() {
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let guide = Guide::new(Ask::nobody(), Duration::from_millis(300));
-    let error = failed(Session::connect(&at(port), None, &guide).await);
+    let context = ConnectContext::new(Prompter::none(), Duration::from_millis(300));
+    let error = failed(Session::connect(&at(port), None, &context).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
 
     // That one still waits to be accepted.
@@ -105,9 +106,9 @@ async fn a_server_that_never_stops_talking_keeps_nobody_from_anything() {
         while stream.write_all(&b"no\r\n".repeat(8192)).is_ok() {}
     });
     let host = SshHost { port, ..host_at("127.0.0.1") };
-    let guide = Guide::new(Ask::nobody(), Duration::from_millis(500));
+    let context = ConnectContext::new(Prompter::none(), Duration::from_millis(500));
     let start = Instant::now();
-    let error = failed(Session::connect(&host, None, &guide).await);
+    let error = failed(Session::connect(&host, None, &context).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     talker.join().unwrap();

@@ -1,0 +1,245 @@
+//! What was measured of a target.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+/// Digits that a histogram keeps of a time: to a thousandth of it.
+const DIGITS: u8 = 3;
+
+/// What a histogram has room for, in nanoseconds: an hour. What takes longer counts as that.
+const LONGEST: u64 = 3600 * 1_000_000_000;
+
+/// Durations in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Times(Histogram<u64>);
+
+impl Times {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let histogram = Histogram::new_with_max(LONGEST, DIGITS);
+        histogram.map(Self).map_err(|error| Failure::request(format_args!("counting: {error}")))
+    }
+
+    pub(super) fn add(&mut self, time: Duration) {
+        self.0.saturating_record(nanoseconds(time));
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    pub(super) fn least(&self) -> u64 {
+        self.0.min()
+    }
+
+    pub(super) fn most(&self) -> u64 {
+        self.0.max()
+    }
+
+    /// The time that this share of all took no longer than.
+    pub(super) fn quantile(&self, share: f64) -> u64 {
+        self.0.value_at_quantile(share)
+    }
+
+    pub(super) fn median(&self) -> u64 {
+        self.quantile(0.5)
+    }
+
+    fn json(&self) -> Value {
+        match self.count() {
+            0 => Value::Null,
+            count => json!({
+                "count": count,
+                "min": self.least(),
+                "mean": self.0.mean().round() as u64,
+                "p50": self.median(),
+                "p90": self.quantile(0.9),
+                "p99": self.quantile(0.99),
+                "p99_9": self.quantile(0.999),
+                "max": self.most(),
+            }),
+        }
+    }
+}
+
+/// What passed by, and in how long.
+#[derive(Debug, Default)]
+pub(super) struct Throughput {
+    pub(super) datagrams: u64,
+    pub(super) bytes: u64,
+    pub(super) elapsed: Duration,
+}
+
+impl Throughput {
+    pub(super) fn add(&mut self, datagram: &[u8]) {
+        self.datagrams += 1;
+        self.bytes += datagram.len() as u64;
+    }
+
+    /// So many in a second, if they came in this time; 0 where there was no time.
+    pub(super) fn per_second(&self, number: u64) -> f64 {
+        let elapsed = self.elapsed.as_secs_f64();
+        if elapsed > 0.0 { number as f64 / elapsed } else { 0.0 }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "datagrams": self.datagrams,
+            "bytes": self.bytes,
+            "elapsed_ns": nanoseconds(self.elapsed),
+        })
+    }
+}
+
+/// How many routes a listing has.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// Of the last one that was complete.
+    pub(super) complete: Option<u64>,
+    /// Of the one that is under way, or was cut short.
+    pub(super) so_far: u64,
+}
+
+impl Routes {
+    pub(super) fn begin(&mut self) {
+        self.so_far = 0;
+    }
+
+    pub(super) fn add(&mut self, routes: u64) {
+        self.so_far += routes;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.complete = Some(self.so_far);
+    }
+}
+
+/// Events, if there were any to measure.
+#[derive(Debug)]
+pub(super) enum Events {
+    Measured { events: u64, lost: u64, throughput: Throughput },
+    LeftOut(String),
+}
+
+/// Everything of one target.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) connect: Option<Duration>,
+    pub(super) ping: Times,
+    pub(super) request: Times,
+    pub(super) kernel: Times,
+    pub(super) dump: Throughput,
+    pub(super) routes: Routes,
+    pub(super) events: Option<Events>,
+}
+
+impl Figures {
+    pub(super) fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            connect: None,
+            ping: Times::new()?,
+            request: Times::new()?,
+            kernel: Times::new()?,
+            dump: Throughput::default(),
+            routes: Routes::default(),
+            events: None,
+        })
+    }
+
+    /// Whether there is anything to tell.
+    pub(super) fn is_measured(&self) -> bool {
+        self.request.count() > 0 && self.ping.count() > 0 && self.kernel.count() > 0
+    }
+
+    /// What of the median request is neither the way nor the kernel.
+    pub(super) fn proxy(&self) -> u64 {
+        let others = self.ping.median().saturating_add(self.kernel.median());
+        self.request.median().saturating_sub(others)
+    }
+
+    /// As keys of an object.
+    pub(super) fn json(&self) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![
+            ("connect_ns", self.connect.map_or(Value::Null, |time| nanoseconds(time).into())),
+            ("ping_ns", self.ping.json()),
+            ("request_ns", self.request.json()),
+            ("kernel_ns", self.kernel.json()),
+            ("proxy_ns", if self.is_measured() { self.proxy().into() } else { Value::Null }),
+        ];
+        let mut dump = Value::Null;
+        if self.dump.datagrams > 0 {
+            dump = with(json!({ "routes": self.routes.complete }), self.dump.json());
+        }
+        keys.push(("dump", dump));
+        match &self.events {
+            None => {}
+            Some(Events::LeftOut(why)) => keys.push(("events", json!({ "left_out": why }))),
+            Some(Events::Measured { events, lost, throughput }) => {
+                let counts = json!({ "events": events, "lost": lost });
+                keys.push(("events", with(counts, throughput.json())));
+            }
+        }
+        keys
+    }
+}
+
+/// An object with the keys of another behind its own.
+fn with(mut object: Value, other: Value) -> Value {
+    if let (Value::Object(object), Value::Object(other)) = (&mut object, other) {
+        object.extend(other);
+    }
+    object
+}
+
+/// A duration as a number; what does not fit is more than 584 years.
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(ping: u64, kernel: u64, request: u64) -> Figures {
+        let mut figures = Figures::new().unwrap();
+        for _ in 0..3 {
+            figures.ping.add(Duration::from_nanos(ping));
+            figures.kernel.add(Duration::from_nanos(kernel));
+            figures.request.add(Duration::from_nanos(request));
+        }
+        figures
+    }
+
+    #[test]
+    fn the_proxys_share_is_the_rest_and_never_negative() {
+        assert_eq!(figures(100, 20, 150).proxy(), 30);
+        assert_eq!(figures(100, 60, 150).proxy(), 0);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null() {
+        let figures = Figures::new().unwrap();
+        assert!(!figures.is_measured());
+        assert!(figures.json().iter().all(|(_, value)| value.is_null()));
+    }
+
+    #[test]
+    fn percentiles_are_of_the_times() {
+        let mut times = Times::new().unwrap();
+        (1..=1000).for_each(|micros| times.add(Duration::from_micros(micros)));
+        let json = times.json();
+        let near = |key: &str, expected: f64| {
+            let found = json[key].as_f64().unwrap();
+            assert!((found / expected - 1.0).abs() < 0.002, "{key}: {found}");
+        };
+        for (key, micros) in [("p50", 500), ("p90", 900), ("p99", 990), ("p99_9", 999)] {
+            near(key, f64::from(micros) * 1e3);
+        }
+        near("min", 1e3);
+        near("max", 1e6);
+        near("mean", 500_500.0);
+    }
+}

@@ -1,0 +1,262 @@
+//! The watcher: sees to it that a slow job holds up nothing but its own socket.
+//!
+//! The I/O thread unlocks the engine for each job in the kernel and puts the job's number into a
+//! slot. While jobs are being done, the watcher looks at the slot now and then. When it finds the
+//! same number twice it starts another I/O thread, which begins by emptying the slot: that is to
+//! take the engine away from the first, and nothing is taken before there is one to go on. The
+//! first finds its slot emptied when its job is done: then it leaves the result where the engine
+//! will find it, and is the one that takes over next time; or it ends, where one waits for that
+//! already. On a busy host a job is often slow for no other reason than that, and a new thread each
+//! time, with buffers of its own, would make it busier.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        mpsc::{Receiver, RecvError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Config, Exit, Shutdown,
+    engine::{Engine, Next},
+    syscall::Scratch,
+    workers::Completions,
+};
+
+/// How often the watcher looks while jobs are being done. One is slow after one to two.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Looks without any job after which the watcher sleeps until there is one again.
+const QUIET: u32 = 50;
+
+/// Between the I/O threads and the watcher.
+struct Shared {
+    /// `None` once serving has ended: sockets and streams are closed with it.
+    engine: Mutex<Option<Engine>>,
+    completions: Arc<Completions>,
+    /// Number of the job being done, 0 if none is. The thread that does it owns the engine for
+    /// as long as its number is in here.
+    slot: AtomicU64,
+    jobs: AtomicU64,
+    watching: AtomicBool,
+    standby: Mutex<Standby>,
+    called: Condvar,
+}
+
+/// The I/O thread that waits to take over.
+#[derive(Debug, Default)]
+enum Standby {
+    #[default]
+    Nobody,
+    Waiting,
+    /// It is to take the engine away from the thread that does the job of this number.
+    Called(u64),
+    /// Serving has ended, and nobody waits any more.
+    Ended,
+}
+
+enum Notice {
+    /// A job is being done and nobody watches.
+    Working,
+    /// Serving has ended.
+    Ended(Exit),
+}
+
+pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
+    let setup = || {
+        let completions = Arc::new(Completions::new()?);
+        let theirs = Arc::clone(&completions);
+        let engine = Engine::new(input, output, config, shutdown.clone(), theirs)?;
+        Ok::<_, nix::errno::Errno>(Shared {
+            engine: Mutex::new(Some(engine)),
+            completions,
+            slot: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
+            watching: AtomicBool::new(false),
+            standby: Mutex::default(),
+            called: Condvar::new(),
+        })
+    };
+    let shared = match setup() {
+        Ok(shared) => Arc::new(shared),
+        Err(errno) => return Exit::Io(format!("starting: {}", errno.desc())),
+    };
+    let (notify, notices) = channel();
+    match start(&shared, &notify, None) {
+        Ok(()) => watch(&shared, &notify, &notices),
+        Err(error) => Exit::Io(format!("starting a thread: {error}")),
+    }
+}
+
+/// Starts an I/O thread; one that is to take the engine away from the thread that does the job of
+/// this number does so only if that is still under way.
+fn start(
+    shared: &Arc<Shared>,
+    notify: &Sender<Notice>,
+    take_from: Option<u64>,
+) -> std::io::Result<()> {
+    let (shared, notify) = (Arc::clone(shared), notify.clone());
+    let io_thread = move || {
+        if take_from.is_none_or(|number| shared.take_from(number)) {
+            lead(&shared, &notify);
+        }
+    };
+    thread::Builder::new().name("nlr-io".to_owned()).stack_size(256 * 1024).spawn(io_thread)?;
+    Ok(())
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the engine away from the thread that does the job of this number; false if that is
+    /// done.
+    fn take_from(&self, number: u64) -> bool {
+        let taken = self.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_ok();
+        if taken && let Some(engine) = &mut *self.lock() {
+            engine.look_first();
+        }
+        taken
+    }
+
+    fn standby(&self) -> MutexGuard<'_, Standby> {
+        self.standby.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is an engine to be taken over, and takes it; false where another thread
+    /// waits already, and once serving has ended.
+    fn stand_by(&self) -> bool {
+        let mut standby = self.standby();
+        if !matches!(*standby, Standby::Nobody) {
+            return false;
+        }
+        loop {
+            *standby = Standby::Waiting;
+            let waits = |standby: &mut Standby| matches!(standby, Standby::Waiting);
+            standby =
+                self.called.wait_while(standby, waits).unwrap_or_else(PoisonError::into_inner);
+            let Standby::Called(number) = *standby else { return false };
+            if self.take_from(number) {
+                *standby = Standby::Nobody;
+                return true;
+            }
+        }
+    }
+
+    /// Has the waiting thread take over; false if none waits.
+    fn call(&self, number: u64) -> bool {
+        let mut standby = self.standby();
+        if !matches!(*standby, Standby::Waiting | Standby::Called(_)) {
+            return false;
+        }
+        *standby = Standby::Called(number);
+        self.called.notify_one();
+        true
+    }
+
+    /// Lets go of everything, also of what other threads finish from now on.
+    fn end(&self) {
+        let engine = self.lock().take();
+        drop(engine);
+        self.completions.close();
+        *self.standby() = Standby::Ended;
+        self.called.notify_one();
+    }
+}
+
+/// Tells of the end even where the thread panics: nobody would serve on.
+struct EndGuard<'a> {
+    shared: &'a Shared,
+    notify: &'a Sender<Notice>,
+}
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.end();
+            let exit = Exit::Io("the I/O thread ended unexpectedly".to_owned());
+            let _ = self.notify.send(Notice::Ended(exit));
+        }
+    }
+}
+
+/// An I/O thread: runs the engine until it ends, or is taken away and nobody to take it over
+/// is needed.
+fn lead(shared: &Shared, notify: &Sender<Notice>) {
+    let _guard = EndGuard { shared, notify };
+    let mut scratch = Scratch::default();
+    loop {
+        let next = match &mut *shared.lock() {
+            Some(engine) => engine.next(&mut scratch),
+            None => return,
+        };
+        match next {
+            Next::Exit(exit) => {
+                // Streams get back the mode they had before anyone hears of the end.
+                shared.end();
+                let _ = notify.send(Notice::Ended(exit));
+                return;
+            }
+            Next::Job(job) => {
+                let number = shared.jobs.fetch_add(1, SeqCst) + 1;
+                shared.slot.store(number, SeqCst);
+                if !shared.watching.load(SeqCst) && !shared.watching.swap(true, SeqCst) {
+                    let _ = notify.send(Notice::Working);
+                }
+                let done = job.run(&mut scratch);
+                if shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_err() {
+                    shared.completions.push_job(done, &mut scratch.batch);
+                    if !shared.stand_by() {
+                        return;
+                    }
+                    continue;
+                }
+                if let Some(engine) = &mut *shared.lock() {
+                    engine.done(done, &scratch.batch);
+                }
+                scratch.trim();
+            }
+        }
+    }
+}
+
+/// The watcher, until serving ends.
+fn watch(shared: &Arc<Shared>, notify: &Sender<Notice>, notices: &Receiver<Notice>) -> Exit {
+    loop {
+        match notices.recv() {
+            Ok(Notice::Working) => {}
+            Ok(Notice::Ended(exit)) => return exit,
+            // This function itself holds a sender.
+            Err(RecvError) => return Exit::Io("nobody is left to serve".to_owned()),
+        }
+        let (mut seen, mut quiet) = (0, 0);
+        loop {
+            match notices.recv_timeout(TICK) {
+                Ok(Notice::Ended(exit)) => return exit,
+                Ok(Notice::Working) | Err(_) => {}
+            }
+            let number = shared.slot.load(SeqCst);
+            if number != 0 && number == seen && !shared.call(number) {
+                // Where no thread can be had, all wait for this job.
+                let _ = start(shared, notify, Some(number));
+            }
+            let jobs = shared.jobs.load(SeqCst);
+            quiet = if number == 0 && jobs == seen { quiet + 1 } else { 0 };
+            seen = if number != 0 { number } else { jobs };
+            if quiet > QUIET {
+                shared.watching.store(false, SeqCst);
+                if shared.slot.load(SeqCst) == 0 {
+                    break;
+                }
+                // A job began just before the flag fell: it has not told, so go on watching.
+                shared.watching.store(true, SeqCst);
+                quiet = 0;
+            }
+        }
+    }
+}
