@@ -39,8 +39,29 @@
 //! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's
 //! and nobody here looks into it.
 
-pub mod proto;
-pub mod wire;
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// Declares a module of the inside: public with the feature `unstable`, for whoever writes another
+/// implementation of the protocol or tests this one, and otherwise private, so that its types are
+/// no promise.
+macro_rules! inside {
+    ($($(#[$attribute:meta])* $module:ident,)*) => {$(
+        #[cfg(feature = "unstable")]
+        $(#[$attribute])*
+        pub mod $module;
+        #[cfg(not(feature = "unstable"))]
+        #[allow(dead_code, unreachable_pub, unused_imports, reason = "public with the feature `unstable`")]
+        $(#[$attribute])*
+        mod $module;
+    )*};
+}
+
+inside! {
+    #[cfg(feature = "stub")]
+    kernel,
+    proto,
+    wire,
+}
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -54,12 +75,13 @@ mod connect_context;
 pub mod errno;
 #[cfg(feature = "client")]
 pub mod hops;
-#[cfg(feature = "stub")]
-pub mod kernel;
+#[cfg(feature = "client")]
+pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
 #[cfg(feature = "stub")]
 pub mod stub;
+pub mod text;
 #[cfg(feature = "client")]
 pub mod transport;
 

@@ -396,13 +396,14 @@ impl<'a> Way<'a> {
             }
             (_, Some(_), Some(told)) => (told, Step::Privilege),
             (_, known, _) => {
-                let remedy = match (self.sent, known, shown.as_str()) {
-                    (_, Some(remedy), _) if !remedy.is_empty() => format!("; {remedy}"),
-                    _ if let Some(remedy) = hints::of_container(&shown) => format!("; {remedy}"),
+                let container = hints::of_container(&shown);
+                let remedy = match (self.sent, known, container, shown.as_str()) {
+                    (_, Some(remedy), ..) if !remedy.is_empty() => format!("; {remedy}"),
+                    (_, _, Some(remedy), _) => format!("; {remedy}"),
                     (Some(payload), ..) if payload.dynamic && !privilege => {
                         format!("; {HOW_TO_BUILD}")
                     }
-                    (None, None, said) if said.is_empty() && meaning.is_empty() && !privilege => {
+                    (None, None, None, "") if meaning.is_empty() && !privilege => {
                         match self.approach.boot.is_some() {
                             true => "; can its account run commands, and is nothing in its way?",
                             false => "; is that program a stub?",

@@ -1,0 +1,428 @@
+//! Netlink messages as they stand in a datagram: headers, attributes, and the errors that end an
+//! answer.
+//!
+//! Everything here works on bytes and knows no family: what a message type means is the caller's
+//! to say. Numbers are in the byte order of this host, as the kernel's are in that of its own; a
+//! far host whose [`HostInfo::big_endian`](crate::client::HostInfo::big_endian) differs needs a
+//! parser of its own.
+//!
+//! Sources: netlink(7), `linux/netlink.h`.
+
+#![forbid(unsafe_code)]
+
+/// Bytes of `struct nlmsghdr`.
+pub const HEADER_LEN: usize = 16;
+
+/// Bytes of `struct nlattr`.
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+
+/// The bits of an attribute's type that hold the type (`NLA_TYPE_MASK`).
+const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
+
+/// Message types that every family shares (`NLMSG_*`).
+pub mod kind {
+    /// `NLMSG_NOOP`.
+    pub const NOOP: u16 = 1;
+    /// `NLMSG_ERROR`: an error, or with errno 0 an acknowledgement.
+    pub const ERROR: u16 = 2;
+    /// `NLMSG_DONE`: the end of a dump, with its error code.
+    pub const DONE: u16 = 3;
+    /// `NLMSG_OVERRUN`.
+    pub const OVERRUN: u16 = 4;
+}
+
+/// Flags of a message (`NLM_F_*`).
+pub mod flags {
+    /// `NLM_F_REQUEST`.
+    pub const REQUEST: u16 = 0x1;
+    /// `NLM_F_MULTI`: one of several messages, the last of which is [`DONE`](super::kind::DONE).
+    pub const MULTI: u16 = 0x2;
+    /// `NLM_F_ACK`.
+    pub const ACK: u16 = 0x4;
+    /// `NLM_F_ECHO`.
+    pub const ECHO: u16 = 0x8;
+    /// `NLM_F_DUMP_INTR`: objects changed while they were dumped.
+    pub const DUMP_INTR: u16 = 0x10;
+    /// `NLM_F_DUMP_FILTERED`.
+    pub const DUMP_FILTERED: u16 = 0x20;
+    /// `NLM_F_ROOT`, of a get request.
+    pub const ROOT: u16 = 0x100;
+    /// `NLM_F_MATCH`, of a get request.
+    pub const MATCH: u16 = 0x200;
+    /// `NLM_F_DUMP`, of a get request.
+    pub const DUMP: u16 = ROOT | MATCH;
+    /// `NLM_F_REPLACE`, of a new request.
+    pub const REPLACE: u16 = 0x100;
+    /// `NLM_F_EXCL`, of a new request.
+    pub const EXCL: u16 = 0x200;
+    /// `NLM_F_CREATE`, of a new request.
+    pub const CREATE: u16 = 0x400;
+    /// `NLM_F_APPEND`, of a new request.
+    pub const APPEND: u16 = 0x800;
+    /// `NLM_F_CAPPED`, of an error: it repeats the header of the request alone.
+    pub const CAPPED: u16 = 0x100;
+    /// `NLM_F_ACK_TLVS`, of an error or a DONE: attributes of extended ack follow.
+    pub const ACK_TLVS: u16 = 0x200;
+}
+
+/// What `struct nlmsghdr` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Header {
+    /// Bytes of the message, header included, padding not.
+    pub length: u32,
+    /// The message type: one of [`kind`], or the family's own from 16 on.
+    pub kind: u16,
+    /// [`flags`].
+    pub flags: u16,
+    /// The sequence number, which an answer has of its request.
+    pub sequence: u32,
+    /// The port id that the sender wrote: the receiver's in an answer of the kernel.
+    pub portid: u32,
+}
+
+impl Header {
+    /// The header at the start of `bytes`, whatever its length says; `None` below 16 bytes.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            length: read_u32(bytes, 0)?,
+            kind: read_u16(bytes, 4)?,
+            flags: read_u16(bytes, 6)?,
+            sequence: read_u32(bytes, 8)?,
+            portid: read_u32(bytes, 12)?,
+        })
+    }
+}
+
+/// One netlink message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message<'a> {
+    /// Its header.
+    pub header: Header,
+    /// What follows the header: a header of the family, then attributes.
+    pub payload: &'a [u8],
+    /// Where the message begins in its datagram.
+    pub offset: usize,
+}
+
+/// The messages of one datagram, in order. A message that claims to be longer than what is left,
+/// or shorter than its header, ends the iteration.
+pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let rest = datagram.get(offset..)?;
+        let header = Header::parse(rest)?;
+        let length = usize::try_from(header.length).ok()?;
+        let message = Message { header, payload: rest.get(HEADER_LEN..length)?, offset };
+        offset = offset.saturating_add(aligned(length));
+        Some(message)
+    })
+}
+
+impl<'a> Message<'a> {
+    /// A byte of the payload.
+    pub fn u8(&self, at: usize) -> Option<u8> {
+        self.payload.get(at).copied()
+    }
+
+    /// Two bytes of the payload.
+    pub fn u16(&self, at: usize) -> Option<u16> {
+        read_u16(self.payload, at)
+    }
+
+    /// Four bytes of the payload.
+    pub fn u32(&self, at: usize) -> Option<u32> {
+        read_u32(self.payload, at)
+    }
+
+    /// The attributes behind a family's header of `header` bytes.
+    pub fn attributes(&self, header: usize) -> Attributes<'a> {
+        Attributes(self.payload.get(aligned(header)..).unwrap_or_default())
+    }
+
+    /// What an [`ERROR`](kind::ERROR) or a [`DONE`](kind::DONE) says; `None` for other messages.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if !matches!(self.header.kind, kind::ERROR | kind::DONE) {
+            return None;
+        }
+        // A DONE without a number ends a dump well.
+        let errno = self.u32(0).unwrap_or_default().cast_signed().saturating_neg();
+        let attributes = self.extended_ack();
+        Some(Outcome {
+            errno,
+            // NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS.
+            text: attributes.text(1).filter(|text| !text.is_empty()),
+            offset: attributes.u32(2),
+        })
+    }
+
+    /// The attributes of extended ack, none where the flag says so.
+    fn extended_ack(&self) -> Attributes<'a> {
+        let before = match (self.header.flags & flags::ACK_TLVS, self.header.kind) {
+            (0, _) => return Attributes::default(),
+            // The number, then the request that it is about: its header at least.
+            (_, kind::ERROR) if self.header.flags & flags::CAPPED != 0 => 4 + HEADER_LEN,
+            (_, kind::ERROR) => match self.u32(4).map(usize::try_from) {
+                Some(Ok(length)) => length.max(HEADER_LEN).saturating_add(4),
+                _ => return Attributes::default(),
+            },
+            _ => 4,
+        };
+        self.attributes(before)
+    }
+}
+
+/// What ends an answer: success, or an errno with the kernel's own words (extended ack).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The errno, as a positive number of the far architecture; 0 is success.
+    pub errno: i32,
+    /// The kernel's words (`NLMSGERR_ATTR_MSG`), as the kernel wrote them.
+    pub text: Option<String>,
+    /// Where in the request the offending attribute begins, header included
+    /// (`NLMSGERR_ATTR_OFFS`).
+    pub offset: Option<u32>,
+}
+
+/// A list of attributes. A look-up walks the list and gives the first of its type; an attribute
+/// that is too short for what is asked counts as absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes<'a>(
+    /// The bytes, from the first attribute's header on.
+    pub &'a [u8],
+);
+
+impl<'a> Attributes<'a> {
+    /// All attributes, as type (without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`) and value.
+    pub fn iter(self) -> impl Iterator<Item = (u16, &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let length = usize::from(read_u16(rest, 0)?);
+            let kind = read_u16(rest, 2)? & ATTRIBUTE_TYPE_MASK;
+            let value = rest.get(ATTRIBUTE_HEADER_LEN..length)?;
+            rest = rest.get(aligned(length)..).unwrap_or_default();
+            Some((kind, value))
+        })
+    }
+
+    /// The value of an attribute.
+    pub fn bytes(self, kind: u16) -> Option<&'a [u8]> {
+        self.iter().find_map(|(found, value)| (found == kind).then_some(value))
+    }
+
+    /// Whether the attribute is there.
+    pub fn has(self, kind: u16) -> bool {
+        self.bytes(kind).is_some()
+    }
+
+    /// A `u8` attribute.
+    pub fn u8(self, kind: u16) -> Option<u8> {
+        self.bytes(kind)?.first().copied()
+    }
+
+    /// A `u16` attribute.
+    pub fn u16(self, kind: u16) -> Option<u16> {
+        read_u16(self.bytes(kind)?, 0)
+    }
+
+    /// A `u16` attribute in network order.
+    pub fn be16(self, kind: u16) -> Option<u16> {
+        self.u16(kind).map(u16::from_be)
+    }
+
+    /// A `u32` attribute.
+    pub fn u32(self, kind: u16) -> Option<u32> {
+        read_u32(self.bytes(kind)?, 0)
+    }
+
+    /// An `i32` attribute.
+    pub fn i32(self, kind: u16) -> Option<i32> {
+        self.u32(kind).map(u32::cast_signed)
+    }
+
+    /// A `u64` attribute.
+    pub fn u64(self, kind: u16) -> Option<u64> {
+        self.bytes(kind)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+    }
+
+    /// A text attribute, up to its NUL. The kernel does not promise UTF-8: what is not becomes
+    /// U+FFFD. The text is the kernel's, and not yet fit for a terminal; see [`text`](crate::text).
+    pub fn text(self, kind: u16) -> Option<String> {
+        self.bytes(kind).map(text)
+    }
+
+    /// The attributes inside an attribute.
+    pub fn nested(self, kind: u16) -> Option<Attributes<'a>> {
+        self.bytes(kind).map(Attributes)
+    }
+}
+
+/// A message being built. [`finish`](Self::finish) writes its length.
+///
+/// ```
+/// use netlink_remote::nlmsg::{Builder, flags, messages};
+///
+/// // RTM_GETLINK with an empty ifinfomsg and IFLA_EXT_MASK.
+/// let request = Builder::new(18, flags::REQUEST | flags::DUMP)
+///     .sequence(7)
+///     .put(&[0; 16])
+///     .attribute(29, &1_u32.to_ne_bytes())
+///     .finish();
+/// assert_eq!(messages(&request).count(), 1);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    bytes: Vec<u8>,
+}
+
+impl Builder {
+    /// A message of a type and with [`flags`], without payload. Sequence number and port id are 0;
+    /// the kernel takes a port id of 0 for the sender's own.
+    pub fn new(kind: u16, flags: u16) -> Self {
+        let mut bytes = vec![0; 4];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend([0; 8]);
+        Self { bytes }
+    }
+
+    /// Sets the sequence number.
+    #[must_use]
+    pub fn sequence(mut self, sequence: u32) -> Self {
+        set_sequence(&mut self.bytes, sequence);
+        self
+    }
+
+    /// Appends bytes of the payload, padded to four: the family's header.
+    #[must_use]
+    pub fn put(mut self, bytes: &[u8]) -> Self {
+        self.bytes.extend(bytes);
+        self.pad();
+        self
+    }
+
+    /// Appends an attribute, padded to four bytes.
+    ///
+    /// A value of more than 65,531 bytes has no length that fits; its length is then cut to what
+    /// does, and the kernel refuses the message.
+    #[must_use]
+    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = u16::try_from(ATTRIBUTE_HEADER_LEN + value.len()).unwrap_or(u16::MAX);
+        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(value);
+        self.pad();
+        self
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        if let Some(place) = self.bytes.first_chunk_mut() {
+            *place = length.to_ne_bytes();
+        }
+        self.bytes
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(aligned(self.bytes.len()), 0);
+    }
+}
+
+/// Writes a sequence number into the header at the start of `message`, if there is one.
+pub fn set_sequence(message: &mut [u8], sequence: u32) {
+    if let Some(place) = message.get_mut(8..12) {
+        place.copy_from_slice(&sequence.to_ne_bytes());
+    }
+}
+
+/// Bytes up to the first NUL, as text.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// Two bytes at an offset.
+pub fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
+}
+
+/// Four bytes at an offset.
+pub fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// A length rounded up to the four bytes that everything in netlink is aligned to.
+pub fn aligned(length: usize) -> usize {
+    length.saturating_add(3) & !3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cut_short_ends_the_datagram() {
+        let mut datagram = Builder::new(16, flags::MULTI).put(&[1, 2, 3, 4]).finish();
+        let lengths = |datagram: &[u8]| messages(datagram).map(|m| m.payload.len()).collect();
+        let found: Vec<usize> = lengths(&datagram);
+        assert_eq!(found, [4]);
+        datagram.pop();
+        assert_eq!(messages(&datagram).count(), 0);
+        assert_eq!(messages(&[0; 16]).count(), 0, "a length of zero must not loop");
+    }
+
+    #[test]
+    fn several_messages_tell_where_they_are() {
+        let one = Builder::new(16, 0).put(&[1]).finish();
+        let two = Builder::new(17, 0).sequence(9).finish();
+        let datagram = [one.as_slice(), &two].concat();
+        let found: Vec<_> = messages(&datagram).map(|m| (m.offset, m.header.sequence)).collect();
+        assert_eq!(found, [(0, 0), (20, 9)]);
+    }
+
+    #[test]
+    fn attributes_that_lie_about_their_length_are_absent() {
+        assert_eq!(Attributes(&[0, 0, 1, 0, 9]).iter().count(), 0);
+        let last = 5_u16.to_ne_bytes();
+        let last = [last[0], last[1], 0, 0, 9];
+        assert_eq!(Attributes(&last).u8(0), Some(9), "the last one needs no padding");
+        assert_eq!(Attributes(&last).u32(0), None);
+    }
+
+    /// An error or DONE: an errno, `shown` bytes of a request that says it has `request`, and an
+    /// extended ack.
+    fn outcome(kind: u16, flags: u16, errno: i32, request: u32, shown: usize) -> Outcome {
+        let mut payload = (-errno).to_ne_bytes().to_vec();
+        if request > 0 {
+            payload.extend(request.to_ne_bytes());
+            payload.resize(4 + shown, 0xee);
+        }
+        let message = Builder::new(kind, flags).put(&payload);
+        let message = message.attribute(2, &16_u32.to_ne_bytes()).attribute(1, b"bad table\0");
+        messages(&message.finish()).next().unwrap().outcome().unwrap()
+    }
+
+    #[test]
+    fn the_kernels_words_are_found() {
+        let said = |errno| Outcome { errno, text: Some("bad table".to_owned()), offset: Some(16) };
+        let silent = |errno| Outcome { errno, text: None, offset: None };
+        let (error, done, tlvs) = (kind::ERROR, kind::DONE, flags::ACK_TLVS);
+        assert_eq!(outcome(done, tlvs, 22, 0, 0), said(22));
+        assert_eq!(outcome(error, tlvs, 22, 29, 32), said(22));
+        assert_eq!(outcome(error, tlvs | flags::CAPPED, 22, 29, HEADER_LEN), said(22));
+        assert_eq!(outcome(error, 0, 1, 29, 32), silent(1));
+        assert_eq!(outcome(error, tlvs, 1, u32::MAX, 32), silent(1));
+    }
+
+    #[test]
+    fn any_number_is_an_errno() {
+        let message = Builder::new(kind::ERROR, 0).put(&i32::MIN.to_ne_bytes()).finish();
+        assert_eq!(messages(&message).next().unwrap().outcome().unwrap().errno, i32::MAX);
+        let done = Builder::new(kind::DONE, 0).finish();
+        assert_eq!(messages(&done).next().unwrap().outcome().unwrap().errno, 0);
+    }
+}
