@@ -5,18 +5,26 @@
 //! when the last of them is dropped.
 
 mod builder;
+mod connection;
+mod connection_state;
+mod deferred;
+mod delivery;
 mod driver;
 mod handshake;
+mod keepalive;
 #[cfg(feature = "rust-netlink")]
 mod netlink_socket;
 mod netns;
-mod shared;
+mod pings;
+mod replies;
 mod socket;
+mod socket_state;
 mod stream;
+mod trace;
+mod wire_state;
 
 use std::{
     fmt,
-    future::poll_fn,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,20 +40,18 @@ pub use crate::wire::{
     hello::{HostInfo, NetnsId, PeerLimits},
 };
 pub use builder::{SocketBuilder, options};
+pub use delivery::{Datagram, Event, SentReport};
 #[cfg(feature = "rust-netlink")]
 pub use netlink_socket::NetlinkSocket;
 pub use netns::{NetnsHandle, RemoteNetns};
-pub use socket::{Datagram, Event, RemoteSocket, SentReport};
-
-#[cfg(feature = "rust-netlink")]
-pub(crate) use shared::Delivery;
+pub use socket::RemoteSocket;
 
 use crate::{
     Error, ErrorKind,
     transport::ExitReport,
     wire::{Hello, MarkerScanner, hello::Role},
 };
-use shared::{Handle, Shared};
+use connection::{Connection, ConnectionRef};
 
 /// How to connect.
 #[non_exhaustive]
@@ -89,7 +95,7 @@ impl fmt::Debug for ConnectOptions {
 /// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
 #[derive(Clone)]
 pub struct Client {
-    handle: Handle,
+    handle: ConnectionRef,
 }
 
 impl Client {
@@ -137,25 +143,25 @@ impl Client {
                 return Err(said.map_or_else(|| error.clone(), |said| error.context(said)));
             }
         };
-        let shared = Arc::new(Shared::new(&greeted));
-        let handle = Handle::new(Arc::clone(&shared));
-        tokio::spawn(driver::Driver::new(io, greeted, shared, exit_report, keepalive).run());
+        let connection = Arc::new(Connection::new(&greeted));
+        let handle = ConnectionRef::new(Arc::clone(&connection));
+        tokio::spawn(driver::Driver::new(io, greeted, connection, exit_report, keepalive).run());
         Ok(Self { handle })
     }
 
     /// What the stub told of its host.
     pub fn host(&self) -> &HostInfo {
-        &self.handle.host
+        self.handle.host()
     }
 
     /// What the stub told of its own software, such as `netlink-remote 0.1.0`.
     pub fn far_software(&self) -> &str {
-        &self.handle.software
+        self.handle.software()
     }
 
     /// The protocol version agreed on.
     pub fn protocol_version(&self) -> u16 {
-        self.handle.version
+        self.handle.version()
     }
 
     /// A socket of a netlink protocol (`NETLINK_ROUTE` is 0), to be configured and opened.
@@ -174,9 +180,7 @@ impl Client {
     /// [`ErrorKind::Disconnected`].
     pub async fn ping(&self) -> Result<Duration, Error> {
         let began = Instant::now();
-        let token = self.handle.with(|inner, _| inner.begin_ping())?;
-        let mut waiting = shared::PingGuard { handle: &self.handle, token };
-        poll_fn(|cx| waiting.poll(cx)).await?;
+        self.handle.ping().await?;
         Ok(began.elapsed())
     }
 
@@ -196,6 +200,8 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("host", &self.handle.host.host_name).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("host", &self.handle.host().host_name)
+            .finish_non_exhaustive()
     }
 }

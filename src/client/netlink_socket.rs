@@ -20,15 +20,15 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, ready},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 
-use super::{Delivery, RemoteSocket, SocketBuilder};
-use crate::{Error, wire::Destination};
+use super::{builder::SocketBuilder, delivery::Delivery, socket::RemoteSocket};
+use crate::{Error, sync::lock, wire::Destination};
 
 mod placeholder;
 
@@ -103,7 +103,18 @@ impl NetlinkSocket {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// Receives the next delivery, of which a task gets no more than its budget: netlink-proto reads
+    /// until there is none.
+    fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Error>> {
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        let polled = self.remote.poll_delivery(cx);
+        if polled.is_ready() {
+            budget.made_progress();
+        }
+        polled
     }
 
     /// The next datagram for netlink-proto, made here where the far end cannot make it any more.
@@ -112,7 +123,7 @@ impl NetlinkSocket {
             if let Some(errors) = self.state().take_errors() {
                 return Poll::Ready(Ok((errors, SocketAddr::new(0, 0))));
             }
-            match ready!(self.remote.poll_delivery(cx)) {
+            match ready!(self.poll_delivery(cx)) {
                 Ok(Delivery::Datagram(datagram)) => {
                     let data = self.state().take_answers(datagram.data);
                     // Answers are keyed by their source: the kernel's must be port id 0, group 0.
