@@ -4,6 +4,7 @@
 //! from any task. All of them share one driver task, which the connection spawns and which ends
 //! when the last of them is dropped.
 
+mod answer_end;
 mod builder;
 mod connection;
 mod connection_state;
