@@ -31,11 +31,12 @@ pub(super) async fn until<T>(notify: &Notify, mut check: impl FnMut() -> Option<
     }
 }
 
-/// Keeps the waker of the task that polled last.
-pub(super) fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
+/// Keeps the waker of the task that polled last. Gives the waker that was kept before, if it was
+/// another task's.
+pub(super) fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match waker {
-        Some(waker) => waker.clone_from(cx.waker()),
-        none => *none = Some(cx.waker().clone()),
+        Some(waker) if waker.will_wake(cx.waker()) => None,
+        other => other.replace(cx.waker().clone()),
     }
 }
 

@@ -18,6 +18,7 @@ mod netlink_socket;
 mod netns;
 mod pings;
 mod replies;
+mod requests;
 mod socket;
 mod socket_state;
 mod stream;
@@ -45,6 +46,7 @@ pub use delivery::{Datagram, Event, SentReport};
 #[cfg(feature = "rust-netlink")]
 pub use netlink_socket::NetlinkSocket;
 pub use netns::{NetnsHandle, RemoteNetns};
+pub use requests::{Answer, RawMessage, RequestError, RequestErrorKind, Requests};
 pub use socket::RemoteSocket;
 
 use crate::{

@@ -71,6 +71,15 @@ impl RemoteSocket {
         until(&self.signals.state, opened).await
     }
 
+    /// The netlink protocol's number.
+    pub(super) fn protocol(&self) -> u32 {
+        let protocol = self.connection.run(|state, _| {
+            let (socket, _) = state.socket(self.id)?;
+            Ok::<_, Error>(socket.protocol())
+        });
+        protocol.unwrap_or_default()
+    }
+
     fn facts(&self) -> Opened {
         self.connection.run(|state, _| state.facts(self.id)).unwrap_or_default()
     }
