@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Origin,
+    errno::{EPROTO, ETIMEDOUT},
     proto::Violation,
     transport::ExitReport,
     wire::{Codec, CodecError, Failure, Flags, Message, SocketId},
@@ -37,12 +38,6 @@ const MOST_ROOM: usize = 128 << 10;
 
 /// How long the last frames, and the far end's end, may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Linux's EPROTO.
-const EPROTO: i32 = 71;
-
-/// Linux's ETIMEDOUT.
-const ETIMEDOUT: i32 = 110;
 
 pub(super) struct Driver<S> {
     io: S,

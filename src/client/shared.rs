@@ -21,6 +21,7 @@ use self::{requests::Request, sending::Confirmed};
 use super::{handshake::Greeted, socket::Datagram};
 use crate::{
     Error, ErrorKind, Origin,
+    errno::EMSGSIZE,
     proto::{ClientState, Refusal},
     wire::{Counters, Message, Open, Opened, SocketId, hello::HostInfo},
 };
@@ -146,6 +147,8 @@ pub(super) struct Inner {
     driver: Option<Waker>,
     handles: usize,
     pub(super) finishing: bool,
+    /// The far host's, as `uname -m` names it: its errno numbers may be others than here.
+    architecture: String,
     ended: Option<Error>,
     driver_gone: bool,
 }
@@ -178,6 +181,7 @@ impl Shared {
             driver: None,
             handles: 0,
             finishing: false,
+            architecture: hello.host.as_ref().map_or_else(String::new, |h| h.architecture.clone()),
             ended: None,
             driver_gone: false,
         };
@@ -436,9 +440,6 @@ impl Inner {
         Poll::Pending
     }
 }
-
-/// Linux's EMSGSIZE, on every architecture that Rust's generic errno table covers.
-const EMSGSIZE: i32 = 90;
 
 /// Keeps the waker of the task that polled last.
 fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {

@@ -2,10 +2,11 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{EMSGSIZE, Inner, Slot, Wake, keep};
+use super::{Inner, Slot, Wake, keep};
 use crate::{
     Error, ErrorKind, Origin,
     client::socket::send_failed,
+    errno::EMSGSIZE,
     proto::SendError,
     wire::{Destination, SocketId},
 };
