@@ -134,7 +134,10 @@ impl Client {
                 drop(io);
                 // The far end's own end is the better explanation, if it has one.
                 let said = driver::ask(exit_report).await;
-                return Err(said.map_or_else(|| error.clone(), |said| error.context(said)));
+                return Err(match said {
+                    Some(said) => error.context(said),
+                    None => error,
+                });
             }
         };
         let shared = Arc::new(Shared::new(&greeted));

@@ -358,7 +358,7 @@ impl Inner {
             Err(_) => {
                 let text =
                     "the far end allows no more sockets on this connection; close some first";
-                return Err(Error::new(ErrorKind::Open, Origin::Library, None, text));
+                return Err(Error::new(ErrorKind::Open, text).with_origin(Origin::Library));
             }
         };
         let slot = Slot::default();
@@ -451,5 +451,5 @@ fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
 
 fn too_long(length: u32, limit: u32) -> Error {
     let text = format!("a request of {length} bytes: this connection carries {limit}");
-    Error::new(ErrorKind::Invalid, Origin::Caller, Some(EMSGSIZE), text)
+    Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

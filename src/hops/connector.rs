@@ -15,7 +15,7 @@ use super::{
     argv::{Means, Plan, plan},
 };
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Step,
     bootstrap::{
         bootstrap::{Approach, approach},
         clean::clean,
@@ -118,7 +118,7 @@ impl Connector {
         if let [Hop::Unix(path)] = target.hops() {
             let stream = context.step(Step::Connect, unix::connect(path)).await?;
             let connected = Client::connect_with(stream, connect).await;
-            return connected.map_err(|error| error.at(Step::Hello));
+            return connected.map_err(|error| error.prefix_step(Step::Hello));
         }
         let (inner, boot) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
@@ -139,7 +139,7 @@ impl Connector {
         };
         let (stream, exit_report) = approach(running, what, &context).await?;
         connect.exit_report = Some(exit_report);
-        Client::connect_with(stream, connect).await.map_err(|error| error.at(Step::Hello))
+        Client::connect_with(stream, connect).await.map_err(|error| error.prefix_step(Step::Hello))
     }
 
     async fn clean_up(&self, target: &Target) -> Result<Vec<String>, Error> {
@@ -163,7 +163,7 @@ impl Connector {
         if let [kept, ..] = cleaned.kept.as_slice() {
             let text =
                 format!("{kept} cannot be removed; the account there may not write to its folder");
-            return Err(Error::new(ErrorKind::Request, Origin::Peer, None, text));
+            return Err(Error::new(ErrorKind::Request, text));
         }
         Ok(cleaned.removed)
     }
@@ -195,10 +195,10 @@ impl Connector {
                 command.args(words);
                 let spawned = process::run(command);
                 let spawned = spawned.map_err(|error| match hops {
-                    [] => error.followed_by(" (or set NLR_STUB to a stub's path)"),
+                    [] => error.with_note(" (or set NLR_STUB to a stub's path)"),
                     _ => error,
                 });
-                spawned.map_err(|error| error.at(Step::Connect))?
+                spawned.map_err(|error| error.prefix_step(Step::Connect))?
             }
             #[cfg(feature = "ssh")]
             ssh => self.shared.sessions.exec(ssh, &quote(&argv)?, context).await?,

@@ -66,8 +66,8 @@ pub async fn connect(path: &Path) -> Result<UnixStream, Error> {
             IoErrorKind::PermissionDenied => "; only its owner may connect".to_owned(),
             _ => String::new(),
         };
-        let error = Error::io(ErrorKind::Connect, format_args!("connecting to {path}"), &error);
-        error.followed_by(&remedy)
+        let text = format!("connecting to {path}");
+        Error::new(ErrorKind::Connect, text).with_source(error).with_note(&remedy)
     })
 }
 

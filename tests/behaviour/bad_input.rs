@@ -337,7 +337,7 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
     ] {
         let error = connect_to(said).await.0.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Handshake);
-        assert!(error.to_string().contains(why), "{error}");
+        assert!(format!("{error:#}").contains(why), "{error:#}");
     }
     // One that ends at once: what it said is what helps.
     let (near, mut far) = tokio::io::duplex(1024);
@@ -361,7 +361,7 @@ async fn an_echo_is_no_stub() {
     let mut options = ConnectOptions::default();
     options.exit_report = Some(exit_report);
     let error = within(Client::connect_with(stream, options)).await.unwrap_err();
-    assert!(error.to_string().contains("being echoed"), "{error}");
+    assert!(format!("{error:#}").contains("being echoed"), "{error:#}");
 }
 
 /// A client whose far end, having said hello and opened socket 1, goes on with these frames.
@@ -419,7 +419,7 @@ async fn a_stub_that_breaks_the_protocol_ends_the_connection_and_is_told() {
     ] {
         let error = after_open(&frames).await;
         assert_eq!(error.kind(), ErrorKind::Disconnected);
-        assert!(error.to_string().contains(why), "{error}");
+        assert!(format!("{error:#}").contains(why), "{error:#}");
     }
 }
 
@@ -434,7 +434,7 @@ async fn more_datagrams_than_credit_end_the_connection() {
     let datagram = frame(ONE, &Message::Datagram { info: DatagramInfo::default(), data: &[0; 16] });
     far.write_all(&datagram.repeat(4)).await.unwrap();
     let error = within(client.closed()).await;
-    assert!(error.to_string().contains("beyond the credit of socket #1"), "{error}");
+    assert!(format!("{error:#}").contains("beyond the credit of socket #1"), "{error:#}");
     // What came within the credit is still there.
     for _ in 0..3 {
         assert!(matches!(socket.try_recv(), Ok(Some(_))));
