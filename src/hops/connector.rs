@@ -22,7 +22,7 @@ use crate::{
         script::{Boot, clean_argv, nonce},
         stubs::{StubOptions, Stubs},
     },
-    client::{Client, ConnectOptions},
+    client::{Client, ClientOptions},
     connect_context::ConnectContext,
     transport::{Running, process, unix},
 };
@@ -76,7 +76,7 @@ impl Connector {
     /// Names the target, the [`Step`] and, in words, the remedy. Each step has
     /// [`TargetOptions::timeout`].
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where a hop cannot be reached or
-    /// started, is not the one it should be, or refuses; otherwise as [`Client::connect`].
+    /// started, is not the one it should be, or refuses; otherwise as [`Client::handshake`].
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
         // The future of a chain is large; callers hold many of them.
         let connected = Box::pin(self.go(target)).await;
@@ -110,14 +110,14 @@ impl Connector {
     async fn go(&self, target: &Target) -> Result<Client, Error> {
         let options = &self.shared.options;
         let context = ConnectContext::new(options.prompter.clone(), options.timeout);
-        let mut connect = ConnectOptions {
+        let mut connect = ClientOptions {
             timeout: options.timeout,
             keepalive: options.keepalive,
             ..Default::default()
         };
         if let [Hop::Unix(path)] = target.hops() {
-            let stream = context.step(Step::Connect, unix::connect(path)).await?;
-            let connected = Client::connect_with(stream, connect).await;
+            let stream = context.step(Step::Connect, unix::dial(path)).await?;
+            let connected = Client::handshake_with(stream, connect).await;
             return connected.map_err(|error| error.prefix_step(Step::Hello));
         }
         let (inner, boot) = match target.hops() {
@@ -139,7 +139,9 @@ impl Connector {
         };
         let (stream, exit_report) = approach(running, what, &context).await?;
         connect.exit_report = Some(exit_report);
-        Client::connect_with(stream, connect).await.map_err(|error| error.prefix_step(Step::Hello))
+        Client::handshake_with(stream, connect)
+            .await
+            .map_err(|error| error.prefix_step(Step::Hello))
     }
 
     async fn clean_up(&self, target: &Target) -> Result<Vec<String>, Error> {

@@ -36,7 +36,7 @@ pub struct ProcessStream {
 ///
 /// The second part of the result tells what became of it, and has to be polled for the child to
 /// be reaped at once: give it to
-/// [`ConnectOptions::exit_report`](crate::client::ConnectOptions::exit_report). A child that goes on for
+/// [`ClientOptions::exit_report`](crate::client::ClientOptions::exit_report). A child that goes on for
 /// more than a second and a half from when it is first polled is killed; so is one whose part is
 /// dropped. What the child writes to stderr is kept to be told, and not shown.
 ///

@@ -51,7 +51,7 @@ async fn connected(architecture: &str) -> (Client, Far) {
     let mut hello = MARKER.to_vec();
     Hello::new(Role::Stub, PeerLimits::default(), Some(host)).encode(&mut hello);
     far.write_all(&hello).await.unwrap();
-    let client = within(Client::connect(near)).await.unwrap();
+    let client = within(Client::handshake(near)).await.unwrap();
     let mut heard = BytesMut::new();
     while heard.len() < MARKER.len() || Hello::decode(&heard[MARKER.len()..]).unwrap().is_none() {
         within(far.read_buf(&mut heard)).await.unwrap();
