@@ -77,7 +77,7 @@ impl Far {
         let _listener = (way == Way::Unix).then(listener);
         let client = runtime.block_on(async {
             match way {
-                Way::Duplex => Client::connect(in_memory_stub()).await,
+                Way::Duplex => Client::handshake(in_memory_stub()).await,
                 way => connector(way).connect(&way.target()).await,
             }
         });

@@ -1,231 +1,185 @@
-//! One connection, as its driver and its users share it.
+//! One connection to one stub.
 
 use std::{
-    future::poll_fn,
-    ops::Deref,
-    sync::{Arc, Mutex},
-    task::Waker,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{
-    connection_state::ConnectionState,
-    deferred::{Deferred, until},
-    handshake::Greeted,
-    replies::ReplyError,
+    builder::SocketBuilder,
+    connection_ref::{Connection, ConnectionRef},
+    driver, handshake,
+    netns::RemoteNetns,
 };
 use crate::{
-    Error,
-    sync::lock,
-    wire::{Message, SocketId, hello::HostInfo},
+    Error, ErrorKind,
+    transport::ExitReport,
+    wire::{
+        Hello, MarkerScanner,
+        hello::{HostInfo, PeerLimits, Role},
+    },
 };
 
-/// The shared cell: the connection's state under its lock, and the facts of its stub.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    state: Mutex<ConnectionState>,
-    /// A permit for each request that may still be made; closed at the end.
-    permits: Arc<Semaphore>,
-    /// Notified at the connection's end, and at the driver's.
-    end: Arc<Notify>,
-    host: HostInfo,
-    software: String,
-    version: u16,
+/// Options of a connection over a byte stream; see [`Client::handshake_with`].
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Time limit for the far end's hello: 30 seconds.
+    pub timeout: Duration,
+    /// Limits that this side announces to the stub.
+    pub limits: PeerLimits,
+    /// Explains the end of the connection, as [`transport::process`](crate::transport::process)
+    /// does for a child that was killed. The text becomes part of the error.
+    pub exit_report: Option<ExitReport>,
+    /// Longest silence of the far end before this side sends a ping, and time limit for the pong;
+    /// without one in time the connection is lost. A stub ends itself after a silence of four
+    /// intervals. At least 10 milliseconds. Without an interval, the default, there are no pings:
+    /// a stream within one host reports its end itself.
+    pub keepalive: Option<Duration>,
 }
 
-impl Connection {
-    pub(super) fn new(greeted: &Greeted) -> Self {
-        let hello = &greeted.hello;
-        let end = Arc::new(Notify::new());
-        let mut state = ConnectionState::new(hello.limits, greeted.max_frame, Arc::clone(&end));
-        let permits = Arc::clone(state.replies().0.permits());
-        Self {
-            state: Mutex::new(state),
-            permits,
-            end,
-            host: hello.host.clone().unwrap_or_default(),
-            software: hello.software.clone(),
-            version: greeted.version,
-        }
+/// Intervals of [`ClientOptions::keepalive`] without a byte from this side before a stub ends.
+const SILENT_INTERVALS: u32 = 4;
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { timeout, limits: PeerLimits::default(), exit_report: None, keepalive: None }
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("timeout", &self.timeout)
+            .field("limits", &self.limits)
+            .field("keepalive", &self.keepalive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection to a stub. Cheap to clone; clones are the same connection.
+///
+/// The connection ends when the last client, socket and namespace handle is dropped, by
+/// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
+#[derive(Clone)]
+pub struct Client {
+    connection: ConnectionRef,
+}
+
+impl Client {
+    /// Exchanges hellos with a stub over a byte stream: a socket, a pipe, a TLS session. The stub
+    /// serves at the other end, or starts within 30 seconds. To reach a *target*, use
+    /// [`connect`](crate::connect()).
+    ///
+    /// Spawns a task on the current tokio runtime, which owns the stream. Not cancel-safe: a
+    /// dropped future drops the stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handshake`] where the other end speaks something else, and
+    /// [`ErrorKind::Timeout`] without a hello in time; both repeat the bytes that came instead,
+    /// such as a prompt for a password. [`ErrorKind::Disconnected`].
+    pub async fn handshake<S>(io: S) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::handshake_with(io, ClientOptions::default()).await
     }
 
-    pub(super) fn host(&self) -> &HostInfo {
-        &self.host
-    }
-
-    pub(super) fn software(&self) -> &str {
-        &self.software
-    }
-
-    pub(super) fn version(&self) -> u16 {
-        self.version
-    }
-
-    /// Whether the far host has another byte order than this one.
-    pub(super) fn is_foreign(&self) -> bool {
-        self.host.big_endian != cfg!(target_endian = "big")
-    }
-
-    /// Runs `work` on the state, then the actions it deferred, and wakes the driver if there is
-    /// more for it to write.
-    pub(super) fn run<T>(&self, work: impl FnOnce(&mut ConnectionState, &mut Deferred) -> T) -> T {
-        self.run_with(&mut Deferred::default(), work)
-    }
-
-    /// As [`run`](Self::run), with the memory of `deferred`, which is empty before and after.
-    pub(super) fn run_with<T>(
-        &self,
-        deferred: &mut Deferred,
-        work: impl FnOnce(&mut ConnectionState, &mut Deferred) -> T,
-    ) -> T {
-        // The driver's waker is kept apart: the only one that sending and receiving trigger, so
-        // that they allocate nothing.
-        let driver;
-        let result = {
-            let mut state = lock(&self.state);
-            let before = state.backlog();
-            let result = work(&mut state, deferred);
-            driver = state.driver_to_wake(before);
-            result
+    /// [`handshake`](Self::handshake) with options.
+    ///
+    /// # Errors
+    /// As for [`handshake`](Self::handshake).
+    pub async fn handshake_with<S>(mut io: S, options: ClientOptions) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let ClientOptions { timeout: limit, limits, exit_report, keepalive } = options;
+        let keepalive = keepalive.map(|interval| interval.max(Duration::from_millis(10)));
+        // Outlives the time-out, whose error shows what came instead of a hello.
+        let mut scanner = MarkerScanner::new();
+        let mut mine = Hello::new(Role::Client, limits, None);
+        mine.silence = keepalive.map(|interval| interval.saturating_mul(SILENT_INTERVALS));
+        let greeted = timeout(limit, handshake::run(&mut io, &mine, &mut scanner)).await;
+        let greeted = greeted.unwrap_or_else(|_| {
+            let text = format!("the far end did not say hello within {limit:?}");
+            Err(handshake::failed(ErrorKind::Timeout, &text, &scanner))
+        });
+        let greeted = match greeted {
+            Ok(greeted) => greeted,
+            Err(error) => {
+                // The end of its input ends the far end, whose exit then explains the error.
+                drop(io);
+                let said = driver::ask(exit_report).await;
+                return Err(match said {
+                    Some(said) => error.context(said),
+                    None => error,
+                });
+            }
         };
-        deferred.run();
-        driver.into_iter().for_each(Waker::wake);
-        result
+        let shared = Arc::new(Connection::new(&greeted));
+        let connection = ConnectionRef::new(Arc::clone(&shared));
+        tokio::spawn(driver::Driver::new(io, greeted, shared, exit_report, keepalive).run());
+        Ok(Self { connection })
+    }
+
+    /// The far host, as its stub describes it.
+    pub fn host(&self) -> &HostInfo {
+        self.connection.host()
+    }
+
+    /// Name and version of the stub's software, such as `netlink-remote 0.1.0`.
+    pub fn far_software(&self) -> &str {
+        self.connection.software()
+    }
+
+    /// The version of the wire protocol that both sides speak.
+    pub fn protocol_version(&self) -> u16 {
+        self.connection.version()
+    }
+
+    /// Begins to open a socket of a netlink protocol, such as
+    /// [`Protocol::ROUTE`](crate::Protocol::ROUTE).
+    pub fn socket(&self, protocol: u32) -> SocketBuilder {
+        SocketBuilder::new(self.connection.clone(), protocol)
+    }
+
+    /// Operations on the far host's network namespaces.
+    pub fn netns(&self) -> RemoteNetns {
+        RemoteNetns::new(self.connection.clone())
+    }
+
+    /// Measures the round trip to the stub and back. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`].
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let began = Instant::now();
+        self.connection.ping().await?;
+        Ok(began.elapsed())
+    }
+
+    /// Ends the connection: the far end closes every socket and namespace of it, and every
+    /// waiting task gets an error. Returns once the stream is closed and the process or session
+    /// behind it has ended. Cancel-safe: dropping the future does not stop the end.
+    pub async fn close(self) {
+        self.connection.finish();
+        self.connection.driver_gone().await;
+    }
+
+    /// Waits for the end of the connection, and gives its cause. Cancel-safe.
+    pub async fn closed(&self) -> Error {
+        self.connection.ended().await
     }
 }
 
-/// A counted reference to a connection: with the last one the connection ends.
-#[derive(Debug)]
-pub(crate) struct ConnectionRef(Arc<Connection>);
-
-impl ConnectionRef {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        connection.run(|state, _| state.add_ref());
-        Self(connection)
-    }
-
-    /// As [`Connection::run`], on a connection that has not ended.
-    pub(super) fn with<T>(
-        &self,
-        work: impl FnOnce(&mut ConnectionState, &mut Deferred) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.run(|state, deferred| match state.ended() {
-            Some(error) => Err(error.clone()),
-            None => work(state, deferred),
-        })
-    }
-
-    /// Has the driver end the connection.
-    pub(super) fn finish(&self) {
-        self.run(|state, _| state.finish());
-    }
-
-    /// Waits for the end of the connection.
-    pub(super) async fn ended(&self) -> Error {
-        until(&self.end, || self.run(|state, _| state.ended().cloned())).await
-    }
-
-    /// Waits until the driver has closed the stream as well.
-    pub(super) async fn driver_gone(&self) {
-        until(&self.end, || self.run(|state, _| state.is_driver_gone().then_some(()))).await;
-    }
-
-    /// Makes a numbered request of the stub as soon as one may be made, and waits for its reply.
-    /// A dropped future forgets the request; with `opens_netns`, a namespace that its reply opens
-    /// is closed again.
-    pub(super) async fn request<'m>(
-        &self,
-        socket: SocketId,
-        message: impl FnOnce(u32) -> Message<'m>,
-        opens_netns: bool,
-    ) -> Result<Bytes, ReplyError> {
-        // An error of the permits is the end of the connection, which `with` gives.
-        let permit = self.permits.acquire().await;
-        let number = self.with(|state, _| {
-            let (replies, wire, _) = state.replies();
-            replies.request(wire, socket, message)
-        });
-        let number = number.map_err(ReplyError::Unanswered)?;
-        // The reply adds the permit again.
-        permit.into_iter().for_each(SemaphorePermit::forget);
-        let guard = RequestGuard { connection: self, number, opens_netns };
-        let reply = poll_fn(|cx| {
-            self.run(|state, _| {
-                let (replies, _, ended) = state.replies();
-                replies.poll(number, ended, cx)
-            })
-        })
-        .await;
-        if reply.is_ok() {
-            // The reply is the caller's now, and so is the namespace.
-            std::mem::forget(guard);
-        }
-        reply
-    }
-
-    /// Sends a ping and waits for its pong. A dropped future forgets the ping.
-    pub(super) async fn ping(&self) -> Result<(), Error> {
-        let token = self.with(|state, _| {
-            let (pings, wire, _) = state.pings();
-            Ok(pings.begin(wire))
-        })?;
-        let _guard = PingGuard { connection: self, token };
-        poll_fn(|cx| {
-            self.run(|state, _| {
-                let (pings, _, ended) = state.pings();
-                pings.poll(token, ended, cx)
-            })
-        })
-        .await
-    }
-}
-
-impl Clone for ConnectionRef {
-    fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for ConnectionRef {
-    fn drop(&mut self) {
-        self.run(|state, _| state.drop_ref());
-    }
-}
-
-impl Deref for ConnectionRef {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0
-    }
-}
-
-/// Forgets a request when dropped.
-struct RequestGuard<'a> {
-    connection: &'a ConnectionRef,
-    number: u32,
-    opens_netns: bool,
-}
-
-impl Drop for RequestGuard<'_> {
-    fn drop(&mut self) {
-        self.connection.run(|state, _| {
-            let (replies, wire, _) = state.replies();
-            replies.abandon(wire, self.number, self.opens_netns);
-        });
-    }
-}
-
-/// Forgets a ping when dropped.
-struct PingGuard<'a> {
-    connection: &'a ConnectionRef,
-    token: u64,
-}
-
-impl Drop for PingGuard<'_> {
-    fn drop(&mut self) {
-        self.connection.run(|state, _| state.pings().0.forget(self.token));
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", &self.host().host_name).finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::{
     deferred::{Deferred, Signals, keep},
     delivery::{Datagram, Delivery, SentReport},
+    handshake::Greeted,
     pings::Pings,
     replies::Replies,
     socket_state::SocketState,
@@ -20,9 +21,9 @@ use super::{
     wire_state::{Backlog, WireState},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, errno,
     proto::{ClientEvent, Data, Violation},
-    wire::{Counters, Failure, Frame, Open, Opened, SocketId, hello::PeerLimits},
+    wire::{Counters, Failure, Frame, Hello, Open, Opened, SocketId},
 };
 
 /// Payload parts below this many bytes are copied out of the read buffer. A small part that is
@@ -54,13 +55,16 @@ pub(super) struct ConnectionState {
     driver_gone: bool,
     /// Notified when `ended` or `driver_gone` is set.
     end: Arc<Notify>,
+    /// The far host's architecture, as `uname -m` names it: it may number errors otherwise.
+    architecture: String,
 }
 
 impl ConnectionState {
-    /// The state after the hellos: `limits` are the stub's, `max_frame` the agreed one.
-    pub(super) fn new(limits: PeerLimits, max_frame: u32, end: Arc<Notify>) -> Self {
+    /// The state after the hellos.
+    pub(super) fn new(greeted: &Greeted, end: Arc<Notify>) -> Self {
+        let Greeted { hello: Hello { limits, host, .. }, max_frame, .. } = greeted;
         Self {
-            wire: WireState::new(limits, max_frame),
+            wire: WireState::new(*limits, *max_frame),
             sockets: HashMap::new(),
             replies: Replies::new(limits.max_requests),
             pings: Pings::default(),
@@ -70,6 +74,7 @@ impl ConnectionState {
             ended: None,
             driver_gone: false,
             end,
+            architecture: host.as_ref().map_or_else(String::new, |host| host.architecture.clone()),
         }
     }
 
@@ -175,7 +180,9 @@ impl ConnectionState {
         frame: &Frame,
         deferred: &mut Deferred,
     ) -> Result<(), FrameError> {
-        match self.wire.on_frame(frame).map_err(FrameError::Violation)? {
+        let mut event = self.wire.on_frame(frame).map_err(FrameError::Violation)?;
+        number_as_here(&mut event, &self.architecture);
+        match event {
             ClientEvent::None => {}
             ClientEvent::Fault(failure) => return Err(FrameError::Fault(failure)),
             ClientEvent::Opened(id, opened) => {
@@ -342,6 +349,18 @@ impl ConnectionState {
     pub(super) fn pings(&mut self) -> (&mut Pings, &mut WireState, Option<&Error>) {
         (&mut self.pings, &mut self.wire, self.ended.as_ref())
     }
+}
+
+/// Turns the far kernel's errno into this host's number for the same error.
+fn number_as_here(event: &mut ClientEvent<'_>, architecture: &str) {
+    let errno = match event {
+        ClientEvent::ReceiveError { errno, .. } | ClientEvent::Sent { errno, .. } => errno,
+        ClientEvent::OpenFailed(_, failure)
+        | ClientEvent::Reply { result: Err(failure), .. }
+        | ClientEvent::Fault(failure) => &mut failure.errno,
+        _ => return,
+    };
+    *errno = errno::translate(*errno, architecture);
 }
 
 /// A part of a frame's payload as bytes to keep.

@@ -65,7 +65,7 @@ impl Delivery {
 /// The error of a datagram that the far kernel's sendmsg(2) refused.
 pub(super) fn send_failed(errno: i32) -> Error {
     let text = format!("the kernel refused the datagram: {}", describe(errno));
-    Error::new(ErrorKind::Send, Origin::Kernel, Some(errno), text)
+    Error::new(ErrorKind::Send, text).with_origin(Origin::Kernel).with_errno(errno)
 }
 
 /// The error of a datagram of `length` bytes that no frame holds or, where the length is 0, of a
@@ -75,5 +75,5 @@ pub(super) fn receive_failed(errno: i32, length: u64) -> Error {
         0 => format!("receiving failed: {}", describe(errno)),
         _ => format!("a datagram of {length} bytes was too large to forward"),
     };
-    Error::new(ErrorKind::Receive, Origin::Kernel, Some(errno), text)
+    Error::new(ErrorKind::Receive, text).with_origin(Origin::Kernel).with_errno(errno)
 }

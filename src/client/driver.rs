@@ -18,7 +18,7 @@ use tokio_util::{codec::Decoder, io::poll_read_buf};
 use tracing::{Instrument, debug, debug_span};
 
 use super::{
-    connection::Connection,
+    connection_ref::Connection,
     connection_state::FrameError,
     deferred::Deferred,
     handshake::Greeted,
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Origin,
-    errno::words,
+    errno::ETIMEDOUT,
     proto::Violation,
     transport::ExitReport,
     wire::{Codec, CodecError, Failure},
@@ -41,9 +41,6 @@ const MOST_ROOM: usize = 128 << 10;
 
 /// Time for the last frames to be written, and for the exit report.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Linux's ETIMEDOUT.
-const ETIMEDOUT: i32 = 110;
 
 pub(super) struct Driver<S> {
     io: S,
@@ -72,7 +69,7 @@ impl Drop for EndGuard {
             true => "a panic ended the task that served the connection",
             false => "the runtime that served the connection was shut down",
         };
-        let error = Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+        let error = Error::new(ErrorKind::Disconnected, text).with_origin(Origin::Caller);
         self.0.run(|state, deferred| {
             // Without effect where the driver has recorded the end itself.
             state.end(error, deferred);
@@ -150,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
         drop(io);
         let report = ask(exit_report).await;
         let error = explain(ending, report);
-        debug!(target: "netlink_remote::client", reason = %error, "connection ended");
+        debug!(target: "netlink_remote::client", reason = format_args!("{error:#}"), "connection ended");
         connection.run(|state, deferred| state.end(error, deferred));
         drop(end_guard);
     }
@@ -290,32 +287,30 @@ pub(super) async fn ask(exit_report: Option<ExitReport>) -> Option<String> {
 
 /// The error of a connection's end, with the exit report.
 fn explain(ending: Ending, report: Option<String>) -> Error {
-    let (origin, errno, text) = match ending {
+    let disconnected = |text: &str| Error::new(ErrorKind::Disconnected, text);
+    let error = match ending {
         Ending::Finished => {
-            let text = "the connection was closed by this side".to_owned();
-            return Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+            let error = disconnected("the connection was closed by this side");
+            return error.with_origin(Origin::Caller);
         }
-        Ending::Stream(None) => (Origin::Peer, None, "the connection to the stub ended".to_owned()),
+        Ending::Violation(violation) => return violation.into(),
+        Ending::Stream(None) => disconnected("the connection to the stub ended"),
         Ending::Stream(Some(error)) => {
-            let text = format!("the connection to the stub failed: {}", words(&error));
-            (Origin::Peer, error.raw_os_error(), text)
+            disconnected("the connection to the stub failed").with_source(error)
         }
         Ending::Silence(interval) => {
             let text = format!(
                 "the far end has not answered for {interval:?}: the network between, or its host, \
                  is gone"
             );
-            (Origin::Peer, Some(ETIMEDOUT), text)
+            disconnected(&text).with_errno(ETIMEDOUT)
         }
-        Ending::Violation(violation) => return violation.into(),
         Ending::Fault(failure) => {
-            let text = format!("the stub ended the connection: {}", failure.text);
-            (Origin::Peer, None, text)
+            disconnected(&format!("the stub ended the connection: {}", failure.text))
         }
     };
-    let text = match report {
-        Some(report) => format!("{text}: {report}"),
-        None => text,
-    };
-    Error::new(ErrorKind::Disconnected, origin, errno, text)
+    match report {
+        Some(report) => error.with_note(&format!(": {report}")),
+        None => error,
+    }
 }

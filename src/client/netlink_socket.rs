@@ -31,14 +31,12 @@ mod placeholder;
 
 use self::in_flight::InFlight;
 use super::{builder::SocketBuilder, delivery::Delivery, socket::RemoteSocket};
-use crate::{Error, sync::lock, wire::Destination};
-
-/// The errno that netlink-proto turns into `NLMSG_OVERRUN`.
-const ENOBUFS: i32 = 105;
-/// The errno of a request whose answer cannot come any more.
-const ECONNRESET: i32 = 104;
-/// The errno of a request that the far host could not read.
-const EPROTONOSUPPORT: i32 = 93;
+use crate::{
+    Error,
+    errno::{ECONNRESET, ENOBUFS, EPROTONOSUPPORT},
+    sync::lock,
+    wire::Destination,
+};
 
 thread_local! {
     static BUILDER: RefCell<Option<SocketBuilder>> = const { RefCell::new(None) };
@@ -129,7 +127,8 @@ impl NetlinkSocket {
                     // Answers are keyed by their source: the kernel's must be port id 0, group 0.
                     return Poll::Ready(Ok((data, SocketAddr::new(datagram.info.portid, 0))));
                 }
-                // A datagram that was not forwarded is lost as well, whatever it answered.
+                // A datagram that was not forwarded is lost as well. netlink-proto makes
+                // NLMSG_OVERRUN of ENOBUFS.
                 Ok(Delivery::Lost { .. } | Delivery::ReceiveError { .. }) => {
                     return Poll::Ready(Err(io::Error::from_raw_os_error(ENOBUFS)));
                 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::connection::ConnectionRef;
+use super::connection_ref::ConnectionRef;
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind,
     proto::netns_message,
     wire::{Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, SocketId, hello::NetnsId},
 };
@@ -84,7 +84,7 @@ impl RemoteNetns {
             Ok(reply) => reply.map_err(|error| error.into_error(ErrorKind::Namespace)),
             Err(_) => {
                 let text = format!("the far end did not answer within {TIMEOUT:?}");
-                Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
+                Err(Error::new(ErrorKind::Timeout, text))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    connection::ConnectionRef,
+    connection_ref::ConnectionRef,
     deferred::{Signals, until},
     delivery::{Delivery, Event, SentReport},
     netns::NetnsHandle,
@@ -52,6 +52,11 @@ impl RemoteSocket {
     /// Whether the far host has another byte order than this one.
     pub(super) fn is_foreign(&self) -> bool {
         self.connection.is_foreign()
+    }
+
+    /// The far host's architecture, as `uname -m` names it.
+    pub(super) fn architecture(&self) -> &str {
+        &self.connection.host().architecture
     }
 
     pub(super) fn is_exhausted(&self) -> bool {

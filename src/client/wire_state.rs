@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use crate::{
     Error, ErrorKind, Origin,
+    errno::{EMSGSIZE, EPROTO},
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
     wire::{Destination, Failure, Flags, Frame, Message, Open, SocketId, hello::PeerLimits},
 };
@@ -20,12 +21,6 @@ const LARGE_HIGH_WATER: usize = 64 << 20;
 /// Bytes waiting to be written below which pieces of large datagrams are added. A frame of another
 /// socket waits for no more than this and a piece.
 const PIECES_MARK: usize = 64 << 10;
-
-/// Linux's EMSGSIZE, on every architecture that Rust's generic errno table covers.
-const EMSGSIZE: i32 = 90;
-
-/// Linux's EPROTO.
-const EPROTO: i32 = 71;
 
 /// The protocol state of a connection, and its outbox.
 #[derive(Debug)]
@@ -63,7 +58,7 @@ impl WireState {
             Refusal::TooMany | Refusal::NotOpen => {
                 let text =
                     "the far end allows no more sockets on this connection; close some first";
-                Error::new(ErrorKind::Open, Origin::Library, None, text)
+                Error::new(ErrorKind::Open, text).with_origin(Origin::Library)
             }
         })
     }
@@ -180,10 +175,10 @@ impl WireState {
 /// The error of a datagram longer than the connection carries.
 pub(super) fn datagram_too_long(length: usize, limit: usize) -> Error {
     let text = format!("a datagram of {length} bytes: this connection carries {limit}");
-    Error::new(ErrorKind::Send, Origin::Caller, Some(EMSGSIZE), text)
+    Error::new(ErrorKind::Send, text).with_origin(Origin::Caller).with_errno(EMSGSIZE)
 }
 
 fn too_long(length: u32, limit: u32) -> Error {
     let text = format!("a request of {length} bytes: this connection carries {limit}");
-    Error::new(ErrorKind::Invalid, Origin::Caller, Some(EMSGSIZE), text)
+    Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

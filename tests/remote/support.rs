@@ -10,7 +10,7 @@ use std::{
 
 use netlink_remote::{
     Client, Error, Event, Netns, Target,
-    hops::TargetOptions,
+    hops::{Connector, TargetOptions},
     prompter::{Prompter, Secret, SecretRequest},
 };
 use serde_json::Value;
@@ -99,7 +99,8 @@ pub fn answers(secrets: &[&str]) -> (Prompter, Arc<Mutex<Vec<SecretRequest>>>) {
 }
 
 pub async fn connect(target: &str, options: &TargetOptions) -> Result<Client, Error> {
-    within(target.parse::<Target>()?.connect(options)).await
+    let target = target.parse::<Target>()?;
+    within(Connector::new(options.clone()).connect(&target)).await
 }
 
 /// The names of the links in a far namespace, by a dump over the client.

@@ -6,11 +6,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     client::answer_end::{End, Place, Progress},
+    errno::EINTR,
     nlmsg::{Builder, Message, aligned, kind, messages},
 };
-
-/// An interrupted dump's errno.
-const EINTR: i32 = 4;
 
 /// Sends that are remembered in case they fail: more than any window lets be in flight.
 const REMEMBERED_SENDS: usize = 8192;

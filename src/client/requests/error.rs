@@ -3,16 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use super::raw_message::RawMessage;
-use crate::{Error, ErrorKind, Origin, errno::describe, nlmsg::Outcome, text::one_line};
-
-/// An interrupted dump's errno.
-const EINTR: i32 = 4;
-
-/// The errno of datagrams that the kernel dropped.
-const ENOBUFS: i32 = 105;
-
-/// The errno of a request that the far host could not read.
-const EPROTONOSUPPORT: i32 = 93;
+use crate::{
+    Error, ErrorKind, Origin,
+    errno::{EINTR, ENOBUFS, EPROTONOSUPPORT, describe},
+    nlmsg::Outcome,
+    text::one_line,
+};
 
 /// A request without an answer, or with an incomplete one.
 ///
@@ -115,7 +111,7 @@ impl RequestError {
     /// The far host's byte order differs from this host's.
     pub(super) fn foreign() -> Self {
         let text = "the far host has the other byte order, in which no request can be numbered";
-        let error = Error::new(ErrorKind::Invalid, Origin::Library, Some(EPROTONOSUPPORT), text);
+        let error = Error::new(ErrorKind::Invalid, text).with_errno(EPROTONOSUPPORT);
         Self::with_source(RequestErrorKind::Invalid, error)
     }
 
@@ -234,6 +230,6 @@ impl From<RequestError> for Error {
             RequestErrorKind::Unread => (ErrorKind::Receive, Origin::Caller),
             _ => (ErrorKind::Request, Origin::Kernel),
         };
-        Error::new(kind, origin, *errno, error.to_string())
+        Error::new(kind, error.to_string()).with_origin(origin).with_errno(*errno)
     }
 }

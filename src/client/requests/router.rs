@@ -53,10 +53,10 @@ impl Wake for Pump {
 
 impl Router {
     pub(super) fn new(socket: RemoteSocket, limits: Limits) -> Arc<Self> {
-        let portid = socket.portid();
+        let table = Table::new(socket.portid(), socket.architecture(), limits);
         Arc::new_cyclic(|router| Self {
             socket,
-            state: Mutex::new(State { table: Table::new(portid, limits), is_armed: false }),
+            state: Mutex::new(State { table, is_armed: false }),
             waker: Waker::from(Arc::new(Pump(Weak::clone(router)))),
         })
     }

@@ -14,11 +14,9 @@ use crate::{
         deferred::keep,
         delivery::Datagram,
     },
+    errno::EBUSY,
     nlmsg::{Message, kind, messages},
 };
-
-/// A dump's errno where another dump runs on its socket.
-const EBUSY: i32 = 16;
 
 /// Bytes of an answer left unread from which on reading waits, unless another answer needs it.
 const HELD: usize = 256 << 10;
@@ -43,6 +41,8 @@ pub(super) struct Table {
     limits: Limits,
     /// The socket's port id.
     portid: u32,
+    /// The far host's architecture, as `uname -m` names it: it may number errors otherwise.
+    architecture: String,
     requests: BTreeMap<u32, Request>,
     next_sequence: u32,
     /// Requests that were not sent, in order.
@@ -102,10 +102,11 @@ pub(super) enum Taken {
 }
 
 impl Table {
-    pub(super) fn new(portid: u32, limits: Limits) -> Self {
+    pub(super) fn new(portid: u32, architecture: &str, limits: Limits) -> Self {
         Self {
             limits,
             portid,
+            architecture: architecture.to_owned(),
             requests: BTreeMap::new(),
             next_sequence: 1,
             unsent: VecDeque::new(),
@@ -271,6 +272,7 @@ impl Table {
                 Place::Part => (Some(Ok(raw())), false),
                 Place::Last => (Some(Ok(raw())), true),
                 Place::End(End::Refused(outcome)) => {
+                    let outcome = outcome.numbered_as_here(&self.architecture);
                     let place = (index, request.count);
                     if outcome.errno == EBUSY && self.send_again(first) {
                         return;
@@ -289,6 +291,7 @@ impl Table {
         } else {
             match message.outcome() {
                 Some(outcome) if outcome.errno != 0 => {
+                    let outcome = outcome.numbered_as_here(&self.architecture);
                     let is_end = request.is_batch && index == 0;
                     let place = (index, request.count);
                     (Some(Err(RequestError::refused(outcome, raw(), place))), is_end)

@@ -22,7 +22,7 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let limits = Limits { in_flight: 100, unread: 1 << 20, tolerates_interrupted: false };
-    Fixture { table: Table::new(PORTID, limits), serial: 0 }
+    Fixture { table: Table::new(PORTID, "x86_64", limits), serial: 0 }
 }
 
 /// What `take` gives: messages by their payload's first byte, errors by their kind.
