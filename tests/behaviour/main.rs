@@ -11,6 +11,7 @@ mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
+mod requests;
 mod sockets;
 #[cfg(feature = "ssh")]
 mod sshd;
