@@ -53,7 +53,7 @@ async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
 }
 
 async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
-    in_test_world();
+    world::require();
     let (mut near, far) = tokio::io::duplex(1 << 20);
     let serving =
         tokio::spawn(
@@ -186,7 +186,7 @@ async fn more_sockets_and_unread_answers_than_allowed_are_a_violation() {
         "{exit}"
     );
     // Pings without end, and nobody reads the pongs.
-    in_test_world();
+    world::require();
     let (near, far) = tokio::io::duplex(4096);
     let serving =
         tokio::spawn(
@@ -252,7 +252,7 @@ async fn noise_before_the_hello_and_unknown_options_are_skipped() {
 /// The stub's process says it, with its exit code.
 #[tokio::test]
 async fn the_stub_program_exits_with_a_telling_code() {
-    in_test_world();
+    world::require();
     for (sent, code, why) in [
         (hello(Role::Client), 0, ""),
         (Vec::new(), 0, ""),
@@ -281,7 +281,7 @@ async fn the_stub_program_exits_with_a_telling_code() {
 /// A client that can no longer be written to has gone, even if its other half has not.
 #[tokio::test]
 async fn the_stub_program_ends_when_nobody_reads_it() {
-    in_test_world();
+    world::require();
     let mut child = stub_command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let portid = 0x5000_0000;
@@ -300,8 +300,8 @@ async fn the_stub_program_ends_when_nobody_reads_it() {
 /// Streams that epoll refuses: a file, and /dev/null.
 #[tokio::test]
 async fn the_stub_program_takes_any_kind_of_stdin() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("stdin"));
+    world::require();
+    let path = temporary("stdin");
     let sent = [hello(Role::Client), frame(SocketId::CONNECTION, &Message::Ping(7))].concat();
     std::fs::write(&path, sent).unwrap();
     let run = |stdin: &std::path::Path| {
@@ -356,7 +356,7 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
 
 #[tokio::test]
 async fn an_echo_is_no_stub() {
-    in_test_world();
+    world::require();
     let (stream, exit_report) = process::spawn(tokio::process::Command::new("cat")).unwrap();
     let mut options = ConnectOptions::default();
     options.exit_report = Some(exit_report);
@@ -459,8 +459,8 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     let error = process::spawn(tokio::process::Command::new("/nowhere/nlr-stub")).err().unwrap();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(ENOENT)));
     assert!(error.to_string().contains("/nowhere/nlr-stub"), "{error}");
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("not-executable"));
+    world::require();
+    let path = temporary("not-executable");
     std::fs::write(&path, "#!/bin/sh\n").unwrap();
     let error = process::spawn(tokio::process::Command::new(&path)).err().unwrap();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(13)));
@@ -481,8 +481,8 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
 
 #[tokio::test]
 async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let mut config = ListenConfig::default();
     config.allowed_uids = vec![4242];
     let listener = Listener::bind(&path, config).unwrap();
@@ -503,8 +503,8 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
 #[tokio::test]
 async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
     use std::os::unix::fs::PermissionsExt;
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let bind = || Listener::bind(&path, ListenConfig::default());
     // What a killed server leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -526,8 +526,8 @@ async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
 
 #[tokio::test]
 async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let mut config = ListenConfig::default();
     config.max_clients = 20;
     let listener = Listener::bind(&path, config).unwrap();

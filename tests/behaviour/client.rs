@@ -118,7 +118,7 @@ impl AsyncWrite for Gate {
 
 /// A client whose writing can be held up.
 async fn gated() -> (Client, Arc<GateControl>) {
-    in_test_world();
+    world::require();
     let control = Arc::new(GateControl {
         allowed: AtomicUsize::new(usize::MAX),
         written: Mutex::default(),
@@ -130,7 +130,7 @@ async fn gated() -> (Client, Arc<GateControl>) {
 }
 
 async fn connected() -> Client {
-    in_test_world();
+    world::require();
     Client::connect(in_memory_stub()).await.unwrap()
 }
 
@@ -272,13 +272,13 @@ async fn a_sink_that_is_ready_stays_ready() {
     while other.send(&[0; 50_000]).now_or_never().is_some() {}
     Pin::new(&mut sink).start_send(link_by_index(1, 7).into()).unwrap();
     gate.allow(usize::MAX);
-    assert_eq!(parse(&datagram(&sink).await.data)[0].header.sequence_number, 7);
+    assert_eq!(sequence_of(&datagram(&sink).await.data), 7);
     client.close().await;
 }
 
 #[test]
 fn the_end_of_the_runtime_is_the_end_of_the_connection() {
-    in_test_world();
+    world::require();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (near, far) = tokio::io::duplex(64 * 1024);
     let stub = std::thread::spawn(move || {
@@ -356,7 +356,7 @@ async fn what_fits_no_frame_is_refused_and_harms_nobody() {
 
 /// The stub with the smallest frames there may be.
 async fn with_small_frames() -> Client {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.limits.max_frame = 64 * 1024;
     let mut options = ConnectOptions::default();
@@ -419,7 +419,7 @@ async fn a_far_end_that_asks_for_a_password_is_quoted() {
 /// Whether it ends at the end of its input or, like an ssh that waits for a password, never.
 #[tokio::test]
 async fn what_a_silent_child_said_on_stderr_is_quoted() {
-    in_test_world();
+    world::require();
     for script in
         ["echo it is locked >&2; cat > /dev/null; exit 3", "echo it is locked >&2; exec sleep 100"]
     {
@@ -451,7 +451,7 @@ async fn a_small_request_overtakes_the_largest_datagram() {
     eventually("some of it is written", || gate.is_used_up()).await;
     small.send(&link_by_index(1, 77)).await.unwrap();
     gate.allow(usize::MAX);
-    assert_eq!(parse(&datagram(&small).await.data)[0].header.sequence_number, 77);
+    assert_eq!(sequence_of(&datagram(&small).await.data), 77);
     // The kernel does not take that much, which is told at its end.
     assert_eq!(within(large.recv()).await.unwrap_err().errno(), Some(EMSGSIZE));
     let sends = sends(&gate.frames());

@@ -11,8 +11,4 @@ mod lifetime;
 mod monitoring;
 mod namespaces;
 mod sockets;
-#[cfg(feature = "ssh")]
-mod sshd;
-#[path = "../lab/stub.rs"]
-mod stub;
 mod support;
