@@ -130,7 +130,7 @@ fn resident_kib(pid: u32) -> f64 {
 
 async fn connect(near: net::UnixStream) -> Client {
     near.set_nonblocking(true).unwrap();
-    Client::connect(UnixStream::from_std(near).unwrap()).await.unwrap()
+    Client::handshake(UnixStream::from_std(near).unwrap()).await.unwrap()
 }
 
 const DUMPS: u32 = 10;

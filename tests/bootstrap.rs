@@ -25,7 +25,7 @@ struct Through {
 
 impl Through {
     async fn connect(&self) -> Result<Client, Error> {
-        self.target.connect(&self.options).await
+        Connector::new(self.options.clone()).connect(&self.target).await
     }
 
     async fn clean(&self) -> Result<Vec<String>, Error> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode, client::ConnectOptions, transport::process,
+    Client, ErrorKind, Netns, NetnsMode, client::ClientOptions, transport::process,
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use testing::{
@@ -56,9 +56,9 @@ async fn client(environment: &[(&str, &str)]) -> Client {
     let mut command = tokio::process::Command::new(programs::stub());
     command.envs(environment.iter().copied());
     let (stream, exit_report) = process::spawn(command).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
-    Client::connect_with(stream, options).await.unwrap()
+    Client::handshake_with(stream, options).await.unwrap()
 }
 
 #[test]

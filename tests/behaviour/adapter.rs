@@ -174,7 +174,7 @@ async fn valved() -> (Client, Arc<ValveControl>) {
     world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    (Client::connect(valve).await.unwrap(), control)
+    (Client::handshake(valve).await.unwrap(), control)
 }
 
 /// netlink-proto sends one queued request each time it is polled; were it not polled again by
@@ -282,7 +282,7 @@ async fn foreign() -> Client {
         far.write_all(&says).await.unwrap();
         let _ = tokio::io::copy_bidirectional(&mut far, &mut stub).await;
     });
-    Client::connect(near).await.unwrap()
+    Client::handshake(near).await.unwrap()
 }
 
 /// Headers of the other byte order would be taken for others, or for none, and waited for.

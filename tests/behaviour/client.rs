@@ -16,7 +16,7 @@ use std::{
 use futures_util::{FutureExt, Sink};
 use netlink_remote::{
     Client, ErrorKind, Event, NetnsMode, RemoteSocket,
-    client::{ConnectOptions, Destination, options},
+    client::{ClientOptions, Destination, options},
     stub::{Config, Shutdown, serve_stream},
     transport::process,
     wire::{Decoded, Flags, FrameType, Header, Hello, MARKER, SocketId},
@@ -126,12 +126,12 @@ async fn gated() -> (Client, Arc<GateControl>) {
         panics: AtomicBool::new(false),
     });
     let gate = Gate { inner: in_memory_stub(), control: Arc::clone(&control) };
-    (Client::connect(gate).await.unwrap(), control)
+    (Client::handshake(gate).await.unwrap(), control)
 }
 
 async fn connected() -> Client {
     world::require();
-    Client::connect(in_memory_stub()).await.unwrap()
+    Client::handshake(in_memory_stub()).await.unwrap()
 }
 
 async fn route(client: &Client) -> RemoteSocket {
@@ -287,7 +287,7 @@ fn the_end_of_the_runtime_is_the_end_of_the_connection() {
     });
     let theirs = runtime();
     let (client, socket) = theirs.block_on(async {
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         let socket = Arc::new(route(&client).await);
         (client, socket)
     });
@@ -359,9 +359,9 @@ async fn with_small_frames() -> Client {
     world::require();
     let mut config = Config::default();
     config.limits.max_frame = 64 * 1024;
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.limits.max_frame = 64 * 1024;
-    Client::connect_with(in_memory_stub_with(config), options).await.unwrap()
+    Client::handshake_with(in_memory_stub_with(config), options).await.unwrap()
 }
 
 #[tokio::test]
@@ -409,9 +409,9 @@ async fn a_small_datagram_has_memory_of_its_own() {
 async fn a_far_end_that_asks_for_a_password_is_quoted() {
     let (near, mut far) = tokio::io::duplex(4096);
     far.write_all(b"root@gw's password: ").await.unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.timeout = Duration::from_millis(100);
-    let error = within(Client::connect_with(near, options)).await.unwrap_err();
+    let error = within(Client::handshake_with(near, options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("root@gw's password:"), "{error}");
 }
@@ -426,10 +426,10 @@ async fn what_a_silent_child_said_on_stderr_is_quoted() {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", script]);
         let (stream, exit_report) = process::spawn(command).unwrap();
-        let mut options = ConnectOptions::default();
+        let mut options = ClientOptions::default();
         options.timeout = Duration::from_millis(200);
         options.exit_report = Some(exit_report);
-        let error = within(Client::connect_with(stream, options)).await.unwrap_err();
+        let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("it is locked"), "{error}");
         assert!(error.to_string().contains("hello within 200ms"), "{error}");

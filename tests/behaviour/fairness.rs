@@ -12,7 +12,7 @@ use netlink_packet_route::{
 };
 use netlink_remote::{
     Client, Netns, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve, serve_stream},
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -128,7 +128,7 @@ async fn sockets_take_turns_on_a_slow_stream() {
     world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    let client = Client::connect(valve).await.unwrap();
+    let client = Client::handshake(valve).await.unwrap();
     let netns = with_routes(&client, 100_000).await;
     let builder = || client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = builder().group(1).open().await.unwrap();
@@ -155,7 +155,7 @@ async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
     world::require();
     let mut config = Config::default();
     config.max_queued = 300_000;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
     let netns = Namespace::empty();
     let builder = client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
     let nft = Arc::new(builder.open().await.unwrap());
@@ -181,7 +181,7 @@ async fn small_frames_carry_large_datagrams() {
     world::require();
     let mut config = Config::default();
     config.limits.max_frame = netlink_remote::wire::MIN_MAX_FRAME;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
     let room = 4 << 20;
     let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
     let (from, to) = (open().await.unwrap(), open().await.unwrap());
@@ -256,7 +256,7 @@ async fn a_shutdown_is_told() {
     let theirs = shutdown.clone();
     let serving =
         tokio::spawn(async move { serve_stream(far, Config::default(), &theirs).await.unwrap() });
-    let client = Client::connect_with(near, ConnectOptions::default()).await.unwrap();
+    let client = Client::handshake_with(near, ClientOptions::default()).await.unwrap();
     shutdown.trigger();
     let error = within(client.closed()).await;
     assert!(error.to_string().contains("asked to shut down"), "{error}");

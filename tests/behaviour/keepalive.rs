@@ -11,7 +11,7 @@ use std::{
 
 use netlink_remote::{
     Client, ErrorKind, Event,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve_stream},
 };
 
@@ -53,9 +53,9 @@ impl Wire {
     }
 
     async fn connect(&mut self) -> Client {
-        let mut options = ConnectOptions::default();
+        let mut options = ClientOptions::default();
         options.keepalive = Some(INTERVAL);
-        within(Client::connect_with(self.near.take().unwrap(), options)).await.unwrap()
+        within(Client::handshake_with(self.near.take().unwrap(), options)).await.unwrap()
     }
 
     fn cut(&self) {
@@ -152,7 +152,7 @@ async fn an_idle_connection_lives_on_as_does_one_that_only_hears_or_only_speaks(
 async fn a_client_that_promised_nothing_may_be_silent() {
     let mut wire = Wire::new();
     let near = wire.near.take().unwrap();
-    let client = Client::connect(near).await.unwrap();
+    let client = Client::handshake(near).await.unwrap();
     wire.cut();
     tokio::time::sleep(INTERVAL * 10).await;
     assert!(!wire.stub.is_finished());

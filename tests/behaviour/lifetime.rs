@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use netlink_remote::{
     Client, ErrorKind, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{process, unix},
 };
@@ -176,7 +176,7 @@ async fn the_connection_and_the_stub_end_with_the_last_handle() {
         let serving = tokio::spawn(async move {
             serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await.unwrap()
         });
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         assert!(!serving.is_finished());
         drop_one_by_one(client, last).await;
         assert_eq!(within(serving).await.unwrap(), Exit::ClientGone);
@@ -204,7 +204,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
         bound.run(&theirs, tell).unwrap();
     });
     for last in 0..3 {
-        let client = Client::connect(unix::connect(&path).await.unwrap()).await.unwrap();
+        let client = Client::handshake(unix::dial(&path).await.unwrap()).await.unwrap();
         assert!(exits.try_recv().is_err());
         drop_one_by_one(client, last).await;
         assert_eq!(within(exits.recv()).await, Some(Exit::ClientGone));
@@ -248,10 +248,10 @@ async fn child() -> (Client, Pid) {
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
     world::require();
     let (stream, exit_report) = process::spawn(stub_command()).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
     let valve = Valve { inner: stream, control };
-    let client = Client::connect_with(valve, options).await.unwrap();
+    let client = Client::handshake_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)
 }

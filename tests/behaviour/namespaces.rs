@@ -213,9 +213,9 @@ async fn what_is_not_permitted_gives_eperm() {
     let mut command = tokio::process::Command::new("unshare");
     command.args(["--user", "--map-root-user", programs::stub()]);
     let (stream, exit_report) = netlink_remote::transport::process::spawn(command).unwrap();
-    let mut options = netlink_remote::client::ConnectOptions::default();
+    let mut options = netlink_remote::client::ClientOptions::default();
     options.exit_report = Some(exit_report);
-    let client = netlink_remote::Client::connect_with(stream, options).await.unwrap();
+    let client = netlink_remote::Client::handshake_with(stream, options).await.unwrap();
     let error = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EPERM)), "{error}");
     assert!(error.to_string().contains("CAP_SYS_ADMIN"), "{error}");

@@ -16,8 +16,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 pub(crate) use netlink_remote::nlmsg::{self, Builder, flags};
 use netlink_remote::{
     Client, Event, RemoteSocket, Target,
-    client::ConnectOptions,
-    hops::TargetOptions,
+    client::ClientOptions,
+    hops::{Connector, TargetOptions},
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{process, unix},
 };
@@ -78,12 +78,12 @@ impl Far {
         world::require();
         let mut listener = None;
         let client = match transport {
-            Transport::Duplex => Client::connect(in_memory_stub()).await,
+            Transport::Duplex => Client::handshake(in_memory_stub()).await,
             Transport::Process => {
                 let (stream, exit_report) = process::spawn(stub_command()).unwrap();
-                let mut options = ConnectOptions::default();
+                let mut options = ClientOptions::default();
                 options.exit_report = Some(exit_report);
-                Client::connect_with(stream, options).await
+                Client::handshake_with(stream, options).await
             }
             Transport::Unix => {
                 let path = temporary("nlr").with_extension("sock");
@@ -92,7 +92,7 @@ impl Far {
                 let theirs = shutdown.clone();
                 let thread = std::thread::spawn(move || bound.run(&theirs, |_| {}).unwrap());
                 listener = Some((shutdown, thread));
-                Client::connect(unix::connect(&path).await.unwrap()).await
+                Client::handshake(unix::dial(&path).await.unwrap()).await
             }
             Transport::Ssh => {
                 let target = format!("ssh://{}", sshd().destination);
@@ -140,7 +140,7 @@ async fn connect_by(target: &str) -> Result<Client, netlink_remote::Error> {
     if target.contains("ssh:") {
         options.ssh_config = Some(sshd().config.clone());
     }
-    target.parse::<Target>()?.connect(&options).await
+    Connector::new(options).connect(&target.parse::<Target>()?).await
 }
 
 pub(crate) fn in_memory_stub() -> DuplexStream {

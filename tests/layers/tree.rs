@@ -119,7 +119,7 @@ impl Crate {
                 Item::Mod(child) => {
                     let child_name = child.ident.to_string();
                     let is_test = is_test || only_for_tests(&child.attrs);
-                    let child_path = [path.as_slice(), &[child_name.clone()]].concat();
+                    let child_path = [path.as_slice(), std::slice::from_ref(&child_name)].concat();
                     if !is_test {
                         module.children.push(child_name.clone());
                     }
@@ -203,7 +203,7 @@ impl Crate {
             "self" => from.clone(),
             "super" => from[..from.len().checked_sub(1)?].to_vec(),
             child if module.children.iter().any(|known| known == child) => {
-                [from.as_slice(), &[first.clone()]].concat()
+                [from.as_slice(), std::slice::from_ref(first)].concat()
             }
             imported => {
                 let import = module.imports.get(imported)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use netlink_remote::{
     Client, Error, Event, Netns, Target,
-    hops::TargetOptions,
+    hops::{Connector, TargetOptions},
     prompter::{Prompter, Secret, SecretRequest},
 };
 use serde_json::Value;
@@ -97,7 +97,8 @@ pub fn answers(secrets: &[&str]) -> (Prompter, Arc<Mutex<Vec<SecretRequest>>>) {
 
 /// Connects to a target.
 pub async fn connect(target: &str, options: &TargetOptions) -> Result<Client, Error> {
-    within(target.parse::<Target>()?.connect(options)).await
+    let target = target.parse::<Target>()?;
+    within(Connector::new(options.clone()).connect(&target)).await
 }
 
 /// The names of the links in a far namespace, by a dump over the client.

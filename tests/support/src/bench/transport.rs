@@ -88,7 +88,7 @@ impl Far {
         let _listener = (transport == Transport::Unix).then(listener);
         let client = runtime.block_on(async {
             match transport {
-                Transport::Duplex => Client::connect(in_memory_stub()).await,
+                Transport::Duplex => Client::handshake(in_memory_stub()).await,
                 other => connector(other).connect(&other.target()).await,
             }
         });
