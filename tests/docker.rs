@@ -20,7 +20,9 @@ use std::{
 use cli_support::{Ended, elements, finish, is_alive, nlr, run, temporary, wait};
 use docker_support::{Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode, client::ConnectOptions, transport::process,
+    Client, ErrorKind, Netns, NetnsMode,
+    client::ConnectOptions,
+    transport::{ExitReport, process},
 };
 
 const NETLINK_ROUTE: u32 = 0;
@@ -56,10 +58,10 @@ fn netns_inode(pid: u32) -> u64 {
 async fn client(environment: &[(&str, &str)]) -> Client {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nlr-stub"));
     command.envs(environment.iter().copied());
-    let (stream, exit_report) = process::spawn(command).unwrap();
+    let running = process::spawn(command).unwrap();
     let mut options = ConnectOptions::default();
-    options.exit_report = Some(exit_report);
-    Client::connect_with(stream, options).await.unwrap()
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    Client::connect_with(running.stdio, options).await.unwrap()
 }
 
 #[test]

@@ -25,7 +25,7 @@ use netlink_remote::{
     hops::TargetOptions,
     kernel,
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use tokio::io::DuplexStream;
 
@@ -82,10 +82,11 @@ impl Far {
         let client = match transport {
             Transport::Duplex => Client::connect(in_memory_stub()).await,
             Transport::Process => {
-                let (stream, exit_report) = process::spawn(stub_command()).unwrap();
+                let running = process::spawn(stub_command()).unwrap();
                 let mut options = ConnectOptions::default();
-                options.exit_report = Some(exit_report);
-                Client::connect_with(stream, options).await
+                options.exit_report =
+                    Some(ExitReport::of_command("the stub", running.stderr, running.end));
+                Client::connect_with(running.stdio, options).await
             }
             Transport::Unix => {
                 let path = socket_path();
