@@ -1,6 +1,4 @@
-//! What a session's users share, under one lock.
-
-#![forbid(unsafe_code)]
+//! The state of a session that its users share, under one lock.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,151 +13,157 @@ use tokio::io::ReadBuf;
 
 use super::{
     callbacks,
-    channel_state::{Moved, Pipe, Tried},
+    channel_state::{Attempt, ChannelState, DriveOutcome},
     fault,
-    opening::{Opened, Opening, Stage, Turn, Way},
-    wire::Wire,
+    opening::{ChannelKind, OpenPermit, OpenResult, OpenStep, Opening},
+    socket::SshSocket,
 };
 use crate::{Error, transport::End};
 
-pub(super) struct State {
+pub(super) struct SessionState {
     session: ssh2::Session,
-    pipes: BTreeMap<u64, Pipe>,
+    channels: BTreeMap<u64, ChannelState>,
     /// Channels to open, one after the other; the first may be under way.
     openings: VecDeque<Opening>,
-    pub(super) dead: Option<Error>,
+    /// The error that ended the session.
+    pub(super) failure: Option<Error>,
     /// The server has refused a channel for a command.
-    pub(super) full: bool,
-    /// There is a task that drives.
-    pub(super) driven: bool,
-    /// Nothing was left in the socket, unless the runtime has said otherwise since.
-    pub(super) dry: bool,
-    next: u64,
+    pub(super) is_full: bool,
+    /// A driver task exists.
+    pub(super) has_driver: bool,
+    /// The socket had nothing more to receive, and the runtime has not reported more since.
+    pub(super) is_drained: bool,
+    next_id: u64,
 }
 
-impl State {
+impl SessionState {
     pub(super) fn new(session: ssh2::Session) -> Self {
         callbacks::install(&session);
         Self {
             session,
-            pipes: BTreeMap::new(),
+            channels: BTreeMap::new(),
             openings: VecDeque::new(),
-            dead: None,
-            full: false,
-            driven: false,
-            dry: false,
-            next: 0,
+            failure: None,
+            is_full: false,
+            has_driver: false,
+            is_drained: false,
+            next_id: 0,
         }
     }
 
     /// The error that ended the session, or `Ok`.
-    pub(super) fn alive(&self) -> Result<(), Error> {
-        self.dead.clone().map_or(Ok(()), Err)
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// Has a channel opened.
-    pub(super) fn open(&mut self, way: Way, opened: Arc<Opened>, turn: Option<Turn>) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        self.openings.push_back(Opening::new(id, way, opened, turn));
+    /// Queues the opening of a channel, and returns the channel's id.
+    pub(super) fn open(
+        &mut self,
+        kind: ChannelKind,
+        result: Arc<OpenResult>,
+        permit: Option<OpenPermit>,
+    ) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.openings.push_back(Opening::new(id, kind, result, permit));
         id
     }
 
-    /// Has a channel closed, or never opened.
+    /// Marks a channel to be closed, or withdraws its opening.
     pub(super) fn close(&mut self, id: u64) {
-        if let Some(pipe) = self.pipes.get_mut(&id) {
-            pipe.close();
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.close();
         }
-        self.openings.retain(|opening| opening.id != id || opening.begun);
+        self.openings.retain(|opening| opening.id != id || opening.has_begun);
         if let Some(opening) = self.openings.front_mut()
             && opening.id == id
         {
-            opening.abandoned = true;
+            opening.is_abandoned = true;
         }
     }
 
-    pub(super) fn end_input(&mut self, id: u64) {
-        if let Some(pipe) = self.pipes.get_mut(&id) {
-            pipe.end_input();
+    pub(super) fn end_stdin(&mut self, id: u64) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.end_stdin();
         }
     }
 
-    /// Whether there is something to do that nobody may be there to wait for.
+    /// Whether there is work to do for which nobody may be waiting.
     pub(super) fn has_work(&self) -> bool {
-        self.dead.is_none()
-            && (!self.openings.is_empty() || self.pipes.values().any(Pipe::has_work))
+        self.failure.is_none()
+            && (!self.openings.is_empty() || self.channels.values().any(ChannelState::has_work))
     }
 
     /// Whether libssh2 may hold a part of a packet, whose rest has to follow.
-    fn is_in_flight(&self) -> bool {
-        !self.openings.is_empty() || self.pipes.values().any(Pipe::is_in_flight)
+    fn may_hold_packet(&self) -> bool {
+        !self.openings.is_empty() || self.channels.values().any(ChannelState::may_hold_packet)
     }
 
     fn fail(&mut self, error: &ssh2::Error) -> Error {
-        self.dead.get_or_insert_with(|| fault::lost(error)).clone()
+        self.failure.get_or_insert_with(|| fault::session_lost(error)).clone()
     }
 
-    /// Does what there is to do, as far as it goes. Whether anything came of it.
-    pub(super) fn drive(&mut self, wire: &Wire) -> bool {
-        let mut moved = false;
+    /// Does outstanding work until it blocks. Returns whether anything changed.
+    pub(super) fn drive(&mut self, socket: &SshSocket) -> bool {
+        let mut changed = false;
         while self.has_work() {
-            match self.drive_once(wire) {
-                Ok(true) => moved = true,
+            match self.drive_once(socket) {
+                Ok(true) => changed = true,
                 Ok(false) => break,
                 Err(error) => {
                     self.fail(&error);
-                    moved = true;
+                    changed = true;
                 }
             }
         }
-        moved
+        changed
     }
 
-    fn drive_once(&mut self, wire: &Wire) -> Result<bool, ssh2::Error> {
-        let mut moved = false;
+    fn drive_once(&mut self, socket: &SshSocket) -> Result<bool, ssh2::Error> {
+        let mut changed = false;
         let mut closed = Vec::new();
-        for (id, pipe) in self.pipes.iter_mut().filter(|(_, pipe)| pipe.has_work()) {
-            match pipe.drive(wire)? {
-                Moved::No => {}
-                Moved::Yes => moved = true,
-                Moved::Closed => closed.push(*id),
+        for (id, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.has_work()) {
+            match channel.drive(socket)? {
+                DriveOutcome::Blocked => {}
+                DriveOutcome::Progressed => changed = true,
+                DriveOutcome::Closed => closed.push(*id),
             }
         }
         for id in closed {
-            self.pipes.remove(&id);
-            moved = true;
+            self.channels.remove(&id);
+            changed = true;
         }
         if let Some(opening) = self.openings.front_mut() {
-            let (channel, in_vain) = match opening.step(&self.session)? {
-                Stage::Waiting => return Ok(moved),
-                Stage::Further => return Ok(true),
-                Stage::Open(channel) => (Some(channel), opening.is_in_vain()),
-                Stage::Refused(channel) => {
-                    self.full |= channel.is_none() && opening.is_for_command();
+            let (channel, is_unwanted) = match opening.step(&self.session)? {
+                OpenStep::Blocked => return Ok(changed),
+                OpenStep::Advanced => return Ok(true),
+                OpenStep::Open(channel) => (Some(channel), opening.is_unwanted()),
+                OpenStep::Refused(channel) => {
+                    self.is_full |= channel.is_none() && opening.is_for_command();
                     (channel, true)
                 }
             };
             let id = opening.id;
             self.openings.pop_front();
             if let Some(channel) = channel {
-                let mut pipe = Pipe::new(self.session.clone(), channel);
-                if in_vain {
-                    pipe.close();
+                let mut channel = ChannelState::new(self.session.clone(), channel);
+                if is_unwanted {
+                    channel.close();
                 }
-                self.pipes.insert(id, pipe);
+                self.channels.insert(id, channel);
             }
-            moved = true;
+            changed = true;
         }
-        Ok(moved)
+        Ok(changed)
     }
 
-    /// Takes in what has arrived, whomever it is for.
-    pub(super) fn take_in(&mut self) {
-        if self.dead.is_some() {
+    /// Receives the data that has arrived, for whichever channels.
+    pub(super) fn receive(&mut self) {
+        if self.failure.is_some() {
             return;
         }
-        let taken = self.pipes.values_mut().find_map(Pipe::take_in);
-        if let Some(Err(error)) = taken {
+        let received = self.channels.values_mut().find_map(ChannelState::receive);
+        if let Some(Err(error)) = received {
             self.fail(&error);
         }
     }
@@ -169,57 +173,57 @@ impl State {
         id: u64,
         stream: i32,
         buf: &mut ReadBuf<'_>,
-        wire: &Wire,
+        socket: &SshSocket,
     ) -> Poll<io::Result<()>> {
-        if let Err(error) = self.alive() {
+        if let Err(error) = self.check() {
             return Poll::Ready(Err(error.into()));
         }
-        let Some(pipe) = self.pipes.get_mut(&id) else { return Poll::Ready(Ok(())) };
+        let Some(channel) = self.channels.get_mut(&id) else { return Poll::Ready(Ok(())) };
         loop {
-            return match pipe.read(stream, buf, wire) {
-                Ok(Tried::Again) => continue,
-                Ok(Tried::Done(())) => Poll::Ready(Ok(())),
-                Ok(Tried::Wait) => Poll::Pending,
+            return match channel.read(stream, buf, socket) {
+                Ok(Attempt::Retry) => continue,
+                Ok(Attempt::Done(())) => Poll::Ready(Ok(())),
+                Ok(Attempt::Blocked) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(self.fail(&error).into())),
             };
         }
     }
 
     pub(super) fn poll_write(&mut self, id: u64, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Err(error) = self.alive() {
+        if let Err(error) = self.check() {
             return Poll::Ready(Err(error.into()));
         }
-        let tried = match self.pipes.get_mut(&id) {
-            Some(pipe) => pipe.write(bytes),
-            None => Ok(Tried::Done(0)),
+        let attempt = match self.channels.get_mut(&id) {
+            Some(channel) => channel.write(bytes),
+            None => Ok(Attempt::Done(0)),
         };
-        match tried {
-            Ok(Tried::Done(0)) if !bytes.is_empty() => {
+        match attempt {
+            Ok(Attempt::Done(0)) if !bytes.is_empty() => {
                 Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
             }
-            Ok(Tried::Done(taken)) => Poll::Ready(Ok(taken)),
+            Ok(Attempt::Done(taken)) => Poll::Ready(Ok(taken)),
             Ok(_) => Poll::Pending,
             Err(error) => Poll::Ready(Err(self.fail(&error).into())),
         }
     }
 
-    /// Ready once the end of the input has been sent.
-    pub(super) fn poll_end_input(&self, id: u64) -> Poll<io::Result<()>> {
-        if let Err(error) = self.alive() {
+    /// Ready once the EOF of the command's stdin has been sent.
+    pub(super) fn poll_end_stdin(&self, id: u64) -> Poll<io::Result<()>> {
+        if let Err(error) = self.check() {
             return Poll::Ready(Err(error.into()));
         }
-        match self.pipes.get(&id) {
-            Some(pipe) if !pipe.input_ended() => Poll::Pending,
+        match self.channels.get(&id) {
+            Some(channel) if !channel.has_ended_stdin() => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ready with a command's end.
+    /// Ready with the command's end.
     pub(super) fn poll_end(&mut self, id: u64) -> Poll<End> {
-        let Some(pipe) = self.pipes.get_mut(&id) else { return Poll::Ready(End::Unknown) };
-        match pipe.end() {
-            Ok(Tried::Done(end)) => Poll::Ready(end),
-            Ok(_) if self.dead.is_none() => Poll::Pending,
+        let Some(channel) = self.channels.get_mut(&id) else { return Poll::Ready(End::Unknown) };
+        match channel.end() {
+            Ok(Attempt::Done(end)) => Poll::Ready(end),
+            Ok(_) if self.failure.is_none() => Poll::Pending,
             Ok(_) => Poll::Ready(End::Unknown),
             Err(error) => {
                 self.fail(&error);
@@ -228,32 +232,32 @@ impl State {
         }
     }
 
-    /// Says good-bye if that takes no waiting, since nothing of libssh2's waits for an answer now.
-    pub(super) fn part(&mut self, wire: &Wire) {
-        self.drive(wire);
-        if self.dead.is_none() && !self.is_in_flight() && wire.is_writable() {
+    /// Sends the DISCONNECT message if that does not block; no operation is to follow it.
+    pub(super) fn disconnect(&mut self, socket: &SshSocket) {
+        self.drive(socket);
+        if self.failure.is_none() && !self.may_hold_packet() && socket.is_writable() {
             let _ = self.session.disconnect(None, "", None);
         }
     }
 
-    /// Makes the session ready to be freed, on a socket that nobody else uses any more.
+    /// Makes the session ready to be freed, on a socket that nothing else uses any more.
     ///
-    /// libssh2 does not free one that has a packet sent in part, as that cannot be given up. The
-    /// socket's descriptor is given to another where the rest is taken, and whose end is there.
-    pub(super) fn bury(&mut self, socket: &mut OwnedFd) -> io::Result<()> {
+    /// libssh2 cannot give a packet up that it has sent in part, and does not free a session with
+    /// one. So the socket's descriptor is replaced by one that takes the rest and is at its end.
+    pub(super) fn prepare_free(&mut self, socket: &mut OwnedFd) -> io::Result<()> {
         let (near, far) = UnixStream::pair()?;
         near.set_nonblocking(true)?;
         nix::unistd::dup2(&near, socket)?;
         drop(near);
-        // `far` only ever takes: all that can be under way fits into its buffer.
+        // `far` only receives: its buffer holds all that may be left of a packet.
         far.shutdown(std::net::Shutdown::Write)?;
-        for pipe in self.pipes.values_mut() {
-            pipe.finish();
+        for channel in self.channels.values_mut() {
+            channel.finish_packet();
         }
         if let Some(opening) = self.openings.front_mut() {
             let _ = opening.step(&self.session);
         }
-        self.pipes.clear();
+        self.channels.clear();
         self.openings.clear();
         Ok(())
     }

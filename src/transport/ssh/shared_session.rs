@@ -3,10 +3,8 @@
 //! libssh2 has one outgoing packet at a time. One that is sent in part has to be finished by the
 //! very operation that began it, with the same memory, before anything else can go out; and a
 //! session opens one channel at a time. So nothing of that is left to callers, who may be
-//! cancelled: what they want is noted in the [`State`], and whoever next uses the session does it,
-//! or else a task that is there for as long as there is something to do.
-
-#![forbid(unsafe_code)]
+//! cancelled: their requests are noted in the [`SessionState`], and the next user of the session
+//! carries them out, or else a driver task, which exists while there is work.
 
 use std::{
     future::poll_fn,
@@ -24,194 +22,210 @@ use tokio::{io::Interest, sync::oneshot, task::AbortHandle};
 use super::{
     callbacks::{self, Traffic},
     fault,
-    opening::{Opened, Turn, Way},
-    state::State,
+    opening::{ChannelKind, OpenPermit, OpenResult},
+    session_state::SessionState,
+    socket::SshSocket,
     wakers::Wakers,
-    wire::Wire,
 };
 use crate::{Error, ErrorKind, Origin};
 
-/// How often in a row something is tried on a socket that stays ready.
-const TRIES: u32 = 4;
+/// The number of attempts in a row on a socket that stays ready.
+const ATTEMPTS: u32 = 4;
 
-/// An authenticated session. Dropping the last reference ends it.
-pub(super) struct Shared {
-    state: Mutex<State>,
-    /// There until the end.
-    wire: Option<Wire>,
-    // Closed only after the session in `state` and `wire` has been freed.
-    buried: Option<OwnedFd>,
+/// An authenticated session. Dropping the last reference closes it.
+pub(super) struct SharedSession {
+    /// The hop as the target has it, for errors and logs.
+    hop: Arc<str>,
+    state: Mutex<SessionState>,
+    /// `Some` until the session is dropped.
+    socket: Option<SshSocket>,
+    // The descriptor of `socket`, to be closed after `state` has freed the session.
+    closing: Option<OwnedFd>,
     wakers: Arc<Wakers>,
-    /// `wakers`, for the socket to wake.
-    event: Waker,
+    /// `wakers` as the waker of the socket.
+    socket_waker: Waker,
     runtime: tokio::runtime::Handle,
     keepalive: OnceLock<AbortHandle>,
-    /// How often something had arrived.
-    heard: AtomicU64,
-    /// Dropped with the session: the copying of a jump ends then.
-    _carrier: Option<oneshot::Sender<()>>,
+    /// Counts the rounds in which data arrived.
+    receptions: AtomicU64,
+    /// Ends the copying of a tunnel when dropped.
+    _tunnel: Option<oneshot::Sender<()>>,
 }
 
-impl Shared {
+impl SharedSession {
     pub(super) fn new(
+        hop: Arc<str>,
         session: ssh2::Session,
-        wire: Wire,
-        carrier: Option<oneshot::Sender<()>>,
+        socket: SshSocket,
+        tunnel: Option<oneshot::Sender<()>>,
     ) -> Arc<Self> {
         let wakers = Arc::<Wakers>::default();
         Arc::new(Self {
-            state: Mutex::new(State::new(session)),
-            wire: Some(wire),
-            buried: None,
-            event: Waker::from(Arc::clone(&wakers)),
+            hop,
+            state: Mutex::new(SessionState::new(session)),
+            socket: Some(socket),
+            closing: None,
+            socket_waker: Waker::from(Arc::clone(&wakers)),
             wakers,
             runtime: tokio::runtime::Handle::current(),
             keepalive: OnceLock::new(),
-            heard: AtomicU64::new(0),
-            _carrier: carrier,
+            receptions: AtomicU64::new(0),
+            _tunnel: tunnel,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for someone who is going to wait.
-    pub(super) fn key(&self) -> u64 {
-        self.wakers.key()
+    pub(super) fn hop(&self) -> &str {
+        &self.hop
     }
 
-    /// Whoever had the number waits no more.
+    /// A key for a new waiter.
+    pub(super) fn new_key(&self) -> u64 {
+        self.wakers.new_key()
+    }
+
+    /// Removes a waiter.
     pub(super) fn forget(&self, key: u64) {
         self.wakers.remove(key);
     }
 
-    /// A task that ends with the session.
-    pub(super) fn keep_alive_by(&self, task: AbortHandle) {
+    /// Sets the keepalive task, which ends with the session.
+    pub(super) fn set_keepalive(&self, task: AbortHandle) {
         if let Err(second) = self.keepalive.set(task) {
             second.abort();
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.wire.as_ref().is_some_and(|wire| !wire.is_closed()) && !self.is_dead()
+        self.socket.as_ref().is_some_and(|socket| !socket.is_closed()) && !self.has_failed()
     }
 
-    pub(super) fn is_dead(&self) -> bool {
-        self.lock().dead.is_some()
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failure.is_some()
     }
 
-    /// Another number than before once something has arrived.
-    pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    /// A number that changes whenever data arrives.
+    pub(super) fn receptions(&self) -> u64 {
+        self.receptions.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.lock().full
+        self.lock().is_full
     }
 
-    /// Gives the session up: everyone who waits gets this error.
-    pub(super) fn give_up(&self, error: Error) {
-        self.lock().dead.get_or_insert(error);
-        if let Some(wire) = &self.wire {
-            wire.hang_up();
+    /// Ends the session: every waiter gets this error.
+    pub(super) fn fail(&self, error: Error) {
+        tracing::debug!(hop = self.hop(), %error, "ssh session lost");
+        self.lock().failure.get_or_insert(error);
+        if let Some(socket) = &self.socket {
+            socket.hang_up();
         }
         self.wakers.wake_all();
     }
 
-    /// Tries something until it is done.
+    /// Repeats an attempt until it is ready, or until the socket has to be waited for.
     pub(super) fn poll<T>(
         self: &Arc<Self>,
         key: u64,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&mut State, &Wire) -> Poll<T>,
+        mut attempt: impl FnMut(&mut SessionState, &SshSocket) -> Poll<T>,
     ) -> Poll<T> {
-        let Some(wire) = &self.wire else { return Poll::Pending };
-        let mut event = Context::from_waker(&self.event);
-        let (mut asked, mut idle) = (false, false);
-        for _ in 0..TRIES {
-            // Noted and cleared first, so that no event from here on is lost.
+        let Some(socket) = &self.socket else { return Poll::Pending };
+        let mut socket_cx = Context::from_waker(&self.socket_waker);
+        let (mut awaits_space, mut is_idle) = (false, false);
+        for _ in 0..ATTEMPTS {
+            // Registered and cleared before the attempt, so that no event from here on is lost.
             self.wakers.register(key, cx.waker());
-            let arrived = wire.poll_readable(&mut event).is_ready();
-            if arrived {
-                wire.clear(Interest::READABLE);
+            let has_event = socket.poll_readable(&mut socket_cx).is_ready();
+            if has_event {
+                socket.clear_ready(Interest::READABLE);
             }
-            let Tried { done, moved, traffic } = self.try_once(wire, arrived, &mut attempt);
-            if done.is_ready() {
+            let Round { result, changed, traffic } =
+                self.run_round(socket, has_event, &mut attempt);
+            if result.is_ready() {
                 self.wakers.remove(key);
             }
-            // What was received may be anyone's. It is no event for them any more: the runtime asks
-            // the kernel only later, and hears of what is there then. The same goes for what a done
-            // one leaves in the socket; and who drives has to ask for the room that it found missing.
-            let news = moved || traffic.received > 0;
-            if news || done.is_ready() && (!traffic.dry || traffic.full) {
+            // Received data may be any waiter's, and raises no further event: the runtime asks the
+            // kernel only later, and hears of what is in the socket then. The same holds for what a
+            // finished attempt leaves in the socket; and the driver has to register for the buffer
+            // space that the attempt found missing.
+            let has_news = changed || traffic.received > 0;
+            if has_news || result.is_ready() && (!traffic.drained || traffic.send_blocked) {
                 self.wakers.wake_others(key);
             }
-            if done.is_ready() {
-                return done;
+            if result.is_ready() {
+                return result;
             }
-            // Nobody may have looked whether more is there.
-            let mut again = news || arrived || !traffic.dry && wire.is_readable();
-            if traffic.full && !asked {
-                wire.clear(Interest::WRITABLE);
-                // Where there is room by now, nobody was noted to be woken.
-                asked = wire.poll_writable(&mut event).is_pending();
+            // Without a recv that drained the socket, there may be more in it.
+            let mut again = has_news || has_event || !traffic.drained && socket.is_readable();
+            if traffic.send_blocked && !awaits_space {
+                socket.clear_ready(Interest::WRITABLE);
+                // Ready at once means that no waker was registered.
+                awaits_space = socket.poll_writable(&mut socket_cx).is_pending();
                 again = true;
             }
             if !again {
                 return Poll::Pending;
             }
-            idle = !news;
+            is_idle = !has_news;
         }
-        // It stays ready though nothing comes of it: it is closed, or about to be.
-        if idle && wire.is_closed() {
-            self.give_up(fault::closed());
+        // A socket that stays ready without giving anything is closed, or about to be.
+        if is_idle && socket.is_closed() {
+            self.fail(fault::connection_closed());
         } else {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    fn try_once<T>(
+    /// One attempt, and the outstanding work before and after it.
+    fn run_round<T>(
         self: &Arc<Self>,
-        wire: &Wire,
-        arrived: bool,
-        attempt: &mut impl FnMut(&mut State, &Wire) -> Poll<T>,
-    ) -> Tried<T> {
+        socket: &SshSocket,
+        has_event: bool,
+        attempt: &mut impl FnMut(&mut SessionState, &SshSocket) -> Poll<T>,
+    ) -> Round<T> {
         let mut state = self.lock();
-        let was_alive = state.dead.is_none();
-        state.dry &= !arrived;
-        let ((done, moved), traffic) = callbacks::watched(state.dry, || {
-            let moved = state.drive(wire);
-            let done = attempt(&mut state, wire);
-            // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
-            if done.is_pending() && !callbacks::is_dry() {
-                state.take_in();
+        let was_alive = state.failure.is_none();
+        state.is_drained &= !has_event;
+        let ((result, changed), traffic) = callbacks::observe(state.is_drained, || {
+            let changed = state.drive(socket);
+            let result = attempt(&mut state, socket);
+            // libssh2 may stop in the midst of a packet, with data left in the socket.
+            if result.is_pending() && !callbacks::is_drained() {
+                state.receive();
             }
-            // It may have left behind something to do.
-            (done, moved | state.drive(wire))
+            // The attempt may have left work.
+            (result, changed | state.drive(socket))
         });
-        state.dry = traffic.dry;
-        let moved = moved || was_alive && state.dead.is_some();
-        let undriven = state.has_work() && !std::mem::replace(&mut state.driven, true);
+        state.is_drained = traffic.drained;
+        let failure = state.failure.clone().filter(|_| was_alive);
+        let needs_driver = state.has_work() && !std::mem::replace(&mut state.has_driver, true);
         drop(state);
-        if traffic.received > 0 {
-            self.heard.fetch_add(1, Ordering::Relaxed);
+        let changed = changed || failure.is_some();
+        if let Some(error) = failure {
+            tracing::debug!(hop = self.hop(), %error, "ssh session lost");
         }
-        if undriven {
+        if traffic.received > 0 {
+            self.receptions.fetch_add(1, Ordering::Relaxed);
+        }
+        if needs_driver {
             self.spawn_driver();
         }
-        Tried { done, moved, traffic }
+        Round { result, changed, traffic }
     }
 
-    /// Notes something that has to be done, however soon.
-    pub(super) fn note(self: &Arc<Self>, note: impl FnOnce(&mut State)) {
-        let undriven = {
+    /// Notes a request, for the next user of the session or a driver task to carry out.
+    pub(super) fn request(self: &Arc<Self>, request: impl FnOnce(&mut SessionState)) {
+        let needs_driver = {
             let mut state = self.lock();
-            note(&mut state);
-            state.has_work() && !std::mem::replace(&mut state.driven, true)
+            request(&mut state);
+            state.has_work() && !std::mem::replace(&mut state.has_driver, true)
         };
-        if undriven {
+        if needs_driver {
             self.spawn_driver();
         } else {
             self.wakers.wake_all();
@@ -219,90 +233,95 @@ impl Shared {
     }
 
     fn spawn_driver(self: &Arc<Self>) {
-        let (weak, key) = (Arc::downgrade(self), self.key());
+        let (weak, key) = (Arc::downgrade(self), self.new_key());
         self.runtime.spawn(poll_fn(move |cx| Self::poll_driver(&weak, key, cx)));
     }
 
     fn poll_driver(weak: &Weak<Self>, key: u64, cx: &mut Context<'_>) -> Poll<()> {
-        // Without anyone left the session is over, and its end has woken this task.
+        // A session without users is closed, and closing it has woken this task.
         let Some(shared) = weak.upgrade() else { return Poll::Ready(()) };
         shared.poll(key, cx, |state, _| {
             if state.has_work() {
                 return Poll::Pending;
             }
-            state.driven = false;
+            state.has_driver = false;
             Poll::Ready(())
         })
     }
 
-    /// Opens a channel, and starts a command on it. Dropping the future closes it again.
+    /// Opens a channel, and starts its command. Dropping the future closes the channel again.
     ///
-    /// The session may end meanwhile, if nobody else holds it.
-    pub(super) async fn open(weak: Weak<Self>, way: Way, turn: Option<Turn>) -> Result<u64, Error> {
-        let opened = Arc::<Opened>::default();
-        let mut ask = {
-            let shared = weak.upgrade().ok_or_else(over)?;
-            shared.lock().alive()?;
+    /// Takes a weak reference: the session may end meanwhile, if nothing else holds it.
+    pub(super) async fn open(
+        weak: Weak<Self>,
+        kind: ChannelKind,
+        permit: Option<OpenPermit>,
+    ) -> Result<u64, Error> {
+        let opened = Arc::<OpenResult>::default();
+        let mut waiter = {
+            let shared = weak.upgrade().ok_or_else(closed)?;
+            shared.lock().check()?;
             let mut id = 0;
-            shared.note(|state| id = state.open(way, Arc::clone(&opened), turn));
-            Ask { shared: weak, id, key: shared.key(), wanted: true }
+            shared.request(|state| id = state.open(kind, Arc::clone(&opened), permit));
+            OpenWaiter { shared: weak, id, key: shared.new_key(), is_waiting: true }
         };
         poll_fn(|cx| {
-            let Some(shared) = ask.shared.upgrade() else { return Poll::Ready(Err(over())) };
-            shared.poll(ask.key, cx, |state, _| match (opened.take(), state.alive()) {
+            let Some(shared) = waiter.shared.upgrade() else { return Poll::Ready(Err(closed())) };
+            shared.poll(waiter.key, cx, |state, _| match (opened.take(), state.check()) {
                 (Some(result), _) => Poll::Ready(result),
                 (None, Ok(())) => Poll::Pending,
                 (None, Err(error)) => Poll::Ready(Err(error)),
             })
         })
         .await?;
-        ask.wanted = false;
-        Ok(ask.id)
+        waiter.is_waiting = false;
+        Ok(waiter.id)
     }
 }
 
-/// What came of one try.
-struct Tried<T> {
-    done: Poll<T>,
-    /// Whether anything happened that others may wait for.
-    moved: bool,
+/// The outcome of one round of [`SharedSession::poll`].
+struct Round<T> {
+    result: Poll<T>,
+    /// Whether the state changed, for which others may wait.
+    changed: bool,
     traffic: Traffic,
 }
 
-fn over() -> Error {
+fn closed() -> Error {
     Error::new(ErrorKind::Closed, Origin::Library, None, "the ssh session is over")
 }
 
-/// Someone who waits for a channel to open.
-struct Ask {
-    shared: Weak<Shared>,
+/// Waits for a channel to open, and closes it if dropped before.
+struct OpenWaiter {
+    shared: Weak<SharedSession>,
     id: u64,
     key: u64,
-    wanted: bool,
+    is_waiting: bool,
 }
 
-impl Drop for Ask {
+impl Drop for OpenWaiter {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
         shared.forget(self.key);
-        if self.wanted {
-            shared.note(|state| state.close(self.id));
+        if self.is_waiting {
+            shared.request(|state| state.close(self.id));
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedSession {
     fn drop(&mut self) {
+        tracing::debug!(hop = self.hop(), "ssh session closed");
         if let Some(task) = self.keepalive.get() {
             task.abort();
         }
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wire) = self.wire.take() {
-            state.part(&wire);
-            wire.hang_up();
-            if let Some(mut socket) = wire.into_fd() {
-                let _ = state.bury(&mut socket);
-                self.buried = Some(socket);
+        if let Some(socket) = self.socket.take() {
+            state.disconnect(&socket);
+            socket.hang_up();
+            if let Some(mut descriptor) = socket.into_fd() {
+                let _ = state.prepare_free(&mut descriptor);
+                self.closing = Some(descriptor);
             }
         }
         self.wakers.wake_all();

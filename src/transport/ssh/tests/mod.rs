@@ -1,7 +1,7 @@
+mod async_ssh2_lite;
 mod auth;
 mod commands;
-mod ends;
-mod shipped;
+mod connecting;
+mod disconnecting;
 mod support;
 mod traffic;
-mod ways;
