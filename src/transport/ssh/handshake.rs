@@ -132,8 +132,8 @@ fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
         )
     } else if is_key_exchange {
         format!(
-            "no key exchange or cipher in common with the server ({said}); an old server needs \
-             `openssh:` in place of `ssh:`"
+            "no key exchange or cipher in common with the server ({said}); write `openssh:` in \
+             place of `ssh:` to use the program ssh, which knows more of them"
         )
     } else {
         said

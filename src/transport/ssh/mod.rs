@@ -18,9 +18,10 @@
 //!
 //! libssh2 is always built from the source its crate bundles; the cryptography below it is the
 //! system's OpenSSL, or with the feature `vendored-openssl` one built from source. The two differ in
-//! the algorithms offered: `mlkem768x25519-sha256`, the post-quantum key exchange, needs OpenSSL 3.5
-//! or later. Without it the handshake agrees on `curve25519-sha256`, and fails only with a server
-//! that accepts nothing else. Nothing here names a key exchange: libssh2 offers all it was built with.
+//! one point: the post-quantum key exchanges (`mlkem768x25519-sha256`, `mlkem768nistp256-sha256`,
+//! `mlkem1024nistp384-sha384`) need OpenSSL 3.5 or later, as the vendored one is. Without them the
+//! handshake agrees on `curve25519-sha256` or an older one, and fails only with a server that accepts
+//! nothing else. No code here names a key exchange: libssh2 offers all it was built with.
 
 mod auth;
 #[allow(unsafe_code, reason = "libssh2 takes C functions")]

@@ -31,7 +31,7 @@ pub(in crate::transport::ssh) async fn verify(
 ) -> Result<(), Error> {
     let shown = ShownKey::new(host, blob)?;
     if is_known(known, blob)? {
-        tracing::debug!(%shown, "host key known");
+        tracing::debug!(key = %shown, "host key known");
         return Ok(());
     }
     match host.strict {
@@ -52,7 +52,7 @@ pub(in crate::transport::ssh) async fn verify(
             return Err(fault::connect(unknown_text(known, host, &shown)));
         }
     }
-    tracing::debug!(%shown, "host key accepted");
+    tracing::debug!(key = %shown, "host key accepted");
     append_key(host, shown.name, blob).await
 }
 

@@ -4,6 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_ssh2_lite::ssh2::{self, MethodType};
+
 use super::support::{ALONE, Sshd, can_run, failed, free_port, host_at, quiet, run};
 use crate::{
     ErrorKind, Step,
@@ -128,4 +130,14 @@ async fn an_old_cipher_is_not_agreed_on() {
         text.contains("no key exchange or cipher in common") && text.contains("`openssh:`"),
         "{text}"
     );
+}
+
+/// OpenSSL adds key exchanges by its version; one that every server knows is always there.
+#[test]
+fn the_offered_key_exchanges() {
+    let session = ssh2::Session::new().unwrap();
+    let offered = session.supported_algs(MethodType::Kex).unwrap();
+    assert!(offered.contains(&"curve25519-sha256"), "{offered:?}");
+    let is_post_quantum = offered.contains(&"mlkem768x25519-sha256");
+    assert!(is_post_quantum || !cfg!(feature = "vendored-openssl"), "{offered:?}");
 }

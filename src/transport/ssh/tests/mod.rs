@@ -3,5 +3,7 @@ mod auth;
 mod commands;
 mod connecting;
 mod disconnecting;
+#[cfg(feature = "cli")]
+mod log;
 mod support;
 mod traffic;
