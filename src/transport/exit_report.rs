@@ -1,4 +1,4 @@
-//! What became of the far end, for the error of a lost connection.
+//! The report on a far end's exit, for the error of a lost connection.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::running::{End, EndFuture};
 use crate::text::one_line_of;
 
-/// Says what became of the far end once its connection has ended: `nlr-stub was killed by signal 9`.
+/// Reports how the far end exited, once its connection has ended: `nlr-stub was killed by signal 9`.
 ///
 /// A future, given to [`ConnectOptions::exit_report`](crate::client::ConnectOptions::exit_report).
 /// The client polls it after the end of the stream, for two seconds at most, and puts the text into

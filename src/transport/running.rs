@@ -41,7 +41,7 @@ pub(crate) type EndFuture = Pin<Box<dyn Future<Output = End> + Send>>;
 /// A command that has been started.
 ///
 /// [`process::spawn`](super::process::spawn) makes one of a child process. A transport of one's own
-/// starts with [`Running::new`] and adds what it knows.
+/// starts with [`Running::new`] and adds stderr and end.
 #[non_exhaustive]
 pub struct Running {
     /// Reads the command's stdout and writes its stdin. Shutting it down, or dropping it, closes

@@ -45,8 +45,8 @@ pub(super) enum DriveOutcome {
     Closed,
 }
 
-/// The outcome of an attempt.
-pub(super) enum Attempt<T> {
+/// The outcome of an operation on a channel.
+pub(super) enum OpOutcome<T> {
     Done(T),
     Blocked,
     /// To be repeated at once.
@@ -163,9 +163,9 @@ impl ChannelState {
         stream: i32,
         buf: &mut ReadBuf<'_>,
         socket: &SshSocket,
-    ) -> Result<Attempt<()>, ssh2::Error> {
+    ) -> Result<OpOutcome<()>, ssh2::Error> {
         if self.is_closing || buf.remaining() == 0 {
-            return Ok(Attempt::Done(()));
+            return Ok(OpOutcome::Done(()));
         }
         let mut is_at_eof = false;
         if self.channel.read_window().available == 0 {
@@ -181,50 +181,50 @@ impl ChannelState {
         let wanted = usize::try_from(window.available).unwrap_or(usize::MAX).min(buf.remaining());
         let needed = threshold.saturating_add(u32::try_from(wanted).unwrap_or(u32::MAX));
         if wanted == 0 {
-            return Ok(if is_at_eof { Attempt::Done(()) } else { Attempt::Blocked });
+            return Ok(if is_at_eof { OpOutcome::Done(()) } else { OpOutcome::Blocked });
         }
         if window.remaining < needed && !has_send_space(socket) {
-            return Ok(Attempt::Blocked);
+            return Ok(OpOutcome::Blocked);
         }
         // No more than has arrived: the buffer beyond it would be zeroed for nothing.
         match self.channel.stream(stream).read(buf.initialize_unfilled_to(wanted)) {
             Ok(0) => match self.channel.wait_eof() {
-                Ok(()) => Ok(Attempt::Done(())),
-                Err(error) if would_block(&error) => Ok(Attempt::Retry),
+                Ok(()) => Ok(OpOutcome::Done(())),
+                Err(error) if would_block(&error) => Ok(OpOutcome::Retry),
                 Err(error) => Err(error),
             },
             Ok(length) => {
                 buf.advance(length);
-                Ok(Attempt::Done(()))
+                Ok(OpOutcome::Done(()))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::Blocked),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(OpOutcome::Blocked),
             Err(_) => Err(self.last_error()),
         }
     }
 
     /// Accepts bytes to send, a packet's worth at most; none once nothing reads them any more.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Attempt<usize>, ssh2::Error> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<OpOutcome<usize>, ssh2::Error> {
         if bytes.is_empty() || self.stdin != StdinState::Open || self.is_closed() {
-            return Ok(Attempt::Done(0));
+            return Ok(OpOutcome::Done(0));
         }
         if !self.unsent.is_empty() {
-            return Ok(Attempt::Blocked);
+            return Ok(OpOutcome::Blocked);
         }
         let packet = bytes.get(..PACKET_DATA).unwrap_or(bytes);
         match self.channel.write(packet) {
-            Ok(sent @ 1..) => return Ok(Attempt::Done(sent)),
+            Ok(sent @ 1..) => return Ok(OpOutcome::Done(sent)),
             Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
                 let error = self.last_error();
                 return match fault::spares_session(&error) {
-                    true => Ok(Attempt::Done(0)),
+                    true => Ok(OpOutcome::Done(0)),
                     false => Err(error),
                 };
             }
         }
         self.unsent.extend_from_slice(packet);
-        Ok(Attempt::Done(packet.len()))
+        Ok(OpOutcome::Done(packet.len()))
     }
 
     /// Whether all that was written has been sent, and the EOF after it.
@@ -238,19 +238,19 @@ impl ChannelState {
     }
 
     /// The command's end, once it has ended.
-    pub(super) fn end(&mut self) -> Result<Attempt<End>, ssh2::Error> {
+    pub(super) fn end(&mut self) -> Result<OpOutcome<End>, ssh2::Error> {
         for waited in [self.channel.wait_eof(), self.channel.wait_close()] {
             match waited {
                 Ok(()) => {}
                 // INVAL: libssh2 waits for a close only once the EOF has come.
                 Err(error) if would_block(&error) || fault::code_of(&error) == code::INVAL => {
-                    return Ok(Attempt::Blocked);
+                    return Ok(OpOutcome::Blocked);
                 }
                 Err(error) => return Err(error),
             }
         }
         let signal = self.channel.exit_signal().ok().and_then(|signal| signal.exit_signal);
-        Ok(Attempt::Done(match signal {
+        Ok(OpOutcome::Done(match signal {
             Some(signal) => End::Signal(one_line(&signal).into_owned()),
             None => End::Code(self.channel.exit_status()?),
         }))

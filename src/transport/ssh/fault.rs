@@ -30,7 +30,7 @@ pub(super) fn would_block(error: &ssh2::Error) -> bool {
     code_of(error) == code::EAGAIN
 }
 
-/// Whether an error ends one channel only, and the session goes on.
+/// Whether an error ends one channel only, and not the session.
 pub(super) fn spares_session(error: &ssh2::Error) -> bool {
     matches!(code_of(error), code::CHANNEL_EOF_SENT..=code::CHANNEL_FAILURE | code::INVAL)
 }

@@ -2,7 +2,7 @@
 //!
 //! | modules | duty |
 //! |---|---|
-//! | `config`, `host`, `known_hosts` | what OpenSSH's files say about a host and its keys |
+//! | `config`, `host`, `known_hosts` | a host's settings and keys, from OpenSSH's files |
 //! | `session` | the entry: reach a host, log in, run a command |
 //! | `tcp`, `tunnel`, `socket` | the socket below a session: TCP, or a channel of another session |
 //! | `handshake`, `auth` | one operation at a time, each on a thread, until the session is authenticated |
@@ -12,7 +12,7 @@
 //!
 //! async-ssh2-lite serves up to authentication, over a stream of this crate's own ([`socket`]). Its
 //! channels are not used: their flush discards received data, a packet sent in part is left to
-//! their user to finish, and an operation that receives another channel's data wakes nobody.
+//! their user to finish, and an operation that receives another channel's data wakes no waiter.
 //!
 //! # OpenSSL
 //!

@@ -50,7 +50,7 @@ pub(super) struct Opening {
     channel: Option<ssh2::Channel>,
     /// The opener has gone.
     pub(super) is_abandoned: bool,
-    /// The request may be on its way to the server, so the opening has to be completed.
+    /// The request may have been sent, so the opening has to be completed.
     pub(super) has_begun: bool,
 }
 

@@ -13,7 +13,7 @@ use tokio::io::ReadBuf;
 
 use super::{
     callbacks,
-    channel_state::{Attempt, ChannelState, DriveOutcome},
+    channel_state::{ChannelState, DriveOutcome, OpOutcome},
     fault,
     opening::{ChannelKind, OpenPermit, OpenResult, OpenStep, Opening},
     socket::SshSocket,
@@ -88,7 +88,7 @@ impl SessionState {
         }
     }
 
-    /// Whether there is work to do for which nobody may be waiting.
+    /// Whether there is work that may have no waiter.
     pub(super) fn has_work(&self) -> bool {
         self.failure.is_none()
             && (!self.openings.is_empty() || self.channels.values().any(ChannelState::has_work))
@@ -181,9 +181,9 @@ impl SessionState {
         let Some(channel) = self.channels.get_mut(&id) else { return Poll::Ready(Ok(())) };
         loop {
             return match channel.read(stream, buf, socket) {
-                Ok(Attempt::Retry) => continue,
-                Ok(Attempt::Done(())) => Poll::Ready(Ok(())),
-                Ok(Attempt::Blocked) => Poll::Pending,
+                Ok(OpOutcome::Retry) => continue,
+                Ok(OpOutcome::Done(())) => Poll::Ready(Ok(())),
+                Ok(OpOutcome::Blocked) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(self.fail(&error).into())),
             };
         }
@@ -195,13 +195,13 @@ impl SessionState {
         }
         let attempt = match self.channels.get_mut(&id) {
             Some(channel) => channel.write(bytes),
-            None => Ok(Attempt::Done(0)),
+            None => Ok(OpOutcome::Done(0)),
         };
         match attempt {
-            Ok(Attempt::Done(0)) if !bytes.is_empty() => {
+            Ok(OpOutcome::Done(0)) if !bytes.is_empty() => {
                 Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
             }
-            Ok(Attempt::Done(taken)) => Poll::Ready(Ok(taken)),
+            Ok(OpOutcome::Done(taken)) => Poll::Ready(Ok(taken)),
             Ok(_) => Poll::Pending,
             Err(error) => Poll::Ready(Err(self.fail(&error).into())),
         }
@@ -222,7 +222,7 @@ impl SessionState {
     pub(super) fn poll_end(&mut self, id: u64) -> Poll<End> {
         let Some(channel) = self.channels.get_mut(&id) else { return Poll::Ready(End::Unknown) };
         match channel.end() {
-            Ok(Attempt::Done(end)) => Poll::Ready(end),
+            Ok(OpOutcome::Done(end)) => Poll::Ready(end),
             Ok(_) if self.failure.is_none() => Poll::Pending,
             Ok(_) => Poll::Ready(End::Unknown),
             Err(error) => {

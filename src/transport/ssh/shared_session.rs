@@ -2,7 +2,7 @@
 //!
 //! libssh2 has one outgoing packet at a time. One that is sent in part has to be finished by the
 //! very operation that began it, with the same memory, before anything else can go out; and a
-//! session opens one channel at a time. So nothing of that is left to callers, who may be
+//! session opens one channel at a time. So none of it is left to callers, which may be
 //! cancelled: their requests are noted in the [`SessionState`], and the next user of the session
 //! carries them out, or else a driver task, which exists while there is work.
 

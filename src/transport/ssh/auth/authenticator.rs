@@ -73,7 +73,7 @@ impl Authenticator<'_> {
     }
 }
 
-/// Names an attempt in the log: a method, and what the server said of it.
+/// Logs an attempt by a method, and the server's answer.
 pub(super) fn log_attempt(method: &str, attempt: u32, result: &Result<(), ssh2::Error>) {
     match result {
         Ok(()) => tracing::debug!(method, attempt, "accepted"),

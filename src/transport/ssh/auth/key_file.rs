@@ -48,7 +48,7 @@ impl KeyFile {
 
 fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut file = std::fs::File::open(path)?.take(MAX_FILE);
-    // Large from the start: a buffer that grows leaves copies of its content behind.
+    // Large from the start: a growing buffer leaves copies of its content in memory.
     let mut text = Zeroizing::new(String::with_capacity(64 << 10));
     file.read_to_string(&mut text)?;
     Ok(text)

@@ -77,7 +77,7 @@ impl KnownHosts {
 
     pub(super) fn judge(&self, blob: &[u8]) -> Verdict<'_> {
         let is = |key: &KnownKey, marker| key.line.marker == marker && key.line.key == blob;
-        // Stricter than ssh, which warns about a key revoked without the port, and goes on.
+        // Stricter than ssh, which warns about a key revoked without the port, and continues.
         let mut all = self.keys.iter().chain(&self.portless_keys);
         if let Some(key) = all.find(|key| is(key, Marker::Revoked)) {
             return Verdict::Revoked(key);
