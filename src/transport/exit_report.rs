@@ -16,7 +16,7 @@ use crate::text::one_line_of;
 
 /// Reports how the far end exited, once its connection has ended: `nlr-stub was killed by signal 9`.
 ///
-/// A future, given to [`ConnectOptions::exit_report`](crate::client::ConnectOptions::exit_report).
+/// A future, given to [`ClientOptions::exit_report`](crate::client::ClientOptions::exit_report).
 /// The client polls it after the end of the stream, for two seconds at most, and puts the text into
 /// the connection's error; `None` adds nothing. Dropping it drops the future it was made of.
 pub struct ExitReport(Pin<Box<dyn Future<Output = Option<String>> + Send>>);

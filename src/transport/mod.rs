@@ -1,18 +1,18 @@
 //! Byte streams to a stub. A transport knows neither frames nor sockets.
 //!
-//! [`Client::connect`](crate::Client::connect) takes any [`AsyncRead`](tokio::io::AsyncRead) +
+//! [`Client::handshake`](crate::Client::handshake) takes any [`AsyncRead`](tokio::io::AsyncRead) +
 //! [`AsyncWrite`](tokio::io::AsyncWrite) whose other end a stub serves: a TLS stream, a websocket, a
 //! serial line. A transport that starts a command describes it by [`Running`]; an [`ExitReport`] then
 //! adds the command's end to the error of a lost connection:
 //!
 //! ```no_run
-//! use netlink_remote::{Client, client::ConnectOptions, transport::{ExitReport, process}};
+//! use netlink_remote::{Client, client::ClientOptions, transport::{ExitReport, process}};
 //!
 //! # async fn f() -> Result<(), netlink_remote::Error> {
 //! let running = process::spawn(tokio::process::Command::new("nlr-stub"))?;
-//! let mut options = ConnectOptions::default();
+//! let mut options = ClientOptions::default();
 //! options.exit_report = Some(ExitReport::of_command("nlr-stub", running.stderr, running.end));
-//! let client = Client::connect_with(running.stdio, options).await?;
+//! let client = Client::handshake_with(running.stdio, options).await?;
 //! # Ok(()) }
 //! ```
 //!

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::running::{End, Running};
-use crate::{Error, ErrorKind, Origin, errno};
+use crate::{Error, ErrorKind, Origin};
 
 /// The grace period of a child from the first poll of its end. Shorter than the two seconds an
 /// [`ExitReport`](super::ExitReport) has, so that the stderr of a child that never ends, such as an
@@ -43,25 +43,25 @@ struct ProcessStream {
 pub fn spawn(mut command: Command) -> Result<Running, Error> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let program = Path::new(command.as_std().get_program()).display().to_string();
-    let mut child = command.spawn().map_err(|error| spawn_error(&program, &error))?;
+    let mut child = command.spawn().map_err(|error| spawn_error(&program, error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         let text = "the child process has no pipes";
-        return Err(Error::new(ErrorKind::Connect, Origin::Library, None, text));
+        return Err(Error::new(ErrorKind::Connect, text).with_origin(Origin::Library));
     };
     tracing::debug!(program, pid = child.id(), "process started");
     let stream = ProcessStream { stdin: Some(stdin), stdout };
     Ok(Running::new(stream).with_stderr(stderr).with_end(end_of(child, program)))
 }
 
-fn spawn_error(program: &str, error: &io::Error) -> Error {
+fn spawn_error(program: &str, error: io::Error) -> Error {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; install it, or give its path",
         io::ErrorKind::PermissionDenied => "; make it executable with chmod +x",
         _ => "",
     };
-    let text = format!("starting {program}: {}{remedy}", errno::words(error));
-    Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text)
+    let error = Error::new(ErrorKind::Connect, format!("starting {program}")).with_source(error);
+    error.with_note(remedy).with_origin(Origin::Library)
 }
 
 async fn end_of(mut child: Child, program: String) -> End {

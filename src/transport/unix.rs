@@ -47,12 +47,13 @@ fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<n
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Connects to a stub that listens at `path`. Cancel-safe: a dropped future closes its socket.
+/// Connects a socket to a stub that listens at `path`; [`Client::handshake`](crate::Client::handshake)
+/// takes it. The target `unix:PATH` does both. Cancel-safe: a dropped future closes its socket.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nothing listens, EACCES
 /// where the file's mode forbids it.
-pub async fn connect(path: &Path) -> Result<UnixStream, Error> {
+pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
     stream.map_err(|error| {
@@ -64,8 +65,8 @@ pub async fn connect(path: &Path) -> Result<UnixStream, Error> {
             IoErrorKind::PermissionDenied => "; only its owner may connect".to_owned(),
             _ => String::new(),
         };
-        let error = Error::io(ErrorKind::Connect, format_args!("connecting to {path}"), &error);
-        error.followed_by(&remedy)
+        let text = format!("connecting to {path}");
+        Error::new(ErrorKind::Connect, text).with_source(error).with_note(&remedy)
     })
 }
 

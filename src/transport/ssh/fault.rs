@@ -2,7 +2,7 @@
 
 use async_ssh2_lite::ssh2::{self, ErrorCode};
 
-use crate::{Error, ErrorKind, Origin, text::one_line};
+use crate::{Error, ErrorKind, text::one_line};
 
 /// libssh2's error codes that are handled apart, as libssh2.h has them.
 pub(super) mod code {
@@ -56,13 +56,13 @@ pub(super) fn session_lost(error: &ssh2::Error) -> Error {
         return connection_closed();
     }
     let text = format!("the ssh connection broke: {}", words(error));
-    Error::new(ErrorKind::Disconnected, Origin::Peer, None, text)
+    Error::new(ErrorKind::Disconnected, text)
 }
 
 /// The error of a session whose connection is closed.
 pub(super) fn connection_closed() -> Error {
     let text = "the ssh connection is lost: the server, or something on the way, closed it";
-    Error::new(ErrorKind::Disconnected, Origin::Peer, None, text)
+    Error::new(ErrorKind::Disconnected, text)
 }
 
 /// The ssh2 error within one of async-ssh2-lite's; any other counts as a lost connection.
@@ -75,5 +75,5 @@ pub(super) fn ssh2_error(error: async_ssh2_lite::Error) -> ssh2::Error {
 
 /// An error of connecting, caused by the server.
 pub(super) fn connect(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+    Error::new(ErrorKind::Connect, text)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{opening::ChannelKind, shared_session::SharedSession};
-use crate::{Error, ErrorKind, Origin};
+use crate::{Error, ErrorKind};
 
 /// Probes the server at each interval, and ends the session after `count` intervals without answer.
 ///
@@ -35,7 +35,7 @@ async fn watch(session: Weak<SharedSession>, interval: Duration, count: u32) {
                  {count} times)",
                 interval.as_secs_f32(),
             );
-            session.fail(Error::new(ErrorKind::Disconnected, Origin::Peer, None, text));
+            session.fail(Error::new(ErrorKind::Disconnected, text));
             return;
         }
         if session.has_failed() {

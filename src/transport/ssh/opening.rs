@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_ssh2_lite::ssh2;
 
 use super::fault::{self, code, would_block};
-use crate::{Error, ErrorKind, Origin};
+use crate::Error;
 
 /// The bytes a server may send before more are granted: the most that fits into a round trip.
 const WINDOW: u32 = 16 << 20;
@@ -158,7 +158,7 @@ impl Opening {
                 "the server opens no further session ({reason}); see MaxSessions in its sshd_config"
             ),
         };
-        Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+        fault::connect(text)
     }
 }
 

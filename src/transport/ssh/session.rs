@@ -18,9 +18,7 @@ use super::{
     socket::{SshSocket, StreamSocket},
     tcp, tunnel,
 };
-use crate::{
-    Error, ErrorKind, Origin, Step, connect_context::ConnectContext, errno, transport::Running,
-};
+use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
 
 /// An ssh connection, which carries many commands. Clones are the same connection.
 ///
@@ -95,7 +93,7 @@ impl Session {
         let id = SharedSession::open(Arc::downgrade(&self.shared), kind, Some(permit)).await?;
         tracing::debug!(gateway = self.shared.hop(), channel = id, "tunnel opened");
         let stream = channel::stream(Arc::clone(&self.shared), id);
-        tunnel::socket_of(stream).map_err(|error| no_socket(&error))
+        tunnel::socket_of(stream).map_err(no_socket)
     }
 
     /// Starts a command, given to the user's shell. Cancel-safe: dropping the future closes its
@@ -166,7 +164,8 @@ fn host_span(host: &SshHost) -> tracing::Span {
     tracing::debug_span!("ssh", hop = host.hop)
 }
 
-fn no_socket(error: &io::Error) -> Error {
-    let text = format!("creating a socket pair: {}", errno::words(error));
-    Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text)
+fn no_socket(error: io::Error) -> Error {
+    Error::new(ErrorKind::Connect, "creating a socket pair")
+        .with_source(error)
+        .with_origin(Origin::Library)
 }

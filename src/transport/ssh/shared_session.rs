@@ -288,7 +288,7 @@ struct Round<T> {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::Closed, Origin::Library, None, "the ssh session is over")
+    Error::new(ErrorKind::Closed, "the ssh session is over").with_origin(Origin::Library)
 }
 
 /// Waits for a channel to open, and closes it if dropped before.

@@ -6,7 +6,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{fault, host::SshHost};
-use crate::{Error, ErrorKind, Origin, errno, text::one_line};
+use crate::{Error, ErrorKind, text::one_line};
 
 /// Connects to the first of a name's addresses that answers, within `limit` for all of them.
 ///
@@ -22,19 +22,19 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
         let error = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 tracing::debug!(%address, "connected by TCP");
-                return configure(stream).map_err(|error| failed(address, &error));
+                return configure(stream).map_err(|error| failed(address, error));
             }
-            Ok(Err(error)) => failed(address, &error),
+            Ok(Err(error)) => failed(address, error),
             Err(_) => timed_out(address, share),
         };
-        tracing::debug!(%error, "no TCP connection");
+        tracing::debug!("no TCP connection: {error:#}");
         last = Some(error);
     }
     let no_address = || fault::connect(format!("{} has no address", one_line(&host.host_name)));
     let error = last.unwrap_or_else(no_address);
     match addresses.len() {
         0 | 1 => Err(error),
-        others => Err(error.followed_by(&format!(" (the last of {others} addresses tried)"))),
+        others => Err(error.with_note(&format!(" (the last of {others} addresses tried)"))),
     }
 }
 
@@ -52,7 +52,7 @@ async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, E
         }
         Err(_) => {
             let text = format!("the name {name} is not resolved in time; is a DNS server down?");
-            Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
+            Err(Error::new(ErrorKind::Timeout, text))
         }
     }
 }
@@ -65,7 +65,7 @@ fn configure(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn failed(address: &SocketAddr, error: &io::Error) -> Error {
+fn failed(address: &SocketAddr, error: io::Error) -> Error {
     let remedy = match error.kind() {
         io::ErrorKind::ConnectionRefused => "; is sshd running there, and on this port?",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -74,13 +74,12 @@ fn failed(address: &SocketAddr, error: &io::Error) -> Error {
         io::ErrorKind::TimedOut => "; is the host up, and does a firewall drop it?",
         _ => "",
     };
-    let text = format!("{address}: {}{remedy}", errno::words(error));
-    Error::new(ErrorKind::Connect, Origin::Peer, error.raw_os_error(), text)
+    Error::new(ErrorKind::Connect, address.to_string()).with_source(error).with_note(remedy)
 }
 
 fn timed_out(address: &SocketAddr, share: Duration) -> Error {
     let text = format!(
         "{address}: no answer within {share:.1?}; is the host up, and does a firewall drop it?"
     );
-    Error::new(ErrorKind::Timeout, Origin::Peer, None, text)
+    Error::new(ErrorKind::Timeout, text)
 }

@@ -18,7 +18,7 @@ use super::{
     setting::{Location, Setting, Settings},
     tokenizer::{ConfigLine, tokenize},
 };
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 /// The most files that include each other: ssh's limit.
 const MAX_DEPTH: usize = 16;
@@ -76,8 +76,8 @@ impl ConfigReader<'_> {
                 Ok(())
             }
             Err(ReadFailure::Io(error)) => {
-                let about = format_args!("reading {}", path.display());
-                Err(Error::io(ErrorKind::Invalid, about, &error))
+                let text = format!("reading {}", path.display());
+                Err(Error::invalid(text).with_source(error))
             }
             Err(ReadFailure::Unguarded) => {
                 let path = path.display();

@@ -129,8 +129,8 @@ fn content_of(path: &Path) -> Result<Vec<u8>, Error> {
             Ok(Vec::new())
         }
         Err(error) => {
-            let about = format_args!("reading {}", path.display());
-            Err(Error::io(ErrorKind::Connect, about, &error))
+            let text = format!("reading {}", path.display());
+            Err(Error::new(ErrorKind::Connect, text).with_source(error))
         }
     }
 }

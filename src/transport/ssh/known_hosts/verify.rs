@@ -157,16 +157,17 @@ async fn append_key(host: &SshHost, name: String, blob: &[u8]) -> Result<(), Err
             let appended = append::append(&path, &name, &blob, host.hash_known_hosts);
             appended.or_else(|error| match host.strict {
                 StrictChecking::No => Ok(()),
-                _ => Err(cannot_append(&path, &name, &error)),
+                _ => Err(cannot_append(&path, &name, error)),
             })
         })
     });
-    let ending = || Error::new(ErrorKind::Connect, Origin::Library, None, "the runtime is ending");
+    let ending =
+        || Error::new(ErrorKind::Connect, "the runtime is ending").with_origin(Origin::Library);
     appended.await.map_err(|_| ending())?
 }
 
-fn cannot_append(path: &Path, name: &str, error: &io::Error) -> Error {
-    let about = format_args!("writing the key of {name} to {}", path.display());
+fn cannot_append(path: &Path, name: &str, error: io::Error) -> Error {
+    let text = format!("writing the key of {name} to {}", path.display());
     let remedy = "; make it writable, or set UserKnownHostsFile to another file, or to none";
-    Error::io(ErrorKind::Connect, about, error).followed_by(remedy)
+    Error::new(ErrorKind::Connect, text).with_source(error).with_note(remedy)
 }
