@@ -4,6 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_ssh2_lite::ssh2::{self, MethodType};
+
 use super::support::{ALONE, Sshd, can_run, failed, free_port, host_at, quiet, run};
 use crate::{
     ErrorKind, Step,
@@ -22,7 +24,7 @@ async fn two_jumps() {
     let session = first.session().await;
     let session = Session::connect(&second.host(), Some(&session), &quiet()).await.unwrap();
     let session = Session::connect(&third.host(), Some(&session), &quiet()).await.unwrap();
-    // The gateways live on by the last one alone.
+    // The last session keeps its gateways open.
     let (out, _, _) = run(&session, "head -c 3000000 /dev/zero").await;
     assert_eq!(out.len(), 3_000_000);
     let down = Session::connect(&first.host(), None, &quiet()).await.unwrap();
@@ -57,7 +59,7 @@ async fn names_and_ipv6() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_ssh_server_is_named() {
+async fn the_error_names_a_server_that_does_not_speak_ssh() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
@@ -74,7 +76,7 @@ async fn what_is_no_ssh_server_is_named() {
     let error = failed(Session::connect(&at(port), None, &context).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
 
-    // That one still waits to be accepted.
+    // The connection of the attempt before.
     drop(listener.accept().unwrap());
     for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", "", "\0\0\0", "SSH-2.0-x\r\nrubbish, rubbish"]
     {
@@ -94,9 +96,9 @@ async fn what_is_no_ssh_server_is_named() {
     assert!(error.to_string().contains("no.such is not found"), "{error}");
 }
 
-/// libssh2 reads on for as long as there is something.
+/// libssh2 reads for as long as data arrives.
 #[tokio::test]
-async fn a_server_that_never_stops_talking_keeps_nobody_from_anything() {
+async fn a_server_that_never_stops_sending_does_not_block_the_runtime() {
     let _shared = ALONE.read().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -114,7 +116,7 @@ async fn a_server_that_never_stops_talking_keeps_nobody_from_anything() {
     talker.join().unwrap();
 }
 
-/// A cipher that OpenSSH does not offer either.
+/// A cipher that OpenSSH does not offer by default either.
 #[tokio::test]
 async fn an_old_cipher_is_not_agreed_on() {
     let _shared = ALONE.read().await;
@@ -124,5 +126,18 @@ async fn an_old_cipher_is_not_agreed_on() {
     let sshd = Sshd::start("Ciphers aes256-cbc");
     let error = failed(Session::connect(&sshd.host(), None, &quiet()).await);
     let text = error.to_string();
-    assert!(text.contains("no way to talk") && text.contains("`openssh:`"), "{text}");
+    assert!(
+        text.contains("no key exchange or cipher in common") && text.contains("`openssh:`"),
+        "{text}"
+    );
+}
+
+/// OpenSSL adds key exchanges by its version; one that every server knows is always there.
+#[test]
+fn the_offered_key_exchanges() {
+    let session = ssh2::Session::new().unwrap();
+    let offered = session.supported_algs(MethodType::Kex).unwrap();
+    assert!(offered.contains(&"curve25519-sha256"), "{offered:?}");
+    let is_post_quantum = offered.contains(&"mlkem768x25519-sha256");
+    assert!(is_post_quantum || !cfg!(feature = "vendored-openssl"), "{offered:?}");
 }

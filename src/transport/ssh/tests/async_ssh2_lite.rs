@@ -1,4 +1,4 @@
-//! The faults of the library as shipped that are why its channels are not used here.
+//! The faults of async-ssh2-lite for which its channels are not used.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ async fn channel(sshd: &Sshd, command: &str) -> AsyncChannel<TokioTcpStream> {
     channel
 }
 
-/// In place of waiting for the socket it looks a thousand times a second.
+/// It polls the socket a thousand times a second, in place of waiting for it.
 #[tokio::test]
-async fn it_sleeps() {
+async fn it_waits_by_sleeping() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
@@ -33,7 +33,7 @@ async fn it_sleeps() {
 }
 
 #[tokio::test]
-async fn its_flush_throws_away_what_was_received() {
+async fn its_flush_discards_received_data() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;

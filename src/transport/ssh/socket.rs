@@ -1,7 +1,4 @@
-//! The socket below a session, as libssh2 needs it: a plain descriptor that it reads and writes
-//! by itself, and that is waited on here.
-
-#![forbid(unsafe_code)]
+//! The socket below a session: libssh2 reads and writes its descriptor, this module waits for it.
 
 use std::{
     future::poll_fn,
@@ -31,24 +28,24 @@ use super::fault::would_block;
 /// A socket that libssh2 uses. Clones are the same socket.
 ///
 /// As the stream of an [`AsyncSession`](async_ssh2_lite::AsyncSession) it serves one operation at
-/// a time, which is all there is until a session is authenticated. Its readiness is cleared before
-/// each further try; async-ssh2-lite's own streams never clear it, and sleep instead.
+/// a time, all that is needed until a session is authenticated. It clears its readiness before each
+/// further try; async-ssh2-lite's own streams never clear it, and sleep instead.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Inner>);
+pub(super) struct SshSocket(Arc<SessionAndSocket>);
 
-struct Inner {
-    // Freed before its descriptor is closed.
+struct SessionAndSocket {
+    // The first field: the session has to be freed before its descriptor is closed.
     session: OnceLock<ssh2::Session>,
-    socket: Socket,
+    socket: StreamSocket,
 }
 
-/// Registered with the runtime, which neither reads nor writes it.
-pub(super) enum Socket {
+/// A connected socket, registered with the runtime, which neither reads nor writes it.
+pub(super) enum StreamSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl AsFd for Socket {
+impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
@@ -57,77 +54,77 @@ impl AsFd for Socket {
     }
 }
 
-impl Wire {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self(Arc::new(Inner { session: OnceLock::new(), socket }))
+impl SshSocket {
+    pub(super) fn new(socket: StreamSocket) -> Self {
+        Self(Arc::new(SessionAndSocket { session: OnceLock::new(), socket }))
     }
 
-    /// The session on it, once there was an operation. async-ssh2-lite hands it to its stream
-    /// only, and has no agent of one's own choice, nor threads, nor a way to share it soundly.
+    /// The session on this socket, after its first operation. async-ssh2-lite shows it to the stream
+    /// alone; its own API has no choice of agent, no threads, and no sound sharing.
     pub(super) fn session(&self) -> Option<ssh2::Session> {
         self.0.session.get().cloned()
     }
 
-    /// Whether something may have arrived; clear it before looking.
+    /// Ready when data may have arrived; to be cleared before libssh2 looks.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0.socket {
-            Socket::Tcp(socket) => socket.poll_read_ready(cx),
-            Socket::Unix(socket) => socket.poll_read_ready(cx),
+            StreamSocket::Tcp(socket) => socket.poll_read_ready(cx),
+            StreamSocket::Unix(socket) => socket.poll_read_ready(cx),
         }
     }
 
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0.socket {
-            Socket::Tcp(socket) => socket.poll_write_ready(cx),
-            Socket::Unix(socket) => socket.poll_write_ready(cx),
+            StreamSocket::Tcp(socket) => socket.poll_write_ready(cx),
+            StreamSocket::Unix(socket) => socket.poll_write_ready(cx),
         }
     }
 
-    /// Makes the runtime forget that it is ready, up to the next event.
-    pub(super) fn clear(&self, interest: Interest) {
-        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    /// Makes the runtime forget the socket's readiness, up to the next event.
+    pub(super) fn clear_ready(&self, interest: Interest) {
+        let would_block = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = match &self.0.socket {
-            Socket::Tcp(socket) => socket.try_io(interest, nothing),
-            Socket::Unix(socket) => socket.try_io(interest, nothing),
+            StreamSocket::Tcp(socket) => socket.try_io(interest, would_block),
+            StreamSocket::Unix(socket) => socket.try_io(interest, would_block),
         };
     }
 
-    fn asked_now(&self, flags: PollFlags) -> bool {
+    fn polls_as(&self, flags: PollFlags) -> bool {
         let mut fds = [PollFd::new(self.0.socket.as_fd(), flags)];
         matches!(nix::poll::poll(&mut fds, PollTimeout::ZERO), Ok(1..))
     }
 
-    /// Whether the far end has closed it, if in one direction only.
+    /// Whether the far end has closed the connection, or its sending direction alone.
     pub(super) fn is_closed(&self) -> bool {
-        self.asked_now(PollFlags::from_bits_retain(libc::POLLRDHUP))
+        self.polls_as(PollFlags::from_bits_retain(libc::POLLRDHUP))
     }
 
-    /// Whether something has arrived that libssh2 has not taken.
+    /// Whether data has arrived that libssh2 has not read.
     pub(super) fn is_readable(&self) -> bool {
-        self.asked_now(PollFlags::POLLIN)
+        self.polls_as(PollFlags::POLLIN)
     }
 
-    /// Whether a small packet goes out whole: a writable socket has a third of its buffer free.
-    /// Asked afresh, since the runtime's readiness may be stale.
+    /// Whether a small packet can be sent whole: a writable socket has a third of its buffer free.
+    /// Asks the kernel, since the runtime's readiness may be stale.
     pub(super) fn is_writable(&self) -> bool {
-        self.asked_now(PollFlags::POLLOUT)
+        self.polls_as(PollFlags::POLLOUT)
     }
 
-    /// Ends both directions for everyone.
+    /// Shuts both directions down, for all clones.
     pub(super) fn hang_up(&self) {
         let _ = nix::sys::socket::shutdown(self.as_raw_fd(), Shutdown::Both);
     }
 
-    /// The descriptor, no longer waited on, if this is the last clone.
+    /// The descriptor, deregistered from the runtime, if this is the last clone.
     pub(super) fn into_fd(self) -> Option<OwnedFd> {
         match Arc::into_inner(self.0)?.socket {
-            Socket::Tcp(socket) => socket.into_std().map(OwnedFd::from).ok(),
-            Socket::Unix(socket) => socket.into_std().map(OwnedFd::from).ok(),
+            StreamSocket::Tcp(socket) => socket.into_std().map(OwnedFd::from).ok(),
+            StreamSocket::Unix(socket) => socket.into_std().map(OwnedFd::from).ok(),
         }
     }
 
     /// Waits until an operation that would block is worth another try.
-    pub(super) async fn wait(&self, session: &ssh2::Session) -> io::Result<()> {
+    pub(super) async fn wait_for(&self, session: &ssh2::Session) -> io::Result<()> {
         poll_fn(|cx| self.poll_wait(cx, &session.block_directions())).await
     }
 
@@ -136,35 +133,35 @@ impl Wire {
         cx: &mut Context<'_>,
         directions: &BlockDirections,
     ) -> Poll<io::Result<()>> {
-        let mut found = false;
+        let mut is_ready = false;
         if *directions != BlockDirections::Inbound
             && let Poll::Ready(ready) = self.poll_writable(cx)
         {
             ready?;
-            self.clear(Interest::WRITABLE);
-            found = true;
+            self.clear_ready(Interest::WRITABLE);
+            is_ready = true;
         }
         if *directions != BlockDirections::Outbound
             && let Poll::Ready(ready) = self.poll_readable(cx)
         {
             ready?;
-            self.clear(Interest::READABLE);
-            found = true;
+            self.clear_ready(Interest::READABLE);
+            is_ready = true;
         }
-        // libssh2 may stop short of the end of what has arrived, in the midst of a packet.
-        found |= *directions != BlockDirections::Outbound && self.is_readable();
-        if found { Poll::Ready(Ok(())) } else { Poll::Pending }
+        // libssh2 may stop in the midst of a packet, with data left in the socket.
+        is_ready |= *directions != BlockDirections::Outbound && self.is_readable();
+        if is_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }
 
-impl AsRawFd for Wire {
+impl AsRawFd for SshSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.0.socket.as_fd().as_raw_fd()
     }
 }
 
 #[async_trait]
-impl AsyncSessionStream for Wire {
+impl AsyncSessionStream for SshSocket {
     async fn x_with<R>(
         &self,
         mut op: impl FnMut() -> Result<R, ssh2::Error> + Send,
@@ -174,12 +171,12 @@ impl AsyncSessionStream for Wire {
     ) -> Result<R, async_ssh2_lite::Error> {
         self.0.session.get_or_init(|| session.clone());
         loop {
-            // What is not `Send` is gone before the wait.
+            // An error is not `Send`: it has to be dropped before the wait.
             match op() {
                 Err(error) if would_block(&error) => {}
                 done => return Ok(done?),
             }
-            self.wait(session).await?;
+            self.wait_for(session).await?;
         }
     }
 

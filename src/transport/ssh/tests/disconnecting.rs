@@ -15,14 +15,14 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_is_noticed_by_everyone() {
+async fn every_user_of_a_session_notices_a_killed_server() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
     }
     let sshd = Sshd::start("");
     let session = sshd.session().await;
-    let Running { mut stdio, mut stderr, end } = session.exec("cat").await.unwrap();
+    let Running { mut stdio, mut stderr, end, .. } = session.exec("cat").await.unwrap();
     stdio.write_all(b"x").await.unwrap();
     let mut byte = [0];
     stdio.read_exact(&mut byte).await.unwrap();
@@ -51,8 +51,8 @@ async fn a_server_that_stops_answering_is_noticed() {
             host.alive_count = 3;
         })
         .await;
-    let Running { mut stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
-    // It lives on for as long as there are answers.
+    let Running { mut stdio, stderr: _stderr, end: _end, .. } = session.exec("cat").await.unwrap();
+    // The session stays open while the server answers.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(session.is_open());
     sshd.signal_connections(Signal::SIGSTOP);
@@ -63,20 +63,20 @@ async fn a_server_that_stops_answering_is_noticed() {
     assert!(!session.is_open());
 }
 
-/// Descriptors, and threads, of this process.
+/// The number of descriptors and of threads of this process.
 fn held() -> (usize, usize) {
     let count = |path| std::fs::read_dir(path).unwrap().count();
     (count("/proc/self/fd"), count("/proc/self/task"))
 }
 
 #[test]
-fn nothing_is_left_of_sessions() {
+fn sessions_leave_no_descriptor_thread_or_task() {
     let _alone = ALONE.blocking_write();
     if !can_run() {
         return;
     }
     let sshd = Sshd::start("");
-    // The first runtime opens what the process keeps for signals.
+    // The first runtime opens the descriptors that tokio keeps for signals.
     drop(tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
     let before = held();
     let runtime =
@@ -89,7 +89,7 @@ fn nothing_is_left_of_sessions() {
             let inner = Session::connect(&sshd.host(), Some(&gateway), &quiet()).await.unwrap();
             let mut running = inner.exec("sleep 2").await.unwrap();
             if round % 2 == 0 {
-                // More than anyone takes: packets are under way.
+                // More than the window: packets are sent in part.
                 let all = vec![0; 8 << 20];
                 let limit = Duration::from_millis(200);
                 let _ = tokio::time::timeout(limit, running.stdio.write_all(&all)).await;
@@ -113,23 +113,23 @@ fn nothing_is_left_of_sessions() {
         assert!(start.elapsed() < Duration::from_secs(5), "{before:?} {:?}", held());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The server's side goes too.
+    // The server's processes end too.
     while !sshd.descendants().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", sshd.descendants());
-        // A command without a terminal is not told that its connection is gone.
+        // sshd does not signal a command without a terminal.
         sshd.signal_connections(Signal::SIGTERM);
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Tunnels are opened one after the other; one to a host that is down keeps the question waiting.
+/// Tunnels are opened one after the other: one to a host that is down delays the keepalive's probe.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tunnel_to_nowhere_does_not_end_what_goes_on_beside_it() {
+async fn a_tunnel_to_nowhere_does_not_end_the_gateways_session() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
     }
-    // What is at the other end takes nothing that is meant for 192.0.2.2.
+    // A veth whose other end drops packets for 192.0.2.2.
     let script = "ip link add nowhere type veth peer name there && ip link set there up \
                   && ip link set nowhere up && ip addr add 192.0.2.1/24 dev nowhere \
                   && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev nowhere";
@@ -156,8 +156,7 @@ async fn a_tunnel_to_nowhere_does_not_end_what_goes_on_beside_it() {
     assert!(gateway.is_open());
 }
 
-/// Nor one of those whose last channel is closed in the same breath, the server's answer to which
-/// nobody waits for.
+/// Not even sessions dropped with their last channel, before the server's answer to its close.
 #[tokio::test]
 async fn sessions_leave_no_memory_behind() {
     let _alone = ALONE.write().await;
@@ -175,7 +174,7 @@ async fn sessions_leave_no_memory_behind() {
     round().await;
     let before = resident_kib();
     round().await;
-    // Each has more than 70 KiB in libssh2 alone.
+    // A session has more than 70 KiB in libssh2 alone.
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 1200, "{grown} KiB more after 40 sessions");
 }
