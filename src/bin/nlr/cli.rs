@@ -1,6 +1,6 @@
 //! The command line: global options and subcommands.
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
     bench::BenchArgs, clean::CleanArgs, completion::CompletionArgs, connection::ConnectionArgs,
@@ -17,6 +17,7 @@ Examples:
   nlr show link ssh://ci@test01,sudo:    links of another host, as root
   nlr show link ssh://ci@gateway,ssh://ci@test01,sudo: -n blue
   nlr monitor openssh://test01,docker:web
+  nlr -v ping ssh://ci@test01            with the steps of connecting on standard error
 
 TARGET is the place of the netlink sockets: a chain of hops, outermost first, separated by commas
 (a comma inside a hop is written %2C, a percent sign %25):
@@ -50,6 +51,10 @@ Exit codes:
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    /// Writes the steps of connecting to standard error; twice (-vv): every frame as well
+    #[arg(help_heading = "Connection")]
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -77,5 +82,17 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn verbosity_is_counted_before_and_after_the_subcommand() {
+        let verbosity = |words: &str| {
+            Cli::try_parse_from(words.split(' ')).map(|cli| cli.verbose).unwrap_or(u8::MAX)
+        };
+        assert_eq!(verbosity("nlr ping"), 0);
+        assert_eq!(verbosity("nlr -v ping"), 1);
+        assert_eq!(verbosity("nlr ping -vv"), 2);
+        assert_eq!(verbosity("nlr --verbose netns list"), 1);
+        assert_eq!(verbosity("nlr netns list --verbose -v"), 2);
     }
 }

@@ -9,7 +9,7 @@
 //! | `dump` | lists of a kernel's objects |
 //! | `prompt` | questions while connecting |
 //! | `connection`, `args` | global options; arguments of several subcommands |
-//! | `progress` | progress bars on standard error |
+//! | `log`, `progress` | log lines and progress bars on standard error |
 //! | `output`, `table`, `json`, `time` | standard output: columns, JSON, times |
 //! | `failure`, `clap_error` | errors as one line and an exit code |
 
@@ -25,6 +25,7 @@ mod connection;
 mod dump;
 mod failure;
 mod json;
+mod log;
 mod monitor;
 mod netns;
 mod output;
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let Cli { connection, command } = cli;
+    let Cli { connection, verbose, command } = cli;
+    log::start(verbose)?;
     match command {
         Command::Show(args) => show::run(&connection, &args),
         Command::Monitor(args) => monitor::run(&connection, &args),
