@@ -1,4 +1,4 @@
-//! The tool `nlr` as its users meet it: the program itself, on the real kernel.
+//! The tool `nlr`: the program itself, on the real kernel.
 
 #![cfg(test)]
 
@@ -18,3 +18,5 @@ mod netns;
 mod serve;
 #[path = "cli_support/cases/usage.rs"]
 mod usage;
+#[path = "cli_support/cases/verbose.rs"]
+mod verbose;

@@ -176,7 +176,10 @@ impl Ended {
 pub(crate) fn nlr(arguments: &[&str]) -> Command {
     world();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nlr"));
-    command.args(arguments).env_remove("NLR_STUB").env_remove("NO_COLOR");
+    command.args(arguments);
+    for variable in ["NLR_STUB", "NLR_LOG", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -17,3 +17,4 @@ mod round_trips;
 mod stand_ins;
 mod support;
 mod terminal;
+mod verbose;
