@@ -11,7 +11,8 @@ use serde_json::Value;
 
 /// A value as JSON on one line.
 pub(crate) fn text(value: &Value) -> String {
-    let text = value.to_string();
+    // Fails for keys that are no text, which `Value` does not have.
+    let text = serde_json::to_string(value).unwrap_or_default();
     match escape(&text) {
         Cow::Borrowed(_) => text,
         Cow::Owned(escaped) => escaped,
@@ -21,8 +22,8 @@ pub(crate) fn text(value: &Value) -> String {
 /// Escapes the harmful characters of JSON on one line: they can only be inside its strings.
 fn escape(json: &str) -> Cow<'_, str> {
     // Most JSON is ASCII, in which DEL alone is harmful.
-    let is_plain = |byte: u8| byte.is_ascii() && byte != 0x7f;
-    if json.bytes().all(is_plain) || !json.contains(is_harmful) {
+    let is_plain = json.is_ascii() && !json.as_bytes().contains(&0x7f);
+    if is_plain || !json.contains(is_harmful) {
         return Cow::Borrowed(json);
     }
     let mut escaped = String::with_capacity(json.len() + 16);
