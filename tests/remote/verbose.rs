@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{
-    lab::{Lab, Pty, finish_with},
-    support::*,
+use testing::{
+    finish_with,
+    lab::{Lab, Pty},
+    remote::*,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ fn no_secret_is_in_the_log() {
         let mut command = lab.nlr(&words);
         command.args(["--password-fd", "0", verbosity]);
         let ended = finish_with(command, &format!("{secret}\n{secret}\n"));
-        assert_eq!(ended.code, 0, "{ended:?}");
+        assert_eq!(ended.code(), 0, "{ended:?}");
         assert_eq!(link_names(&ended.stdout), links_of(&host));
         for step in ["ssh://test01", "authenticated", "connected"] {
             assert!(ended.stderr.contains(step), "no {step}: {}", ended.stderr);

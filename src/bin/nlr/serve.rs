@@ -102,7 +102,7 @@ fn log(text: impl std::fmt::Display) {
 }
 
 fn unix_path(text: &str) -> Result<PathBuf, String> {
-    let target = text.parse::<Target>().map_err(|error| error.to_string())?;
+    let target = text.parse::<Target>().map_err(|error| format!("{error:#}"))?;
     match target.hops() {
         [Hop::Unix(path)] => Ok(path.clone()),
         _ => Err("expected `unix:PATH`".to_owned()),

@@ -59,9 +59,9 @@ async fn connected(
     interrupt: &mut Signal,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let options = target_options(connection)?;
+    let connector = Connector::new(target_options(connection)?);
     let client = tokio::select! {
-        client = target.connect(&options) => client?,
+        client = connector.connect(target) => client?,
         _ = interrupt.recv() => return Err(Failure::interrupted()),
     };
     let session = Session { client, target: target.clone(), handles_interrupt: Cell::new(false) };

@@ -45,7 +45,7 @@ impl RouteChurn {
                 let denied = [Errno::EPERM, Errno::EACCES, Errno::EROFS].map(|errno| errno as i32);
                 return Ok(Err(match error.errno().is_some_and(|errno| denied.contains(&errno)) {
                     true => "creating a namespace needs root at the far end".to_owned(),
-                    false => message(&error.to_string()),
+                    false => message(&format!("{error:#}")),
                 }));
             }
             Err(error) => return Err(failed(error)),

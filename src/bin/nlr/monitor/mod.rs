@@ -209,7 +209,7 @@ impl Monitor {
                 }
                 Ok(other) => warn(&format!("unknown event: {other:?}")),
                 Err(error) if error.kind() == ErrorKind::Receive => {
-                    warn(&format!("{error}; its events are missing"));
+                    warn(&format!("{error:#}; its events are missing"));
                 }
                 Err(error) => {
                     self.flush(output).await?;
