@@ -1,17 +1,21 @@
-//! Objects that are seen when monitoring but have no list of their own here.
+//! Objects of events that `nlr show` does not list.
 
-use super::encapsulation;
-use super::fields::{Fields, Put, flag_names};
-use super::message::{Attributes, Message, read_u16, read_u32};
-use super::names::Names;
-use super::notation::{AF_INET, AF_INET6, family, hexadecimal, host};
 use serde_json::{Value, json};
 
-/// The name of the object a message is about, and what makes an object of the message.
+use crate::show::{
+    encapsulation,
+    fields::{Fields, Put, flag_names},
+    names::Names,
+    notation::{AF_INET, AF_INET6, family, hexadecimal, host},
+};
+use netlink_remote::nlmsg::{Attributes, Message, read_u16, read_u32};
+
+/// The name of an object, and the function that parses its messages.
 type Kind = (&'static str, fn(&Message<'_>, &Names) -> Option<Fields>);
 
-/// What the message types (`RTM_*`) are about, by their number less the two bits that say new, delete, get or set.
-pub(crate) fn kind(message_type: u16) -> Option<Kind> {
+/// The object of a message type (`RTM_*`). The last two bits of the number, new, delete, get or
+/// set, do not matter.
+pub(super) fn kind(message_type: u16) -> Option<Kind> {
     Some(match message_type & !3 {
         36 => ("qdisc", traffic_control),
         40 => ("class", traffic_control),
@@ -29,7 +33,7 @@ pub(crate) fn kind(message_type: u16) -> Option<Kind> {
     })
 }
 
-/// `struct tcmsg` and `TCA_*`: `tc`, but its options.
+/// `struct tcmsg` and `TCA_*`, with the keys of `tc` but its options.
 fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 20;
     let (index, handle, parent, info) =
@@ -44,12 +48,12 @@ fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
         parent => fields.put("parent", traffic_handle(parent)),
     }
     if index == u32::MAX {
-        // TCM_IFINDEX_MAGIC_BLOCK: a block that several links share.
+        // TCM_IFINDEX_MAGIC_BLOCK: a block shared by links.
         fields.put("block", parent);
     } else {
         fields.put("dev", names.link(index));
     }
-    match message.kind & !3 {
+    match message.header.kind & !3 {
         44 => {
             fields.put("pref", info >> 16);
             fields.put(
@@ -66,7 +70,7 @@ fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// The handle of a qdisc or class, `major:minor`, as `tc` writes it.
+/// The handle of a qdisc or class, `major:minor`, in the notation of `tc`.
 fn traffic_handle(handle: u32) -> String {
     match (handle >> 16, handle & 0xffff) {
         (0, 0) => "none".to_owned(),
@@ -76,7 +80,7 @@ fn traffic_handle(handle: u32) -> String {
     }
 }
 
-/// `struct prefixmsg` and `PREFIX_*`: a prefix from a router advertisement.
+/// `struct prefixmsg` and `PREFIX_*`: a prefix of a router advertisement.
 fn prefix(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 12;
     let (index, length, flags) = (message.u32(4)?, message.u8(9)?, message.u8(10)?);
@@ -96,8 +100,8 @@ fn prefix(message: &Message<'_>, names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// `struct ifaddrmsg` with `IFA_MULTICAST` or `IFA_ANYCAST`: an address that a link listens to beside its own. Kernels
-/// tell of these since 6.14, later than the `ip` that the rest follows.
+/// `struct ifaddrmsg` with `IFA_MULTICAST` or `IFA_ANYCAST`: a group address of a link. Kernels
+/// send these messages since 6.14, which is newer than iproute2 6.1.
 fn group_address(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 8;
     let (number, index) = (message.u8(0)?, message.u32(4)?);
@@ -127,7 +131,7 @@ fn address_label(message: &Message<'_>, names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// `struct netconfmsg` and `NETCONFA_*`, in the keys of `ip netconf`.
+/// `struct netconfmsg` and `NETCONFA_*`, with the keys of `ip netconf`.
 fn configuration(message: &Message<'_>, names: &Names) -> Option<Fields> {
     let attributes = message.attributes(1);
     let mut fields = Fields::new();
@@ -158,7 +162,7 @@ fn configuration(message: &Message<'_>, names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// `struct br_port_msg` and `MDBA_*`: the groups that ports of a bridge have joined.
+/// `struct br_port_msg` and `MDBA_*`: the group memberships of a bridge's ports.
 fn multicast_database(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 8;
     const DATABASE: u16 = 1;
@@ -194,7 +198,7 @@ fn membership(entry: &[u8], names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// `struct rtgenmsg` and `NETNSA_*`. An identifier of -1 means that there is none.
+/// `struct rtgenmsg` and `NETNSA_*`. An id of -1 stands for none.
 fn namespace(message: &Message<'_>, _: &Names) -> Option<Fields> {
     const HEADER: usize = 4;
     let attributes = message.attributes(HEADER);
@@ -204,7 +208,7 @@ fn namespace(message: &Message<'_>, _: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// `struct nhmsg` and `NHA_*`, in the keys of `ip nexthop`.
+/// `struct nhmsg` and `NHA_*`, with the keys of `ip nexthop`.
 fn next_hop(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 8;
     let (number, scope, protocol, flags) =

@@ -1,10 +1,10 @@
-//! The multicast groups of rtnetlink, by the names people have for them.
+//! The multicast groups of rtnetlink and their names.
 
-/// Groups by number, of one name.
+/// The numbers of the groups of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Groups(pub(super) Vec<u32>);
+pub(crate) struct Groups(pub(super) Vec<u32>);
 
-/// The groups of `enum rtnetlink_groups` in linux/rtnetlink.h, named as there.
+/// `enum rtnetlink_groups` of linux/rtnetlink.h.
 const NAMES: &[(&str, u32)] = &[
     ("link", 1),
     ("notify", 2),
@@ -18,7 +18,7 @@ const NAMES: &[(&str, u32)] = &[
     ("ipv6-mroute", 10),
     ("ipv6-route", 11),
     ("ipv6-ifinfo", 12),
-    // 13 to 17 were DECnet's, and two were never used.
+    // 13 to 17 are those of DECnet, which is gone, and two unused numbers.
     ("ipv6-prefix", 18),
     ("ipv6-rule", 19),
     ("nd-useropt", 20),
@@ -43,7 +43,7 @@ const NAMES: &[(&str, u32)] = &[
     ("ipv6-acaddr", 39),
 ];
 
-/// The objects of `ip monitor` whose name is no group's, or is more than that group.
+/// The objects of `ip monitor` that are no group, or more than the group of that name.
 const OBJECTS: &[(&str, &[u32])] = &[
     ("addr", &[5, 9]),
     ("address", &[5, 9]),
@@ -56,18 +56,18 @@ const OBJECTS: &[(&str, &[u32])] = &[
     ("vlan", &[33]),
 ];
 
-/// All that have a name.
+/// All groups with a name.
 pub(super) fn all() -> impl Iterator<Item = u32> {
     NAMES.iter().map(|(_, number)| *number)
 }
 
-/// The name of a group, or its number.
+/// The name of a group; the number of one without a name.
 pub(super) fn name(group: u32) -> String {
     let found = NAMES.iter().find(|(_, number)| *number == group);
     found.map_or_else(|| group.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// Reads a group's name, an object or a number.
+/// Parses the name or number of a group, or an object.
 pub(super) fn parse(text: &str) -> Result<Groups, String> {
     let wanted = text.to_ascii_lowercase().replace('_', "-");
     let wanted = wanted.strip_prefix("rtnlgrp-").unwrap_or(&wanted);
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Groups, String> {
         _ => {
             let objects = OBJECTS.iter().map(|(name, _)| *name);
             let known: Vec<_> = NAMES.iter().map(|(name, _)| *name).chain(objects).collect();
-            Err(format!("no group is called that; there are {}, and numbers", known.join(", ")))
+            Err(format!("expected a group: {}, or a number", known.join(", ")))
         }
     }
 }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_the_header() {
-        // A machine without the kernel's headers has nothing to compare with.
+        // Some machines have no kernel headers.
         let Ok(header) = std::fs::read_to_string("/usr/include/linux/rtnetlink.h") else { return };
         let begin = header.find("enum rtnetlink_groups").unwrap();
         let end = header[begin..].find("__RTNLGRP_MAX").unwrap() + begin;

@@ -1,23 +1,29 @@
-//! Text in aligned columns, with colour when asked for.
+//! Text in aligned columns, optionally in colour.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use anstyle::{AnsiColor, Style};
-use std::io::{self, Write};
 
-/// How many rows are looked at before the widths of the columns are settled. Later rows that are wider push the rest
-/// of their line to the right.
+use netlink_remote::text::escaped;
+
+/// Rows that determine the widths of the columns. A wider cell in a later row moves the rest of
+/// its line to the right.
 const SAMPLE: usize = 512;
 
-/// No column is made wider than this for the sake of its longest cell.
+/// Upper limit for the width of a column.
 const WIDEST: usize = 48;
 
-/// What a cell means, which decides its colour. The colours are those of `ip -color`.
+/// The meaning of a cell, shown as a colour: the colours of `ip -color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
-    /// Nothing in particular.
+    /// No meaning.
     Plain,
-    /// Of less interest.
+    /// Secondary.
     Dim,
-    /// Of more interest.
+    /// Primary.
     Bold,
     /// The name of a link.
     Name,
@@ -27,14 +33,14 @@ pub(crate) enum Paint {
     Inet6,
     /// A link-layer address.
     LinkAddress,
-    /// A state one likes to see.
+    /// A good state.
     Good,
-    /// A state one does not.
+    /// A bad state.
     Bad,
 }
 
 impl Paint {
-    /// The style of a terminal.
+    /// The style on a terminal.
     fn style(self) -> Style {
         let style = Style::new();
         let colour = |colour: AnsiColor| style.fg_color(Some(colour.into()));
@@ -52,40 +58,30 @@ impl Paint {
     }
 }
 
-/// A piece of text with a meaning.
+/// A text with a meaning, harmless on a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// The text, in which no control character is left.
     text: String,
-    /// Its meaning.
     paint: Paint,
 }
 
 impl Cell {
-    /// A cell. Control characters, which a link's name or alias may hold and which would command the terminal, are
-    /// escaped.
+    /// A cell. Control, bidirectional and invisible characters, which the name or alias of a link
+    /// may hold, become visible escapes.
     pub(crate) fn new(text: String, paint: Paint) -> Self {
-        let text = if text.contains(char::is_control) {
-            let escape = |letter: char| {
-                if letter.is_control() {
-                    letter.escape_default().to_string()
-                } else {
-                    letter.into()
-                }
-            };
-            text.chars().map(escape).collect()
-        } else {
-            text
+        let text = match escaped(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(escaped) => escaped,
         };
         Self { text, paint }
     }
 
-    /// A cell of no particular meaning.
+    /// A cell without a meaning.
     pub(crate) fn plain(text: String) -> Self {
         Self::new(text, Paint::Plain)
     }
 
-    /// An address or a prefix.
+    /// A cell with an address or a prefix.
     pub(crate) fn address(text: String) -> Self {
         let paint = match text.as_str() {
             "all" | "default" => Paint::Plain,
@@ -95,7 +91,7 @@ impl Cell {
         Self::new(text, paint)
     }
 
-    /// Writes the text, coloured if asked.
+    /// Writes the text, optionally in colour.
     fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
         let style = self.paint.style();
         if color && style != Style::new() && !self.text.is_empty() {
@@ -106,7 +102,7 @@ impl Cell {
     }
 }
 
-/// The cells that are not empty, with a space between them: a row on its own.
+/// One line of the cells that are not empty, separated by spaces.
 pub(crate) fn line(cells: &[Cell], color: bool) -> String {
     let mut line = Vec::new();
     for cell in cells.iter().filter(|cell| !cell.text.is_empty()) {
@@ -117,7 +113,8 @@ pub(crate) fn line(cells: &[Cell], color: bool) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// Cells for [`line`]: each that is not empty after the name of its column, but for the first and the details.
+/// Cells for [`line`]: in front of each that is not empty stands the name of its column, except
+/// for the first column and the details.
 pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
     let mut labelled = Vec::new();
     for (position, (name, cell)) in columns.iter().zip(cells).enumerate() {
@@ -129,21 +126,18 @@ pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
     labelled
 }
 
-/// A table that is written while its rows come in.
+/// A table, written while its rows are added.
 #[derive(Debug)]
 pub(crate) struct Table<W> {
-    /// Where it is written.
     out: W,
-    /// Whether in colour.
     color: bool,
-    /// The widths of the columns, at first those of the headings.
     widths: Vec<usize>,
-    /// The heading and the first rows, until the widths are settled.
+    /// The heading and the first rows, until they have determined the widths.
     sample: Option<Vec<Vec<Cell>>>,
 }
 
 impl<W: Write> Table<W> {
-    /// An empty table.
+    /// A table without rows.
     pub(crate) fn new(out: W, columns: &[&str], color: bool) -> Self {
         let heading: Vec<_> =
             columns.iter().map(|name| Cell::new((*name).to_owned(), Paint::Dim)).collect();
@@ -151,10 +145,6 @@ impl<W: Write> Table<W> {
     }
 
     /// Adds a row.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
     pub(crate) fn row(&mut self, row: Vec<Cell>) -> io::Result<()> {
         match &mut self.sample {
             Some(sample) if sample.len() < SAMPLE => sample.push(row),
@@ -167,18 +157,14 @@ impl<W: Write> Table<W> {
         Ok(())
     }
 
-    /// Writes what is left, and gives the writer back.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
+    /// Writes the remaining rows, and returns the writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.settle()?;
         self.out.flush()?;
         Ok(self.out)
     }
 
-    /// Settles the widths and writes the rows that were kept.
+    /// Determines the widths and writes the rows of the sample.
     fn settle(&mut self) -> io::Result<()> {
         let sample = self.sample.take().unwrap_or_default();
         for row in &sample {
@@ -189,7 +175,7 @@ impl<W: Write> Table<W> {
         sample.iter().try_for_each(|row| self.write(row))
     }
 
-    /// Writes a row, with no spaces at its end.
+    /// Writes a row without trailing spaces.
     fn write(&mut self, row: &[Cell]) -> io::Result<()> {
         let last = row.iter().rposition(|cell| !cell.text.is_empty());
         let used = last.map_or(0, |last| last + 1);
@@ -234,7 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_is_not_commanded_by_names() {
+    fn names_do_not_control_the_terminal() {
+        let cell = Cell::new("a\u{202e}b\u{200b}".to_owned(), Paint::Name);
+        assert_eq!(line(&[cell], false), "a\\u{202e}b\\u{200b}");
         let cell = Cell::new("a\u{1b}[2Jb".to_owned(), Paint::Name);
         assert_eq!(line(std::slice::from_ref(&cell), false), "a\\u{1b}[2Jb");
         assert_eq!(line(&[cell], true), "\u{1b}[36ma\\u{1b}[2Jb\u{1b}[0m");

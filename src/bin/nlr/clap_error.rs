@@ -1,13 +1,17 @@
-//! What clap says, in the one line that every error here has; help and version as they are.
+//! clap's errors, on the one line that every error of the tool has; help and version unchanged.
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, error::ErrorKind};
+use clap::{Command, error::ErrorKind};
 
-use super::{args::Cli, failure::Failure, output};
+use super::{failure::Failure, output};
 
 /// Prints help or version, or makes a failure of a wrong command line.
-pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
+pub(crate) fn print(
+    error: &clap::Error,
+    command: Command,
+    arguments: &[OsString],
+) -> Result<(), Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let text = error.render();
@@ -19,28 +23,28 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Result<(),
             output::print(text.as_bytes())
         }
         kind => {
-            let command = command(arguments);
             let text = match kind {
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
                 | ErrorKind::MissingSubcommand => "a subcommand is missing".to_owned(),
                 _ => line(&error.render().to_string()),
             };
-            Err(Failure::usage(format_args!("{text}; see `{command} --help`")))
+            let name = subcommand(command, arguments);
+            Err(Failure::usage(format_args!("{text}; see `{name} --help`")))
         }
     }
 }
 
-/// The first paragraph as one line, with the tips that may follow; the rest is usage.
+/// The first paragraph and the tips on one line. The paragraphs on usage are left out.
 fn line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let mut paragraphs = text.split("\n\n");
     let join = |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let mut line = paragraphs.next().map(join).unwrap_or_default();
-    // An error of a target's names it, and must not show a password that was put into one.
+    // The library's error names the target itself, and leaves out a password inside it.
     if line.starts_with("invalid value ")
-        && let Some((_, said)) = line.split_once("': target")
+        && let Some((_, rest)) = line.split_once("': target")
     {
-        line = format!("target{said}");
+        line = format!("target{rest}");
     }
     for tip in paragraphs.filter(|paragraph| paragraph.trim_start().starts_with("tip: ")) {
         line.push_str("; ");
@@ -49,10 +53,9 @@ fn line(text: &str) -> String {
     line
 }
 
-/// The command whose help is wanted: as far as the arguments name subcommands.
-fn command(arguments: &[OsString]) -> String {
-    let mut words = vec!["nlr".to_owned()];
-    let mut command = Cli::command();
+/// The subcommand in the arguments, as far as they name one.
+fn subcommand(mut command: Command, arguments: &[OsString]) -> String {
+    let mut words = vec![command.get_name().to_owned()];
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
         if let Some(found) = command.find_subcommand(argument) {
             words.push(found.get_name().to_owned());
@@ -64,30 +67,32 @@ fn command(arguments: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
-    fn said(arguments: &[&str]) -> String {
+    use super::*;
+    use crate::cli::Cli;
+
+    fn message(arguments: &[&str]) -> String {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         let error = Cli::try_parse_from(&arguments).unwrap_err();
         let text = line(&error.render().to_string());
-        format!("{text}; see `{} --help`", command(&arguments))
+        format!("{text}; see `{} --help`", subcommand(Cli::command(), &arguments))
     }
 
     #[test]
     fn a_usage_error_is_one_line_that_names_the_help() {
         assert_eq!(
-            said(&["nlr", "show", "link", "--jsn"]),
+            message(&["nlr", "show", "link", "--jsn"]),
             "unexpected argument '--jsn' found; a similar argument exists: '--json'; \
              see `nlr show --help`"
         );
         assert_eq!(
-            said(&["nlr", "netns", "add"]),
+            message(&["nlr", "netns", "add"]),
             "the following required arguments were not provided: <NAME>; \
              see `nlr netns add --help`"
         );
         assert_eq!(
-            said(&["nlr", "show", "link", "ssh://ci:secret@host"]),
+            message(&["nlr", "show", "link", "ssh://ci:secret@host"]),
             "target: a password does not belong into a target; it is asked for, or see \
              --password-fd; see `nlr show --help`"
         );
@@ -99,8 +104,8 @@ mod tests {
             &["nlr", "show", "link", "-4", "-6"],
             &["nlr", "nosuch"],
         ] {
-            let said = said(arguments);
-            assert!(!said.contains(['\n', '\r']) && !said.starts_with("error"), "{said}");
+            let message = message(arguments);
+            assert!(!message.contains(['\n', '\r']) && !message.starts_with("error"), "{message}");
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Messages no kernel would send: what is shown of them does not matter, that nothing breaks does.
+//! Lists and events of recorded messages, of damaged ones, and of unknown message types.
 
 use serde_json::Value;
 
 use super::{
-    Filter, Format, Listing, Names, Object, Table, event,
-    message::{Message, messages},
+    event::{Action, Event, parse},
+    json_line,
 };
+use crate::show::{Filter, Format, Listing, Object, Table, fields::Fields, names::Names};
+use netlink_remote::nlmsg::{Builder, messages};
 
-/// Type and payload of each message in `messages.txt`, in this machine's byte order only if that
-/// is the one they were taken in.
+/// Type and payload of each message in `messages.txt`, in the byte order of a little-endian host.
 fn recorded() -> Vec<(Object, u16, Vec<u8>)> {
     let mut all: Vec<(Object, u16, Vec<u8>)> = Vec::new();
     for line in include_str!("messages.txt").lines() {
@@ -34,16 +35,16 @@ fn recorded() -> Vec<(Object, u16, Vec<u8>)> {
     all
 }
 
-/// A message as a datagram.
-fn datagram(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = u32::try_from(16 + payload.len()).unwrap().to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend([0; 10]);
-    bytes.extend(payload);
-    bytes
+/// The event of a message.
+fn event(kind: u16, flags: u16, payload: &[u8], names: &mut Names) -> Option<Event> {
+    let mut datagram = Builder::new(kind, flags).finish();
+    datagram.extend(payload);
+    let length = u32::try_from(datagram.len()).unwrap();
+    datagram[..4].copy_from_slice(&length.to_ne_bytes());
+    parse(&messages(&datagram).next().unwrap(), names)
 }
 
-/// The list of what a datagram holds.
+/// The list of a datagram's messages.
 fn list(object: Object, format: Format, datagram: &[u8]) -> String {
     let filter = Filter { family: None, table: Some(Table::All) };
     let mut listing = Listing::new(Vec::new(), object, filter, format, Names::default());
@@ -55,15 +56,14 @@ fn list(object: Object, format: Format, datagram: &[u8]) -> String {
 
 #[test]
 #[cfg(target_endian = "little")]
-fn what_was_recorded_is_shown() {
+fn recorded_messages_are_listed_and_are_events() {
     let recorded = recorded();
     assert!(recorded.len() >= 9);
     for (object, kind, payload) in recorded {
-        let datagram = datagram(kind, &payload);
-        let told = messages(&datagram).find_map(|message| event(&message, &mut Names::default()));
-        let told = told.unwrap();
-        assert!(told.data.len() >= 3 && told.object != "message", "{told:?}");
+        let event = event(kind, 0, &payload, &mut Names::default()).unwrap();
+        assert!(event.data.len() >= 3 && event.object != "message", "{event:?}");
         if object != Object::Addr {
+            let datagram = Builder::new(kind, 0).put(&payload).finish();
             let listed: Vec<Value> =
                 serde_json::from_str(&list(object, Format::Json, &datagram)).unwrap();
             assert_eq!(listed.len(), 1, "{object:?}");
@@ -82,7 +82,7 @@ fn messages_that_are_cut_or_changed_do_no_harm() {
     };
     for _ in 0..3000 {
         let (object, kind, payload) = &recorded[next(recorded.len())];
-        let mut datagram = datagram(*kind, payload);
+        let mut datagram = Builder::new(*kind, 0).put(payload).finish();
         for _ in 0..=next(4) {
             let at = next(datagram.len());
             datagram[at] = [0, 1, 4, 5, 0x7f, 0xff][next(6)];
@@ -90,7 +90,7 @@ fn messages_that_are_cut_or_changed_do_no_harm() {
         datagram.truncate(1 + next(datagram.len() * 2));
         let mut names = Names::default();
         for message in messages(&datagram) {
-            if let Some(event) = event(&message, &mut names) {
+            if let Some(event) = parse(&message, &mut names) {
                 assert!(!event.text(true).contains('\n'));
             }
         }
@@ -102,20 +102,50 @@ fn messages_that_are_cut_or_changed_do_no_harm() {
     }
 }
 
-/// The address of a group that a link listens to, which kernels before 6.14 do not tell.
 #[test]
-fn group_addresses_are_told() {
-    let mut body = vec![2, 32, 0, 0];
-    body.extend(7_u32.to_ne_bytes());
-    for word in [8_u16, 7] {
-        body.extend(word.to_ne_bytes());
+fn nothing_is_dropped_and_nothing_panics() {
+    let mut names = Names::default();
+    for kind in 16..140 {
+        for length in 0..40 {
+            for byte in [0_u8, 1, 8, 0xff] {
+                let event = event(kind, 0, &vec![byte; length], &mut names).unwrap();
+                assert!(!event.data.is_empty());
+                assert!(!event.text(true).is_empty());
+            }
+        }
     }
-    body.extend([224, 0, 0, 1]);
-    let message = Message { kind: 56, flags: 0, sequence: 0, body: &body };
-    let told = event(&message, &mut Names::default()).unwrap();
-    assert_eq!(told.object, "maddr");
+    assert_eq!(event(3, 0, &[], &mut names), None);
+}
+
+#[test]
+fn a_message_of_unknown_type_has_its_number() {
+    let event = event(121, 2, &[0; 4], &mut Names::default()).unwrap();
+    assert_eq!((event.action, event.object), (Action::Del, "message"));
+    assert_eq!(serde_json::to_string(&event.data).unwrap(), r#"{"type":121,"flags":2,"length":4}"#);
+    assert_eq!(event.text(false), "del message type 121 flags 2 length 4");
+}
+
+/// The multicast address of a link: kernels before 6.14 send no such message.
+#[test]
+fn group_addresses_are_events() {
+    let header = [&[2, 32, 0, 0][..], &7_u32.to_ne_bytes()].concat();
+    let message = Builder::new(56, 0).put(&header).attribute(7, &[224, 0, 0, 1]).finish();
+    let message = messages(&message).next().unwrap();
+    let event = parse(&message, &mut Names::default()).unwrap();
+    assert_eq!(event.object, "maddr");
     assert_eq!(
-        serde_json::to_string(&told.data).unwrap(),
+        serde_json::to_string(&event.data).unwrap(),
         r#"{"dev":"if7","family":"inet","multicast":"224.0.0.1","scope":"global"}"#
+    );
+}
+
+#[test]
+fn an_object_s_own_event_does_not_hide_ours() {
+    let mut data = Fields::new();
+    data.insert("ifname".to_owned(), "v0".into());
+    data.insert("event".to_owned(), "NOTIFY PEERS".into());
+    assert_eq!(
+        json_line("T", "new", "link", data),
+        r#"{"time":"T","event":"new","object":"link","ifname":"v0","link_event":"NOTIFY PEERS"}"#
     );
 }
