@@ -1,4 +1,4 @@
-//! What the crate does, on the real kernel, over every transport.
+//! The behaviour of remote sockets, on the real kernel, over every transport.
 
 #![cfg(test)]
 
