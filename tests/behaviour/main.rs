@@ -1,4 +1,4 @@
-//! What the crate does, on the real kernel, over every transport.
+//! The behaviour of remote sockets, on the real kernel, over every transport.
 
 #![cfg(test)]
 
@@ -13,8 +13,4 @@ mod monitoring;
 mod namespaces;
 mod requests;
 mod sockets;
-#[cfg(feature = "ssh")]
-mod sshd;
-#[path = "../lab/stub.rs"]
-mod stub;
 mod support;
