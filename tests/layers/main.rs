@@ -12,13 +12,14 @@ use testing::programs;
 use tree::{Crate, Files, read};
 
 /// The modules below every layer.
-const BASE: &[&str] = &["errno", "text", "nlmsg"];
+const BASE: &[&str] = &["errno", "text", "nlmsg", "sync"];
 
 /// The modules of the library, lowest first, and the modules that each may use.
 const TABLE: &[Row] = &[
     ("errno", &[]),
     ("text", &[]),
     ("nlmsg", &[&["errno", "text"]]),
+    ("sync", &[]),
     ("wire", &[BASE]),
     ("proto", &[BASE, &["wire"]]),
     ("kernel", &[BASE, &["wire"]]),
