@@ -21,7 +21,7 @@ use super::{
     shared::{Handle, PingGuard, Shared},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Protocol,
     transport::ExitReport,
     wire::{
         Hello, MarkerScanner,
@@ -148,8 +148,8 @@ impl Client {
 
     /// Begins to open a socket of a netlink protocol, such as
     /// [`Protocol::ROUTE`](crate::Protocol::ROUTE).
-    pub fn socket(&self, protocol: u32) -> SocketBuilder {
-        SocketBuilder::new(self.handle.clone(), protocol)
+    pub fn socket(&self, protocol: impl Into<Protocol>) -> SocketBuilder {
+        SocketBuilder::new(self.handle.clone(), protocol.into())
     }
 
     /// Operations on the far host's network namespaces.

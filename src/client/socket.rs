@@ -16,7 +16,7 @@ use super::{
     shared::{Delivery, Handle, Signals, until},
 };
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind, Group, Origin,
     errno::describe,
     wire::{Counters, DatagramInfo, Destination, Message, Opened, SocketId},
 };
@@ -300,7 +300,8 @@ impl RemoteSocket {
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno: EINVAL for a group the protocol does not have,
     /// EPERM; [`ErrorKind::Disconnected`].
-    pub async fn join(&self, group: u32) -> Result<(), Error> {
+    pub async fn join(&self, group: impl Into<Group>) -> Result<(), Error> {
+        let group = group.into().number();
         self.request(|request| Message::Join { request, group }).await.map(drop)
     }
 
@@ -308,7 +309,8 @@ impl RemoteSocket {
     ///
     /// # Errors
     /// As for [`join`](Self::join).
-    pub async fn leave(&self, group: u32) -> Result<(), Error> {
+    pub async fn leave(&self, group: impl Into<Group>) -> Result<(), Error> {
+        let group = group.into().number();
         self.request(|request| Message::Leave { request, group }).await.map(drop)
     }
 
