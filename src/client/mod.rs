@@ -18,8 +18,7 @@ mod socket;
 mod stream;
 
 pub use crate::wire::{
-    ContainerEngine, Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
-    SocketOption,
+    ContainerEngine, Counters, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
     hello::{HostInfo, NetnsId, PeerLimits},
 };
 pub use builder::{SocketBuilder, options};

@@ -23,12 +23,26 @@ use crate::{
 
 /// A datagram from the far kernel: exactly its bytes, which may hold several netlink messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Datagram {
     /// The bytes, in the byte order of the far host. From 4 KiB on they may share memory with what
     /// arrived next to them: copy what is to be kept for long. Fewer have memory of their own.
     pub data: Bytes,
     /// Source port id, multicast group and nsid.
     pub info: DatagramInfo,
+}
+
+impl Datagram {
+    /// A datagram, such as one that stands for the kernel's in a test.
+    pub fn new(data: impl Into<Bytes>, info: DatagramInfo) -> Self {
+        Self { data: data.into(), info }
+    }
+
+    /// The multicast group that the kernel sent the datagram to; `None` for one to this socket
+    /// alone.
+    pub fn group(&self) -> Option<Group> {
+        (self.info.group != 0).then(|| Group::new(self.info.group))
+    }
 }
 
 /// What a socket receives.
@@ -39,6 +53,7 @@ pub enum Event {
     Datagram(Datagram),
     /// At exactly this place in the stream the far kernel dropped datagrams, because its receive
     /// buffer was full. The socket goes on; to resynchronise, dump what the events are about.
+    #[non_exhaustive]
     Lost {
         /// How many were dropped here.
         dropped: u64,

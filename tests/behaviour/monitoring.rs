@@ -191,7 +191,7 @@ async fn a_silent_overrun_is_told_too(transport: Transport) {
             Event::Datagram(d) => {
                 routes += parse(&d.data).iter().filter_map(route_number).count() as u64
             }
-            Event::Lost { dropped, total } => {
+            Event::Lost { dropped, total, .. } => {
                 lost += dropped;
                 assert_eq!(lost, total);
             }

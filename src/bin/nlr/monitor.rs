@@ -141,7 +141,7 @@ impl Monitor {
             };
             match event {
                 Ok(Event::Datagram(datagram)) => self.datagram(&datagram.data),
-                Ok(Event::Lost { dropped, total }) => {
+                Ok(Event::Lost { dropped, total, .. }) => {
                     self.lost(dropped, total);
                     // Told before the links are listed, which takes a while.
                     self.flush(output).await?;
