@@ -73,6 +73,8 @@ pub mod client;
 #[cfg(feature = "client")]
 mod connect_context;
 pub mod errno;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "client")]
 pub mod hops;
 #[cfg(feature = "client")]
@@ -97,7 +99,8 @@ pub use error::{Error, ErrorKind, Origin, Step};
 pub use client::NetlinkSocket;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, SocketBuilder,
+    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, Requests,
+    SocketBuilder,
 };
 #[cfg(feature = "client")]
 pub use hops::{Connector, Hop, Target, TargetOptions};
