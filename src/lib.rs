@@ -115,6 +115,8 @@ pub mod prompter;
 mod protocol;
 #[cfg(feature = "stub")]
 pub mod stub;
+#[cfg(feature = "client")]
+mod sync;
 pub mod text;
 #[cfg(feature = "client")]
 pub mod transport;

@@ -1,15 +1,13 @@
 //! Options of a remote socket, and opening it.
 
-#![forbid(unsafe_code)]
-
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::{
-    RemoteSocket,
+    connection_ref::ConnectionRef,
     netns::{NetnsHandle, check_container},
-    shared::Handle,
+    socket::RemoteSocket,
 };
 use crate::{
     Error, ErrorKind, Group, Protocol, Step,
@@ -30,7 +28,7 @@ const WINDOW: Credit = Credit { bytes: 4 << 20, datagrams: 16 << 10 };
 #[derive(Clone)]
 #[must_use]
 pub struct SocketBuilder {
-    handle: Handle,
+    handle: ConnectionRef,
     open: Open,
     timeout: Duration,
     /// Keeps the namespace open at the far end until the socket is in it.
@@ -38,7 +36,7 @@ pub struct SocketBuilder {
 }
 
 impl SocketBuilder {
-    pub(super) fn new(handle: Handle, protocol: Protocol) -> Self {
+    pub(super) fn new(handle: ConnectionRef, protocol: Protocol) -> Self {
         let protocol = protocol.number();
         let open =
             Open { protocol, credit: WINDOW, receive_buffer: RECEIVE_BUFFER, ..Open::default() };
@@ -113,7 +111,7 @@ impl SocketBuilder {
     /// [`PKTINFO`](options::PKTINFO) when a group is joined.
     pub fn netlink_option(self, name: i32, on: bool) -> Self {
         let value = i32::from(on);
-        let big_endian = self.handle.host.big_endian;
+        let big_endian = self.handle.host().big_endian;
         let value = if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
         self.option(options::SOL_NETLINK, name, value)
     }
@@ -158,8 +156,8 @@ impl SocketBuilder {
     pub(crate) fn begin(self) -> Result<RemoteSocket, Error> {
         let Self { handle, open, namespace, .. } = self;
         check(&open)?;
-        let slot = handle.with(|inner, _| inner.open(open))?;
-        Ok(RemoteSocket::new(handle, slot, namespace))
+        let opening = handle.with(|state, _| state.open(open))?;
+        Ok(RemoteSocket::new(handle, opening, namespace))
     }
 }
 

@@ -7,9 +7,10 @@ use std::{
 
 use netlink_remote::{Client, Connector, ErrorKind, Netns};
 
-use crate::{
-    lab::{Host, Lab, wait_up_to},
-    support::*,
+use testing::{
+    lab::{Host, Lab},
+    remote::*,
+    wait_up_to,
 };
 
 struct Way {
