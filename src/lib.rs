@@ -81,6 +81,8 @@ pub mod nlmsg;
 pub mod prompter;
 #[cfg(feature = "stub")]
 pub mod stub;
+#[cfg(feature = "client")]
+mod sync;
 pub mod text;
 #[cfg(feature = "client")]
 pub mod transport;

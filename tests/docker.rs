@@ -13,7 +13,9 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode, client::ClientOptions, transport::process,
+    Client, ErrorKind, Netns, NetnsMode,
+    client::ClientOptions,
+    transport::{ExitReport, process},
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use testing::{
@@ -55,10 +57,10 @@ fn netns_inode(pid: u32) -> u64 {
 async fn client(environment: &[(&str, &str)]) -> Client {
     let mut command = tokio::process::Command::new(programs::stub());
     command.envs(environment.iter().copied());
-    let (stream, exit_report) = process::spawn(command).unwrap();
+    let running = process::spawn(command).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    Client::handshake_with(stream, options).await.unwrap()
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    Client::handshake_with(running.stdio, options).await.unwrap()
 }
 
 #[test]

@@ -13,8 +13,7 @@ use crate::{
     Error, ErrorKind, Origin, Step,
     connect_context::ConnectContext,
     prompter::{Progress, SecretRequest},
-    transport::ExitReport,
-    transport::{End, Running, running::Tail},
+    transport::{End, ExitReport, Running, StderrTail},
     wire::{MARKER, MAX_NOISE},
 };
 
@@ -274,7 +273,7 @@ impl<'a> Way<'a> {
         if asked <= ATTEMPTS
             && let Some(secret) = context.secret(request).await
         {
-            self.near.since = Some(Tail::default());
+            self.near.since = Some(StderrTail::default());
             // A second line would be read by whatever comes next.
             self.near.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
@@ -435,7 +434,7 @@ impl<'a> Way<'a> {
     /// What to do, where sudo, doas or su are the reason for an end.
     fn known(&self, said: &str, code: Option<i32>) -> Option<String> {
         // What was said before the last answer is no reason: an attempt that failed, say.
-        let since = self.near.since.as_ref().map(Tail::text);
+        let since = self.near.since.as_ref().map(StderrTail::text);
         let said = since.as_deref().unwrap_or(said);
         hints::of_privilege(said, code).filter(|_| !self.there)
     }

@@ -17,11 +17,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    transport::ExitReport,
-    transport::{
-        End, Running, Stdio,
-        running::{Ending, Tail},
-    },
+    transport::{End, EndFuture, ExitReport, Running, StderrTail, Stdio},
     wire::printable,
 };
 
@@ -118,7 +114,7 @@ pub(super) struct Near {
     reader: ReadHalf<Box<dyn Stdio>>,
     writer: WriteHalf<Box<dyn Stdio>>,
     stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    end: Ending,
+    end: EndFuture,
     /// What is to be written before any payload. May be a secret.
     pending: Zeroizing<Vec<u8>>,
     unwritable: bool,
@@ -126,9 +122,9 @@ pub(super) struct Near {
     pub(super) fault: Option<io::Error>,
     pub(super) out: Watch,
     pub(super) err: Watch,
-    pub(super) tail: Tail,
+    pub(super) tail: StderrTail,
     /// What was said on stderr since a question was answered.
-    pub(super) since: Option<Tail>,
+    pub(super) since: Option<StderrTail>,
 }
 
 impl Near {
@@ -145,7 +141,7 @@ impl Near {
             fault: None,
             out: Watch::default(),
             err: Watch::default(),
-            tail: Tail::default(),
+            tail: StderrTail::default(),
             since: None,
         }
     }
@@ -227,7 +223,7 @@ impl Near {
         let stderr = stderr.unwrap_or_else(|| Box::new(tokio::io::empty()));
         let reached = Reached { before: out.rest(at), stdio: reader.unsplit(writer) };
         // What came before, such as a lecture of sudo's, says nothing about the stub.
-        (reached, Tail::default().into_exit_report("the far end".to_owned(), stderr, end))
+        (reached, ExitReport::of_command("the far end", stderr, end))
     }
 }
 

@@ -6,16 +6,27 @@
 //!
 //! The types of every program are at the crate's root; this module has the rest.
 
+mod answer_end;
 mod builder;
 mod connection;
+mod connection_ref;
+mod connection_state;
+mod deferred;
+mod delivery;
 mod driver;
 mod handshake;
+mod keepalive;
 #[cfg(feature = "rust-netlink")]
 mod netlink_socket;
 mod netns;
-mod shared;
+mod pings;
+mod replies;
+mod requests;
 mod socket;
+mod socket_state;
 mod stream;
+mod trace;
+mod wire_state;
 
 pub use crate::wire::{
     ContainerEngine, Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
@@ -24,10 +35,9 @@ pub use crate::wire::{
 };
 pub use builder::{SocketBuilder, options};
 pub use connection::{Client, ClientOptions};
+pub use delivery::{Datagram, Event, SentReport};
 #[cfg(feature = "rust-netlink")]
 pub use netlink_socket::NetlinkSocket;
 pub use netns::{NetnsHandle, RemoteNetns};
-pub use socket::{Datagram, Event, RemoteSocket, SentReport};
-
-#[cfg(feature = "rust-netlink")]
-pub(crate) use shared::Delivery;
+pub use requests::{Answer, RawMessage, RequestError, RequestErrorKind, Requests};
+pub use socket::RemoteSocket;

@@ -195,7 +195,7 @@ impl Connector {
                 let mut words = argv.into_iter();
                 let mut command = Command::new(words.next().unwrap_or_default());
                 command.args(words);
-                let spawned = process::run(command);
+                let spawned = process::spawn(command);
                 let spawned = spawned.map_err(|error| match hops {
                     [] => error.with_note(" (or set NLR_STUB to a stub's path)"),
                     _ => error,

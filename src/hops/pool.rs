@@ -20,7 +20,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::{
     Error, ErrorKind, Origin, Step,
-    transport::ssh::{Session, Turn, WeakSession},
+    transport::ssh::{OpenPermit, Session, WeakSession},
 };
 
 /// How long one waits for a connection before another is made.
@@ -73,7 +73,7 @@ pub(super) struct Wait<'a> {
 /// A connection, to open one thing there.
 pub(super) struct Lease {
     pub(super) session: Session,
-    pub(super) turn: Turn,
+    pub(super) permit: OpenPermit,
     pub(super) place: Place,
     /// Whether it was made for another.
     pub(super) is_shared: bool,
@@ -82,7 +82,7 @@ pub(super) struct Lease {
 /// Where a connection is.
 #[derive(Clone)]
 pub(super) struct Place {
-    // A turn is the session's, and that the pool's.
+    // Weak: a permit is the session's, and the session the pool's.
     pool: Weak<Pool>,
     id: u64,
 }
@@ -193,13 +193,13 @@ impl Pool {
 
     fn lend(self: &Arc<Self>, id: u64, session: Session, is_shared: bool) -> Lease {
         let place = Place { pool: Arc::downgrade(self), id };
-        let turn = Box::new(Busy(place.clone()));
+        let permit = Box::new(Busy(place.clone()));
         let mut state = self.lock();
         if state.kept.is_none() && state.members.iter().any(|member| member.id == id) {
             state.kept = Some((id, session.clone()));
         }
         drop(state);
-        Lease { session, turn, place, is_shared }
+        Lease { session, permit, place, is_shared }
     }
 
     /// Forgets those that are over.

@@ -18,7 +18,7 @@ use crate::{
     connect_context::ConnectContext,
     transport::{
         Running,
-        ssh::{ConfigSource, Reached, Session, config, host::SshHost},
+        ssh::{ConfigSource, ReachedHost, Session, config, host::SshHost},
     },
 };
 
@@ -53,8 +53,8 @@ impl Sessions {
         let mut is_again = false;
         loop {
             let lease = self.lease(&way, context, wait).await?;
-            let Lease { session, turn, place, is_shared } = lease;
-            let running = context.step(Step::Bootstrap, session.run(command, Some(turn))).await;
+            let Lease { session, permit, place, is_shared } = lease;
+            let running = context.step(Step::Bootstrap, session.run(command, Some(permit))).await;
             let Err(error) = running else { return running };
             // A server allows so many commands on a connection (MaxSessions); another connection
             // has as much room again. One that is gone, or does not answer, is replaced once.
@@ -150,14 +150,14 @@ impl Sessions {
         host: &SshHost,
         before: &[SshHost],
         (context, there): (&ConnectContext, &ConnectContext),
-    ) -> Result<Reached, Error> {
+    ) -> Result<ReachedHost, Error> {
         let limit = host.connect_timeout.unwrap_or(context.limit());
         let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
         let mut is_again = false;
         loop {
             let lease = self.lease(before, context, wait).await?;
-            let Lease { session, turn, place, is_shared } = lease;
-            let reached = Session::reach(host, Some((&session, turn)), there).await;
+            let Lease { session, permit, place, is_shared } = lease;
+            let reached = Session::reach(host, Some((&session, permit)), there).await;
             let Err(error) = reached else { return reached };
             // It may be the gateway that does not answer, and if it is not, then nothing else can
             // be opened there for a long time.

@@ -6,7 +6,7 @@ use netlink_remote::{
     Client, Error, ErrorKind,
     client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
     wire::{
         Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
         Message, Open, Opened, SocketId,
@@ -357,10 +357,10 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
 #[tokio::test]
 async fn an_echo_is_no_stub() {
     world::require();
-    let (stream, exit_report) = process::spawn(tokio::process::Command::new("cat")).unwrap();
+    let running = process::spawn(tokio::process::Command::new("cat")).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
     assert!(format!("{error:#}").contains("being echoed"), "{error:#}");
 }
 
@@ -469,10 +469,10 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     // Another program: the error has its words.
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "echo no such thing >&2; exit 127"]);
-    let (stream, exit_report) = process::spawn(command).unwrap();
+    let running = process::spawn(command).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("exit code 127") && text.contains("no such thing"), "{text}");
 }

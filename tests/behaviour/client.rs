@@ -18,7 +18,7 @@ use netlink_remote::{
     Client, ErrorKind, Event, NetnsMode, RemoteSocket,
     client::{ClientOptions, Destination, options},
     stub::{Config, Shutdown, serve_stream},
-    transport::process,
+    transport::{ExitReport, process},
     wire::{Decoded, Flags, FrameType, Header, Hello, MARKER, SocketId},
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -426,11 +426,11 @@ async fn what_a_silent_child_said_on_stderr_is_quoted() {
     {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", script]);
-        let (stream, exit_report) = process::spawn(command).unwrap();
+        let running = process::spawn(command).unwrap();
         let mut options = ClientOptions::default();
         options.timeout = Duration::from_millis(200);
-        options.exit_report = Some(exit_report);
-        let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+        options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+        let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("it is locked"), "{error}");
         assert!(error.to_string().contains("hello within 200ms"), "{error}");

@@ -10,7 +10,7 @@ use netlink_remote::{
     Client, ErrorKind, NetnsMode,
     client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -247,10 +247,10 @@ async fn child() -> (Client, Pid) {
 /// A stub as a child process whose output passes a valve.
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
     world::require();
-    let (stream, exit_report) = process::spawn(stub_command()).unwrap();
+    let running = process::spawn(stub_command()).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let valve = Valve { inner: stream, control };
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let valve = Valve { inner: running.stdio, control };
     let client = Client::handshake_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)

@@ -5,7 +5,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage},
 };
-use netlink_remote::{ErrorKind, Netns, NetnsMode, client::NetlinkSocket, kernel};
+use netlink_remote::{ErrorKind, Netns, NetnsMode, client::NetlinkSocket, kernel, transport};
 
 use crate::support::*;
 
@@ -212,10 +212,11 @@ async fn what_is_not_permitted_gives_eperm() {
     let netns = Namespace::empty();
     let mut command = tokio::process::Command::new("unshare");
     command.args(["--user", "--map-root-user", programs::stub()]);
-    let (stream, exit_report) = netlink_remote::transport::process::spawn(command).unwrap();
+    let running = transport::process::spawn(command).unwrap();
     let mut options = netlink_remote::client::ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let client = netlink_remote::Client::handshake_with(stream, options).await.unwrap();
+    options.exit_report =
+        Some(transport::ExitReport::of_command("the stub", running.stderr, running.end));
+    let client = netlink_remote::Client::handshake_with(running.stdio, options).await.unwrap();
     let error = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EPERM)), "{error}");
     assert!(error.to_string().contains("CAP_SYS_ADMIN"), "{error}");

@@ -19,7 +19,7 @@ use netlink_remote::{
     client::ClientOptions,
     hops::{Connector, TargetOptions},
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use testing::sshd::sshd;
 pub(crate) use testing::{
@@ -83,10 +83,11 @@ impl Far {
         let client = match transport {
             Transport::Duplex => Client::handshake(in_memory_stub()).await,
             Transport::Process => {
-                let (stream, exit_report) = process::spawn(stub_command()).unwrap();
+                let running = process::spawn(stub_command()).unwrap();
                 let mut options = ClientOptions::default();
-                options.exit_report = Some(exit_report);
-                Client::handshake_with(stream, options).await
+                options.exit_report =
+                    Some(ExitReport::of_command("the stub", running.stderr, running.end));
+                Client::handshake_with(running.stdio, options).await
             }
             Transport::Unix => {
                 let path = temporary("nlr").with_extension("sock");

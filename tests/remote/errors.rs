@@ -53,7 +53,7 @@ async fn what_answers_and_is_no_ssh_server() {
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
         ("\0\0\0", "is not an ssh server; check the port"),
         ("", "is not an ssh server; check the port"),
-        ("SSH-2.0-x\r\nrubbish, rubbish", "no way to talk that both sides know"),
+        ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
     ] {
         let answers = async || {
             let listener = listener.try_clone().unwrap();

@@ -13,3 +13,4 @@ mod pyroute2_cases;
 mod round_trips;
 mod stand_ins;
 mod terminal;
+mod verbose;

@@ -15,7 +15,6 @@ use crate::{
     ErrorKind, Step,
     bootstrap::bootstrap::Prompt,
     prompter::{Progress, Secret, SecretKind, SecretRequest},
-    transport::End,
 };
 
 const MARKER_OF_PROMPT: &str = "[nlr-0123] password: ";
@@ -63,7 +62,7 @@ fn answering(answers: &[&str]) -> (ConnectContext, Arc<Mutex<Vec<u32>>>) {
 
 async fn by_sudo(script: &str, context: &ConnectContext) -> Result<Option<String>, Error> {
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
-    let running = process::run(sudo(script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(script, &boot, home.path())).unwrap();
     let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
     let (reached, exit_report) = approach(running, way, context).await?;
     Ok(converse(reached, exit_report).await)
@@ -119,7 +118,7 @@ async fn hops_that_are_written_alike_are_told_apart() {
         (vec![near], "wrong password for sudo:"),
     ] {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
-        let running = process::run(sudo(SUDO, &boot, home.path())).unwrap();
+        let running = process::spawn(sudo(SUDO, &boot, home.path())).unwrap();
         let (context, _) = answering(&["wrong"]);
         let way = Approach { boot: Some(&boot), prompts, ..Default::default() };
         let error = approach(running, way, &context).await.err().unwrap();
@@ -192,11 +191,7 @@ impl AsyncRead for Broken {
 #[tokio::test]
 async fn a_stream_that_fails_says_why() {
     let boot = boot();
-    let running = Running {
-        stdio: Box::new(tokio::io::join(Broken, tokio::io::sink())),
-        stderr: Box::new(tokio::io::empty()),
-        end: Box::pin(async { End::Unknown }),
-    };
+    let running = Running::new(tokio::io::join(Broken, tokio::io::sink()));
     let way = Approach { boot: Some(&boot), ..Default::default() };
     let error = approach(running, way, &context()).await.err().unwrap();
     assert_eq!(error.step(), Some(Step::Bootstrap), "{error}");
@@ -277,7 +272,7 @@ async fn sending_that_takes_long_but_goes_on() {
     let mut argv = boot.argv();
     argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.06; k=1");
     let began = Instant::now();
-    let running = process::run(command(&["sh"], home.path(), &argv)).unwrap();
+    let running = process::spawn(command(&["sh"], home.path(), &argv)).unwrap();
     let way = Approach { boot: Some(&boot), ..Default::default() };
     go_with(running, way, &context).await.unwrap();
     assert!(began.elapsed() > context.limit());
@@ -292,7 +287,7 @@ async fn progress_is_told_from_the_first_byte_to_the_last() {
         noted.lock().unwrap().push((progress.target.clone(), progress.sent, progress.total));
     });
     let context = ConnectContext::new(ask, Duration::from_secs(20));
-    let running = process::run(command(&["sh"], home.path(), &boot.argv())).unwrap();
+    let running = process::spawn(command(&["sh"], home.path(), &boot.argv())).unwrap();
     let way = Approach { boot: Some(&boot), target: "exec:x".to_owned(), ..Default::default() };
     go_with(running, way, &context).await.unwrap();
     let told = told.lock().unwrap();
@@ -311,7 +306,7 @@ async fn typed_into_a_shell() {
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).env("HOME", home.path());
         let way = Approach { boot: Some(&boot), lines, ..Default::default() };
-        go_with(process::run(command).unwrap(), way, &context()).await.unwrap();
+        go_with(process::spawn(command).unwrap(), way, &context()).await.unwrap();
     }
 }
 
@@ -322,7 +317,7 @@ async fn through_any_login_shell() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let mut command = Command::new(shell);
         command.args(["-c", &quote(&boot.argv()).unwrap()]).env("HOME", home.path());
-        let Ok(running) = process::run(command) else { continue };
+        let Ok(running) = process::spawn(command) else { continue };
         let way = Approach { boot: Some(&boot), ..Default::default() };
         go_with(running, way, &context()).await.unwrap_or_else(|error| panic!("{shell}: {error}"));
     }
@@ -333,7 +328,7 @@ async fn a_stub_without_any_script() {
     let running = |script| {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        process::run(command).unwrap()
+        process::spawn(command).unwrap()
     };
     let script =
         "echo hi; printf '\\376nlr-hello\\000\\r\\n\\032\\377\\000'; cat; echo gone >&2; exit 3";
@@ -363,7 +358,7 @@ async fn who_says_what_su_says_gets_no_password() {
              exec \"$@\""
         );
         let (context, asked) = answering(&["right", "another", "and another"]);
-        let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+        let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
         let way = Approach { boot: Some(&boot), prompts: vec![bounded()], ..Default::default() };
         go_with(running, way, &context).await.unwrap();
         let times = usize::from(!asks.is_empty());
@@ -386,7 +381,7 @@ async fn nobody_asks_any_more_once_the_script_has_spoken() {
         Some(Secret::new("right".to_owned()))
     });
     let context = ConnectContext::new(ask, Duration::from_secs(1));
-    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
     let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
     approach(running, way, &context).await.err().unwrap();
     assert_eq!(*asked.lock().unwrap(), 0);
@@ -397,7 +392,7 @@ async fn a_line_is_not_typed_before_its_shell_is_there() {
     use crate::bootstrap::quote::quote;
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let script = SUDO.replace("exec \"$@\"", "{ echo 'the shell is there'; exec sh; }");
-    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
     let (context, asked) = answering(&["wrong", "right"]);
     let way = Approach {
         boot: Some(&boot),

@@ -150,7 +150,7 @@ impl World {
 /// Goes to the stub, and checks that the stream behind its marker is exact both ways.
 pub(super) async fn go(command: Command, boot: &Boot) -> Result<(), Error> {
     go_with(
-        process::run(command).unwrap(),
+        process::spawn(command).unwrap(),
         Approach { boot: Some(boot), ..Default::default() },
         &context(),
     )

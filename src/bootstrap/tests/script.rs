@@ -279,7 +279,7 @@ async fn odd_settings_are_survived() {
             }
             let (reached, exit_report) = {
                 let way = Approach { boot: Some(&boot), ..Default::default() };
-                approach(process::run(command).unwrap(), way, &context()).await.unwrap()
+                approach(process::spawn(command).unwrap(), way, &context()).await.unwrap()
             };
             // xtrace says something.
             converse(reached, exit_report).await;
@@ -312,7 +312,7 @@ async fn removing_it_again() {
         let folder = home.path().join(".cache/netlink-remote");
         fs::write(folder.join("tmp-0123"), "").unwrap();
         let cleaning = |argv: Vec<String>| {
-            let running = process::run(command(&shell, home.path(), &argv)).unwrap();
+            let running = process::spawn(command(&shell, home.path(), &argv)).unwrap();
             async move {
                 let context = context();
                 clean(running, Approach::default(), &context).await

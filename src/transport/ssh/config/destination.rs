@@ -1,18 +1,18 @@
 //! `[user@]host[:port]` and `ssh://[user@]host[:port]`.
 
-use crate::Error;
+use crate::{Error, text::escaped};
 
-/// Takes a destination apart, IPv6 without its brackets.
+/// Splits a destination into user, host and port, an IPv6 address without its brackets.
 ///
-/// What ssh would not take from a command line is refused: a part that is empty or begins with
-/// `-`, control characters, and what means something to a shell.
+/// Refuses the same as ssh does on its command line: a part that is empty or begins with `-`, control
+/// characters, and characters that a shell interprets.
 pub(crate) fn parse_destination(
     text: &str,
 ) -> Result<(Option<String>, String, Option<u16>), Error> {
-    let refuse = |why: &str| {
-        let shown: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    let refuse = |reason: &str| {
         let form = "write [user@]host[:port], and IPv6 as [::1]";
-        Error::invalid(format!("`{shown}` is no ssh destination: {why}; {form}"))
+        let shown = escaped(text);
+        Error::invalid(format!("`{shown}` is no ssh destination: {reason}; {form}"))
     };
     let is_uri = text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("ssh://"));
     let mut rest = text;
@@ -57,13 +57,13 @@ pub(crate) fn parse_destination(
     Ok((user, host.to_owned(), port))
 }
 
-/// A port in decimal, without a sign.
+/// Parses a port in decimal, without a sign.
 pub(super) fn parse_port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// What OpenSSH's `valid_hostname` refuses, and what cannot be a host at all.
+/// Refuses the host names that OpenSSH's `valid_hostname` does, and those that cannot be a host.
 pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
     if host.is_empty() {
         return Err("the host is empty");
@@ -80,7 +80,7 @@ pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What OpenSSH's `valid_ruser` refuses.
+/// Refuses the user names that OpenSSH's `valid_ruser` does.
 pub(super) fn check_user(user: &str) -> Result<(), &'static str> {
     if user.is_empty() {
         return Err("the user is empty");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_destination() {
+    fn invalid_destinations() {
         for text in [
             "",
             "@h",
