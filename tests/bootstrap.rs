@@ -1,4 +1,4 @@
-//! A real stub, brought through real shells.
+//! A real stub, sent through real shells.
 
 #![cfg(test)]
 
@@ -17,13 +17,13 @@ use testing::{
     programs,
 };
 
-/// A way to a shell that finds a home of its own.
-struct Through {
+/// A target that leads to a shell with a home of its own.
+struct Far {
     target: Target,
     options: TargetOptions,
 }
 
-impl Through {
+impl Far {
     async fn connect(&self) -> Result<Client, Error> {
         Connector::new(self.options.clone()).connect(&self.target).await
     }
@@ -33,8 +33,8 @@ impl Through {
     }
 }
 
-/// By a `sh` that finds `home`; `shell` is what lies in there as one, if it is not the system's.
-fn through(shell: Option<&Path>, home: &Path) -> Through {
+/// A target with this home; `shell` is its `sh`, the system's by default.
+fn through(shell: Option<&Path>, home: &Path) -> Far {
     let mut path = std::env::var("PATH").unwrap();
     if let Some(shell) = shell {
         let bin = home.join("bin");
@@ -49,10 +49,10 @@ fn through(shell: Option<&Path>, home: &Path) -> Through {
     let mut options = TargetOptions::default();
     options.stubs = vec![PathBuf::from(programs::stub())];
     options.timeout = Duration::from_secs(60);
-    Through { target, options }
+    Far { target, options }
 }
 
-/// The system's, and those that are there.
+/// The system's `sh`, and the other shells that are installed.
 fn shells() -> Vec<Option<PathBuf>> {
     let there = ["dash", "bash", "busybox"].into_iter().filter_map(|name| {
         let path = std::env::var_os("PATH").unwrap();
@@ -61,8 +61,8 @@ fn shells() -> Vec<Option<PathBuf>> {
     std::iter::once(None).chain(there.map(Some)).collect()
 }
 
-async fn use_it(way: &Through) {
-    let client = way.connect().await.unwrap();
+async fn use_stub(far: &Far) {
+    let client = far.connect().await.unwrap();
     assert!(client.far_software().starts_with("netlink-remote "));
     client.ping().await.unwrap();
     let socket = client.socket(0).open().await.unwrap();
@@ -85,14 +85,14 @@ fn stubs_in(home: &Path) -> Vec<PathBuf> {
 async fn cold_warm_and_clean() {
     for shell in shells() {
         let home = tempfile::tempdir().unwrap();
-        let way = through(shell.as_deref(), home.path());
-        use_it(&way).await;
+        let far = through(shell.as_deref(), home.path());
+        use_stub(&far).await;
         let stubs = stubs_in(home.path());
         assert_eq!(stubs.len(), 1, "{shell:?}: {stubs:?}");
-        use_it(&way).await;
+        use_stub(&far).await;
         assert_eq!(stubs_in(home.path()), stubs);
         assert_eq!(
-            way.clean().await.unwrap().first(),
+            far.clean().await.unwrap().first(),
             stubs.first().map(|path| path.display().to_string()).as_ref()
         );
         assert!(stubs_in(home.path()).is_empty());
@@ -102,14 +102,14 @@ async fn cold_warm_and_clean() {
 #[tokio::test]
 async fn a_stub_that_was_cut_off_is_replaced() {
     let home = tempfile::tempdir().unwrap();
-    let way = through(None, home.path());
-    use_it(&way).await;
+    let far = through(None, home.path());
+    use_stub(&far).await;
     let stub = stubs_in(home.path()).remove(0);
     let file = fs::OpenOptions::new().write(true).open(&stub).unwrap();
     let whole = file.metadata().unwrap().len();
     file.set_len(whole / 2).unwrap();
     drop(file);
-    use_it(&way).await;
+    use_stub(&far).await;
     assert_eq!(fs::metadata(&stub).unwrap().len(), whole);
     assert_eq!(stubs_in(home.path()).len(), 1);
 }
@@ -117,9 +117,9 @@ async fn a_stub_that_was_cut_off_is_replaced() {
 #[tokio::test]
 async fn a_signal_ends_it_and_the_error_says_so() {
     let home = tempfile::tempdir().unwrap();
-    // The shell becomes the stub: `exec` all the way leaves no process between.
-    let way = through(None, home.path());
-    let client = way.connect().await.unwrap();
+    // Each shell becomes the next one and the last the stub, by `exec`: no process is between.
+    let far = through(None, home.path());
+    let client = far.connect().await.unwrap();
     let stub = stubs_in(home.path()).remove(0);
     let mine = |path: &Path| fs::read_link(path.join("exe")).is_ok_and(|exe| exe == stub);
     let process =
@@ -135,26 +135,26 @@ async fn a_signal_ends_it_and_the_error_says_so() {
 #[tokio::test]
 async fn a_file_that_is_no_stub_does_not_get_anywhere() {
     let home = tempfile::tempdir().unwrap();
-    // A program for this machine, but another one.
-    let mut way = through(None, home.path());
-    way.options.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
-    let error = way.connect().await.unwrap_err();
+    // A program for this machine, and no stub.
+    let mut far = through(None, home.path());
+    far.options.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
+    let error = far.connect().await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bootstrap));
     assert!(error.to_string().contains("the stub does not run there"), "{error}");
     assert!(stubs_in(home.path()).is_empty());
 }
 
-/// `nlr` with the word `stub` is one, too.
+/// `nlr stub` is a stub too.
 #[tokio::test]
 async fn nlr_brings_itself() {
     let home = tempfile::tempdir().unwrap();
-    let mut way = through(None, home.path());
-    // Only where there is no other is it the program itself: a folder of its own has none.
+    let mut far = through(None, home.path());
+    // The program sends itself where it finds no stub: its folder here has none.
     let folder = tempfile::tempdir().unwrap();
     let nlr = folder.path().join("nlr");
     std::os::unix::fs::symlink(programs::nlr(), &nlr).unwrap();
-    way.options.stubs.clear();
-    way.options.stub = Some(vec![nlr.into(), "stub".into()]);
-    use_it(&way).await;
+    far.options.stubs.clear();
+    far.options.stub = Some(vec![nlr.into(), "stub".into()]);
+    use_stub(&far).await;
     assert_eq!(stubs_in(home.path()).len(), 1);
 }

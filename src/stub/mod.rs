@@ -40,10 +40,9 @@ pub use bridge::serve_stream;
 pub use event::Shutdown;
 pub use listen::{Event, ListenConfig, Listener};
 
-use crate::{
-    kernel::descriptors,
-    wire::{Credit, hello::PeerLimits},
-};
+pub use crate::wire::Credit;
+
+use crate::{kernel::descriptors, wire::hello::PeerLimits};
 
 /// How long a client has to take the last words, which tell why it is cut off.
 const FAREWELL: Duration = Duration::from_secs(2);
