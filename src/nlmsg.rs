@@ -96,7 +96,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header at the start of `bytes`, whatever its length says; `None` below 16 bytes.
+    /// The header at the start of `bytes`, with its length unchecked; `None` below 16 bytes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             length: read_u32(bytes, 0)?,

@@ -2,15 +2,23 @@
 
 use crate::nlmsg::{Message, Outcome, flags, kind};
 
+/// Whether a request with these flags starts a dump. Of a request that creates, the same bits are
+/// `NLM_F_REPLACE` and `NLM_F_EXCL`.
+pub(super) fn starts_dump(request_flags: u16) -> bool {
+    request_flags & (flags::DUMP | flags::CREATE) == flags::DUMP
+}
+
 /// The part of an answer that has come.
 ///
-/// An answer ends with an `NLMSG_ERROR` (an acknowledgement is one with errno 0), with an
-/// `NLMSG_DONE`, or, where the request asks for no acknowledgement, with its first message that is
-/// not one of several (`NLM_F_MULTI`). A kernel that starts a dump sends no acknowledgement, even
-/// where the request asks for one.
+/// An answer ends with an `NLMSG_ERROR` (an acknowledgement is one with errno 0) or with an
+/// `NLMSG_DONE`. Where the request neither starts a dump nor asks for an acknowledgement, it also
+/// ends with the first message that is not one of several (`NLM_F_MULTI`); some families forget
+/// that flag in their dumps. A kernel that starts a dump sends no acknowledgement, even where the
+/// request asks for one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
-    expects_ack: bool,
+    /// Whether the answer ends with an `NLMSG_ERROR` or an `NLMSG_DONE` only.
+    has_end: bool,
     is_interrupted: bool,
 }
 
@@ -37,7 +45,8 @@ pub(super) enum End {
 impl Progress {
     /// Of a request with these flags, to which no message has come.
     pub(super) fn new(request_flags: u16) -> Self {
-        Self { expects_ack: request_flags & flags::ACK != 0, is_interrupted: false }
+        let has_end = starts_dump(request_flags) || request_flags & flags::ACK != 0;
+        Self { has_end, is_interrupted: false }
     }
 
     /// Takes in the answer's next message.
@@ -48,7 +57,7 @@ impl Progress {
             Some(_) if self.is_interrupted => Place::End(End::Interrupted),
             Some(_) => Place::End(End::Success),
             None if message.header.kind == kind::NOOP => Place::Part,
-            None if message.header.flags & flags::MULTI != 0 || self.expects_ack => Place::Part,
+            None if message.header.flags & flags::MULTI != 0 || self.has_end => Place::Part,
             None => Place::Last,
         }
     }
@@ -79,6 +88,10 @@ mod tests {
         assert_eq!(places(flags::DUMP, &dump), [Part, Part, success()]);
         assert_eq!(places(flags::DUMP | ack, &dump), [Part, Part, success()]);
         assert_eq!(places(0, &dump), [Part, Part, success()], "several messages to no dump");
+        let forgetful = [(16, 0, 0), (16, 0, 0), done];
+        assert_eq!(places(flags::DUMP, &forgetful), [Part, Part, success()]);
+        let replace = flags::CREATE | flags::REPLACE | flags::EXCL | flags::ECHO;
+        assert_eq!(places(replace, &[(16, 0, 0)]), [Last]);
         let refused = Place::End(End::Refused(Outcome { errno: 22, ..Outcome::default() }));
         assert_eq!(places(ack, &[(kind::ERROR, 0, 22)]), [refused]);
     }

@@ -275,7 +275,7 @@ impl RemoteSocket {
         polled.map(|delivery| delivery.and_then(Delivery::into_event))
     }
 
-    /// Receives the next delivery, whatever budget the task has left; keeps the last waker only.
+    /// Receives the next delivery, without regard to the task's budget; keeps the last waker only.
     pub(super) fn poll_delivery(&self, cx: &Context<'_>) -> Poll<Result<Delivery, Error>> {
         self.connection.run(|state, _| state.poll_receive(self.id, cx))
     }

@@ -167,8 +167,8 @@ impl SocketState {
         Ok(may_send)
     }
 
-    /// Sends a datagram that [`may_send`](Self::may_send) has accepted, whatever has become since
-    /// of the room that all sockets share. Gives the send's serial.
+    /// Sends a datagram that [`may_send`](Self::may_send) has accepted, even if the room that all
+    /// sockets share has been taken since. Gives the send's serial.
     pub(super) fn send(
         &mut self,
         wire: &mut WireState,

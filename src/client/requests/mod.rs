@@ -35,14 +35,14 @@ const MAX_UNREAD: usize = 16 << 20;
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
 ///
 /// It numbers requests, sends them, sorts the answers by sequence number, and finds their ends and
-/// their errors; what a message means is the caller's. [`nlmsg`](crate::nlmsg) builds requests
+/// their errors; the meaning of a message is the caller's. [`nlmsg`](crate::nlmsg) builds requests
 /// and reads answers, and so does any library that parses netlink.
 ///
 /// ```no_run
-/// use netlink_remote::{client::Requests, nlmsg::{Builder, flags}};
+/// use netlink_remote::{Protocol, Requests, nlmsg::Builder};
 ///
 /// # async fn f(client: netlink_remote::Client) -> Result<(), netlink_remote::Error> {
-/// let requests = Requests::new(client.socket(0).open().await?);
+/// let requests = Requests::new(client.socket(Protocol::ROUTE).open().await?);
 /// // RTM_GETLINK with an empty ifinfomsg: every link has an IFLA_IFNAME (3).
 /// for link in requests.dump(Builder::new(18, 0).put(&[0; 16])).await? {
 ///     println!("{:?}", link.attributes(16).text(3));
@@ -70,7 +70,8 @@ const MAX_UNREAD: usize = 16 << 20;
 /// crowds out answers ([`RequestErrorKind::Lost`]). Nor may it be received from elsewhere. A far
 /// host of the other byte order is refused.
 ///
-/// Sources: netlink(7), `Documentation/userspace-api/netlink/intro.rst` of the kernel.
+/// Sources: netlink(7); `Documentation/userspace-api/netlink/intro.rst` and
+/// `net/netfilter/nfnetlink.c` of the kernel.
 #[derive(Clone)]
 pub struct Requests {
     router: Arc<Router>,
@@ -123,11 +124,11 @@ impl Requests {
     /// `datagram` is one message with its `nlmsghdr`, or several. Their lengths have to be right;
     /// sequence numbers are written, and `NLM_F_REQUEST` is set.
     ///
-    /// The answer to one request ends with an error; with `NLMSG_DONE`; with the acknowledgement,
-    /// where `NLM_F_ACK` asks for it; and otherwise with the first message that is not one of
-    /// several (`NLM_F_MULTI`). So a request that has no other answer needs `NLM_F_ACK`
-    /// ([`acknowledged`](Self::acknowledged) sets it), and so does one with `NLM_F_ECHO` that has
-    /// several messages.
+    /// The answer to one request ends with an error or with `NLMSG_DONE`; with the acknowledgement,
+    /// if `NLM_F_ACK` asks for it; and without that flag and `NLM_F_DUMP` also with the first message
+    /// that is not one of several (`NLM_F_MULTI`). So `NLM_F_ACK` is needed by a request that has no
+    /// other answer ([`acknowledged`](Self::acknowledged) sets it), and by one with `NLM_F_ECHO`
+    /// that has several messages.
     ///
     /// The answer to several requests in one datagram, such as a batch of nfnetlink, has the
     /// messages of each and an error for each that was refused. It ends with the acknowledgement of

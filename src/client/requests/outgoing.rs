@@ -2,7 +2,7 @@
 
 use super::error::RequestError;
 use crate::{
-    client::answer_end::Progress,
+    client::answer_end::{Progress, starts_dump},
     nlmsg::{self, HEADER_LEN, Header, add_flags, aligned, flags, set_sequence},
 };
 
@@ -55,7 +55,7 @@ impl Outgoing {
             let ack = if count > 1 { flags::ACK } else { 0 };
             let more = if index == last { with_flags | ack } else { 0 };
             let all = header.flags | more;
-            is_dump |= all & flags::DUMP == flags::DUMP;
+            is_dump |= starts_dump(all);
             if index == last {
                 progress = Progress::new(all);
             }

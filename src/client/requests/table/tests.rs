@@ -33,7 +33,7 @@ impl Fixture {
         self.table.add(Outgoing::check(datagram, 0, true).unwrap()).unwrap()
     }
 
-    /// Sends what may be sent; the sequence numbers.
+    /// Sends the requests that may be sent; their sequence numbers.
     fn send(&mut self) -> Vec<u32> {
         let mut sent = Vec::new();
         while let Some((sequence, _)) = self.table.next_unsent() {
