@@ -67,6 +67,8 @@ inside! {
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
+mod authority;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
@@ -79,6 +81,8 @@ pub mod hops;
 pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
+#[cfg(feature = "client")]
+mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
 pub mod text;

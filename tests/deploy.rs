@@ -45,7 +45,7 @@ fn through(shell: Option<&Path>, home: &Path) -> Through {
         format!("exec env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR HOME='{home}' PATH='{path}' sh");
     let target = Target::builder().exec(&command).build().unwrap();
     let mut options = TargetOptions::default();
-    options.stubs = vec![PathBuf::from(env!("CARGO_BIN_EXE_nlr-stub"))];
+    options.stubs = vec![env!("CARGO_BIN_EXE_nlr-stub").into()];
     options.timeout = Duration::from_secs(60);
     Through { target, options }
 }
@@ -144,7 +144,7 @@ async fn a_file_that_is_no_stub_does_not_get_anywhere() {
     let home = tempfile::tempdir().unwrap();
     // A program for this machine, but another one.
     let mut way = through(None, home.path());
-    way.options.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
+    way.options.stubs = vec![fs::canonicalize("/bin/true").unwrap().into()];
     let error = way.connect().await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bootstrap));
     assert!(error.to_string().contains("the stub does not run there"), "{error}");

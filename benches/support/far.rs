@@ -119,7 +119,7 @@ pub fn connector(way: Way) -> Connector {
 /// A command at the far end of a way, instead of a stub.
 pub async fn command(connector: &Connector, way: Way, words: &[&str]) -> Running {
     let words = words.iter().map(Into::into).collect();
-    connector.run(&way.target(), words).await.unwrap()
+    connector.spawn(&way.target(), words).await.unwrap()
 }
 
 /// The program ssh, running a command.

@@ -1,24 +1,35 @@
-//! Where a stub is to run: a chain of hops, written as text.
+//! Targets: the place of a stub, as a chain of hops that is written as text.
 //!
-//! | hop | what it is |
+//! | hop | meaning |
 //! |---|---|
-//! | `local:` | this host, as a child process; what a chain begins with that does not say |
+//! | `local:` | this host, with the stub as a child process; the default first hop |
 //! | `ssh://[user@]host[:port]` | a host, by ssh in this process |
 //! | `openssh://[user@]host[:port]` | a host, by the program `ssh` with all its configuration |
 //! | `sudo:[USER]`, `doas:[USER]`, `su:[USER]` | another user, root by default |
-//! | `docker:NAME`, `podman:NAME` | inside a container |
-//! | `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]` | inside a container of a pod |
-//! | `lxc:NAME`, `incus:NAME`, `machinectl:NAME` | inside a container of LXC's, Incus's, systemd's |
-//! | `exec:COMMAND` | whatever a shell reads its stdin behind |
-//! | `unix:PATH` | a stub that listens on a unix socket, as `nlr serve` does |
-//! | `stub:PATH` | comes last: an installed stub, instead of one that is brought along |
+//! | `docker:NAME`, `podman:NAME` | a container |
+//! | `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]` | a container of a pod |
+//! | `lxc:NAME`, `incus:NAME`, `machinectl:NAME` | a container of LXC, Incus, systemd |
+//! | `exec:COMMAND` | a shell that the command starts, and that reads commands from its stdin |
+//! | `unix:PATH` | the unix socket of a stub that listens, as `nlr serve` does |
+//! | `stub:PATH` | comes last: an installed stub, so that none is sent |
 //!
 //! Hops are separated by commas, outermost first: `ssh://ci@gateway,ssh://ci@test01,sudo:`. A
-//! comma inside one is written `%2C`, and a percent sign `%25`.
+//! comma inside a hop is written `%2C`, and a percent sign `%25`. The text of a target is part of
+//! error messages and of the log: no secret belongs into it, nor into the command of an `exec:` hop.
 //!
-//! Nothing has to be installed at the far end but a POSIX shell: a stub that is not there yet is
-//! sent along the way and kept in a cache folder under its digest, from which
-//! [`Connector::clean`] removes it.
+//! The far end needs a POSIX shell and nothing else. A stub that it lacks is sent over the same
+//! hops and kept in a cache folder under its digest; [`Connector::clean`] removes it.
+//!
+//! # The stub to send
+//!
+//! A stub runs on one architecture. A program has four ways to one for each host:
+//!
+//! * the crate `netlink-remote-stubs` carries static stubs:
+//!   `TargetOptions::default().with_stubs(netlink_remote_stubs::all())`;
+//! * `include_bytes!`, or a file or folder: [`TargetOptions::with_stubs`];
+//! * files named `nlr-stub-<target triple>` in one of the folders of [`TargetOptions::stubs`];
+//! * the program itself, for hosts of its own architecture, after
+//!   [`stub::serve_if_asked`](crate::stub::serve_if_asked).
 
 #![forbid(unsafe_code)]
 
@@ -40,9 +51,11 @@ pub use connector::Connector;
 pub use hop::{Hop, Pod, SshDestination};
 pub use options::TargetOptions;
 
-use crate::{Error, client::Client};
+pub use crate::bootstrap::StubSource;
 
-/// The way to a stub: hops that fit together.
+use crate::{Error, client::Client, text};
+
+/// The place of a stub: a chain of hops that fit together.
 ///
 /// ```
 /// use netlink_remote::Target;
@@ -57,32 +70,34 @@ pub struct Target {
 }
 
 impl Target {
-    /// A stub as a child process.
+    /// This host, with the stub as a child process: `local:`.
     pub fn local() -> Self {
         Self { hops: vec![Hop::Local] }
     }
 
-    /// A chain that begins on this host.
+    /// A builder without hops, which begins on this host.
     pub fn builder() -> TargetBuilder {
-        TargetBuilder { hops: Vec::new(), wrong: None }
+        TargetBuilder { hops: Vec::new(), error: None }
     }
 
-    /// A chain that begins with ssh in this process, to `[user@]host[:port]`.
+    /// A builder whose first hop is `[user@]host[:port]` by ssh in this process.
     pub fn ssh(destination: &str) -> TargetBuilder {
         Self::builder().ssh(destination)
     }
 
-    /// A chain that begins with the program `ssh`, to `[user@]host[:port]`.
+    /// A builder whose first hop is `[user@]host[:port]` by the program `ssh`.
     pub fn openssh(destination: &str) -> TargetBuilder {
         Self::builder().openssh(destination)
     }
 
-    /// The hops, outermost first; there is at least one.
+    /// The hops, outermost first; at least one.
     pub fn hops(&self) -> &[Hop] {
         &self.hops
     }
 
-    /// Connects, with a [`Connector`] for this once.
+    /// Connects by a [`Connector`] of its own.
+    ///
+    /// Not cancel-safe; processes and ssh connections that a dropped future has started end.
     ///
     /// # Errors
     /// As for [`Connector::connect`].
@@ -91,52 +106,53 @@ impl Target {
     }
 }
 
-/// Hops put together one by one.
+/// Builds a [`Target`] hop by hop.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TargetBuilder {
     hops: Vec<Hop>,
-    wrong: Option<Error>,
+    /// The first hop that could not be read.
+    error: Option<Error>,
 }
 
 impl TargetBuilder {
-    /// Any hop.
+    /// Adds a hop.
     pub fn hop(mut self, hop: Hop) -> Self {
         self.hops.push(hop);
         self
     }
 
-    /// On to `[user@]host[:port]`, by ssh in this process.
+    /// Adds `[user@]host[:port]`, by ssh in this process.
     pub fn ssh(self, destination: &str) -> Self {
         self.read(&format!("ssh://{}", hop::escape(destination)))
     }
 
-    /// On to `[user@]host[:port]`, by the program `ssh` of the hop before.
+    /// Adds `[user@]host[:port]`, by the program `ssh` at the hop before.
     pub fn openssh(self, destination: &str) -> Self {
         self.read(&format!("openssh://{}", hop::escape(destination)))
     }
 
-    /// As root, by sudo.
+    /// Adds root, by sudo.
     pub fn sudo(self) -> Self {
         self.hop(Hop::Sudo(None))
     }
 
-    /// Into a container of docker's.
+    /// Adds a container, by `docker exec`.
     pub fn docker(self, name: &str) -> Self {
         self.hop(Hop::Docker(name.to_owned()))
     }
 
-    /// Into a container of podman's.
+    /// Adds a container, by `podman exec`.
     pub fn podman(self, name: &str) -> Self {
         self.hop(Hop::Podman(name.to_owned()))
     }
 
-    /// To the shell that a command line leads to.
+    /// Adds a shell that a command line starts.
     pub fn exec(self, command: &str) -> Self {
         self.hop(Hop::Exec(command.to_owned()))
     }
 
-    /// To an installed stub, at the end.
+    /// Adds an installed stub, which comes last.
     pub fn stub(self, path: impl Into<PathBuf>) -> Self {
         self.hop(Hop::Stub(path.into()))
     }
@@ -144,17 +160,18 @@ impl TargetBuilder {
     fn read(mut self, text: &str) -> Self {
         match text.parse() {
             Ok(hop) => self.hops.push(hop),
-            Err(error) => self.wrong = self.wrong.or(Some(error)),
+            Err(error) => self.error = self.error.or(Some(error)),
         }
         self
     }
 
-    /// The target.
+    /// The target of these hops.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the hop that cannot be, and why.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first misplaced or malformed hop,
+    /// and the reason.
     pub fn build(self) -> Result<Target, Error> {
-        match self.wrong {
+        match self.error {
             Some(error) => Err(error),
             None => {
                 validate::check(&self.hops)?;
@@ -170,6 +187,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Error> {
         let is_empty = text.split(',').any(str::is_empty);
         if is_empty && !text.is_empty() {
+            let text = text::escaped(text);
             let text =
                 format!("target `{text}`: a hop is empty; hops are separated by single commas");
             return Err(Error::invalid(text));

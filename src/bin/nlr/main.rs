@@ -34,7 +34,7 @@ mod show;
 mod time;
 mod usage;
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
@@ -45,17 +45,9 @@ use session::Session;
 
 /// Runs the tool: reads the command line of the process, and gives its exit code.
 pub fn main() -> ExitCode {
+    // A stub needs neither a command line nor a runtime, and starts at once without them.
+    stub::serve_if_asked_as(session::STUB);
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // A stub needs neither a command line nor a runtime, and is to be there at once.
-    match arguments.as_slice() {
-        [_, stub] if stub == session::STUB => return serve_stdio(),
-        // What `nlr-stub --version` says: whoever brought this program along asks either.
-        [_, stub, version] if stub == session::STUB && version == "--version" => {
-            println!("nlr-stub {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        _ => {}
-    }
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),
         Err(error) => usage::explain(&error, &arguments),
@@ -64,15 +56,6 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
-}
-
-fn serve_stdio() -> ExitCode {
-    let exit = stub::serve_stdio(stub::Config::default());
-    if exit.code() != 0 {
-        // Nobody may be left to read it.
-        let _ = writeln!(std::io::stderr(), "nlr stub: {exit}");
-    }
-    ExitCode::from(exit.code())
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

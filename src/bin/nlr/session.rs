@@ -1,6 +1,6 @@
 //! A connection for the length of one subcommand.
 
-use std::{cell::Cell, ffi::OsString, future::Future, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
 use tokio::{
     runtime,
@@ -151,8 +151,8 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(super) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
-    options.stub = stub.map(|path| vec![path]).or_else(own_stub);
-    options.stubs.clone_from(&connection.stubs);
+    options.stub = stub.map(|path| vec![path]);
+    options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
     options.prompter = ask::whom(connection)?;
     options.ssh_config.clone_from(&connection.ssh_config);
@@ -169,12 +169,6 @@ pub(super) fn interrupt() -> Result<Signal, Failure> {
 /// Whether a signal came just before, or comes just after, a connection's end.
 pub(super) async fn came(interrupt: &mut Signal) -> bool {
     timeout(GRACE, interrupt.recv()).await.is_ok()
-}
-
-/// This program as a stub.
-fn own_stub() -> Option<Vec<OsString>> {
-    let program = std::env::current_exe().ok()?;
-    Some(vec![program.into(), STUB.into()])
 }
 
 #[cfg(test)]

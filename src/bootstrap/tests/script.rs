@@ -6,14 +6,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-fn cached(boot: &Boot) -> String {
+fn cached(boot: &BootScript) -> String {
     let script = boot.argv()[2].clone();
     let digest = script.split(" x=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     format!(".cache/netlink-remote/stub-{digest}")
 }
 
 /// What a warm start says, which is the marker alone.
-async fn assert_warm(shell: &[&str], home: &Path, boot: &Boot) {
+async fn assert_warm(shell: &[&str], home: &Path, boot: &BootScript) {
     let output = command(shell, home, &boot.argv()).stdin(Stdio::null()).output().await.unwrap();
     assert!(output.status.success(), "{shell:?}: {output:?}");
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&MARKER[..], &b""[..]));
@@ -252,8 +252,8 @@ async fn a_machine_for_which_there_is_none() {
         let mut command = command(&shell, home.path(), &boot.argv());
         command.env("PATH", format!("{}:/usr/bin:/bin", home.path().display()));
         let error = go(command, &boot).await.unwrap_err().to_string();
-        assert!(error.contains("architecture, armv7l (the stubs here are for tests)"), "{error}");
-        assert!(error.contains("build static stubs"), "{error}");
+        assert!(error.contains("architecture, armv7l: stubs were found for tests; "), "{error}");
+        assert!(error.contains("--target armv7-unknown-linux-musleabihf "), "{error}");
         assert_eq!(files(home.path()), ["uname"]);
     }
 }
@@ -277,12 +277,12 @@ async fn odd_settings_are_survived() {
             if name == "XDG_CACHE_HOME" {
                 command.env("XDG_RUNTIME_DIR", home.path());
             }
-            let (reached, exit_report) = {
-                let way = Approach { boot: Some(&boot), ..Default::default() };
-                approach(process::run(command).unwrap(), way, &context()).await.unwrap()
+            let (stream, exit_report) = {
+                let preamble = Preamble { script: Some(&boot), ..Default::default() };
+                start_stub(process::run(command).unwrap(), preamble, &context()).await.unwrap()
             };
             // xtrace says something.
-            converse(reached, exit_report).await;
+            converse(stream, exit_report).await;
             assert_eq!(files(home.path()).len(), 1, "{shell:?} {name}");
             assert!(!home_of.join("netlink-remote").exists());
         }
@@ -305,7 +305,7 @@ async fn an_unusual_home() {
 
 #[tokio::test]
 async fn removing_it_again() {
-    use crate::bootstrap::{clean::clean, script::clean_argv};
+    use crate::bootstrap::{clean, clean_argv};
     for shell in shells() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         go(command(&shell, home.path(), &boot.argv()), &boot).await.unwrap();
@@ -315,7 +315,7 @@ async fn removing_it_again() {
             let running = process::run(command(&shell, home.path(), &argv)).unwrap();
             async move {
                 let context = context();
-                clean(running, Approach::default(), &context).await
+                clean(running, Preamble::default(), &context).await
             }
         };
         let cleaned = cleaning(clean_argv()).await.unwrap();

@@ -32,7 +32,7 @@ use self::{
     match_block::{Subject, expand_host_name},
 };
 use super::host::SshHost;
-use crate::Error;
+use crate::{Error, authority};
 
 /// Where the configuration of ssh comes from: `ssh -F`.
 #[allow(unreachable_pub, reason = "for the transport's API")]
@@ -103,7 +103,7 @@ fn resolve_here(
     source: &ConfigSource,
 ) -> Result<SshHost, Error> {
     let checked =
-        destination::check_host(host).and_then(|()| user.map_or(Ok(()), destination::check_user));
+        authority::check_host(host).and_then(|()| user.map_or(Ok(()), authority::check_user));
     checked.map_err(|why| Error::invalid(format!("{hop}: {why}")))?;
 
     let subject = Subject { original: host, host: host.to_owned(), user, last_pass: false };
@@ -126,7 +126,7 @@ fn host_name(reader: &Reader<'_>) -> Result<String, Error> {
         Some(setting) => {
             let name =
                 expand_host_name(setting.word(), original).map_err(|why| setting.wrong(why))?;
-            destination::check_host(&name).map_err(|why| setting.wrong(why))?;
+            authority::check_host(&name).map_err(|why| setting.wrong(why))?;
             name
         }
         None => original.to_owned(),

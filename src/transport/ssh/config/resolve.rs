@@ -4,11 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     Found, Here, Setting,
-    destination::{check_user, parse_destination, parse_port},
+    destination::parse_destination,
     expand::{expand, tilde},
 };
 use crate::{
     Error,
+    authority::{check_user, parse_port},
     transport::ssh::host::{SshHost, Strict},
 };
 

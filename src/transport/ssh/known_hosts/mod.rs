@@ -19,7 +19,9 @@ use sha2::{Digest as _, Sha256};
 
 use self::line::{Line, Marker};
 use super::host::{SshHost, Strict};
-use crate::{Error, ErrorKind, Origin, connect_context::ConnectContext, prompter::HostKeyQuestion};
+use crate::{
+    Error, ErrorKind, Origin, connect_context::ConnectContext, prompter::HostKeyQuestion, shell,
+};
 
 /// What is written down about a host.
 #[derive(Debug)]
@@ -147,8 +149,8 @@ impl KnownHosts {
                     fingerprint(key),
                     line.key_type,
                     fingerprint(&line.key),
-                    quoted(name),
-                    quoted(&file.to_string()),
+                    shell::quote_word(name),
+                    shell::quote_word(&file.to_string()),
                 )))
             }
             Verdict::Revoked(entry) => Err(refused(format!(
@@ -247,16 +249,6 @@ fn content_of(path: &Path) -> Result<Vec<u8>, Error> {
 /// `SHA256:` and base64, as ssh shows it.
 fn fingerprint(key: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))
-}
-
-/// For a shell, where it would see more in it than a word.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/.-_:@%+,".contains(letter);
-    if word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 async fn write_down(host: &SshHost, name: String, key: &[u8]) -> Result<(), Error> {
