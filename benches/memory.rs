@@ -77,7 +77,7 @@ fn figure(what: &str, value: f64, unit: &str, limit: Option<f64>) {
     println!("{what:<64} {value:>9.2} {unit:<5} {verdict}");
 }
 
-/// The static stubs that `.ci/build-stubs` has built, and failing those the one of this build.
+/// The static stubs that `./build-stubs` has built, and failing those the one of this build.
 fn sizes() -> Vec<(String, PathBuf)> {
     let folder = world::target_folder(&env::current_exe().unwrap()).join("stubs/out");
     let mut found = Vec::new();
@@ -88,7 +88,7 @@ fn sizes() -> Vec<(String, PathBuf)> {
                 figure(&format!("stub, {libc}: size"), file.len() as f64 / KIB, "KiB", Some(limit));
                 found.push((format!("stub, {libc}"), path));
             }
-            Err(_) => println!("stub, {libc}: not there; .ci/build-stubs {libc} builds it"),
+            Err(_) => println!("stub, {libc}: not there; ./build-stubs {libc} builds it"),
         }
     }
     if found.is_empty() {

@@ -1,7 +1,11 @@
 //! The examples do what they say.
 #![cfg(test)]
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 /// An example's program, which cargo builds beside this test.
 fn example(name: &str) -> PathBuf {
@@ -59,4 +63,48 @@ fn a_target_is_gone_to_with_a_stub_that_is_brought_along() {
     let listed = run("remote", &[&target, env!("CARGO_BIN_EXE_nlr-stub")]);
     ip("link delete nlr-remote");
     assert!(listed.contains(" as uid ") && listed.contains(": nlr-remote\n"), "{listed}");
+}
+
+/// Runs a copy of the example whose folder holds nothing else, without the variables that name
+/// stubs.
+fn own_stub(folder: &Path, arguments: &[&str]) -> Output {
+    let program = folder.join("own_stub");
+    if !program.exists() {
+        fs::copy(example("own_stub"), &program).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove("NLR_STUB").env_remove("NLR_STUBS");
+    command.env("PATH", "/usr/bin:/bin").output().unwrap()
+}
+
+#[test]
+fn a_program_is_its_own_stub() {
+    let (folder, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shell = format!("exec:exec env HOME={} sh", home.path().display());
+    for target in ["local:", &shell] {
+        let output = own_stub(folder.path(), &[target]);
+        assert!(output.status.success(), "{target}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(" as uid "), "{output:?}");
+    }
+    let mut sent = fs::read_dir(home.path().join(".cache/netlink-remote")).unwrap();
+    let sent = fs::read(sent.next().unwrap().unwrap().path()).unwrap();
+    assert!(sent == fs::read(folder.path().join("own_stub")).unwrap());
+    // The variable goes before it.
+    let mut command = Command::new(folder.path().join("own_stub"));
+    let output = command.arg("local:").env("NLR_STUB", "/nowhere/stub").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/stub"), "{output:?}");
+}
+
+#[test]
+fn a_program_prints_the_version_of_its_stub() {
+    let folder = tempfile::tempdir().unwrap();
+    let argument = netlink_remote::stub::ARGUMENT;
+    let output = own_stub(folder.path(), &[argument, "--version"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let expected = concat!("nlr-stub ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    // Any other command line is the program's own.
+    let output = own_stub(folder.path(), &[argument, "--version", "more"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

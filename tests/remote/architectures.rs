@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use crate::{lab::Lab, support::*};
 
-/// The stub that `.ci/build-stubs aarch64` built, if it did.
+/// The stub that `./build-stubs aarch64` built, if it did.
 fn stub() -> Option<PathBuf> {
     let target = PathBuf::from(env!("CARGO_BIN_EXE_nlr"));
     let target = target.ancestors().nth(2).unwrap();
@@ -12,7 +12,7 @@ fn stub() -> Option<PathBuf> {
     if stub.exists() {
         return Some(stub);
     }
-    let missing = format!("not run: {} is missing; .ci/build-stubs aarch64", stub.display());
+    let missing = format!("not run: {} is missing; ./build-stubs aarch64", stub.display());
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     // Not by print: the test harness would keep it to itself.
     let _ = writeln!(std::io::stderr(), "architectures: {missing} makes it");
