@@ -1,7 +1,5 @@
 //! Architectures, by name and by ELF header.
 
-#![forbid(unsafe_code)]
-
 /// An architecture.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arch {

@@ -1,7 +1,5 @@
 //! Removing the stubs that were sent.
 
-#![forbid(unsafe_code)]
-
 use super::dialog::{Dialog, Preamble, Reply};
 use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
 

@@ -1,8 +1,6 @@
 //! Errors for a stub that did not start: from the output and the end of a command to a cause and a
 //! remedy.
 
-#![forbid(unsafe_code)]
-
 use std::{io, time::Duration};
 
 use super::{

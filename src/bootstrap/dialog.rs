@@ -1,8 +1,6 @@
 //! The dialog with a command until a stub speaks: markers are awaited, and passwords and lines are
 //! typed in answer to them.
 
-#![forbid(unsafe_code)]
-
 use tracing::debug;
 
 use super::{
@@ -22,7 +20,7 @@ use crate::{
 /// How often one hop may ask for its password.
 const ATTEMPTS: u32 = 3;
 
-/// What a command may print, and has to be typed, before a stub speaks.
+/// The expected output and input of a command before a stub speaks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Preamble<'a> {
     /// The script that was started; `None` where a stub itself was.
@@ -46,7 +44,7 @@ pub(super) enum Reply {
     Line(String),
 }
 
-/// A dialog under way.
+/// The dialog with one command.
 pub(super) struct Dialog<'a> {
     expect: Expect,
     script: Option<&'a BootScript>,
@@ -201,7 +199,7 @@ impl<'a> Dialog<'a> {
         }
     }
 
-    /// Does what a marker asks for.
+    /// Answers a marker.
     async fn obey(&mut self, marker: Marker, stream: Stream) -> Result<(), Error> {
         match marker {
             Marker::Ask(index) => return self.answer(index).await,

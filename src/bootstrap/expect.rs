@@ -1,7 +1,5 @@
 //! The streams of a spawned command, in which patterns are awaited until it is a stub; as expect(1).
 
-#![forbid(unsafe_code)]
-
 use std::{
     io,
     pin::Pin,

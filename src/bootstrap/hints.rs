@@ -1,8 +1,6 @@
 //! Hints for the error messages of sudo, doas, su, ssh and the tools of containers. sudo and su are
 //! started with an English locale.
 
-#![forbid(unsafe_code)]
-
 use crate::Step;
 
 /// A part of a message, and the hint for it.

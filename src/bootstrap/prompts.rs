@@ -1,7 +1,5 @@
 //! The password prompts that sudo and su may print before a stub is there, and their markers.
 
-#![forbid(unsafe_code)]
-
 use crate::{prompter::SecretRequest, transport::End};
 
 /// A password prompt of one hop.

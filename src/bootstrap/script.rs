@@ -11,8 +11,6 @@
 //! whereupon exactly the stub's bytes are sent. A failure is `nlr-boot NONCE fail CODE DETAIL`. The
 //! nonce tells these lines from all other output, an echo of the command line included.
 
-#![forbid(unsafe_code)]
-
 use std::{
     hash::{BuildHasher, RandomState},
     sync::Arc,

@@ -1,7 +1,5 @@
 //! The bytes of a stub, from a file or from memory.
 
-#![forbid(unsafe_code)]
-
 use std::{
     collections::HashMap,
     ffi::OsString,

@@ -1,7 +1,5 @@
 //! The stubs on this side, one for each architecture.
 
-#![forbid(unsafe_code)]
-
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -1,7 +1,5 @@
 //! Sending a stub's bytes to the script that asks for them.
 
-#![forbid(unsafe_code)]
-
 use tracing::debug;
 
 use super::{diagnosis, dialog::Dialog};

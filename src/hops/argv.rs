@@ -1,10 +1,8 @@
 //! The command line that leads through hops.
 
-#![forbid(unsafe_code)]
-
 use std::{ffi::OsString, path::Path};
 
-use super::{Hop, SshDestination};
+use super::hop::{Hop, SshDestination};
 use crate::{
     Error,
     bootstrap::{Bounds, Prompt},
@@ -178,7 +176,7 @@ fn privileged(
             let wrapper = words(["sh", "-c", &format!("{echo_begin}; exec \"$@\""), "sh"]);
             argv.splice(..0, wrapper);
             let inner = format!("{echo_end}; exec {}", quote(&line.argv)?);
-            // -s takes the place of the account's own shell, whatever that is.
+            // -s replaces the account's own shell, which may be fish or nologin.
             argv.extend(words(["su", "-s", "/bin/sh", "-c", &inner, "--"]));
             argv.push(to.as_deref().unwrap_or("root").into());
         }

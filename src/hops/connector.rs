@@ -1,7 +1,5 @@
 //! Connecting to targets.
 
-#![forbid(unsafe_code)]
-
 use std::{
     ffi::OsString,
     fmt,
@@ -11,12 +9,14 @@ use std::{
 use tokio::process::Command;
 use tracing::{Instrument, debug, debug_span};
 
-use super::{
-    Hop, Target, TargetOptions,
-    argv::{CommandLine, Parameters, wrap},
-};
 #[cfg(feature = "ssh")]
 use super::{argv::quote, sessions::Sessions};
+use super::{
+    argv::{CommandLine, Parameters, wrap},
+    hop::Hop,
+    options::TargetOptions,
+    target::Target,
+};
 use crate::{
     Error, ErrorKind, Origin, Step,
     bootstrap::{BootScript, Preamble, Search, StubSet, clean, clean_argv, nonce, start_stub},
@@ -199,6 +199,18 @@ impl Connector {
             }
         };
         Ok((running, line))
+    }
+}
+
+impl Target {
+    /// Connects by a [`Connector`] of its own.
+    ///
+    /// Not cancel-safe; processes and ssh connections that a dropped future has started end.
+    ///
+    /// # Errors
+    /// As for [`Connector::connect`].
+    pub async fn connect(&self, options: &TargetOptions) -> Result<Client, Error> {
+        Connector::new(options.clone()).connect(self).await
     }
 }
 

@@ -1,7 +1,5 @@
 //! Hops, and their text.
 
-#![forbid(unsafe_code)]
-
 use std::{
     fmt,
     path::{Path, PathBuf},

@@ -1,7 +1,5 @@
 //! Options for connecting to targets.
 
-#![forbid(unsafe_code)]
-
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,

@@ -4,8 +4,6 @@
 //! tunnel to a host that is down may take minutes. A connection with an opening under way is
 //! therefore busy; where all are busy, another connection is made.
 
-#![forbid(unsafe_code)]
-
 use std::{
     future::{Future, pending},
     pin::pin,

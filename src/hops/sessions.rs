@@ -1,7 +1,5 @@
 //! The ssh connections that targets share.
 
-#![forbid(unsafe_code)]
-
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -12,7 +10,7 @@ use std::{
 use tracing::{Instrument, debug, debug_span};
 
 use super::{
-    Hop,
+    hop::Hop,
     pool::{Lease, Pool, Wait},
 };
 use crate::{

@@ -1,8 +1,6 @@
 //! The rules for chains of hops, checked before anything is started.
 
-#![forbid(unsafe_code)]
-
-use super::Hop;
+use super::hop::Hop;
 use crate::Error;
 
 /// Hops of a target. Each costs round trips and processes.

@@ -1,7 +1,5 @@
 //! Programs that are stubs: `nlr-stub`, and every program that is its own stub.
 
-#![forbid(unsafe_code)]
-
 use std::{
     ffi::OsString,
     io::{self, Write},

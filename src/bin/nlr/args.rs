@@ -61,8 +61,8 @@ pub(super) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
     pub(super) stub: Option<OsString>,
-    /// A stub to send to hosts, or a folder of files named nlr-stub-<target triple>; it comes before
-    /// those of NLR_STUBS and of the installation, and may be given more than once
+    /// A stub to send to hosts, or a folder of files named `nlr-stub-<target triple>`; it comes
+    /// before those of NLR_STUBS and of the installation, and may be given more than once
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) stubs: Vec<PathBuf>,

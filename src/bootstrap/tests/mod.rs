@@ -1,7 +1,8 @@
 //! The script in real shells, driven by this side, with a shell script for a stub.
 
-mod bootstrap;
+mod dialog;
 mod folders;
+mod log;
 mod script;
 mod stubs;
 

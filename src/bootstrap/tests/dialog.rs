@@ -20,8 +20,8 @@ use crate::{
 
 const PROMPT: &str = "[nlr-0123] password: ";
 
-/// Asks as `sudo -S` does, up to three times, and goes on if the answer is `right`.
-const SUDO: &str = "n=0
+/// Asks as `sudo -S` does, up to three times, and becomes its arguments if the answer is `right`.
+pub(super) const SUDO: &str = "n=0
     while [ $n -lt 3 ]; do
         printf '%s' '[nlr-0123] password: ' >&2
         IFS= read -r answer || { echo 'sudo: no password was provided' >&2; exit 1; }
@@ -38,7 +38,7 @@ fn sudo(script: &str, boot: &BootScript, home: &Path) -> Command {
     command
 }
 
-fn prompt() -> Prompt {
+pub(super) fn prompt() -> Prompt {
     let request = SecretRequest {
         kind: SecretKind::Privilege,
         hop: "sudo:".to_owned(),
@@ -49,7 +49,7 @@ fn prompt() -> Prompt {
     Prompt { text: PROMPT.to_owned(), bounds: None, request, via: Vec::new() }
 }
 
-/// Who answers each attempt with the next of these, and what was asked.
+/// A context that answers each attempt with the next of these, and the attempts so far.
 fn answering(answers: &[&str]) -> (ConnectContext, Arc<Mutex<Vec<u32>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let answers: Vec<_> = answers.iter().map(|&answer| answer.to_owned()).collect();
@@ -76,7 +76,7 @@ async fn the_right_password() {
         assert_eq!(by_sudo(SUDO, &context).await.unwrap(), None);
         assert_eq!(*asked.lock().unwrap(), attempts);
     }
-    // A line end that was read along with it, or more, does not get into the stub's way.
+    // The stub does not read a line end, or a second line, of the secret.
     let (context, _) = answering(&["right\r\nand more\n"]);
     by_sudo(SUDO, &context).await.unwrap();
     // Asked for on stdout.
@@ -213,7 +213,7 @@ async fn an_end_after_the_password_is_no_fault_of_it() {
     let error = by_sudo(&ends, &context).await.unwrap_err();
     assert!(error.to_string().contains("exit code 9"), "{error}");
     assert_eq!(error.step(), Some(Step::Bootstrap));
-    // Nor is that of a hop which comes before the script, whatever sudo has said before.
+    // Nor is the end of a hop before the script, after any words of sudo.
     for (before, behind, expected) in [
         ("", "echo 'Error: No such container: web' >&2; exit 1", "No such container"),
         ("", "echo 'on stdout'; exit 1", "on stdout"),
