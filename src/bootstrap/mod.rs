@@ -40,6 +40,7 @@ pub use source::StubSource;
 pub(crate) use stubs::{OwnStub, Search, StubSet};
 
 use dialog::{Dialog, Reply};
+use tracing::debug;
 
 use crate::{
     Error,
@@ -63,15 +64,17 @@ pub(crate) async fn start_stub(
 ) -> Result<(StubStream, ExitReport), Error> {
     let prefix = preamble.script.map(BootScript::prefix);
     let mut dialog = Dialog::new(running, preamble, prefix, context);
-    let at = match dialog.reply().await? {
-        Reply::Stub(at) => at,
-        Reply::Line(line) => {
-            upload::upload(&mut dialog, &line).await?;
-            match dialog.reply().await? {
-                Reply::Stub(at) => at,
-                Reply::Line(line) => return Err(dialog.refused(&line).await),
-            }
+    let mut reply = dialog.reply().await?;
+    if let Reply::Line(line) = &reply {
+        upload::upload(&mut dialog, line).await?;
+        reply = dialog.reply().await?;
+    }
+    match reply {
+        Reply::Stub(at) => {
+            // Not sent: the far end had it under its digest, or it was started without the script.
+            debug!(is_sent = dialog.sent.is_some(), "stub started");
+            Ok(dialog.into_stub(at))
         }
-    };
-    Ok(dialog.into_stub(at))
+        Reply::Line(line) => Err(dialog.refused(&line).await),
+    }
 }

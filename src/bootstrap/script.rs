@@ -51,7 +51,7 @@ impl BootScript {
     /// [`ErrorKind::Connect`] at [`Step::Bootstrap`] where there is no stub, or one cannot be read.
     pub(crate) async fn new(stubs: &StubSet) -> Result<Self, Error> {
         if stubs.stubs().is_empty() {
-            let text = format!("no stub to send: {}; {}", stubs.inventory(), how_to_build(None));
+            let text = format!("{}; {}", stubs.inventory(), how_to_build(None));
             let error = Error::new(ErrorKind::Connect, Origin::Library, None, text);
             return Err(error.at(Step::Bootstrap));
         }

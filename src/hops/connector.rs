@@ -137,7 +137,6 @@ impl Connector {
         let (running, line) = self.start(target, inner, &context).await?;
         let preamble = preamble(target, line, script.as_ref());
         let (stream, exit_report) = start_stub(running, preamble, &context).await?;
-        debug!("stub started");
         connect.exit_report = Some(exit_report);
         hello(Client::connect_with(stream, connect).await)
     }

@@ -184,7 +184,7 @@ async fn without_a_stub_the_error_names_folders_files_and_a_command() {
     assert_eq!(error.step(), Some(crate::Step::Bootstrap));
     let top = shelf.0.path().display();
     let expected = format!(
-        "bootstrap: no stub to send: no stub was found; folders searched: {top}/bin, {top}/data, \
+        "bootstrap: no stub was found; folders searched: {top}/bin, {top}/data, \
          {top}/usr; passed over: {top}/data/nlr-stub-readme names no known architecture, \
          {top}/data/nlr-stub-aarch64 is for x86_64, and its name says aarch64, \
          {top}/usr/nlr-stub-x86_64 is not a program for Linux; this program is not its own stub, \
