@@ -111,13 +111,13 @@ impl ConnectContext {
         loop {
             let deadline = tokio::time::Instant::from_std(since + limit);
             match tokio::time::timeout_at(deadline, &mut work).await {
-                Ok(done) => return done.map_err(|error| error.at(step)),
+                Ok(done) => return done.map_err(|error| error.prefix_step(step)),
                 Err(_) => {
                     // Registered before the count is read, so that no answer is missed.
                     let answered = self.clock.answered.notified();
                     if self.clock.pending.load(Ordering::SeqCst) > 0 {
                         tokio::select! {
-                            done = &mut work => return done.map_err(|error| error.at(step)),
+                            done = &mut work => return done.map_err(|error| error.prefix_step(step)),
                             () = answered => since = Instant::now(),
                         }
                         continue;
@@ -128,8 +128,9 @@ impl ConnectContext {
                         Some(answer) if answer > since => since = answer,
                         _ => {
                             let text = format!("not done within {limit:?}");
-                            let error = Error::new(ErrorKind::Timeout, Origin::Library, None, text);
-                            return Err(error.at(step));
+                            let error =
+                                Error::new(ErrorKind::Timeout, text).with_origin(Origin::Library);
+                            return Err(error.prefix_step(step));
                         }
                     }
                 }

@@ -1,7 +1,7 @@
 //! Removing the stubs that were sent.
 
 use super::dialog::{Dialog, Preamble, Reply};
-use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
+use crate::{Error, ErrorKind, Step, connect_context::ConnectContext, transport::Running};
 
 /// The outcome of [`clean`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(crate) async fn clean(
     loop {
         let Reply::Line(line) = dialog.reply().await? else {
             let text = "a stub started in place of the script that removes stubs";
-            let error = Error::new(ErrorKind::Handshake, Origin::Peer, None, text);
-            return Err(error.at(Step::Bootstrap));
+            let error = Error::new(ErrorKind::Handshake, text);
+            return Err(error.prefix_step(Step::Bootstrap));
         };
         match line.split_once(' ') {
             Some(("removed", path)) => cleaned.removed.push(path.to_owned()),

@@ -8,7 +8,7 @@ use super::{
     script::BootScript,
     stubs::{Stub, how_to_build},
 };
-use crate::{Error, ErrorKind, Origin, Step, transport::End, wire::MAX_NOISE};
+use crate::{Error, ErrorKind, Step, transport::End, wire::MAX_NOISE};
 
 /// The far end's output, without the markers of this side.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(super) fn refusal(
 pub(super) struct EarlyEnd<'a> {
     pub(super) end: &'a End,
     /// The error that ended stdout, if it was no end of file.
-    pub(super) fault: Option<&'a io::Error>,
+    pub(super) fault: Option<io::Error>,
     pub(super) output: Output,
     /// The last text on stderr, with the markers.
     pub(super) raw_stderr: &'a str,
@@ -102,12 +102,12 @@ pub(super) struct EarlyEnd<'a> {
 impl EarlyEnd<'_> {
     /// The error, at [`Step::Privilege`] where sudo, doas or su are the cause, at the step of ssh
     /// where the program ssh is, and otherwise at [`Step::Bootstrap`].
-    pub(super) fn error(&self) -> Error {
+    pub(super) fn error(self) -> Error {
         let output = self.output.quoted();
         if let (End::Unknown, Some(fault)) = (self.end, self.fault) {
             let step = if self.is_asking { Step::Privilege } else { Step::Bootstrap };
-            let text = format!("the stream failed before a stub was started: {fault}{output}");
-            return failed_at(step, text);
+            let text = "the stream failed before a stub was started".to_owned();
+            return failed_at(step, text).with_source(fault).with_note(&output);
         }
         let code = match self.end {
             End::Code(code) => Some(*code),
@@ -168,9 +168,9 @@ fn shortened(text: &str) -> String {
 }
 
 fn failed(kind: ErrorKind, text: String) -> Error {
-    Error::new(kind, Origin::Peer, None, text).at(Step::Bootstrap)
+    Error::new(kind, text).prefix_step(Step::Bootstrap)
 }
 
 fn failed_at(step: Step, text: String) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text).at(step)
+    Error::new(ErrorKind::Connect, text).prefix_step(step)
 }

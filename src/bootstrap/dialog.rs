@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Origin, Step,
     connect_context::ConnectContext,
-    transport::{ExitReport, Running, running::Tail},
+    transport::{ExitReport, Running, StderrTail},
     wire::{MARKER, MAX_NOISE},
 };
 
@@ -142,7 +142,7 @@ impl<'a> Dialog<'a> {
                 Some(Reply::Line(line)) => return Err(self.refused(&line).await),
                 Some(Reply::Stub(_)) => {
                     let text = "the far end spoke before it had all of the stub";
-                    return Err(Error::new(ErrorKind::Handshake, Origin::Peer, None, text));
+                    return Err(Error::new(ErrorKind::Handshake, text));
                 }
                 None => {}
             }
@@ -225,7 +225,7 @@ impl<'a> Dialog<'a> {
         if attempt <= ATTEMPTS
             && let Some(secret) = context.secret(request).await
         {
-            self.expect.since_answer = Some(Tail::default());
+            self.expect.since_answer = Some(StderrTail::default());
             // The program that follows would read a second line.
             self.expect.type_line(secret.expose().lines().next().unwrap_or_default());
             return Ok(());
@@ -238,7 +238,9 @@ impl<'a> Dialog<'a> {
             1 => format!("{hop} wants a password, and none was given"),
             _ => format!("wrong password for {hop}"),
         };
-        Err(Error::new(ErrorKind::Connect, Origin::Caller, None, text).at(Step::Privilege))
+        Err(Error::new(ErrorKind::Connect, text)
+            .with_origin(Origin::Caller)
+            .prefix_step(Step::Privilege))
     }
 
     /// The error for a line that is none of the expected ones. The script ends by itself after it.
@@ -251,11 +253,11 @@ impl<'a> Dialog<'a> {
     /// The error for an end before a stub spoke.
     async fn ended(&mut self) -> Error {
         let end = self.expect.wait().await;
-        let since_answer = self.expect.since_answer.as_ref().map(Tail::text);
+        let since_answer = self.expect.since_answer.as_ref().map(StderrTail::text);
         EarlyEnd {
             is_asking: !self.has_spoken && self.prompts.is_pending(&end, since_answer.as_deref()),
             end: &end,
-            fault: self.expect.fault.as_ref(),
+            fault: self.expect.fault.take(),
             output: self.output(),
             raw_stderr: &self.expect.stderr_tail.text(),
             since_answer: since_answer.as_deref(),

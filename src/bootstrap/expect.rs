@@ -16,10 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     text,
-    transport::{
-        End, ExitReport, Running, Stdio,
-        running::{Ending, Tail},
-    },
+    transport::{End, EndFuture, ExitReport, Running, StderrTail, Stdio},
 };
 
 /// The unmatched output of one stream.
@@ -116,7 +113,7 @@ pub(super) struct Expect {
     reader: ReadHalf<Box<dyn Stdio>>,
     writer: WriteHalf<Box<dyn Stdio>>,
     stderr_reader: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    end: Ending,
+    end: EndFuture,
     /// Lines to write before any payload; they may hold a secret.
     typed: Zeroizing<Vec<u8>>,
     is_unwritable: bool,
@@ -125,9 +122,9 @@ pub(super) struct Expect {
     pub(super) stdout: MatchBuffer,
     pub(super) stderr: MatchBuffer,
     /// The last text on stderr.
-    pub(super) stderr_tail: Tail,
+    pub(super) stderr_tail: StderrTail,
     /// The last text on stderr since a question was answered.
-    pub(super) since_answer: Option<Tail>,
+    pub(super) since_answer: Option<StderrTail>,
 }
 
 impl Expect {
@@ -144,7 +141,7 @@ impl Expect {
             fault: None,
             stdout: MatchBuffer::default(),
             stderr: MatchBuffer::default(),
-            stderr_tail: Tail::default(),
+            stderr_tail: StderrTail::default(),
             since_answer: None,
         }
     }
@@ -228,7 +225,7 @@ impl Expect {
         let stderr = stderr_reader.unwrap_or_else(|| Box::new(tokio::io::empty()));
         let stream = StubStream { read_ahead: stdout.into_rest(at), stdio: reader.unsplit(writer) };
         // Earlier text, such as sudo's lecture, says nothing about the stub.
-        (stream, Tail::default().into_exit_report("the far end".to_owned(), stderr, end))
+        (stream, ExitReport::of_command("the far end", stderr, end))
     }
 }
 

@@ -52,8 +52,8 @@ impl BootScript {
     pub(crate) async fn new(stubs: &StubSet) -> Result<Self, Error> {
         if stubs.stubs().is_empty() {
             let text = format!("{}; {}", stubs.inventory(), how_to_build(None));
-            let error = Error::new(ErrorKind::Connect, Origin::Library, None, text);
-            return Err(error.at(Step::Bootstrap));
+            let error = Error::new(ErrorKind::Connect, text).with_origin(Origin::Library);
+            return Err(error.prefix_step(Step::Bootstrap));
         }
         let mut offers = Vec::new();
         for stub in stubs.stubs() {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::digest;
-use crate::{Error, ErrorKind, Origin, Step, errno};
+use crate::{Error, ErrorKind, Origin, Step};
 
 /// A place of stubs to send: a file, a folder of files named `nlr-stub-<target triple>`, or bytes in
 /// memory.
@@ -190,7 +190,7 @@ impl Content {
                 let image = memory.image.get_or_try_init(|| async {
                     let bytes = memory.bytes.clone();
                     let image = tokio::task::spawn_blocking(|| Arc::new(Image::new(bytes))).await;
-                    image.map_err(|error| unreadable(self, &io::Error::other(error)))
+                    image.map_err(|error| unreadable(self, io::Error::other(error)))
                 });
                 image.await.cloned()
             }
@@ -199,8 +199,8 @@ impl Content {
 }
 
 async fn file_image(path: &Path) -> Result<Arc<Image>, Error> {
-    let unreadable = |error: &io::Error| unreadable(&path.display(), error);
-    let about = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    let unreadable = |error: io::Error| unreadable(&path.display(), error);
+    let about = fs::metadata(path).map_err(unreadable)?;
     let stamp = (about.len(), about.ino(), about.mtime(), about.mtime_nsec(), about.dev());
     let cached = {
         let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,12 +214,13 @@ async fn file_image(path: &Path) -> Result<Arc<Image>, Error> {
         let path = path.to_owned();
         let read = move || fs::read(path).map(|bytes| Arc::new(Image::new(bytes.into())));
         let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other);
-        read.and_then(|image| image).map_err(|error| unreadable(&error))
+        read.and_then(|image| image).map_err(unreadable)
     });
     image.await.cloned()
 }
 
-fn unreadable(content: &dyn fmt::Display, error: &io::Error) -> Error {
-    let text = format!("reading the stub {content}: {}", errno::words(error));
-    Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text).at(Step::Bootstrap)
+fn unreadable(content: &dyn fmt::Display, error: io::Error) -> Error {
+    let error =
+        Error::new(ErrorKind::Connect, format!("reading the stub {content}")).with_source(error);
+    error.with_origin(Origin::Library).prefix_step(Step::Bootstrap)
 }

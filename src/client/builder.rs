@@ -1,18 +1,16 @@
 //! Configuring and opening a socket.
 
-#![forbid(unsafe_code)]
-
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::{
-    RemoteSocket,
+    connection_ref::ConnectionRef,
     netns::{NetnsHandle, check_container},
-    shared::Handle,
+    socket::RemoteSocket,
 };
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Step,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},
 };
 
@@ -27,7 +25,7 @@ const WINDOW: Credit = Credit { bytes: 4 << 20, datagrams: 16 << 10 };
 #[derive(Clone)]
 #[must_use]
 pub struct SocketBuilder {
-    handle: Handle,
+    handle: ConnectionRef,
     open: Open,
     timeout: Duration,
     /// Keeps a namespace open at the far end until the socket is in it.
@@ -35,7 +33,7 @@ pub struct SocketBuilder {
 }
 
 impl SocketBuilder {
-    pub(super) fn new(handle: Handle, protocol: u32) -> Self {
+    pub(super) fn new(handle: ConnectionRef, protocol: u32) -> Self {
         let open =
             Open { protocol, credit: WINDOW, receive_buffer: RECEIVE_BUFFER, ..Open::default() };
         Self { handle, open, timeout: Duration::from_secs(30), namespace: None }
@@ -107,7 +105,7 @@ impl SocketBuilder {
     /// [`PKTINFO`](options::PKTINFO) when a group is joined.
     pub fn netlink_option(self, name: i32, on: bool) -> Self {
         let value = i32::from(on);
-        let big_endian = self.handle.host.big_endian;
+        let big_endian = self.handle.host().big_endian;
         let value = if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
         self.option(options::SOL_NETLINK, name, value)
     }
@@ -138,11 +136,11 @@ impl SocketBuilder {
         let socket = self.begin()?;
         match timeout(limit, socket.opened()).await {
             Ok(Ok(_)) => Ok(socket),
-            Ok(Err(error)) => Err(error.during(Step::Open)),
+            Ok(Err(error)) => Err(error.with_step(Step::Open)),
             Err(_) => {
                 let text = format!("the far end did not open the socket within {limit:?}");
-                let error = Error::new(ErrorKind::Timeout, Origin::Peer, None, text);
-                Err(error.during(Step::Open))
+                let error = Error::new(ErrorKind::Timeout, text);
+                Err(error.with_step(Step::Open))
             }
         }
     }
@@ -151,8 +149,8 @@ impl SocketBuilder {
     pub(crate) fn begin(self) -> Result<RemoteSocket, Error> {
         let Self { handle, open, namespace, .. } = self;
         check(&open)?;
-        let slot = handle.with(|inner, _| inner.open(open))?;
-        Ok(RemoteSocket::new(handle, slot, namespace))
+        let opening = handle.with(|state, _| state.open(open))?;
+        Ok(RemoteSocket::new(handle, opening, namespace))
     }
 }
 

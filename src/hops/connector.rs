@@ -18,9 +18,9 @@ use super::{
     target::Target,
 };
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Step,
     bootstrap::{BootScript, Preamble, Search, StubSet, clean, clean_argv, nonce, start_stub},
-    client::{Client, ConnectOptions},
+    client::{Client, ClientOptions},
     connect_context::ConnectContext,
     transport::{Running, process, unix},
 };
@@ -72,7 +72,7 @@ impl Connector {
     /// Each names the target, its [`Step`] and a remedy. [`ErrorKind::Timeout`] where a step takes
     /// longer than [`TargetOptions::timeout`]; [`ErrorKind::Connect`] where a hop cannot be reached
     /// or started, refuses, or has a host key other than the known one; otherwise as
-    /// [`Client::connect`].
+    /// [`Client::handshake`].
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
         let span = debug_span!("connect", to = %target);
         // A large future, of which callers may hold many.
@@ -116,15 +116,15 @@ impl Connector {
     async fn connect_stub(&self, target: &Target) -> Result<Client, Error> {
         let options = &self.shared.options;
         let context = self.context();
-        let mut connect = ConnectOptions {
+        let mut connect = ClientOptions {
             timeout: options.timeout,
             keepalive: options.keepalive,
             ..Default::default()
         };
         if let [Hop::Unix(path)] = target.hops() {
             debug!(path = %path.display(), "connecting to a unix socket");
-            let stream = context.step(Step::Connect, unix::connect(path)).await?;
-            return hello(Client::connect_with(stream, connect).await);
+            let stream = context.step(Step::Connect, unix::dial(path)).await?;
+            return hello(Client::handshake_with(stream, connect).await);
         }
         let (inner, script) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
@@ -138,7 +138,7 @@ impl Connector {
         let preamble = preamble(target, line, script.as_ref());
         let (stream, exit_report) = start_stub(running, preamble, &context).await?;
         connect.exit_report = Some(exit_report);
-        hello(Client::connect_with(stream, connect).await)
+        hello(Client::handshake_with(stream, connect).await)
     }
 
     async fn remove_stubs(&self, target: &Target) -> Result<Vec<String>, Error> {
@@ -153,7 +153,7 @@ impl Connector {
         let cleaned = clean(running, preamble(target, line, None), &context).await?;
         if let [kept, ..] = cleaned.kept.as_slice() {
             let text = format!("{kept} cannot be removed: its user may not write to its folder");
-            return Err(Error::new(ErrorKind::Request, Origin::Peer, None, text));
+            return Err(Error::new(ErrorKind::Request, text));
         }
         Ok(cleaned.removed)
     }
@@ -201,18 +201,6 @@ impl Connector {
     }
 }
 
-impl Target {
-    /// Connects by a [`Connector`] of its own.
-    ///
-    /// Not cancel-safe; processes and ssh connections that a dropped future has started end.
-    ///
-    /// # Errors
-    /// As for [`Connector::connect`].
-    pub async fn connect(&self, options: &TargetOptions) -> Result<Client, Error> {
-        Connector::new(options.clone()).connect(self).await
-    }
-}
-
 /// Starts a process on this host; `is_stub` if it is a stub and no program that leads to one.
 fn spawn(argv: Vec<OsString>, is_stub: bool) -> Result<Running, Error> {
     debug!(argv = %Abbreviated(&argv), "starting a process");
@@ -220,11 +208,11 @@ fn spawn(argv: Vec<OsString>, is_stub: bool) -> Result<Running, Error> {
     let program = words.next().unwrap_or_default();
     let mut command = Command::new(program);
     command.args(words);
-    process::run(command).map_err(|error| {
+    process::spawn(command).map_err(|error| {
         let remedy = " (NLR_STUB or TargetOptions::stub names a stub's path, and \
                       netlink_remote::stub::serve_if_asked() makes a program its own stub)";
-        let error = if is_stub { error.followed_by(remedy) } else { error };
-        error.at(Step::Connect)
+        let error = if is_stub { error.with_note(remedy) } else { error };
+        error.prefix_step(Step::Connect)
     })
 }
 
@@ -260,7 +248,7 @@ fn preamble<'a>(
 }
 
 fn hello(connected: Result<Client, Error>) -> Result<Client, Error> {
-    let client = connected.map_err(|error| error.at(Step::Hello))?;
+    let client = connected.map_err(|error| error.prefix_step(Step::Hello))?;
     debug!(software = client.far_software(), "connected");
     Ok(client)
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::{
     Error, ErrorKind, Origin, Step,
-    transport::ssh::{Session, Turn, WeakSession},
+    transport::ssh::{OpenPermit, Session, WeakSession},
 };
 
 /// The wait for a busy connection before another is made.
@@ -72,7 +72,7 @@ pub(super) struct Wait<'a> {
 pub(super) struct Lease {
     pub(super) session: Session,
     /// Dropped once the connection can open another channel.
-    pub(super) permit: Turn,
+    pub(super) permit: OpenPermit,
     pub(super) member: MemberId,
     /// Whether the connection existed before.
     pub(super) is_shared: bool,
@@ -277,7 +277,8 @@ fn overdue(wait: Wait<'_>) -> Error {
          that does not answer",
         wait.limit
     );
-    let error = Error::new(ErrorKind::Timeout, Origin::Library, None, text).at(wait.step);
+    let error =
+        Error::new(ErrorKind::Timeout, text).with_origin(Origin::Library).prefix_step(wait.step);
     match wait.hop {
         Some(hop) => error.context(hop),
         None => error,

@@ -18,7 +18,7 @@ use crate::{
     connect_context::ConnectContext,
     transport::{
         Running,
-        ssh::{ConfigSource, Reached, Session, config, host::SshHost},
+        ssh::{ConfigSource, ReachedHost, Session, config, host::SshHost},
     },
 };
 
@@ -168,7 +168,7 @@ impl Sessions {
         host: &SshHost,
         before: &[SshHost],
         (context, there): (&ConnectContext, &ConnectContext),
-    ) -> Result<Reached, Error> {
+    ) -> Result<ReachedHost, Error> {
         let limit = host.connect_timeout.unwrap_or(context.limit());
         let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
         let mut is_again = false;

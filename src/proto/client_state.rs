@@ -94,25 +94,33 @@ pub enum ClientEvent<'a> {
     Fault(Failure),
 }
 
-/// Why a datagram cannot be sent now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A datagram that cannot be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// There is no credit; try again after [`ClientEvent::SendCredit`].
+    #[error("the socket has no credit for a send")]
     NoCredit,
     /// The datagram can never be sent on this connection: its limit in bytes.
+    #[error("the connection carries datagrams of up to {0} bytes")]
     TooLarge(usize),
     /// The socket is not open.
+    #[error("the socket is not open")]
     NotOpen,
 }
 
-/// Why an open or a request cannot be made; nothing was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An open or a request that cannot be made; nothing was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// As many as the stub allows are there; try again once one has ended.
+    #[error("the stub allows no more at a time")]
     TooMany,
     /// The socket is not open.
+    #[error("the socket is not open")]
     NotOpen,
     /// The frame would be longer than both sides accept, which ends a connection.
+    #[error("a frame of {length} bytes exceeds the limit of {limit}")]
     TooLong {
         /// Bytes it would have.
         length: u32,

@@ -5,10 +5,10 @@ use std::{borrow::Cow, collections::HashMap};
 use bytes::BufMut;
 
 use super::{Granted, Granting, Violation};
-use crate::wire::{
+use crate::{errno::EMSGSIZE, wire::{
     Counters, Credit, Destination, Failure, Flags, FrameType, Header, Message, NetnsRequest, Open,
     Opened, SocketId, hello::PeerLimits,
-};
+}};
 
 /// What the engine has to do about a frame.
 #[derive(Debug)]
@@ -92,9 +92,6 @@ pub enum OpenOutcome {
     /// The client has closed it meanwhile: close it and report with [`StubState::closed`].
     Close,
 }
-
-/// Linux's EMSGSIZE.
-const EMSGSIZE: i32 = 90;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {

@@ -16,8 +16,9 @@ pub struct Credit {
     pub datagrams: u64,
 }
 
-/// What failed and how: an errno of the stub's host and a text that says at what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A failed operation: an errno of the stub's host, and a text that names the step and its object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
 pub struct Failure {
     /// The errno, never 0.
     pub errno: i32,

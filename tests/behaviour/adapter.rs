@@ -1,4 +1,4 @@
-//! rust-netlink, unmodified, on a remote socket; and each trap on the way there.
+//! rust-netlink, unmodified, on a remote socket, with each trap of its sockets.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -21,7 +21,7 @@ over_every_transport!(
 
 async fn rtnetlink(
     client: &Client,
-    netns: &TestNetns,
+    netns: &Namespace,
 ) -> (rtnetlink::Handle, tokio::task::JoinHandle<()>) {
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
@@ -30,7 +30,7 @@ async fn rtnetlink(
 
 async fn rtnetlink_makes_and_lists(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&far.client, &netns).await;
     let veth = rtnetlink::LinkVeth::new("left", "right").up().build();
     handle.link().add(veth).execute().await.unwrap();
@@ -47,7 +47,7 @@ async fn rtnetlink_makes_and_lists(transport: Transport) {
 
 async fn rtnetlink_errors_carry_the_errno(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&far.client, &netns).await;
     let error = handle.link().del(999_999).execute().await.unwrap_err();
     let rtnetlink::Error::NetlinkError(error) = error else { panic!("{error:?}") };
@@ -58,9 +58,9 @@ async fn rtnetlink_errors_carry_the_errno(transport: Transport) {
 
 async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let scope = || far.client.socket(0).netns(netns.netns());
-    // genetlink and ethtool use an older netlink-proto than rtnetlink does.
+    // genetlink and ethtool use an older netlink-proto than rtnetlink.
     let (connection, mut handle, _) =
         scope().scope(genetlink::new_connection_with_socket::<NetlinkSocket>).unwrap();
     let running = tokio::spawn(connection);
@@ -82,7 +82,7 @@ async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
     let modes: Vec<_> = within(channels.try_collect()).await.unwrap();
     assert!(format!("{modes:?}").contains("v0"), "{modes:?}");
     running.abort();
-    // Outside a scope there is nothing to make one from, and that is an error.
+    // Outside a scope a new socket is an error.
     let Err(error) = genetlink::new_connection_with_socket::<NetlinkSocket>() else { panic!() };
     assert!(error.to_string().contains("SocketBuilder::scope"), "{error}");
     far.end().await;
@@ -90,13 +90,13 @@ async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
 
 async fn an_overrun_is_nlmsg_overrun_and_the_connection_goes_on(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let builder = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = builder().group(7).receive_buffer(4096).window(1, 1).open().await.unwrap();
     let requests = builder().open().await.unwrap();
     for number in 0..300 {
-        requests.send(&add_route(number, 1, 0)).await.unwrap();
+        requests.send(&add_route(number, 0)).await.unwrap();
     }
     within(requests.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     let (connection, handle, mut messages) = rtnetlink::from_socket(NetlinkSocket::from(events));
@@ -110,9 +110,11 @@ async fn an_overrun_is_nlmsg_overrun_and_the_connection_goes_on(transport: Trans
         }
     }
     assert!(routes > 0 && routes < 300, "{routes}");
-    requests.send(&add_route(1000, 1, 0)).await.unwrap();
+    requests.send(&add_route(1000, 0)).await.unwrap();
     let (message, _) = within(messages.next()).await.unwrap();
-    assert_eq!(route_number(&message), Some(1000));
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    assert!(route_numbers(&bytes).eq([1000]));
     drop(handle);
     running.abort();
     far.end().await;
@@ -154,7 +156,7 @@ async fn a_refused_send_fails_its_requests(transport: Transport) {
 
 async fn events_come_unsolicited(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1);
     let socket = builder.open().await.unwrap();
     let (connection, _handle, mut messages) = rtnetlink::from_socket(NetlinkSocket::from(socket));
@@ -167,16 +169,16 @@ async fn events_come_unsolicited(transport: Transport) {
     within(running).await.unwrap();
 }
 
-/// A client whose stub's answers go through a valve.
+/// A client whose stub's output passes a valve.
 async fn valved() -> (Client, Arc<ValveControl>) {
-    in_test_world();
+    world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    (Client::connect(valve).await.unwrap(), control)
+    (Client::handshake(valve).await.unwrap(), control)
 }
 
-/// netlink-proto sends one queued request each time it is polled; were it not polled again by
-/// itself, each request would wait for the answer of the one before.
+/// netlink-proto sends one queued request each time it is polled. Without another poll by itself,
+/// each request would wait for the answer to the one before.
 #[tokio::test]
 async fn fifty_requests_are_under_way_at_the_same_time() {
     let (client, control) = valved().await;
@@ -204,11 +206,11 @@ async fn fifty_requests_are_under_way_at_the_same_time() {
 /// netlink-proto takes the end of its socket for the end of the answer.
 #[tokio::test]
 async fn a_link_cut_in_mid_dump_is_an_error_and_never_a_short_answer() {
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     for number in 0..60 {
         netns.ip(&format!("link add v{number} type veth peer name w{number}"));
     }
-    // The whole dump is about 170 KiB. Wherever it is cut, the answer is an error.
+    // The whole dump is about 170 KiB. A cut anywhere makes the answer an error.
     for cut in [1, 5_000, 20_000, 50_000, 100_000] {
         let (client, control) = valved().await;
         let (handle, running) = rtnetlink(&client, &netns).await;
@@ -227,7 +229,7 @@ async fn a_link_cut_in_mid_dump_is_an_error_and_never_a_short_answer() {
 #[tokio::test]
 async fn requests_queued_behind_a_cut_fail_as_well() {
     let (client, control) = valved().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&client, &netns).await;
     control.held.store(true, Ordering::SeqCst);
     let requests: Vec<_> = (0..50)
@@ -242,7 +244,7 @@ async fn requests_queued_behind_a_cut_fail_as_well() {
     within(running).await.unwrap();
 }
 
-/// What rust-netlink does not call must fail clearly, not work on the wrong host.
+/// The methods that rust-netlink does not call fail, instead of using this host's kernel.
 #[tokio::test]
 async fn the_local_socket_inside_is_none() {
     let (client, _) = valved().await;
@@ -256,11 +258,11 @@ async fn the_local_socket_inside_is_none() {
     client.close().await;
 }
 
-/// A stub that says of its host that it has the other byte order.
+/// A client of a stub whose hello names the other byte order.
 async fn foreign() -> Client {
     use netlink_remote::wire::{Hello, MARKER};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    in_test_world();
+    world::require();
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let mut stub = in_memory_stub();
     tokio::spawn(async move {
@@ -280,10 +282,10 @@ async fn foreign() -> Client {
         far.write_all(&says).await.unwrap();
         let _ = tokio::io::copy_bidirectional(&mut far, &mut stub).await;
     });
-    Client::connect(near).await.unwrap()
+    Client::handshake(near).await.unwrap()
 }
 
-/// Headers of the other byte order would be taken for others, or for none, and waited for.
+/// A header of the other byte order would be misread, and its request would wait for ever.
 #[tokio::test]
 async fn a_host_of_the_other_byte_order_is_refused_at_once() {
     let client = foreign().await;

@@ -1,4 +1,4 @@
-//! Nobody waits for somebody else, and nobody is cut off for what is no fault of theirs.
+//! No socket waits for another one, and no client is cut off without a fault of its own.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -12,12 +12,12 @@ use netlink_packet_route::{
 };
 use netlink_remote::{
     Client, Netns, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve, serve_stream},
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::{lifetime::dump_routes, sockets::nft_transaction, support::*};
+use crate::{sockets::nft_transaction, support::*};
 
 over_every_transport!(
     a_dump_that_waits_for_a_lock_delays_no_other_socket,
@@ -25,25 +25,25 @@ over_every_transport!(
     a_handle_is_resolved_by_the_connection_that_gave_it,
 );
 
-/// Fills a namespace with routes, and `lo` with life.
-async fn with_routes(client: &Client, count: u32) -> TestNetns {
-    let netns = TestNetns::new();
+/// A namespace with `lo` up and with routes.
+async fn with_routes(client: &Client, count: u32) -> Namespace {
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     for number in 0..count {
-        socket.send(&add_route(number, 1, 0)).await.unwrap();
+        socket.send(&add_route(number, 0)).await.unwrap();
     }
     within(socket.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     netns
 }
 
-/// The next part of a dump of links is made inside recvmsg, which waits as long as somebody
-/// deletes links.
+/// The kernel makes the next part of a dump inside recvmsg, which waits for a lock while links are
+/// deleted.
 async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transport) {
     let far = Far::new(transport).await;
     for attempt in 0.. {
-        let netns = TestNetns::new();
-        let batch = std::env::temp_dir().join(unique("batch"));
+        let netns = Namespace::empty();
+        let batch = temporary("batch");
         let lines = (0..400)
             .map(|n| format!("link add v{n} group 9 type veth peer name w{n}\n"))
             .collect::<String>();
@@ -66,13 +66,13 @@ async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transpor
         while !slow.is_finished() {
             within(far.client.ping()).await.unwrap();
             pings += 1;
-            // A pause in which the dump comes to wait.
+            // Time for the dump to reach the lock.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let report = slow.await.unwrap().unwrap();
         dumps.abort();
         let _ = dumps.await;
-        // A stub that waits with the dump answers a few before it has to, and then none.
+        // A stub that waits along with the dump answers a few pings before that, and then none.
         let expected = report.kernel_time.as_millis() as usize / 10;
         if pings > expected.max(10) {
             break;
@@ -82,8 +82,8 @@ async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transpor
     far.end().await;
 }
 
-/// Forty dumps of a megabyte each, all of them to be read before their sends are answered: more
-/// than a stub holds at a time.
+/// Forty dumps of a megabyte each, all read before their sends are answered: more than a stub holds
+/// at a time.
 async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) {
     let far = Far::new(transport).await;
     let netns = with_routes(&far.client, 20_000).await;
@@ -93,8 +93,8 @@ async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) 
             let builder = builder.window(64 << 20, 1 << 20);
             tokio::spawn(async move {
                 let socket = builder.open().await.unwrap();
-                socket.send_confirmed(&dump_routes()).await.unwrap();
-                whole_dump(&socket).await.iter().filter_map(route_number).count()
+                socket.send_confirmed(&dump_routes(1)).await.unwrap();
+                all_route_numbers(&whole_dump(&socket).await).count()
             })
         })
         .collect();
@@ -106,7 +106,7 @@ async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) 
 
 async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let open = |netns| {
         let namespaces = far.client.netns();
         async move { namespaces.open(netns, NetnsMode::Existing).await }
@@ -122,41 +122,43 @@ async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transpor
     far.end().await;
 }
 
-/// On a stream that takes its time, one socket's large dump does not come before another's event.
+/// On a slow stream a socket's event does not wait for the end of another socket's dump.
 #[tokio::test]
 async fn sockets_take_turns_on_a_slow_stream() {
-    in_test_world();
+    world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    let client = Client::connect(valve).await.unwrap();
+    let client = Client::handshake(valve).await.unwrap();
     let netns = with_routes(&client, 100_000).await;
     let builder = || client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = builder().group(1).open().await.unwrap();
     let dumping = builder().window(64 << 20, 1 << 20).open().await.unwrap();
     control.held.store(true, Ordering::SeqCst);
-    dumping.send(&dump_routes()).await.unwrap();
-    // Long enough for everything between here and the kernel to be full.
+    dumping.send(&dump_routes(1)).await.unwrap();
+    // Time to fill every buffer between the kernel and the client.
     tokio::time::sleep(Duration::from_millis(300)).await;
     netns.ip("link add v0 type veth peer name v1");
+    // Time for the stub to receive the event, on a busy machine too.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let before = control.read.load(Ordering::SeqCst);
     control.release();
     datagram(&events).await;
     let ahead = control.read.load(Ordering::SeqCst) - before;
-    // What was on its way already, in a socket pair's, a duplex's and the stub's own buffers, and
-    // a turn or two; the dump is more than twice as much.
+    // The bytes in the buffers of a socket pair, a duplex and the stub, and a turn or two. The dump
+    // is more than twice as long.
     assert!(ahead < 2 << 20, "{ahead} bytes of the dump came before the event");
-    assert_eq!(whole_dump(&dumping).await.iter().filter_map(route_number).count(), 100_000);
+    assert_eq!(all_route_numbers(&whole_dump(&dumping).await).count(), 100_000);
     client.close().await;
 }
 
-/// What waits for a slow send is bounded without cutting anyone off.
+/// Sends that wait for a slow one are bounded by a pause of the stream, not by an error.
 #[tokio::test]
 async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.max_queued = 300_000;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
-    let netns = TestNetns::new();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
+    let netns = Namespace::empty();
     let builder = client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
     let nft = Arc::new(builder.open().await.unwrap());
     let slow = nft_transaction(9_000);
@@ -164,7 +166,7 @@ async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
     let sends: Vec<_> = (0..60)
         .map(|_| {
             let nft = Arc::clone(&nft);
-            // A batch that begins and ends, and asks for nothing.
+            // An empty batch.
             let empty = nft_transaction(0);
             tokio::spawn(async move { nft.send_confirmed(&empty.repeat(20)).await })
         })
@@ -178,10 +180,10 @@ async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
 
 #[tokio::test]
 async fn small_frames_carry_large_datagrams() {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.limits.max_frame = netlink_remote::wire::MIN_MAX_FRAME;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
     let room = 4 << 20;
     let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
     let (from, to) = (open().await.unwrap(), open().await.unwrap());
@@ -194,7 +196,7 @@ async fn small_frames_carry_large_datagrams() {
     }
     let error = within(from.send(&vec![7; most + 1])).await.unwrap_err();
     assert_eq!(error.errno(), Some(EMSGSIZE));
-    // From the kernel, one too large for the connection is told, and harms nothing.
+    // A datagram of the kernel's that is too large for the connection is an error of its own.
     let local = netlink_sys::Socket::new(NETLINK_USERSOCK as isize).unwrap();
     let address = netlink_sys::SocketAddr::new(to.portid(), 0);
     local.send_to(&vec![7; most + 1], &address, 0).unwrap();
@@ -205,10 +207,10 @@ async fn small_frames_carry_large_datagrams() {
     client.close().await;
 }
 
-/// A stub whose stream is abandoned with output pending ends all the same.
+/// A stub ends when its stream is abandoned with output pending.
 #[tokio::test]
 async fn a_stream_abandoned_in_mid_output_ends_the_stub() {
-    in_test_world();
+    world::require();
     for _ in 0..30 {
         let (near, far) = tokio::io::duplex(16);
         let serving = tokio::spawn(async move {
@@ -224,12 +226,12 @@ fn is_nonblocking(fd: impl AsFd) -> bool {
     OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
 }
 
-/// A shell that lent its terminal wants it back as it was.
+/// A stub restores the mode of its streams, which may be a shell's terminal.
 #[test]
 fn streams_get_back_the_mode_they_had() {
-    in_test_world();
+    world::require();
     for _ in 0..50 {
-        // One socket for both directions, as a terminal would be; and two pipes.
+        // One socket for both directions, like a terminal, and two pipes.
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let kept = theirs.try_clone().unwrap();
         drop(ours);
@@ -247,16 +249,16 @@ fn streams_get_back_the_mode_they_had() {
     }
 }
 
-/// Whoever is connected when a stub is asked to end hears that, and not just an end.
+/// The clients of a stub that is shut down get a fault with the reason before the end.
 #[tokio::test]
 async fn a_shutdown_is_told() {
-    in_test_world();
+    world::require();
     let (near, far) = tokio::io::duplex(4096);
     let shutdown = Shutdown::new().unwrap();
     let theirs = shutdown.clone();
     let serving =
         tokio::spawn(async move { serve_stream(far, Config::default(), &theirs).await.unwrap() });
-    let client = Client::connect_with(near, ConnectOptions::default()).await.unwrap();
+    let client = Client::handshake_with(near, ClientOptions::default()).await.unwrap();
     shutdown.trigger();
     let error = within(client.closed()).await;
     assert!(error.to_string().contains("asked to shut down"), "{error}");

@@ -1,4 +1,4 @@
-//! What is dropped is released at the far end, and what dies there is noticed here.
+//! Dropping releases the far end's sockets, and the death of a stub reaches its client.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,9 +8,9 @@ use std::{
 use futures_util::FutureExt;
 use netlink_remote::{
     Client, ErrorKind, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -43,7 +43,7 @@ async fn a_dropped_socket_is_closed_at_the_far_end(transport: Transport) {
 
 async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     for _ in 0..50 {
         for builder in [
             far.client.socket(NETLINK_ROUTE).portid(0x0bad_cafe),
@@ -56,7 +56,7 @@ async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
             let _ = opening.await;
         }
     }
-    // The port id is free again, which it would not be were one of them left.
+    // The port id is free again: no socket is left.
     let client = far.client.clone();
     let free = || async {
         loop {
@@ -73,12 +73,12 @@ async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
 
 async fn abandoned_requests_leave_nothing(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = Arc::new(far.route().await);
     let namespaces = far.client.netns();
     let open = || within(namespaces.open(netns.netns(), NetnsMode::Existing));
     let first = open().await.unwrap().fd();
-    // More than may be in flight at a time, all of them abandoned.
+    // More requests than may be in flight at a time, all abandoned.
     for _ in 0..3 {
         let mut abandoned = Vec::new();
         for _ in 0..200 {
@@ -95,8 +95,8 @@ async fn abandoned_requests_leave_nothing(transport: Transport) {
         tokio::task::yield_now().await;
         abandoned.iter().for_each(|task| task.abort());
     }
-    // Handles that a late reply opened are closed again: in the end none of their numbers is
-    // taken. (Other tests of this process take and free numbers too, but a stub process is alone.)
+    // Handles that a late reply opened are closed again: none of their numbers stays taken. (Only
+    // a stub process is alone with its numbers; other tests of this process use them too.)
     if transport == Transport::Process {
         within(async { while open().await.unwrap().fd() != first {} }).await;
     }
@@ -136,14 +136,14 @@ async fn the_end_of_this_side_wakes_every_waiter(transport: Transport) {
         let error = within(waiter).await.unwrap();
         assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
     }
-    // And so does whatever is tried afterwards.
+    // So does every later call.
     assert_eq!(socket.send(&[]).await.unwrap_err().kind(), ErrorKind::Disconnected);
     assert_eq!(socket.join(1).await.unwrap_err().kind(), ErrorKind::Disconnected);
     assert_eq!(socket.send_confirmed(&[]).await.unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
-/// Drops the handles of a connection one by one, in an order that makes each kind the last once;
-/// until then everything works. Whoever calls looks at whether the stub ends.
+/// Drops the handles of a connection one by one, in an order in which handle `last` is the last. Up
+/// to the last everything works.
 async fn drop_one_by_one(client: Client, last: usize) {
     let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
     let current = netlink_remote::Netns::Current;
@@ -170,13 +170,13 @@ async fn drop_one_by_one(client: Client, last: usize) {
 
 #[tokio::test]
 async fn the_connection_and_the_stub_end_with_the_last_handle() {
-    in_test_world();
+    world::require();
     for last in 0..3 {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let serving = tokio::spawn(async move {
             serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await.unwrap()
         });
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         assert!(!serving.is_finished());
         drop_one_by_one(client, last).await;
         assert_eq!(within(serving).await.unwrap(), Exit::ClientGone);
@@ -189,8 +189,8 @@ async fn the_connection_and_the_stub_end_with_the_last_handle() {
 
 #[tokio::test]
 async fn a_listeners_connection_ends_with_its_last_handle() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("last")).with_extension("sock");
+    world::require();
+    let path = temporary("last").with_extension("sock");
     let shutdown = Shutdown::new().unwrap();
     let bound = Listener::bind(&path, ListenConfig::default()).unwrap();
     let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
@@ -204,7 +204,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
         bound.run(&theirs, tell).unwrap();
     });
     for last in 0..3 {
-        let client = Client::connect(unix::connect(&path).await.unwrap()).await.unwrap();
+        let client = Client::handshake(unix::dial(&path).await.unwrap()).await.unwrap();
         assert!(exits.try_recv().is_err());
         drop_one_by_one(client, last).await;
         assert_eq!(within(exits.recv()).await, Some(Exit::ClientGone));
@@ -213,7 +213,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
     tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
 }
 
-/// In a process of its own, where nobody else opens and closes anything.
+/// The stub is a process of its own, in which no other test opens descriptors.
 #[tokio::test]
 async fn a_thousand_sockets_come_and_go_and_leave_no_descriptor() {
     let (client, pid) = child().await;
@@ -244,14 +244,14 @@ async fn child() -> (Client, Pid) {
     child_behind(Arc::default()).await
 }
 
-/// One whose output goes through a valve.
+/// A stub as a child process whose output passes a valve.
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
-    in_test_world();
-    let (stream, exit_report) = process::spawn(stub_command()).unwrap();
-    let mut options = ConnectOptions::default();
-    options.exit_report = Some(exit_report);
-    let valve = Valve { inner: stream, control };
-    let client = Client::connect_with(valve, options).await.unwrap();
+    world::require();
+    let running = process::spawn(stub_command()).unwrap();
+    let mut options = ClientOptions::default();
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let valve = Valve { inner: running.stdio, control };
+    let client = Client::handshake_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)
 }
@@ -276,7 +276,7 @@ async fn a_killed_stub_wakes_every_waiter_and_the_error_says_so() {
     }
     let error = client.ping().await.unwrap_err();
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
-    // Reaped: the pid is nobody's, not even a zombie's.
+    // The stub is reaped: its pid is free.
     assert!(kill(pid, None).is_err());
 }
 
@@ -284,20 +284,20 @@ async fn a_killed_stub_wakes_every_waiter_and_the_error_says_so() {
 async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     let control = Arc::new(ValveControl::default());
     let (client, pid) = child_behind(Arc::clone(&control)).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = |window| client.socket(NETLINK_ROUTE).netns(netns.netns()).window(window, 1000);
     let adding = socket(1 << 20).open().await.unwrap();
     for number in 0..5000 {
-        adding.send(&add_route(number, 1, 0)).await.unwrap();
+        adding.send(&add_route(number, 0)).await.unwrap();
     }
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
-    // A window of one byte lets one datagram through.
+    // A window of one byte lets one datagram pass.
     let dumping = socket(1).open().await.unwrap();
     let read = || control.read.load(Ordering::SeqCst);
     let before = read();
-    dumping.send(&dump_routes()).await.unwrap();
-    // No other frame is that long.
+    dumping.send(&dump_routes(1)).await.unwrap();
+    // No other frame is so long.
     eventually("the first part of the dump has come", || read() > before + 1000).await;
     kill(pid, Signal::SIGKILL).unwrap();
     let (mut datagrams, mut done) = (0, false);
@@ -314,13 +314,6 @@ async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     assert!(datagrams > 0, "what had come is delivered first");
     assert!(!done, "the dump was to be cut");
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
-}
-
-pub(crate) fn dump_routes() -> Vec<u8> {
-    use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteMessage};
-    let mut route = RouteMessage::default();
-    route.header.address_family = AddressFamily::Inet;
-    request(RouteNetlinkMessage::GetRoute(route), netlink_packet_core::NLM_F_DUMP, 1)
 }
 
 #[tokio::test]
@@ -342,7 +335,7 @@ async fn a_stub_ends_with_its_client_however_that_ends() {
 #[tokio::test]
 async fn an_nft_table_with_an_owner_goes_with_its_socket() {
     let (client, pid) = child().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = client.socket(NETLINK_NETFILTER).netns(netns.netns()).open().await.unwrap();
     // NFT_MSG_NEWTABLE with flag NFT_TABLE_F_OWNER in a batch of its own.
     let batch = |kind: u16| {
@@ -377,17 +370,17 @@ async fn an_nft_table_with_an_owner_goes_with_its_socket() {
     let _ = client.closed().await;
 }
 
-/// A client that asks for everything and reads nothing: the stub stays small, and what it held
-/// back arrives once the client reads.
+/// A client requests dumps and reads nothing: the stub's memory stays bounded, and the dumps arrive
+/// whole once the client reads.
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     let control = Arc::new(ValveControl::default());
     let (client, pid) = child_behind(Arc::clone(&control)).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let adding = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     for number in 0..20_000 {
-        adding.send(&add_route(number, 1, 0)).await.unwrap();
+        adding.send(&add_route(number, 0)).await.unwrap();
     }
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     let mut sockets = Vec::new();
@@ -397,7 +390,7 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     }
     control.held.store(true, Ordering::SeqCst);
     for socket in &sockets {
-        socket.send(&dump_routes()).await.unwrap();
+        socket.send(&dump_routes(1)).await.unwrap();
     }
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -405,13 +398,13 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap()
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // Forty dumps are 40 MB. On a busy machine many jobs count as slow, and each thread that takes
-    // over has buffers of its own.
+    // Forty dumps are 40 MB. On a busy machine many system calls count as slow, and each thread
+    // that takes one over has buffers of its own.
     const LIMIT_KIB: u64 = 32 * 1024;
     assert!(resident() < LIMIT_KIB, "{} KiB", resident());
     control.release();
     for socket in &sockets {
-        let routes = whole_dump(socket).await.iter().filter_map(route_number).count();
+        let routes = all_route_numbers(&whole_dump(socket).await).count();
         assert_eq!(routes, 20_000);
     }
     assert!(resident() < LIMIT_KIB, "{} KiB", resident());

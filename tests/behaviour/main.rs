@@ -1,4 +1,4 @@
-//! What the crate does, on the real kernel, over every transport.
+//! The behaviour of remote sockets, on the real kernel, over every transport.
 
 #![cfg(test)]
 
@@ -6,13 +6,10 @@ mod adapter;
 mod bad_input;
 mod client;
 mod fairness;
+mod far_errno;
 mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
 mod sockets;
-#[cfg(feature = "ssh")]
-mod sshd;
-#[path = "../lab/stub.rs"]
-mod stub;
 mod support;

@@ -1,4 +1,4 @@
-//! Multicast groups, and what is told when events are lost.
+//! Multicast groups, and reports of lost events.
 
 use netlink_packet_core::NLM_F_ACK;
 use netlink_remote::{Event, RemoteSocket, client::options};
@@ -16,15 +16,13 @@ over_every_transport!(
     a_burst_of_twenty_thousand_events_is_not_lost,
 );
 
-const RTNLGRP_LINK: u32 = 1;
-const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV4_MCADDR: u32 = 37;
 
 /// Skips to the first datagram with a message of this type.
 async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::client::Datagram {
     loop {
         let datagram = datagram(socket).await;
-        if u16::from_ne_bytes([datagram.data[4], datagram.data[5]]) == wanted {
+        if nlmsg::Header::parse(&datagram.data).unwrap().kind == wanted {
             return datagram;
         }
     }
@@ -32,7 +30,7 @@ async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::cli
 
 async fn events_of_a_group_arrive_with_its_number(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let socket = builder.group(RTNLGRP_LINK).open().await.unwrap();
     netns.ip("link add v0 type veth peer name v1");
@@ -43,7 +41,7 @@ async fn events_of_a_group_arrive_with_its_number(transport: Transport) {
 
 async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let socket = builder.group(RTNLGRP_IPV4_MCADDR).open().await.unwrap();
     let level = options::SOL_NETLINK;
@@ -51,7 +49,7 @@ async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
     let bit = RTNLGRP_IPV4_MCADDR as usize - 1;
     let word = u32::from_ne_bytes(members[bit / 32 * 4..][..4].try_into().unwrap());
     assert_eq!(word, 1 << (bit % 32));
-    // Setting the link up joins 224.0.0.1, of which the kernel tells this group.
+    // Setting the link up joins 224.0.0.1, which is an event of this group.
     netns.ip("link add v0 type veth peer name v1");
     netns.ip("link set v0 up");
     assert_eq!(datagram(&socket).await.info.group, RTNLGRP_IPV4_MCADDR);
@@ -60,7 +58,7 @@ async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
 
 async fn joining_and_leaving_take_effect(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = far.client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     netns.ip("link add v0 type veth peer name v1");
     socket.join(RTNLGRP_LINK).await.unwrap();
@@ -69,10 +67,10 @@ async fn joining_and_leaving_take_effect(transport: Transport) {
     socket.leave(RTNLGRP_LINK).await.unwrap();
     while socket.try_recv().unwrap().is_some() {}
     netns.ip("link set v0 mtu 1401");
-    // A confirmed request comes back behind whatever the change would have caused.
+    // An event of the change would arrive before the reply to a confirmed request.
     within(socket.send_confirmed(&link_by_index(1, 9))).await.unwrap();
     let Some(Event::Datagram(answer)) = socket.try_recv().unwrap() else { panic!() };
-    assert_eq!(parse(&answer.data)[0].header.sequence_number, 9);
+    assert_eq!(sequence_of(&answer.data), 9);
     assert_eq!(socket.try_recv().unwrap(), None);
     far.end().await;
 }
@@ -87,28 +85,28 @@ async fn a_group_that_is_none_is_refused(transport: Transport) {
     far.end().await;
 }
 
-/// Adds `count` routes, one event each, and waits until it is done.
-async fn add_routes(socket: &RemoteSocket, lo: u32, from: u32, count: u32) {
+/// Adds `count` routes, one event each, and waits for their acknowledgements.
+async fn add_routes(socket: &RemoteSocket, from: u32, count: u32) {
     for number in from..from + count {
-        socket.send(&add_route(number, lo, NLM_F_ACK)).await.unwrap();
+        socket.send(&add_route(number, NLM_F_ACK)).await.unwrap();
         assert_eq!(error_code(&datagram(socket).await.data), Some(0), "route {number}");
     }
 }
 
-/// What came: numbers of the routes, with the losses at their places.
+/// The numbers of routes in the events received, with the losses in their places.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Route(u32),
     Lost(u64),
 }
 
-/// Receives until a route of number `last` or beyond has come: that one itself may be lost.
+/// Receives up to a route of number `last` or higher: the event of `last` itself may be lost.
 async fn collect(socket: &RemoteSocket, last: u32) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
         match within(socket.recv()).await.unwrap() {
             Event::Datagram(datagram) => {
-                for number in parse(&datagram.data).iter().filter_map(route_number) {
+                for number in route_numbers(&datagram.data) {
                     seen.push(Seen::Route(number));
                     if number >= last {
                         return seen;
@@ -121,8 +119,8 @@ async fn collect(socket: &RemoteSocket, last: u32) -> Vec<Seen> {
     }
 }
 
-/// Checks that routes come in order and that each gap is told where it is, with its size. Gives
-/// what was lost.
+/// Asserts that routes are in order and that each gap is reported in its place with its size; gives
+/// the sum of the gaps.
 fn assert_every_gap_is_told(seen: &[Seen]) -> u64 {
     let (mut next, mut lost) = (0, 0);
     for item in seen {
@@ -132,7 +130,7 @@ fn assert_every_gap_is_told(seen: &[Seen]) -> u64 {
                 next += u32::try_from(*dropped).unwrap();
             }
             Seen::Route(number) => {
-                assert_eq!(*number, next, "a gap that was not told at its place: {seen:?}");
+                assert_eq!(*number, next, "a gap without a report in its place: {seen:?}");
                 next += 1;
             }
         }
@@ -147,7 +145,7 @@ async fn add_until_finished<T>(
     reading: tokio::task::JoinHandle<T>,
 ) -> T {
     while !reading.is_finished() {
-        add_routes(requests, 1, number, 1).await;
+        add_routes(requests, number, 1).await;
         number += 1;
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
@@ -156,16 +154,16 @@ async fn add_until_finished<T>(
 
 async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().receive_buffer(4096).window(1, 1).open().await.unwrap();
     events.join(RTNLGRP_IPV4_ROUTE).await.unwrap();
     let requests = socket().open().await.unwrap();
-    // Nobody reads: the buffer is full after a few.
-    add_routes(&requests, 1, 0, 500).await;
+    // The stub has no credit to read, so a few events fill the kernel's buffer.
+    add_routes(&requests, 0, 500).await;
     let reading = tokio::spawn(async move { (collect(&events, 600).await, events) });
-    // And the socket goes on working behind the gap.
+    // The socket works after the gap.
     let (seen, events) = add_until_finished(&requests, 500, reading).await;
     let lost = assert_every_gap_is_told(&seen);
     assert!(lost > 400, "of 500 events in a 4 KiB buffer, only {lost} were lost");
@@ -174,21 +172,19 @@ async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
 }
 
 async fn a_silent_overrun_is_told_too(transport: Transport) {
-    // Without ENOBUFS the kernel gives no place, only a count: it is told behind what was queued.
+    // Without ENOBUFS the kernel gives a count and no place: the report follows the queued events.
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().group(RTNLGRP_IPV4_ROUTE).receive_buffer(4096).window(1, 1);
     let events = events.netlink_option(options::NO_ENOBUFS, true).open().await.unwrap();
     let requests = socket().open().await.unwrap();
-    add_routes(&requests, 1, 0, 300).await;
+    add_routes(&requests, 0, 300).await;
     let (mut routes, mut lost) = (0, 0);
     while routes + lost < 300 {
         match within(events.recv()).await.unwrap() {
-            Event::Datagram(d) => {
-                routes += parse(&d.data).iter().filter_map(route_number).count() as u64
-            }
+            Event::Datagram(d) => routes += route_numbers(&d.data).count() as u64,
             Event::Lost { dropped, total } => {
                 lost += dropped;
                 assert_eq!(lost, total);
@@ -203,7 +199,7 @@ async fn a_silent_overrun_is_told_too(transport: Transport) {
 
 async fn events_of_other_namespaces_carry_their_nsid(transport: Transport) {
     let far = Far::new(transport).await;
-    let (here, there) = (TestNetns::new(), TestNetns::new());
+    let (here, there) = (Namespace::empty(), Namespace::empty());
     here.ip(&format!("netns set {} 7", there.0));
     let builder = far.client.socket(NETLINK_ROUTE).netns(here.netns());
     let builder = builder.netlink_option(options::LISTEN_ALL_NSID, true).group(RTNLGRP_LINK);
@@ -218,17 +214,18 @@ async fn events_of_other_namespaces_carry_their_nsid(transport: Transport) {
 
 async fn a_burst_of_twenty_thousand_events_is_not_lost(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().group(RTNLGRP_IPV4_ROUTE).open().await.unwrap();
     let requests = socket().open().await.unwrap();
     let reading = tokio::spawn(async move { collect(&events, 19_999).await });
     for number in 0..20_000 {
-        requests.send(&add_route(number, 1, 0)).await.unwrap();
+        requests.send(&add_route(number, 0)).await.unwrap();
     }
     let lost = assert_every_gap_is_told(&add_until_finished(&requests, 20_000, reading).await);
-    // The kernel gives a user without privileges 212,992 bytes, which a burst may overflow.
-    assert!(lost == 0 || is_user_world(), "{lost} lost");
+    // The kernel limits the buffer of a user without privileges to 212,992 bytes, which a burst may
+    // overflow.
+    assert!(lost == 0 || world::is_user(), "{lost} lost");
     far.end().await;
 }

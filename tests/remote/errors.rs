@@ -4,9 +4,10 @@ use std::{io::Write, net::TcpListener};
 
 use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
 
-use crate::{
+use testing::{
     lab::{Bad, Lab},
-    support::*,
+    programs,
+    remote::*,
 };
 
 #[test]
@@ -48,12 +49,12 @@ async fn what_answers_and_is_no_ssh_server() {
     let mut options = TargetOptions::default();
     options.ssh_config = Some("none".into());
     // As it was built, since stripping it would write beside it.
-    options.stubs = vec![env!("CARGO_BIN_EXE_nlr-stub").into()];
+    options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
         ("\0\0\0", "is not an ssh server; check the port"),
         ("", "is not an ssh server; check the port"),
-        ("SSH-2.0-x\r\nrubbish, rubbish", "no way to talk that both sides know"),
+        ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
     ] {
         let answers = async || {
             let listener = listener.try_clone().unwrap();

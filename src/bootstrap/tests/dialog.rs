@@ -63,7 +63,7 @@ fn answering(answers: &[&str]) -> (ConnectContext, Arc<Mutex<Vec<u32>>>) {
 
 async fn by_sudo(script: &str, context: &ConnectContext) -> Result<Option<String>, Error> {
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
-    let running = process::run(sudo(script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(script, &boot, home.path())).unwrap();
     let preamble = Preamble { script: Some(&boot), prompts: vec![prompt()], ..Default::default() };
     let (stream, exit_report) = start_stub(running, preamble, context).await?;
     Ok(converse(stream, exit_report).await)
@@ -119,7 +119,7 @@ async fn hops_of_the_same_text_are_told_apart() {
         (vec![near], "wrong password for sudo:"),
     ] {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
-        let running = process::run(sudo(SUDO, &boot, home.path())).unwrap();
+        let running = process::spawn(sudo(SUDO, &boot, home.path())).unwrap();
         let (context, _) = answering(&["wrong"]);
         let preamble = Preamble { script: Some(&boot), prompts, ..Default::default() };
         let error = start_stub(running, preamble, &context).await.err().unwrap();
@@ -277,7 +277,7 @@ async fn a_slow_upload() {
     let mut argv = boot.argv();
     argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.06; k=1");
     let began = Instant::now();
-    let running = process::run(command(&["sh"], home.path(), &argv)).unwrap();
+    let running = process::spawn(command(&["sh"], home.path(), &argv)).unwrap();
     let preamble = Preamble { script: Some(&boot), ..Default::default() };
     go_with(running, preamble, &context).await.unwrap();
     assert!(began.elapsed() > context.limit());
@@ -292,7 +292,7 @@ async fn progress_is_reported_from_the_first_byte_to_the_last() {
         noted.lock().unwrap().push((progress.target.clone(), progress.sent, progress.total));
     });
     let context = ConnectContext::new(ask, Duration::from_secs(20));
-    let running = process::run(command(&["sh"], home.path(), &boot.argv())).unwrap();
+    let running = process::spawn(command(&["sh"], home.path(), &boot.argv())).unwrap();
     let preamble =
         Preamble { script: Some(&boot), target: "exec:x".to_owned(), ..Default::default() };
     go_with(running, preamble, &context).await.unwrap();
@@ -312,7 +312,7 @@ async fn typed_into_a_shell() {
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).env("HOME", home.path());
         let preamble = Preamble { script: Some(&boot), lines, ..Default::default() };
-        go_with(process::run(command).unwrap(), preamble, &context()).await.unwrap();
+        go_with(process::spawn(command).unwrap(), preamble, &context()).await.unwrap();
     }
 }
 
@@ -323,7 +323,7 @@ async fn through_any_login_shell() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let mut command = Command::new(shell);
         command.args(["-c", &quote(&boot.argv()).unwrap()]).env("HOME", home.path());
-        let Ok(running) = process::run(command) else { continue };
+        let Ok(running) = process::spawn(command) else { continue };
         let preamble = Preamble { script: Some(&boot), ..Default::default() };
         go_with(running, preamble, &context())
             .await
@@ -336,7 +336,7 @@ async fn a_stub_without_any_script() {
     let running = |script| {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        process::run(command).unwrap()
+        process::spawn(command).unwrap()
     };
     let script =
         "echo hi; printf '\\376nlr-hello\\000\\r\\n\\032\\377\\000'; cat; echo gone >&2; exit 3";
@@ -366,7 +366,7 @@ async fn a_program_that_prints_su_s_prompt_gets_no_password() {
              exec \"$@\""
         );
         let (context, asked) = answering(&["right", "another", "and another"]);
-        let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+        let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
         let preamble =
             Preamble { script: Some(&boot), prompts: vec![bounded()], ..Default::default() };
         go_with(running, preamble, &context).await.unwrap();
@@ -389,7 +389,7 @@ async fn no_prompt_counts_once_the_script_has_spoken() {
         Some(Secret::new("right".to_owned()))
     });
     let context = ConnectContext::new(ask, Duration::from_secs(1));
-    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
     let preamble = Preamble { script: Some(&boot), prompts: vec![prompt()], ..Default::default() };
     start_stub(running, preamble, &context).await.err().unwrap();
     assert_eq!(*asked.lock().unwrap(), 0);
@@ -400,7 +400,7 @@ async fn a_line_is_not_typed_before_its_shell_is_there() {
     use crate::shell::quote;
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let script = SUDO.replace("exec \"$@\"", "{ echo 'the shell is there'; exec sh; }");
-    let running = process::run(sudo(&script, &boot, home.path())).unwrap();
+    let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
     let (context, asked) = answering(&["wrong", "right"]);
     let preamble = Preamble {
         script: Some(&boot),

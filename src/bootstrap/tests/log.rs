@@ -65,7 +65,7 @@ async fn steps_are_logged_and_secrets_are_not() {
         prompts: vec![super::dialog::prompt()],
         ..Default::default()
     };
-    go_with(process::run(command).unwrap(), preamble, &context).await.unwrap();
+    go_with(process::spawn(command).unwrap(), preamble, &context).await.unwrap();
     let log = log.0.lock().unwrap().clone();
     for expected in [
         "message=asking for a secret hop=\"sudo:\" kind=Privilege attempt=1",

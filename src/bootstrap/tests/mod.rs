@@ -153,7 +153,7 @@ impl World {
 /// Starts the stub, and checks that its stream is exact both ways.
 pub(super) async fn go(command: Command, boot: &BootScript) -> Result<(), Error> {
     go_with(
-        process::run(command).unwrap(),
+        process::spawn(command).unwrap(),
         Preamble { script: Some(boot), ..Default::default() },
         &context(),
     )

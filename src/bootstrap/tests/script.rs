@@ -279,7 +279,7 @@ async fn odd_settings_are_survived() {
             }
             let (stream, exit_report) = {
                 let preamble = Preamble { script: Some(&boot), ..Default::default() };
-                start_stub(process::run(command).unwrap(), preamble, &context()).await.unwrap()
+                start_stub(process::spawn(command).unwrap(), preamble, &context()).await.unwrap()
             };
             // xtrace says something.
             converse(stream, exit_report).await;
@@ -312,7 +312,7 @@ async fn removing_it_again() {
         let folder = home.path().join(".cache/netlink-remote");
         fs::write(folder.join("tmp-0123"), "").unwrap();
         let cleaning = |argv: Vec<String>| {
-            let running = process::run(command(&shell, home.path(), &argv)).unwrap();
+            let running = process::spawn(command(&shell, home.path(), &argv)).unwrap();
             async move {
                 let context = context();
                 clean(running, Preamble::default(), &context).await

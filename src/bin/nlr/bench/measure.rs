@@ -1,40 +1,41 @@
-//! Measuring one target, a turn at a time.
+//! Rounds of measurements over one connection.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    TURNS,
+    churn::RouteChurn,
     figures::{Events, Figures},
     netlink::{dump_routes, failed, get_link, receive},
-    storm,
 };
 use crate::{dump::ROUTE, failure::Failure, session};
 use netlink_remote::{Client, Netns, RemoteSocket};
 
-/// Which share of a turn is for dumps.
+/// Rounds of each target.
+pub(super) const ROUNDS: u32 = 10;
+
+/// The share of a round for dumps.
 const DUMPS: f64 = 0.25;
 
-/// How much longer than its time a turn may take, before the far end counts as stuck.
+/// Time beyond its share after which a round counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection that is measured.
+/// The sockets of a measured connection.
 #[derive(Debug)]
 pub(super) struct Bench {
-    pub(super) client: Client,
+    client: Client,
     netns: Netns,
-    /// For single requests.
     requests: RemoteSocket,
-    /// For dumps, until one has to be cut short.
+    /// `None` before the first dump, and after one that was cut short.
     dumps: Option<RemoteSocket>,
     sequence: u32,
 }
 
 impl Bench {
-    /// Opens what is needed, and goes the way once, so that the first time is no special one.
+    /// Opens a socket, and measures once without keeping the figures: the first time is slower.
     pub(super) async fn new(client: &Client, netns: &Netns) -> Result<Self, Failure> {
-        session::check_byte_order(client)?;
+        session::check_byte_order(client.host())?;
         let requests = open(client, netns).await?;
         let (client, netns) = (client.clone(), netns.clone());
         let mut bench = Self { client, netns, requests, dumps: None, sequence: 0 };
@@ -42,39 +43,39 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Measures for about this long, each thing once at least. A listing may take more than its
-    /// share of this turn, if it is as much less in the next ones.
-    pub(super) async fn turn(
+    /// Measures for about this long, and each figure once at least. A dump may take more than its
+    /// share of this round, which it then lacks in the next ones.
+    pub(super) async fn round(
         &mut self,
         figures: &mut Figures,
-        turn: u32,
+        round: u32,
         time: Duration,
     ) -> Result<(), Failure> {
         let dumps = time.mul_f64(DUMPS);
-        let until = Instant::now() + time.saturating_sub(dumps);
-        let (so_far, in_all) = (dumps * (turn + 1), dumps * TURNS);
-        within(time + in_all + PATIENCE, async {
+        let deadline = Instant::now() + time.saturating_sub(dumps);
+        let (dumps_so_far, all_dumps) = (dumps * (round + 1), dumps * ROUNDS);
+        within(time + all_dumps + PATIENCE, async {
             loop {
                 self.probe(figures).await?;
-                if Instant::now() >= until {
-                    return self.dump(figures, so_far, in_all).await;
+                if Instant::now() >= deadline {
+                    return self.dump(figures, dumps_so_far, all_dumps).await;
                 }
             }
         })
         .await
     }
 
-    /// A ping, a request and a confirmed send, side by side: what disturbs one disturbs all.
+    /// A ping, a request and a confirmed send in succession: a disturbance affects all alike.
     async fn probe(&mut self, figures: &mut Figures) -> Result<(), Failure> {
         figures.ping.add(self.client.ping().await.map_err(failed)?);
 
         let (sequence, datagram) = self.request(get_link);
-        let began = Instant::now();
+        let start = Instant::now();
         self.requests.send(&datagram).await.map_err(failed)?;
         receive(&self.requests, sequence, |_| {}).await?;
-        figures.request.add(began.elapsed());
+        figures.request.add(start.elapsed());
 
-        // Not the one that was timed: the stub's word about it takes its time, too.
+        // Not the request that was timed: the stub's report of a confirmed send takes time.
         let (sequence, datagram) = self.request(get_link);
         let sent = self.requests.send_confirmed(&datagram).await.map_err(failed)?;
         receive(&self.requests, sequence, |_| {}).await?;
@@ -87,24 +88,24 @@ impl Bench {
         (self.sequence, make(self.sequence))
     }
 
-    /// Lists the routes until that has taken `so_far`; cuts a listing short at `in_all`.
+    /// Dumps the routes until all dumps have taken `until` together; cuts one short at `limit`.
     async fn dump(
         &mut self,
         figures: &mut Figures,
-        so_far: Duration,
-        in_all: Duration,
+        until: Duration,
+        limit: Duration,
     ) -> Result<(), Failure> {
-        if figures.dump.elapsed >= so_far {
+        if figures.dump.elapsed >= until {
             return Ok(());
         }
         let socket = match self.dumps.take() {
             Some(socket) => socket,
             None => open(&self.client, &self.netns).await?,
         };
-        let began = Instant::now();
+        let start = Instant::now();
         let before = figures.dump.elapsed;
         let dumps = async {
-            while before + began.elapsed() < so_far {
+            while before + start.elapsed() < until {
                 let (sequence, datagram) = self.request(dump_routes);
                 socket.send(&datagram).await.map_err(failed)?;
                 figures.routes.begin();
@@ -118,33 +119,29 @@ impl Bench {
             }
             Ok(())
         };
-        let result = timeout_at(began + in_all.saturating_sub(before), dumps).await;
-        figures.dump.elapsed += began.elapsed();
+        let result = timeout_at(start + limit.saturating_sub(before), dumps).await;
+        figures.dump.elapsed += start.elapsed();
         match result {
             Ok(result) => {
                 self.dumps = Some(socket);
                 result
             }
-            // One large listing: what was on its way must not be in the way of what comes next.
+            // The rest of the dump must not delay the next measurement.
             Err(_) => socket.close().await.map(drop).map_err(failed),
         }
     }
 
-    /// Measures how fast events arrive.
+    /// Measures the rate of events.
     pub(super) async fn events(
         &mut self,
         figures: &mut Figures,
         time: Duration,
     ) -> Result<(), Failure> {
-        let opened = within(PATIENCE, storm::Storm::open(&self.client)).await?;
-        let storm = match opened {
-            Ok(storm) => storm,
-            Err(why) => {
-                figures.events = Some(Events::LeftOut(why));
-                return Ok(());
-            }
-        };
-        figures.events = Some(within(time + PATIENCE, storm.run(time)).await?);
+        let opened = within(PATIENCE, RouteChurn::open(&self.client)).await?;
+        figures.events = Some(match opened {
+            Ok(churn) => within(time + PATIENCE, churn.run(time)).await?,
+            Err(reason) => Events::LeftOut(reason),
+        });
         Ok(())
     }
 }
@@ -154,13 +151,11 @@ async fn open(client: &Client, netns: &Netns) -> Result<RemoteSocket, Failure> {
     opened.map_err(|error| Failure::opening(error, netns))
 }
 
-/// Does something that must not take longer.
 async fn within<T>(
-    time: Duration,
+    limit: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    timeout(time, work).await.unwrap_or_else(|_| {
-        let text = format!("no answer came for {PATIENCE:?} and more");
-        Err(Failure::unanswered(text))
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Failure::timeout(format_args!("no answer for more than {PATIENCE:?}")))
     })
 }

@@ -1,25 +1,22 @@
-//! ssh destinations: `[user@]host[:port]`, and `ssh://[user@]host[:port]` with a percent-encoded
-//! user.
+//! `[user@]host[:port]` and `ssh://[user@]host[:port]`.
 
 use crate::{
     Error,
     authority::{Authority, check_user},
-    text,
+    text::escaped,
 };
 
-/// Reads an ssh destination into user, host and port; the host is an IPv6 address without brackets.
+/// Splits a destination into user, host and port, an IPv6 address without its brackets.
 ///
-/// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a destination that ssh refuses on its
-/// command line: an empty part or one that begins with `-`, a control character, or a character with
-/// a meaning to a shell.
+/// Refuses the same as ssh does on its command line: a part that is empty or begins with `-`, control
+/// characters, and characters that a shell interprets.
 pub(crate) fn parse_destination(
     text: &str,
 ) -> Result<(Option<String>, String, Option<u16>), Error> {
-    let refuse = |why: &str| {
-        let shown = text::escaped(text);
+    let refuse = |reason: &str| {
         let form = "write [user@]host[:port], and IPv6 as [::1]";
-        Error::invalid(format!("`{shown}` is no ssh destination: {why}; {form}"))
+        let shown = escaped(text);
+        Error::invalid(format!("`{shown}` is no ssh destination: {reason}; {form}"))
     };
     let is_uri = text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("ssh://"));
     let mut rest = text;
@@ -84,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_destination() {
+    fn invalid_destinations() {
         for text in [
             "",
             "@h",
