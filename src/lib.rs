@@ -82,6 +82,8 @@ pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
 #[cfg(feature = "client")]
+mod protocol;
+#[cfg(feature = "client")]
 mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
@@ -105,6 +107,8 @@ pub use client::{
 pub use hops::{Connector, Hop, Target, TargetOptions};
 #[cfg(feature = "client")]
 pub use prompter::{Prompter, Secret};
+#[cfg(feature = "client")]
+pub use protocol::{Group, Protocol};
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
 /// [`hops`].

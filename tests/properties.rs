@@ -127,10 +127,10 @@ fn sample() -> impl Strategy<Value = Sample> {
     let i = any::<i32>;
     let data: &'static [u8] = &[];
     let destination =
-        any::<(u32, u32)>().prop_map(|(portid, groups)| Destination { portid, groups });
+        any::<(u32, u32)>().prop_map(|(portid, groups)| Destination::new(portid, groups));
     let nsid = option::of(0..=i32::MAX);
     let info =
-        (n(), n(), nsid).prop_map(|(portid, group, nsid)| DatagramInfo { portid, group, nsid });
+        (n(), n(), nsid).prop_map(|(portid, group, nsid)| DatagramInfo::new(portid, group, nsid));
     let message = prop_oneof![
         failure().prop_map(Message::Fault),
         big().prop_map(Message::Ping),
@@ -141,13 +141,13 @@ fn sample() -> impl Strategy<Value = Sample> {
         }),
         failure().prop_map(Message::OpenFailed),
         Just(Message::Close),
-        any::<[u64; 5]>().prop_map(|[a, b, c, d, e]| Message::Closed(Counters {
-            sent_datagrams: a,
-            sent_bytes: b,
-            received_datagrams: c,
-            received_bytes: d,
-            dropped: e,
-        })),
+        any::<[u64; 5]>().prop_map(|[a, b, c, d, e]| {
+            let mut counters = Counters::default();
+            (counters.sent_datagrams, counters.sent_bytes) = (a, b);
+            (counters.received_datagrams, counters.received_bytes) = (c, d);
+            counters.dropped = e;
+            Message::Closed(counters)
+        }),
         (n(), destination).prop_map(move |(serial, destination)| Message::Send {
             serial,
             destination,
@@ -449,8 +449,10 @@ proptest! {
             (numbers[0], numbers[1], numbers[2], numbers[3]);
         host.psched.copy_from_slice(&numbers[4..]);
         host.capabilities = wide[0];
-        host.netns = NetnsId { device: wide[1], inode: wide[2] };
-        let limits = PeerLimits { max_frame, max_sockets: numbers[0], max_requests: numbers[1] };
+        host.netns = NetnsId::new(wide[1], wide[2]);
+        let mut limits = PeerLimits::default();
+        (limits.max_frame, limits.max_sockets, limits.max_requests) =
+            (max_frame, numbers[0], numbers[1]);
         let role = if described { Role::Stub } else { Role::Client };
         let mut hello = Hello::new(role, limits, described.then_some(host));
         hello.software.clone_from(&texts[3]);
@@ -468,9 +470,9 @@ proptest! {
         fd: u32,
         id in any::<(u64, u64)>(),
     ) {
-        let id_of = |(device, inode)| NetnsId { device, inode };
+        let id_of = |(device, inode)| NetnsId::new(device, inode);
         let entries: Vec<NetnsEntry> =
-            entries.into_iter().map(|(name, id)| NetnsEntry { name, id: id_of(id) }).collect();
+            entries.into_iter().map(|(name, id)| NetnsEntry::new(name, id_of(id))).collect();
         let mut bytes = Vec::new();
         entries.iter().for_each(|entry| entry.encode(&mut bytes));
         prop_assert_eq!(NetnsEntry::decode_list(&bytes), Ok(entries));

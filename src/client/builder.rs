@@ -10,7 +10,7 @@ use super::{
     socket::RemoteSocket,
 };
 use crate::{
-    Error, ErrorKind, Step,
+    Error, ErrorKind, Group, Protocol, Step,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},
 };
 
@@ -33,15 +33,16 @@ pub struct SocketBuilder {
 }
 
 impl SocketBuilder {
-    pub(super) fn new(handle: ConnectionRef, protocol: u32) -> Self {
+    pub(super) fn new(handle: ConnectionRef, protocol: Protocol) -> Self {
+        let protocol = protocol.number();
         let open =
             Open { protocol, credit: WINDOW, receive_buffer: RECEIVE_BUFFER, ..Open::default() };
         Self { handle, open, timeout: Duration::from_secs(30), namespace: None }
     }
 
     /// The netlink protocol, instead of the one the builder was made for.
-    pub fn protocol(mut self, protocol: u32) -> Self {
-        self.open.protocol = protocol;
+    pub fn protocol(mut self, protocol: impl Into<Protocol>) -> Self {
+        self.open.protocol = protocol.into().number();
         self
     }
 
@@ -64,9 +65,10 @@ impl SocketBuilder {
         self
     }
 
-    /// Joins a multicast group once the socket is bound; may be called repeatedly.
-    pub fn group(mut self, group: u32) -> Self {
-        self.open.groups.push(group);
+    /// Joins a multicast group once the socket is bound, such as [`Group::LINK`]; may be called
+    /// repeatedly.
+    pub fn group(mut self, group: impl Into<Group>) -> Self {
+        self.open.groups.push(group.into().number());
         self
     }
 

@@ -29,8 +29,7 @@ mod trace;
 mod wire_state;
 
 pub use crate::wire::{
-    ContainerEngine, Counters, Credit, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
-    SocketOption,
+    ContainerEngine, Counters, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
     hello::{HostInfo, NetnsId, PeerLimits},
 };
 pub use builder::{SocketBuilder, options};
