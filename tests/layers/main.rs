@@ -31,7 +31,10 @@ const TABLE: &[Row] = &[
     ("bootstrap", &[BASE, &["wire", "error", "prompter", "connect_context", "transport"]]),
     (
         "hops",
-        &[BASE, &["error", "prompter", "connect_context", "transport", "client", "bootstrap"]],
+        &[
+            BASE,
+            &["error", "prompter", "connect_context", "stub", "transport", "client", "bootstrap"],
+        ],
     ),
     // What the fuzz targets run.
     ("fuzzing", &[BASE, &["wire", "proto"]]),
