@@ -99,6 +99,8 @@ inside! {
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
+mod authority;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
@@ -115,6 +117,8 @@ pub mod nlmsg;
 pub mod prompter;
 #[cfg(feature = "client")]
 mod protocol;
+#[cfg(feature = "client")]
+mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
 #[cfg(feature = "client")]

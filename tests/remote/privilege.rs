@@ -88,7 +88,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
     assert_eq!(ended.code(), 0, "{ended:?}");
-    let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
+    let asks = "(via ssh://test01) Password for sudo: (to become root): ";
     assert!(ended.stderr.contains(asks), "{ended:?}");
 
     let mut pty = Pty::start(&lab.nlr(&words));
