@@ -46,7 +46,7 @@ over_every_transport!(
 /// Links beside lo.
 const LINKS: usize = 120;
 
-fn with_links(netns: &TestNetns) {
+fn with_links(netns: &Namespace) {
     let batch: String = (0..LINKS / 2)
         .map(|number| format!("link add v{number} type veth peer name w{number}\n"))
         .collect();
@@ -55,11 +55,11 @@ fn with_links(netns: &TestNetns) {
     netns.ip(&format!("-batch {}", file.path().display()));
 }
 
-fn builder(client: &Client, netns: &TestNetns) -> SocketBuilder {
+fn builder(client: &Client, netns: &Namespace) -> SocketBuilder {
     client.socket(NETLINK_ROUTE).netns(netns.netns())
 }
 
-async fn requests(client: &Client, netns: &TestNetns) -> Requests {
+async fn requests(client: &Client, netns: &Namespace) -> Requests {
     Requests::new(builder(client, netns).open().await.unwrap())
 }
 
@@ -87,7 +87,7 @@ async fn indexes(requests: &Requests) -> Vec<u32> {
 
 async fn a_thousand_are_in_flight(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let requests = requests(&far.client, &netns).await;
     let all = indexes(&requests).await;
@@ -125,7 +125,7 @@ async fn a_thousand_are_in_flight(transport: Transport) {
 /// The pattern that hangs where an answer has to be read before another is.
 async fn gets_are_answered_in_the_midst_of_a_dump(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let requests = requests(&far.client, &netns).await;
     let mut dump = requests.send(get_link(0).flags(flags::DUMP));
@@ -146,7 +146,7 @@ async fn gets_are_answered_in_the_midst_of_a_dump(transport: Transport) {
 
 async fn refusals_have_words_and_an_offset(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     let strict = builder(&far.client, &netns).netlink_option(options::GET_STRICT_CHK, true);
     let requests = Requests::new(strict.open().await.unwrap());
     // An MTU of two bytes, behind a name that is as it should be.
@@ -191,7 +191,7 @@ async fn refusals_have_words_and_an_offset(transport: Transport) {
 
 async fn dumps_wait_for_one_another(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let requests = requests(&far.client, &netns).await;
     let dumps = (0..8).map(|_| requests.dump(get_link(0)));
@@ -204,7 +204,7 @@ async fn dumps_wait_for_one_another(transport: Transport) {
 
 async fn a_dump_after_one_that_was_dropped_is_whole(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     // With a small window, the first dump is far from its end when it is dropped.
     let socket = builder(&far.client, &netns).window(1, 1).open().await.unwrap();
@@ -228,7 +228,7 @@ async fn a_dump_after_one_that_was_dropped_is_whole(transport: Transport) {
 
 async fn a_change_in_mid_dump_is_an_error(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     for tolerated in [false, true] {
         let socket = builder(&far.client, &netns).window(1, 1).open().await.unwrap();
@@ -264,7 +264,7 @@ async fn a_change_in_mid_dump_is_an_error(transport: Transport) {
 
 async fn what_the_kernel_drops_fails_its_requests(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let socket = builder(&far.client, &netns).receive_buffer(4096).window(1, 1);
     let requests = Requests::new(socket.open().await.unwrap()).max_in_flight(1000);
@@ -334,7 +334,7 @@ fn vec_of_one_message(length: usize) -> Vec<u8> {
 
 async fn the_end_of_the_connection_fails_every_request(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     let requests = requests(&far.client, &netns).await.max_in_flight(10);
     // Requests without any answer: a change that asks for no acknowledgement.
     let silent = || Builder::new(NEW_LINK, 0).put(get_link(1).finish().get(16..).unwrap());
@@ -377,7 +377,7 @@ fn table(kind: u16, flags: u16, name: &str) -> Vec<u8> {
 
 async fn a_batch_is_made_whole_or_not_at_all(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     let socket = far.client.socket(NETLINK_NETFILTER).netns(netns.netns());
     let requests = Requests::new(socket.open().await.unwrap());
     let new = |name| table(NFT_NEW_TABLE, flags::CREATE | flags::EXCL, name);
@@ -427,7 +427,7 @@ async fn generic_families_are_found(transport: Transport) {
 }
 
 async fn in_memory() -> Client {
-    in_test_world();
+    world::require();
     Client::handshake(in_memory_stub()).await.unwrap()
 }
 
@@ -436,16 +436,16 @@ async fn in_memory() -> Client {
 #[tokio::test]
 async fn events_are_no_answers_and_echoes_are() {
     let client = in_memory().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     netns.ip("link set lo up");
     let other = builder(&client, &netns).open().await.unwrap();
     let requests = Requests::new(builder(&client, &netns).group(7).open().await.unwrap());
     // Each of the other's routes has the sequence number of a request here.
     for number in 0..20 {
-        other.send_confirmed(&add_route(number, 1, 0)).await.unwrap();
+        other.send_confirmed(&add_route(number, 0)).await.unwrap();
         assert_eq!(index(&within(requests.one(get_link(1))).await.unwrap()), 1);
     }
-    let route = add_route(100, 1, flags::ECHO | flags::ACK);
+    let route = add_route(100, flags::ECHO | flags::ACK);
     let mut answer = requests.send(route);
     assert_eq!(within(answer.next()).await.unwrap().unwrap().kind(), NEW_ROUTE);
     assert!(within(answer.next()).await.is_none());
@@ -456,7 +456,7 @@ async fn events_are_no_answers_and_echoes_are() {
 #[tokio::test]
 async fn an_answer_that_is_left_alone_holds_no_other_up() {
     let client = in_memory().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let requests = requests(&client, &netns).await;
     let mut left = Vec::new();
@@ -486,7 +486,7 @@ async fn many_tasks_share_requests_and_none_is_forgotten() {
     const TASKS: usize = 16;
     const EACH: usize = 300;
     let client = in_memory().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     let socket = builder(&client, &netns).window(200_000, 50).open().await.unwrap();
     let requests = Requests::new(socket).max_in_flight(64);
@@ -524,7 +524,7 @@ async fn many_tasks_share_requests_and_none_is_forgotten() {
 #[tokio::test]
 async fn an_unread_answer_is_bounded() {
     let client = in_memory().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     netns.ip("link set lo up");
     let file = tempfile::NamedTempFile::new().unwrap();
     let routes: String = (0..20_000)
@@ -562,10 +562,10 @@ async fn an_unread_answer_is_bounded() {
 /// With a get in flight at the time of the cut, of a dump some parts have come: neither is whole.
 #[tokio::test]
 async fn a_link_cut_in_mid_dump_is_an_error() {
-    let netns = TestNetns::new();
+    let netns = Namespace::new();
     with_links(&netns);
     for cut in [1, 5_000, 20_000, 50_000, 100_000] {
-        in_test_world();
+        world::require();
         let control = Arc::new(ValveControl::default());
         let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
         let client = Client::handshake(valve).await.unwrap();
