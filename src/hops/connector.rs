@@ -124,7 +124,8 @@ impl Connector {
         if let [Hop::Unix(path)] = target.hops() {
             debug!(path = %path.display(), "connecting to a unix socket");
             let stream = context.step(Step::Connect, unix::dial(path)).await?;
-            return hello(Client::handshake_with(stream, connect).await);
+            let connected = Client::handshake_with(stream, connect).await;
+            return connected.map_err(|error| error.prefix_step(Step::Hello));
         }
         let (inner, script) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
@@ -138,7 +139,8 @@ impl Connector {
         let preamble = preamble(target, line, script.as_ref());
         let (stream, exit_report) = start_stub(running, preamble, &context).await?;
         connect.exit_report = Some(exit_report);
-        hello(Client::handshake_with(stream, connect).await)
+        let connected = Client::handshake_with(stream, connect).await;
+        connected.map_err(|error| error.prefix_step(Step::Hello))
     }
 
     async fn remove_stubs(&self, target: &Target) -> Result<Vec<String>, Error> {
@@ -245,12 +247,6 @@ fn preamble<'a>(
         shell_ready: line.shell_ready,
         target: target.to_string(),
     }
-}
-
-fn hello(connected: Result<Client, Error>) -> Result<Client, Error> {
-    let client = connected.map_err(|error| error.prefix_step(Step::Hello))?;
-    debug!(software = client.far_software(), "connected");
-    Ok(client)
 }
 
 /// An error with the target's name before it, unless it begins with that name, as the error of a

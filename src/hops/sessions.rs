@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tracing::{Instrument, debug, debug_span};
+use tracing::debug;
 
 use super::{
     hop::Hop,
@@ -137,27 +137,13 @@ impl Sessions {
         let Some((host, before)) = route.split_last() else {
             return Err(Error::invalid("no host to connect to"));
         };
-        let span = debug_span!("ssh", hop = host.hop);
-        self.connect_host(host, before, context).instrument(span).await
-    }
-
-    async fn connect_host(
-        &self,
-        host: &SshHost,
-        before: &[SshHost],
-        context: &ConnectContext,
-    ) -> Result<(Session, bool), Error> {
-        let SshHost { host_name, port, user, .. } = host;
-        debug!(host_name, port, user, jumps = before.len(), "connecting");
         let there = through(before, context);
         let reached = match before {
             [] => Session::reach(host, None, context).await?,
             before => self.tunnel(host, before, (context, &there)).await?,
         };
-        debug!("reached");
         let asked = context.questions_asked();
         let session = reached.log_in(&there).await?;
-        debug!("authenticated");
         Ok((session, context.questions_asked() != asked))
     }
 
