@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = arguments.next().unwrap_or_else(|| "local:".to_owned());
     let netns = arguments.next().map_or(Netns::Current, Netns::Name);
     let client = netlink_remote::connect(&target).await?;
-    let socket = client.socket(0).netns(netns).open().await?;
+    let socket = client.socket(netlink_remote::Protocol::ROUTE).netns(netns).open().await?;
     let dump = rt_link::Request::new().op_getlink_dump(&Ifinfomsg::default());
     request(&socket, &dump, |(header, attributes)| {
         let name = attributes.get_ifname()?.to_string_lossy().into_owned();

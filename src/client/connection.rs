@@ -18,7 +18,7 @@ use super::{
     netns::RemoteNetns,
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Protocol,
     transport::ExitReport,
     wire::{
         Hello, MarkerScanner,
@@ -145,8 +145,8 @@ impl Client {
 
     /// Begins to open a socket of a netlink protocol, such as
     /// [`Protocol::ROUTE`](crate::Protocol::ROUTE).
-    pub fn socket(&self, protocol: u32) -> SocketBuilder {
-        SocketBuilder::new(self.connection.clone(), protocol)
+    pub fn socket(&self, protocol: impl Into<Protocol>) -> SocketBuilder {
+        SocketBuilder::new(self.connection.clone(), protocol.into())
     }
 
     /// Operations on the far host's network namespaces.

@@ -4,16 +4,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Error, ErrorKind, Origin, errno::describe, wire::DatagramInfo};
+use crate::{Error, ErrorKind, Group, Origin, errno::describe, wire::DatagramInfo};
 
 /// A datagram from the far kernel: exactly its bytes, which may hold several netlink messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Datagram {
     /// The bytes, in the byte order of the far host. From 4 KiB on they may share memory with
     /// datagrams next to them: copy those that are kept for long. Fewer have memory of their own.
     pub data: Bytes,
     /// Source port id, multicast group and nsid.
     pub info: DatagramInfo,
+}
+
+impl Datagram {
+    /// A datagram, such as one that stands for the kernel's in a test.
+    pub fn new(data: impl Into<Bytes>, info: DatagramInfo) -> Self {
+        Self { data: data.into(), info }
+    }
+
+    /// The multicast group that the kernel sent the datagram to; `None` for one to this socket
+    /// alone.
+    pub fn group(&self) -> Option<Group> {
+        (self.info.group != 0).then(|| Group::new(self.info.group))
+    }
 }
 
 /// A datagram received, or datagrams lost.
@@ -25,6 +39,7 @@ pub enum Event {
     /// The far kernel dropped datagrams at exactly this place of the stream, because the socket's
     /// receive buffer was full. The socket goes on; to resynchronise, dump the objects that the
     /// events are about.
+    #[non_exhaustive]
     Lost {
         /// Datagrams dropped here.
         dropped: u64,

@@ -229,8 +229,6 @@ impl AsyncSocket for NetlinkSocket {
             let text = "a remote socket can only be made inside SocketBuilder::scope";
             io::Error::from(Error::invalid(text))
         })?;
-        let protocol = u32::try_from(protocol)
-            .map_err(|_| io::Error::from(Error::invalid("a netlink protocol is not negative")))?;
         Ok(builder.protocol(protocol).begin()?.into())
     }
 

@@ -15,7 +15,7 @@ use super::{
     netns::NetnsHandle,
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Group,
     wire::{Counters, Destination, Message, Opened, SocketId},
 };
 
@@ -295,7 +295,8 @@ impl RemoteSocket {
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno: EINVAL for a group that the protocol does not
     /// have, EPERM; [`ErrorKind::Disconnected`].
-    pub async fn join(&self, group: u32) -> Result<(), Error> {
+    pub async fn join(&self, group: impl Into<Group>) -> Result<(), Error> {
+        let group = group.into().number();
         self.request(|request| Message::Join { request, group }).await.map(drop)
     }
 
@@ -303,7 +304,8 @@ impl RemoteSocket {
     ///
     /// # Errors
     /// As for [`join`](Self::join).
-    pub async fn leave(&self, group: u32) -> Result<(), Error> {
+    pub async fn leave(&self, group: impl Into<Group>) -> Result<(), Error> {
+        let group = group.into().number();
         self.request(|request| Message::Leave { request, group }).await.map(drop)
     }
 

@@ -21,6 +21,7 @@ mod event;
 mod input;
 mod listen;
 mod output;
+mod own;
 mod sockets;
 mod syscall;
 mod watchdog;
@@ -39,11 +40,13 @@ use nix::errno::Errno;
 pub use bridge::serve_stream;
 pub use event::Shutdown;
 pub use listen::{Event, ListenConfig, Listener};
+pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
+#[cfg(feature = "client")]
+pub(crate) use own::{Own, own};
 
-use crate::{
-    kernel::descriptors,
-    wire::{Credit, hello::PeerLimits},
-};
+pub use crate::wire::Credit;
+
+use crate::{kernel::descriptors, wire::hello::PeerLimits};
 
 /// How long a client has to take the last words, which tell why it is cut off.
 const FAREWELL: Duration = Duration::from_secs(2);

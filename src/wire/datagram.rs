@@ -4,8 +4,9 @@ use bytes::BufMut;
 
 use super::{WireError, cursor::Cursor};
 
-/// Where a datagram goes. The kernel is port id 0 and no group.
+/// The address that a datagram is sent to. By default the kernel: port id 0 and no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Destination {
     /// Port id.
     pub portid: u32,
@@ -13,8 +14,9 @@ pub struct Destination {
     pub groups: u32,
 }
 
-/// What the kernel says about a received datagram.
+/// A received datagram's origin, as the kernel gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DatagramInfo {
     /// Port id of the sender; 0 is the kernel.
     pub portid: u32,
@@ -27,7 +29,19 @@ pub struct DatagramInfo {
 /// Bytes in front of the datagram in send and datagram payloads.
 pub(crate) const DATAGRAM_PREFIX: usize = 12;
 
+impl Destination {
+    /// A port id, and a bit mask of multicast groups 1 to 32.
+    pub fn new(portid: u32, groups: u32) -> Self {
+        Self { portid, groups }
+    }
+}
+
 impl DatagramInfo {
+    /// The sender's port id, the multicast group or 0, and the nsid.
+    pub fn new(portid: u32, group: u32, nsid: Option<i32>) -> Self {
+        Self { portid, group, nsid }
+    }
+
     pub(super) fn encode(&self, out: &mut impl BufMut) {
         out.put_u32_le(self.portid);
         out.put_u32_le(self.group);

@@ -51,8 +51,9 @@ impl Role {
     }
 }
 
-/// What a side accepts.
+/// The limits that one side of a connection announces to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerLimits {
     /// The largest frame, in bytes, header included.
     pub max_frame: u32,
@@ -70,11 +71,19 @@ impl Default for PeerLimits {
 
 /// A namespace's identity: two with equal numbers on one host are the same namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct NetnsId {
     /// Device number of the nsfs.
     pub device: u64,
     /// Inode number in it.
     pub inode: u64,
+}
+
+impl NetnsId {
+    /// The identity that stat(2) gives for the namespace's file.
+    pub fn new(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
 }
 
 /// The host whose kernel answers, as its stub describes it.

@@ -28,6 +28,7 @@ pub struct Failure {
 
 /// A socket's totals when it was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Counters {
     /// Datagrams that the kernel took.
     pub sent_datagrams: u64,

@@ -105,6 +105,7 @@ impl fmt::Display for Netns {
 
 /// What opening a namespace by name does about its existence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum NetnsMode {
     /// It must exist.
     #[default]
@@ -271,6 +272,7 @@ impl NetnsRequest {
 
 /// A name in `/run/netns` and the namespace it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetnsEntry {
     /// The name.
     pub name: String,
@@ -279,6 +281,11 @@ pub struct NetnsEntry {
 }
 
 impl NetnsEntry {
+    /// A name and the identity of its namespace.
+    pub fn new(name: impl Into<String>, id: NetnsId) -> Self {
+        Self { name: name.into(), id }
+    }
+
     /// Appends one entry of the reply to [`NetnsRequest::List`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut value = Vec::with_capacity(16 + self.name.len());

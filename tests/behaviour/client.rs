@@ -370,7 +370,7 @@ async fn the_smallest_frames_carry_the_largest_datagrams() {
     let room = 1 << 20;
     let usersock = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room);
     let (from, to) = (usersock().open().await.unwrap(), usersock().open().await.unwrap());
-    let destination = Destination { portid: to.portid(), groups: 0 };
+    let destination = Destination::new(to.portid(), 0);
     for length in [60 * 1024, 60 * 1024 + 1, 64 * 1024 - 24] {
         within(from.send_confirmed_to(&vec![7; length], destination)).await.unwrap();
         assert_eq!(datagram(&to).await.data.len(), length);

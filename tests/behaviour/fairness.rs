@@ -187,7 +187,7 @@ async fn small_frames_carry_large_datagrams() {
     let room = 4 << 20;
     let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
     let (from, to) = (open().await.unwrap(), open().await.unwrap());
-    let destination = netlink_remote::client::Destination { portid: to.portid(), groups: 0 };
+    let destination = netlink_remote::client::Destination::new(to.portid(), 0);
     let most = 65_536 - 24;
     for length in [60_000, 61_440, 61_441, most] {
         let sent = vec![7; length];

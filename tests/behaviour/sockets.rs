@@ -330,7 +330,7 @@ async fn send_across(far: &Far, length: usize) -> (Vec<u8>, netlink_remote::Remo
     let (from, to) = (builder().open().await.unwrap(), builder().open().await.unwrap());
     let length = length.min(from.send_buffer() as usize - 32);
     let sent: Vec<u8> = (0..length).map(|i| (i / 7) as u8).collect();
-    let destination = Destination { portid: to.portid(), groups: 0 };
+    let destination = Destination::new(to.portid(), 0);
     within(from.send_confirmed_to(&sent, destination)).await.unwrap();
     (sent, to)
 }

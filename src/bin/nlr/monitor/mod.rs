@@ -203,7 +203,7 @@ impl Monitor {
             };
             match event {
                 Ok(Event::Datagram(datagram)) => self.print_events(&datagram.data),
-                Ok(Event::Lost { dropped, total }) => {
+                Ok(Event::Lost { dropped, total, .. }) => {
                     self.print_loss(dropped, total);
                     // The list of links may take a while.
                     self.flush(output).await?;
