@@ -4,7 +4,6 @@ use std::{io, path::PathBuf, thread};
 
 use clap::Args;
 use nix::{
-    errno::Errno,
     sys::signal::{SigSet, Signal},
     unistd::geteuid,
 };
@@ -15,7 +14,7 @@ use super::{
 };
 use netlink_remote::{
     Target,
-    errno::words,
+    errno::{EACCES, EPERM, words},
     hops::Hop,
     stub::{Event, ListenConfig, Listener, Shutdown},
 };
@@ -48,8 +47,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let path = args.path.display();
     let failed = |error: &io::Error| {
         let text = format!("serving on unix:{path}: {}", words(error));
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(errno @ (Errno::EPERM | Errno::EACCES)) => Failure::errno(errno as i32, text),
+        match error.raw_os_error() {
+            Some(errno @ (EPERM | EACCES)) => Failure::errno(errno, text),
             _ => Failure::request(text),
         }
     };
