@@ -99,12 +99,16 @@ inside! {
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
+mod authority;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
 mod connect_context;
 pub mod errno;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "client")]
 pub mod hops;
 #[cfg(feature = "client")]
@@ -113,6 +117,8 @@ pub mod nlmsg;
 pub mod prompter;
 #[cfg(feature = "client")]
 mod protocol;
+#[cfg(feature = "client")]
+mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
 #[cfg(feature = "client")]
@@ -130,7 +136,8 @@ pub use wire::hello::PeerLimits;
 pub use client::NetlinkSocket;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, SocketBuilder,
+    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, Requests,
+    SocketBuilder,
 };
 #[cfg(feature = "client")]
 pub use hops::{Connector, Hop, Target, TargetOptions};

@@ -21,6 +21,7 @@ mod event;
 mod input;
 mod listen;
 mod output;
+mod own;
 mod sockets;
 mod syscall;
 mod watchdog;
@@ -39,6 +40,9 @@ use nix::errno::Errno;
 pub use bridge::serve_stream;
 pub use event::Shutdown;
 pub use listen::{Event, ListenConfig, Listener};
+pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
+#[cfg(feature = "client")]
+pub(crate) use own::{Own, own};
 
 pub use crate::wire::Credit;
 

@@ -11,5 +11,6 @@ mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
+mod requests;
 mod sockets;
 mod support;

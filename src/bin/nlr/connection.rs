@@ -12,8 +12,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
     pub(crate) stub: Option<OsString>,
-    /// Stub to send to hosts, or a folder of stubs: files called nlr-stub-ARCHITECTURE. Searched
-    /// before the folders of NLR_STUBS and of the installation; may be repeated
+    /// Stub to send to hosts, or a folder of files named `nlr-stub-<target triple>`. Searched before
+    /// the folders of NLR_STUBS and of the installation; may be repeated
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) stubs: Vec<PathBuf>,

@@ -1,6 +1,6 @@
 //! A connection for one subcommand, Ctrl-C, and their orderly end.
 
-use std::{cell::Cell, ffi::OsString, future::Future, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
 use tokio::{
     runtime,
@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{connection::ConnectionArgs, failure::Failure, output, prompt, stub};
+use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
 use netlink_remote::{
     Client, Target,
     client::HostInfo,
@@ -140,19 +140,13 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
-    options.stub = stub.map(|path| vec![path]).or_else(own_stub);
-    options.stubs.clone_from(&connection.stubs);
+    options.stub = stub.map(|path| vec![path]);
+    options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
     options.prompter = prompt::prompter(connection)?;
     options.ssh_config.clone_from(&connection.ssh_config);
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
     Ok(options)
-}
-
-/// The command line of this program as a stub.
-fn own_stub() -> Option<Vec<OsString>> {
-    let program = std::env::current_exe().ok()?;
-    Some(vec![program.into(), stub::NAME.into()])
 }
 
 /// Ctrl-C, from now on.

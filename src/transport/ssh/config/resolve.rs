@@ -3,13 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    destination::{check_user, parse_destination, parse_port},
+    destination::parse_destination,
     expand::{expand, tilde},
     local::LocalAccount,
     setting::{Setting, Settings},
 };
 use crate::{
     Error,
+    authority::{check_user, parse_port},
     transport::ssh::host::{SshHost, StrictChecking},
 };
 
