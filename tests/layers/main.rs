@@ -35,7 +35,10 @@ const TABLE: &[Row] = &[
     ("bootstrap", &[BASE, &["wire", "error", "prompter", "connect_context", "transport"]]),
     (
         "hops",
-        &[BASE, &["error", "prompter", "connect_context", "transport", "client", "bootstrap"]],
+        &[
+            BASE,
+            &["error", "prompter", "connect_context", "stub", "transport", "client", "bootstrap"],
+        ],
     ),
     // The functions of the fuzz targets.
     ("fuzzing", &[BASE, &["wire", "proto"]]),
