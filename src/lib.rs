@@ -36,8 +36,8 @@
 //! | `hops` | where a stub runs, written as text | `client` |
 //!
 //! Words: a *client* opens *remote sockets*; the *stub* opens the *kernel sockets* behind them; a
-//! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's
-//! and nobody here looks into it.
+//! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's,
+//! and no stub looks into one.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -6,6 +6,7 @@
 
 mod builder;
 mod driver;
+mod gathering;
 mod handshake;
 #[cfg(feature = "rust-netlink")]
 mod netlink_socket;

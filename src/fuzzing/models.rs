@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     proto::{
-        ClientEvent, ClientState, Data, OpenOutcome, SendError, StubAction, StubState, Violation,
+        ClientEvent, ClientState, Data, OpenOutcome, SendError, SendMode, StubAction, StubState,
+        Violation,
     },
     wire::{
         Counters, Credit, DatagramInfo, Decoded, Destination, Failure, Flags, FrameType, Header,
@@ -459,7 +460,10 @@ impl ClientEnd {
         confirm: bool,
         data: &[u8],
     ) -> Result<u32, SendError> {
-        let serial = self.state.send(id, destination, confirm, data, &mut self.out)?;
+        // What is alike in length is of one kind.
+        let gathered = SendMode::Gathered((data.len() % 3) as u16);
+        let mode = if confirm { SendMode::Confirmed } else { gathered };
+        let serial = self.state.send(id, destination, mode, data, &mut self.out)?;
         let told = self.told.get_mut(&id).unwrap();
         assert!(told.opened == 1 && !told.closing);
         told.sent.bytes += data.len() as u64;

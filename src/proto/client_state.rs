@@ -6,8 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Granted, Granting, Violation};
 use crate::wire::{
-    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Message, Open,
-    Opened, SocketId, WireError, hello::PeerLimits,
+    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, MAX_GATHERED,
+    Message, Open, Opened, SocketId, WireError, hello::PeerLimits,
 };
 
 /// A datagram's bytes.
@@ -94,6 +94,18 @@ pub enum ClientEvent<'a> {
     Fault(Failure),
 }
 
+/// How the stub is to make a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendMode {
+    /// By itself; answered in any case.
+    Confirmed,
+    /// By itself; answered only if it fails.
+    Pipelined,
+    /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
+    /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
+    Gathered(u16),
+}
+
 /// Why a datagram cannot be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
@@ -136,6 +148,8 @@ struct ClientSocket {
     confirming: HashSet<u32>,
     partial: BytesMut,
     next_serial: u32,
+    /// Of what kind the last send was, if the next one may be gathered with it.
+    last_kind: Option<u16>,
     /// Sends of several pieces, and whatever was sent behind one.
     waiting: VecDeque<Waiting>,
     /// Bytes in it.
@@ -231,6 +245,7 @@ impl ClientState {
                 confirming: HashSet::new(),
                 partial: BytesMut::new(),
                 next_serial: 1,
+                last_kind: None,
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
             },
@@ -302,7 +317,7 @@ impl ClientState {
         &mut self,
         id: SocketId,
         destination: Destination,
-        confirm: bool,
+        mode: SendMode,
         datagram: &[u8],
         out: &mut B,
     ) -> Result<u32, SendError> {
@@ -311,10 +326,19 @@ impl ClientState {
         let serial = socket.next_serial;
         socket.next_serial = socket.next_serial.wrapping_add(1);
         socket.sends.spend(datagram.len());
-        if confirm {
+        let fits = destination == Destination::default() && datagram.len() <= MAX_GATHERED;
+        let kind = match mode {
+            SendMode::Gathered(kind) if fits => Some(kind),
+            _ => None,
+        };
+        let flags = match std::mem::replace(&mut socket.last_kind, kind) {
+            _ if mode == SendMode::Confirmed => Flags::CONFIRM,
+            last if kind.is_some() && kind == last => Flags::GATHER,
+            _ => Flags::NONE,
+        };
+        if mode == SendMode::Confirmed {
             socket.confirming.insert(serial);
         }
-        let flags = if confirm { Flags::CONFIRM } else { Flags::NONE };
         if datagram.len() <= self.piece && socket.waiting.is_empty() {
             Message::Send { serial, destination, data: datagram }.encode(id, flags, out);
             return Ok(serial);

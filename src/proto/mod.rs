@@ -36,7 +36,7 @@ mod tests;
 
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
-pub use client_state::{ClientEvent, ClientState, Data, Refusal, SendError};
+pub use client_state::{ClientEvent, ClientState, Data, Refusal, SendError, SendMode};
 pub use credit::{Granted, Granting};
 pub use stub_state::{OpenOutcome, StubAction, StubState};
 

@@ -6,8 +6,8 @@ use bytes::BufMut;
 
 use super::{Granted, Granting, Violation};
 use crate::wire::{
-    Counters, Credit, Destination, Failure, Flags, FrameType, Header, Message, NetnsRequest, Open,
-    Opened, SocketId, hello::PeerLimits,
+    Counters, Credit, Destination, Failure, Flags, FrameType, Header, MAX_GATHERED, Message,
+    NetnsRequest, Open, Opened, SocketId, hello::PeerLimits,
 };
 
 /// What the engine has to do about a frame.
@@ -29,6 +29,8 @@ pub enum StubAction<'a> {
         serial: u32,
         /// Whether the answer has to come behind all that is readable after the send.
         confirm: bool,
+        /// Whether it may be made in one system call with the send before it.
+        gather: bool,
         /// Where it goes.
         destination: Destination,
         /// The whole datagram.
@@ -180,7 +182,12 @@ impl StubState {
                     return Ok(StubAction::None);
                 };
                 let confirm = header.flags.contains(Flags::CONFIRM);
-                StubAction::Send { socket: id, serial, confirm, destination, data }
+                let gather = header.flags.contains(Flags::GATHER)
+                    && !confirm
+                    && matches!(data, Cow::Borrowed(_))
+                    && destination == Destination::default()
+                    && data.len() <= MAX_GATHERED;
+                StubAction::Send { socket: id, serial, confirm, gather, destination, data }
             }
             Message::Credit(credit) => {
                 if !self.open_socket(id, frame)?.datagrams.grant(credit) {

@@ -5,6 +5,7 @@
 //! do what is forbidden.
 
 mod credit;
+mod gathering;
 mod interleavings;
 mod scenarios;
 mod turns;

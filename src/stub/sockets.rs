@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::syscall::{
-    Batch, Drained, Exchange, Gap, Item, Job, Kind, Operation, Scratch, SendPart, SendResult,
+    Batch, Drained, Exchange, Gap, Item, Job, Operation, Scratch, SendPart, SendResult,
     SocketRequest,
 };
 use crate::{
@@ -65,8 +65,8 @@ struct Entry {
     /// Jobs under way, this one's sends and receives included.
     jobs: usize,
     gap: Gap,
-    /// Of what kind the last sends were, and how many of them may be made at once by their pace.
-    pace: (Option<Kind>, u32),
+    /// How many sends like the last may be made at once, by their pace.
+    at_once: u32,
     waiting: VecDeque<Waiting>,
     confirming: VecDeque<Confirming>,
     closing: bool,
@@ -107,7 +107,7 @@ impl Sockets {
                 sending: false,
                 jobs: 0,
                 gap: Gap::default(),
-                pace: (None, 1),
+                at_once: 1,
                 waiting: VecDeque::new(),
                 confirming: VecDeque::new(),
                 closing: false,
@@ -184,7 +184,7 @@ impl Sockets {
                 entry.answer(id, Drained::More, state, out);
                 continue;
             }
-            return Some(Job::Exchange(entry.exchange(id, 0, None, allowance)));
+            return Some(Job::Exchange(entry.exchange(id, 0, 1, allowance)));
         }
         None
     }
@@ -207,7 +207,7 @@ impl Sockets {
             return None;
         }
         scratch.send(part, data);
-        Some(Job::Exchange(entry.send(id, part, part.plain_kind(data), room, state)))
+        Some(Job::Exchange(entry.send(id, part, room, state)))
     }
 
     /// Has an exchange that was just prepared send this, too, and receive the answer.
@@ -243,7 +243,7 @@ impl Sockets {
                 Some(Waiting::Request(request, operation)) => entry.request(id, request, operation),
                 Some(Waiting::Send(part, data)) => {
                     scratch.send(part, &data);
-                    Job::Exchange(entry.send(id, part, part.plain_kind(&data), room, state))
+                    Job::Exchange(entry.send(id, part, room, state))
                 }
             });
         }
@@ -275,7 +275,7 @@ impl Sockets {
         state: &mut StubState,
         out: &mut Vec<u8>,
     ) -> Option<Job> {
-        let Exchange { id, socket, sends, kind, at_once, allowance, gap } = exchange;
+        let Exchange { id, socket, sends, at_once, allowance, gap } = exchange;
         drop(socket);
         for (part, result) in &batch.sent {
             state.sent(id, part.length, result.errno, out);
@@ -289,7 +289,7 @@ impl Sockets {
         }
         if sends > 0 {
             entry.sending = false;
-            entry.pace = (kind, at_once);
+            entry.at_once = at_once;
         }
         if entry.closing {
             return self.close_if_idle(id);
@@ -375,18 +375,13 @@ impl Entry {
         Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
     }
 
-    fn send(
-        &mut self,
-        id: SocketId,
-        part: SendPart,
-        kind: Option<Kind>,
-        room: bool,
-        state: &StubState,
-    ) -> Exchange {
+    fn send(&mut self, id: SocketId, part: SendPart, room: bool, state: &StubState) -> Exchange {
         self.sending = true;
         let most = if part.confirm { TURN } else { ANSWER };
         let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
-        self.exchange(id, 1, kind, allowance)
+        // One of another kind than those before may be slower than they were.
+        let at_once = if part.gather { self.at_once } else { 1 };
+        self.exchange(id, 1, at_once, allowance)
     }
 
     fn request(&mut self, id: SocketId, request: u32, operation: Operation) -> Job {
@@ -396,18 +391,11 @@ impl Entry {
         Job::Request(SocketRequest { id, socket, request, operation })
     }
 
-    fn exchange(
-        &mut self,
-        id: SocketId,
-        sends: u32,
-        kind: Option<Kind>,
-        allowance: Credit,
-    ) -> Exchange {
+    fn exchange(&mut self, id: SocketId, sends: u32, at_once: u32, allowance: Credit) -> Exchange {
         self.jobs += 1;
         self.receiving |= allowance != Credit::default();
         let socket = Arc::clone(&self.socket);
-        let at_once = if kind.is_some() && kind == self.pace.0 { self.pace.1 } else { 1 };
-        Exchange { id, socket, sends, kind, at_once, allowance, gap: self.gap }
+        Exchange { id, socket, sends, at_once, allowance, gap: self.gap }
     }
 
     /// Puts what was received into the output.

@@ -19,12 +19,6 @@ use crate::{
 /// How long answers may wait for the sends behind theirs.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// A longer send is made by itself.
-const PLAIN: usize = 16 << 10;
-
-/// Bytes of a message's header: length, type, flags, sequence and port id.
-const NLMSG_HDRLEN: usize = 16;
-
 /// Room for the part of a datagram beyond [`RECEIVE_ROOM`]. It is only touched, and so only
 /// takes memory, where a datagram is that large.
 const SPILL: usize = 4 << 20;
@@ -59,9 +53,7 @@ pub(super) struct Exchange {
     pub(super) socket: Arc<KernelSocket>,
     /// How many sends there are; they are in the scratch.
     pub(super) sends: u32,
-    /// Of what kind they are, where there may be more of them.
-    pub(super) kind: Option<Kind>,
-    /// How many there may be, by the pace of the last of their kind; then by that of these.
+    /// How many there may be, by the pace of those before; then by the pace of these.
     pub(super) at_once: u32,
     /// What may be received; nothing where one of its numbers is 0.
     pub(super) allowance: Credit,
@@ -72,32 +64,10 @@ pub(super) struct Exchange {
 pub(super) struct SendPart {
     pub(super) serial: u32,
     pub(super) confirm: bool,
+    /// Whether it may be made in one system call with the send before it.
+    pub(super) gather: bool,
     pub(super) destination: Destination,
     pub(super) length: usize,
-}
-
-/// What a netlink message asks for, by its type.
-pub(super) type Kind = u16;
-
-impl SendPart {
-    /// The kind of a send that may be made together with others of its kind, their answers being
-    /// received behind them: one short message to the kernel that asks for no dump. With a dump the
-    /// socket is busy until the last part has been made, which takes a receive.
-    pub(super) fn plain_kind(&self, data: &[u8]) -> Option<Kind> {
-        // Most families dump at either of two flags, which mean something else beside NLM_F_CREATE.
-        const DUMP: u16 = libc::NLM_F_DUMP as u16;
-        const CREATE: u16 = libc::NLM_F_CREATE as u16;
-        let half = |at: usize| data.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes);
-        let length = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?) as usize;
-        let flags = half(6)?;
-        let dumps = flags & DUMP != 0 && (flags & CREATE == 0 || flags & DUMP == DUMP);
-        let plain = !self.confirm
-            && !dumps
-            && self.destination == Destination::default()
-            && (NLMSG_HDRLEN..=PLAIN).contains(&data.len())
-            && length.checked_next_multiple_of(4).is_some_and(|length| length >= data.len());
-        if plain { half(4) } else { None }
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -315,8 +285,8 @@ impl Exchange {
                 }
                 continue;
             }
-            // By itself, or refused among others: those are plain, and of a plain one that it
-            // refuses the kernel has done nothing, so that it may be asked again for the errno.
+            // By itself, or refused among others: of a datagram that it refuses the kernel has done
+            // nothing, so that it may be asked again for the errno.
             let (own, behind) = data.split_at_checked(first.length).unwrap_or((data, &[]));
             let result = send(&self.socket, first, own);
             if result.errno != 0 && !first.confirm {

@@ -42,6 +42,8 @@ impl Flags {
     pub const MORE: Flags = Flags(0x02);
     /// On a send: always answer with a sent frame, behind every datagram readable by then.
     pub const CONFIRM: Flags = Flags(0x04);
+    /// On a send: it may be made in one system call with the send before it on the same socket.
+    pub const GATHER: Flags = Flags(0x08);
 
     /// Flags from a header's byte; unknown bits are kept and mean nothing.
     pub const fn from_bits(bits: u8) -> Self {

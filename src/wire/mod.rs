@@ -58,6 +58,23 @@
 //! [`Message`] describes each payload; bytes behind its last fixed field are ignored, so that
 //! payloads grow like options. [`proto`](crate::proto) says which frame may come when.
 //!
+//! # Sends
+//!
+//! A stub makes the sends of a socket in their order, each by a system call of its own, behind
+//! which it receives what the kernel has answered. [`Flags::GATHER`] (0x08) on a send permits it to
+//! make this send in one system call with the send before it on the socket, and to receive the
+//! answers behind both. Only the client knows which sends those are, because nobody else looks into
+//! them: it sets the flag on a send that, like the one before it, goes to the kernel without
+//! [`Flags::CONFIRM`], is one netlink message of at most [`MAX_GATHERED`] bytes, and starts no dump
+//! (which keeps a socket busy until all of it is received); and both are of one message type, since
+//! the stub gathers as many as the kernel lately made in a millisecond.
+//!
+//! The flag is a permission: a stub that does not know it, or does not care, makes each send by
+//! itself. It does not count on a send with [`Flags::CONFIRM`], in several frames, to another
+//! destination than the kernel, or of more bytes. A client that sets it on what should have none
+//! gets its own answers later, or loses some to its own full receive buffer; other sockets notice
+//! nothing.
+//!
 //! # Credit
 //!
 //! Each socket has two windows: datagrams towards the client, and sends towards the stub. A
@@ -81,6 +98,7 @@
 //! | version | what changed |
 //! |---|---|
 //! | 1 | first |
+//! | 1 | [`Flags::GATHER`] (0x08) on sends; to be ignored where it is not known |
 
 #![forbid(unsafe_code)]
 
@@ -118,6 +136,9 @@ pub const OLDEST_VERSION: u16 = 1;
 
 /// Bytes of a hello behind its length field, at most.
 pub const MAX_HELLO: usize = 64 * 1024;
+
+/// The longest datagram that [`Flags::GATHER`] counts on: 16 KiB.
+pub const MAX_GATHERED: usize = 16 * 1024;
 
 /// The limit on a frame that a side announces unless told otherwise: 16 MiB.
 pub const DEFAULT_MAX_FRAME: u32 = 16 * 1024 * 1024;

@@ -6,6 +6,7 @@ mod adapter;
 mod bad_input;
 mod client;
 mod fairness;
+mod gathering;
 mod keepalive;
 mod lifetime;
 mod monitoring;

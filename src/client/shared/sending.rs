@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use super::{EMSGSIZE, Inner, Slot, Wake, keep};
 use crate::{
     Error, ErrorKind, Origin,
-    client::socket::send_failed,
+    client::{gathering::send_mode, socket::send_failed},
     proto::SendError,
     wire::{Destination, SocketId},
 };
@@ -99,7 +99,7 @@ impl Inner {
     ) -> Result<u32, Error> {
         let Self { state, outbox, slots, .. } = self;
         let slot = slots.get_mut(&id).ok_or_else(Error::closed)?;
-        let sent = state.send(id, destination, confirm, datagram, outbox);
+        let sent = state.send(id, destination, send_mode(confirm, datagram), datagram, outbox);
         let serial = sent.map_err(|error| slot.send_error(error, datagram.len()))?;
         if confirm {
             slot.confirmed.insert(serial, Confirmed::Waiting(None));

@@ -14,7 +14,7 @@ use crate::{
         syscall::{Exchange, Job, Operation, Scratch, SendPart},
         workers::{Task, is_quick},
     },
-    wire::{Failure, FrameType, Netns, NetnsRequest, SocketId, hello::PeerLimits},
+    wire::{Failure, Flags, FrameType, Header, Netns, NetnsRequest, SocketId, hello::PeerLimits},
 };
 
 /// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
@@ -53,8 +53,9 @@ impl Engine {
             let action = self.state.on_frame(header, payload, out).map_err(violation)?;
             let (task, job) = match action {
                 StubAction::None => (None, None),
-                StubAction::Send { socket, serial, confirm, destination, data } => {
-                    let part = SendPart { serial, confirm, destination, length: data.len() };
+                StubAction::Send { socket, serial, confirm, gather, destination, data } => {
+                    let length = data.len();
+                    let part = SendPart { serial, confirm, gather, destination, length };
                     let room = self.output.len() <= self.config.output_high_water;
                     let (sockets, state) = (&mut self.sockets, &self.state);
                     let mut job = sockets.send(socket, part, &data, room, state, scratch);
@@ -111,8 +112,8 @@ impl Engine {
         }
     }
 
-    /// Has an exchange with a plain send also make those of its kind that came right behind it on
-    /// the same socket: that is one system call for all of them.
+    /// Has an exchange with a send also make those that came right behind it on the same socket and
+    /// may be gathered with it: one system call for all of them.
     fn gather(
         &mut self,
         exchange: &mut Exchange,
@@ -122,19 +123,24 @@ impl Engine {
         let id = exchange.id;
         while exchange.takes_more() {
             let next = self.input.next_header(max_frame);
-            if !next.is_some_and(|next| (next.socket, next.frame_type) == (id, FrameType::Send)) {
+            let follows = |next: Header| {
+                (next.socket, next.frame_type) == (id, FrameType::Send)
+                    && next.flags.contains(Flags::GATHER)
+                    && !next.flags.contains(Flags::MORE)
+            };
+            if !next.is_some_and(follows) {
                 break;
             }
             let frame = self.input.frame(max_frame).map_err(Violation::from).map_err(violation)?;
             let Some((header, payload)) = frame else { break };
             let out = &mut self.output.buffer;
             let action = self.state.on_frame(header, payload, out).map_err(violation)?;
-            let StubAction::Send { socket, serial, confirm, destination, data } = action else {
-                // A piece of one.
-                continue;
+            let StubAction::Send { socket, serial, confirm, gather, destination, data } = action
+            else {
+                break;
             };
-            let part = SendPart { serial, confirm, destination, length: data.len() };
-            if part.plain_kind(&data) != exchange.kind {
+            let part = SendPart { serial, confirm, gather, destination, length: data.len() };
+            if !gather {
                 // It waits for this one.
                 self.sockets.send(socket, part, &data, false, &self.state, scratch);
                 break;
