@@ -7,7 +7,7 @@ use nix::{
     unistd::{SysconfVar, geteuid, sysconf},
 };
 
-use super::netns;
+use super::nsfs;
 use crate::wire::hello::HostInfo;
 
 /// Describes this host and process. What cannot be read is left at zero or empty, as in a
@@ -25,7 +25,7 @@ pub fn host_info() -> HostInfo {
     host.psched = psched().unwrap_or_default();
     host.uid = geteuid().as_raw();
     host.capabilities = capabilities().unwrap_or_default();
-    host.netns = netns::current().unwrap_or_default();
+    host.netns = nsfs::current().unwrap_or_default();
     host.pid = std::process::id();
     host
 }

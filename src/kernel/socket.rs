@@ -7,7 +7,11 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{descriptors, netns, sys};
+use super::{
+    descriptors,
+    failure::{explained, failure},
+    netns, sys,
+};
 use crate::wire::{DatagramInfo, Destination, Failure, Open, Opened};
 
 /// Room that a receive should offer: a dump's datagram has up to 32 KiB, and the kernel sizes
@@ -65,13 +69,12 @@ impl KernelSocket {
     }
 
     fn create(open: &Open) -> Result<(Self, Opened), Failure> {
-        let step = |text: String| move |errno| netns::failure(errno, text);
+        let step = |text: String| move |errno| failure(errno, text);
         let fd = sys::socket(open.protocol).map_err(|errno| match errno {
             Errno::EPROTONOSUPPORT => {
-                let text = format!("the kernel has no netlink protocol {}", open.protocol);
-                Failure { errno: errno as i32, text }
+                explained(errno, format!("the kernel has no netlink protocol {}", open.protocol))
             }
-            _ => netns::failure(
+            _ => failure(
                 errno,
                 format_args!("creating a socket of protocol {}", open.protocol),
             ),

@@ -22,7 +22,7 @@ use super::{
     workers::{Completion, Completions, Workers},
 };
 use crate::{
-    kernel::{KernelSocket, descriptors, host_info, netns::failure},
+    kernel::{KernelSocket, descriptors, failure, host_info},
     proto::{OpenOutcome, StubState, Violation},
     wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
 };

@@ -16,7 +16,7 @@ use super::syscall::{
     SocketRequest,
 };
 use crate::{
-    kernel::{KernelSocket, netns::failure},
+    kernel::{KernelSocket, failure},
     proto::StubState,
     wire::{Credit, Flags, Message, SocketId},
 };

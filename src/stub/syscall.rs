@@ -12,7 +12,7 @@ use std::{
 use nix::errno::Errno;
 
 use crate::{
-    kernel::{KernelSocket, RECEIVE_ROOM, Received, netns::failure},
+    kernel::{KernelSocket, RECEIVE_ROOM, Received, failure},
     wire::{Credit, DatagramInfo, Destination, Failure, Open, Opened, SocketId},
 };
 

@@ -15,7 +15,7 @@ use std::{
 use nix::errno::Errno;
 
 use crate::{
-    kernel::{KernelSocket, netns},
+    kernel::{KernelSocket, failure, netns},
     wire::{
         Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
     },
@@ -170,11 +170,10 @@ fn netns_request(
             let netns = if netns == Netns::Current { own } else { netns };
             let file = match handle {
                 Some(fd) if mode == NetnsMode::Existing => File::from(fd),
-                _ => netns::open(&netns, mode)?
-                    .ok_or_else(|| netns::failure(Errno::EINVAL, &netns))?,
+                _ => netns::open(&netns, mode)?.ok_or_else(|| failure(Errno::EINVAL, &netns))?,
             };
-            let id = netns::identify(&file)
-                .map_err(|_| netns::failure(Errno::EIO, "reading its identity"))?;
+            let id =
+                netns::identify(&file).map_err(|_| failure(Errno::EIO, "reading its identity"))?;
             let fd = netns::handle(file)?;
             let number = u32::try_from(fd.as_raw_fd()).unwrap_or_default();
             Ok((NetnsOpened { fd: number, id }.encode(), Some(fd)))
@@ -187,7 +186,7 @@ fn netns_request(
         NetnsRequest::Add(name) => netns::add(&name).map(|()| (Vec::new(), None)),
         NetnsRequest::Delete(name) => netns::delete(&name).map(|()| (Vec::new(), None)),
         // Answered by the engine, which holds the handles.
-        NetnsRequest::Close(_) => Err(netns::failure(Errno::EINVAL, "closing a namespace")),
+        NetnsRequest::Close(_) => Err(failure(Errno::EINVAL, "closing a namespace")),
     }
 }
 
@@ -262,7 +261,7 @@ impl Workers {
                 && let Some(task) = take(&slot)
             {
                 let errno = error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw);
-                self.completions.push(task.failed(netns::failure(errno, "starting a thread")));
+                self.completions.push(task.failed(failure(errno, "starting a thread")));
             }
         }
     }

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{Engine, Stage, violation};
 use crate::{
-    kernel::netns::failure,
+    kernel::failure,
     proto::{StubAction, StubState, Violation},
     stub::{
         Exit,
