@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Config, Exit, FAREWELL, Shutdown, serve};
+use super::{config::Config, engine::LINGER, event::Shutdown, exit::Exit, serve::serve};
 
 /// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives: joined to a socket
 /// pair, at the other end of which a stub runs on threads of its own.
@@ -49,7 +49,7 @@ where
         () = &mut downwards => (&mut exit).await,
         ended = &mut exit => {
             // What the stub said last is still to be read, by a client that cares to.
-            let _ = timeout(FAREWELL, downwards).await;
+            let _ = timeout(LINGER, downwards).await;
             ended
         }
     };

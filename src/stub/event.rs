@@ -1,6 +1,7 @@
 //! Events that wake an I/O thread, and the one that asks it to end.
 
 use std::{
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -50,8 +51,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// EMFILE or ENFILE.
-    pub fn new() -> Result<Self, Errno> {
-        Event::new().map(|event| Self(Arc::new(event)))
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Event::new()?)))
     }
 
     /// Ends them all, those started later included.

@@ -34,7 +34,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use super::{Config, Exit, Shutdown, serve};
+use super::{config::Config, event::Shutdown, exit::Exit, serve::serve};
 use crate::kernel::descriptors;
 
 /// How to listen.

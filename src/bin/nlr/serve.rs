@@ -44,7 +44,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let uids: Vec<_> = allowed.iter().map(u32::to_string).collect();
     log(format_args!("listening on unix:{path} for uid {}", uids.join(", ")));
 
-    let shutdown = Shutdown::new().map_err(|errno| failed(&errno.into()))?;
+    let shutdown = Shutdown::new().map_err(|error| failed(&error))?;
     let trigger = shutdown.clone();
     let waiter = move || {
         if let Ok(signal) = signals.wait() {
