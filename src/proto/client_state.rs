@@ -1,98 +1,20 @@
 //! The client's side.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Granted, Granting, Violation};
-use crate::wire::{
-    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, MAX_GATHERED,
-    Message, Open, Opened, SocketId, WireError, hello::PeerLimits,
+use super::{
+    client_event::{ClientEvent, Data},
+    credit::{Granted, Granting},
+    refusal::{Refusal, SendError},
+    send_queue::{QueuedSend, SendQueue},
+    violation::Violation,
 };
-
-/// A datagram's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data<'a> {
-    /// They came in one frame, of whose payload this is a part.
-    Whole(&'a [u8]),
-    /// They came in several.
-    Assembled(Bytes),
-}
-
-impl Data<'_> {
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Data::Whole(bytes) => bytes.len(),
-            Data::Assembled(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// What a frame means to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientEvent<'a> {
-    /// Nothing that anyone waits for.
-    None,
-    /// The socket is open.
-    Opened(SocketId, Opened),
-    /// It could not be opened; a close frame is under way already.
-    OpenFailed(SocketId, Failure),
-    /// The socket's last word; the id is free.
-    Closed(SocketId, Counters),
-    /// A datagram.
-    Datagram(SocketId, DatagramInfo, Data<'a>),
-    /// The kernel dropped datagrams here.
-    Lost {
-        /// The socket.
-        socket: SocketId,
-        /// Dropped at this place.
-        dropped: u64,
-        /// Dropped in all.
-        total: u64,
-    },
-    /// Receiving failed here.
-    ReceiveError {
-        /// The socket.
-        socket: SocketId,
-        /// Errno of the stub's host.
-        errno: i32,
-        /// Length of a datagram too large to forward, or 0.
-        length: u64,
-    },
-    /// How a send ended.
-    Sent {
-        /// The socket.
-        socket: SocketId,
-        /// The send's number.
-        serial: u32,
-        /// 0 or an errno.
-        errno: i32,
-        /// How long the kernel took.
-        nanoseconds: u64,
-        /// Whether it was a confirmed one.
-        confirmed: bool,
-    },
-    /// More may be sent on this socket.
-    SendCredit(SocketId),
-    /// The answer to a request.
-    Reply {
-        /// Its number.
-        request: u32,
-        /// The value, or what failed.
-        result: Result<&'a [u8], Failure>,
-    },
-    /// The answer to a ping.
-    Pong(u64),
-    /// The stub ended the connection.
-    Fault(Failure),
-}
+use crate::wire::{
+    Credit, Destination, Failure, Flags, FrameType, Header, HEADER_LEN, MAX_GATHERED,
+    Message, Open, SocketId, WireError, DATAGRAM_PREFIX, hello::PeerLimits,
+};
 
 /// How the stub is to make a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,33 +26,6 @@ pub enum SendMode {
     /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
     /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
     Gathered(u16),
-}
-
-/// Why a datagram cannot be sent now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendError {
-    /// There is no credit; try again after [`ClientEvent::SendCredit`].
-    NoCredit,
-    /// The datagram can never be sent on this connection: its limit in bytes.
-    TooLarge(usize),
-    /// The socket is not open.
-    NotOpen,
-}
-
-/// Why an open or a request cannot be made; nothing was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// As many as the stub allows are there; try again once one has ended.
-    TooMany,
-    /// The socket is not open.
-    NotOpen,
-    /// The frame would be longer than both sides accept, which ends a connection.
-    TooLong {
-        /// Bytes it would have.
-        length: u32,
-        /// Bytes it may have.
-        limit: u32,
-    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,19 +45,6 @@ struct ClientSocket {
     next_serial: u32,
     /// Of what kind the last send was, if the next one may be gathered with it.
     last_kind: Option<u16>,
-    /// Sends of several pieces, and whatever was sent behind one.
-    waiting: VecDeque<Waiting>,
-    /// Bytes in it.
-    waiting_bytes: usize,
-}
-
-/// A send that has not been written whole.
-#[derive(Debug)]
-struct Waiting {
-    serial: u32,
-    destination: Destination,
-    flags: Flags,
-    rest: Bytes,
 }
 
 /// The state of one connection on the client's side.
@@ -174,21 +56,14 @@ pub struct ClientState {
     next_request: u32,
     limits: PeerLimits,
     max_frame: u32,
+    /// Bytes of a datagram in one frame, at most.
     piece: usize,
-    /// Sockets of which a large send is under way, the next one first.
-    in_turn: VecDeque<SocketId>,
-    /// Sockets whose waiting sends have not begun.
-    behind: VecDeque<SocketId>,
-    waiting_bytes: usize,
+    queued: SendQueue,
 }
 
 /// A larger datagram is cut into frames of this size, so that other sockets get their turn between:
 /// a whole such frame fits what either side reads at a time.
 const PIECE: usize = 60 * 1024;
-
-/// Sockets whose large sends take turns with each other; more of them wait. The stub has to hold
-/// what has come of each.
-const IN_TURN: usize = 4;
 
 impl ClientState {
     /// The state behind the hellos: `limits` are the stub's, `max_frame` the agreed one.
@@ -202,9 +77,7 @@ impl ClientState {
             limits,
             max_frame,
             piece,
-            in_turn: VecDeque::new(),
-            behind: VecDeque::new(),
-            waiting_bytes: 0,
+            queued: SendQueue::default(),
         }
     }
 
@@ -246,8 +119,6 @@ impl ClientState {
                 partial: BytesMut::new(),
                 next_serial: 1,
                 last_kind: None,
-                waiting: VecDeque::new(),
-                waiting_bytes: 0,
             },
         );
         out.put_slice(&frame);
@@ -272,11 +143,7 @@ impl ClientState {
             Some(socket) if socket.phase != Phase::Closing => {
                 socket.phase = Phase::Closing;
                 socket.partial = BytesMut::new();
-                if !std::mem::take(&mut socket.waiting).is_empty() {
-                    self.waiting_bytes -= std::mem::take(&mut socket.waiting_bytes);
-                    self.in_turn.retain(|other| *other != id);
-                    self.behind.retain(|other| *other != id);
-                }
+                self.queued.discard(id);
                 Message::Close.encode(id, Flags::NONE, out);
                 true
             }
@@ -339,68 +206,36 @@ impl ClientState {
         if mode == SendMode::Confirmed {
             socket.confirming.insert(serial);
         }
-        if datagram.len() <= self.piece && socket.waiting.is_empty() {
+        if self.would_wait(id, datagram.len()) {
+            let rest = Bytes::copy_from_slice(datagram);
+            self.queued.push(id, QueuedSend { serial, destination, flags, rest });
+        } else {
             Message::Send { serial, destination, data: datagram }.encode(id, flags, out);
-            return Ok(serial);
-        }
-        let rest = Bytes::copy_from_slice(datagram);
-        socket.waiting.push_back(Waiting { serial, destination, flags, rest });
-        socket.waiting_bytes += datagram.len();
-        self.waiting_bytes += datagram.len();
-        if socket.waiting.len() == 1 {
-            self.behind.push_back(id);
         }
         Ok(serial)
     }
 
-    /// Appends one frame of what is waiting, of each socket in turn. Gives the socket and how many
-    /// bytes of datagrams the frame has; `None` if nothing is waiting.
+    /// Appends one frame of the queued sends, of each socket in turn. Gives the socket and how many
+    /// bytes of a datagram the frame has; `None` if nothing is queued.
     ///
-    /// To be called when there is room for it: whatever is appended meanwhile overtakes the rest.
+    /// To be called when there is room for the frame: frames appended before overtake it.
     pub fn take_turn<B: BufMut + AsMut<[u8]>>(&mut self, out: &mut B) -> Option<(SocketId, usize)> {
-        while self.in_turn.len() < IN_TURN
-            && let Some(id) = self.behind.pop_front()
-        {
-            self.in_turn.push_back(id);
-        }
-        let id = self.in_turn.pop_front()?;
-        let socket = self.sockets.get_mut(&id)?;
-        let Waiting { serial, destination, flags, rest } = socket.waiting.front_mut()?;
-        let data = rest.split_to(self.piece.min(rest.len()));
-        let (more, flags) = match rest.is_empty() {
-            true => (false, *flags),
-            false => (true, flags.with(Flags::MORE)),
-        };
-        Message::Send { serial: *serial, destination: *destination, data: &data }
-            .encode(id, flags, out);
-        socket.waiting_bytes -= data.len();
-        self.waiting_bytes -= data.len();
-        if more {
-            self.in_turn.push_back(id);
-        } else {
-            socket.waiting.pop_front();
-            // The next one begins when those have begun that waited for this one to end.
-            if !socket.waiting.is_empty() {
-                self.behind.push_back(id);
-            }
-        }
-        Some((id, data.len()))
+        self.queued.write_next(self.piece, out)
     }
 
-    /// Bytes of datagrams that wait for their turn.
+    /// Bytes of datagrams that are queued for their turn.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.queued.bytes()
     }
 
-    /// Likewise those of one socket; `None` if none is waiting there.
+    /// Likewise those of one socket; `None` if it has none queued.
     pub fn waiting_bytes_of(&self, id: SocketId) -> Option<usize> {
-        let socket = self.sockets.get(&id)?;
-        (!socket.waiting.is_empty()).then_some(socket.waiting_bytes)
+        self.queued.bytes_of(id)
     }
 
-    /// Whether a datagram of this length would have to wait for its turn.
+    /// Whether a datagram of this length would be queued for its turn.
     pub fn would_wait(&self, id: SocketId, length: usize) -> bool {
-        length > self.piece || self.waiting_bytes_of(id).is_some()
+        length > self.piece || self.queued.bytes_of(id).is_some()
     }
 
     /// Numbers a request and appends its frame, made by `message`.
@@ -617,8 +452,8 @@ impl ClientState {
     }
 }
 
-/// What header and fixed fields of a send frame take.
-const PREFIX: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
+/// Bytes of a send frame besides the datagram.
+const PREFIX: usize = HEADER_LEN + DATAGRAM_PREFIX;
 
 fn wrong_state(frame: FrameType, socket: SocketId, state: &'static str) -> Violation {
     Violation::WrongState { frame, socket, state }

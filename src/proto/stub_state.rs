@@ -4,99 +4,18 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::BufMut;
 
-use super::{Granted, Granting, Violation};
-use crate::wire::{
-    Counters, Credit, Destination, Failure, Flags, FrameType, Header, MAX_GATHERED, Message,
-    NetnsRequest, Open, Opened, SocketId, hello::PeerLimits,
+use super::{
+    credit::{Granted, Granting},
+    stub_action::{OpenOutcome, StubAction},
+    violation::Violation,
 };
-
-/// What the engine has to do about a frame.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StubAction<'a> {
-    /// Nothing: it was taken in.
-    None,
-    /// Create a kernel socket and report with [`StubState::opened`].
-    Open(SocketId, Open),
-    /// Close the kernel socket, or wait for the one still being opened, and report with
-    /// [`StubState::closed`].
-    Close(SocketId),
-    /// Send a datagram and report with [`StubState::sent`].
-    Send {
-        /// The socket.
-        socket: SocketId,
-        /// The client's number for it.
-        serial: u32,
-        /// Whether the answer has to come behind all that is readable after the send.
-        confirm: bool,
-        /// Whether it may be made in one system call with the send before it.
-        gather: bool,
-        /// Where it goes.
-        destination: Destination,
-        /// The whole datagram.
-        data: Cow<'a, [u8]>,
+use crate::{
+    errno::EMSGSIZE,
+    wire::{
+        Counters, Credit, Destination, Failure, Flags, FrameType, HEADER_LEN, Header, MAX_GATHERED,
+        Message, Open, Opened, SocketId, WireError, hello::PeerLimits,
     },
-    /// The socket has new credit and may be read again.
-    Credit(SocketId),
-    /// getsockopt(2), answered with [`StubState::reply`], as are all that follow.
-    OptionGet {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The option's level.
-        level: i32,
-        /// The option's number.
-        name: i32,
-        /// Bytes of value to allow for.
-        capacity: u32,
-    },
-    /// setsockopt(2).
-    OptionSet {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The option's level.
-        level: i32,
-        /// The option's number.
-        name: i32,
-        /// The value.
-        value: &'a [u8],
-    },
-    /// Join or leave a multicast group.
-    Membership {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The group, from 1.
-        group: u32,
-        /// Join, or leave.
-        join: bool,
-    },
-    /// An operation on namespaces.
-    Netns {
-        /// Number of the request.
-        request: u32,
-        /// What to do.
-        operation: NetnsRequest,
-    },
-    /// The client ended the connection and said why.
-    Fault(Failure),
-}
-
-/// What to do with a kernel socket that has just been created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenOutcome {
-    /// Keep it, and read from it.
-    Keep,
-    /// The client has closed it meanwhile: close it and report with [`StubState::closed`].
-    Close,
-}
-
-/// Linux's EMSGSIZE.
-const EMSGSIZE: i32 = 90;
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -318,7 +237,7 @@ impl StubState {
         let whole = socket.partial.len() + data.len();
         if whole > max_frame as usize {
             let length = u32::try_from(whole).unwrap_or(u32::MAX);
-            return Err(crate::wire::WireError::TooLong { length, limit: max_frame }.into());
+            return Err(WireError::TooLong { length, limit: max_frame }.into());
         }
         if more && partial + data.len() as u64 > max_partial {
             return Err(Violation::TooMany {
@@ -328,7 +247,7 @@ impl StubState {
         }
         if more && data.is_empty() {
             // Otherwise an endless row of empty pieces would look like the first one each time.
-            return Err(crate::wire::WireError::ShortPayload.into());
+            return Err(WireError::ShortPayload.into());
         }
         // Credit is needed to begin a datagram, so it is judged by the first piece.
         if first && !socket.sends.receive(0, Credit::default()) {
@@ -464,7 +383,7 @@ impl StubState {
     ) {
         self.requests = self.requests.saturating_sub(1);
         // With the two numbers in front of the value.
-        let overhead = crate::wire::HEADER_LEN + 8;
+        let overhead = HEADER_LEN + 8;
         let (errno, value) = match result {
             Ok(value) if value.len() + overhead > self.limits.max_frame as usize => {
                 (EMSGSIZE, &b"the answer is larger than a frame may be"[..])

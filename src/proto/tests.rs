@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     fuzzing::{ClientEnd, Move, Pair, StubEnd, StubStep},
     wire::{
-        Counters, Credit, DatagramInfo, Destination, Flags, Header, Message, NetnsRequest, Open,
+        Counters, Credit, DatagramInfo, Destination, Flags, FrameType, Header, Message, NetnsRequest, Open, WireError,
         SocketId, hello::PeerLimits,
     },
 };
