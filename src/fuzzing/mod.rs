@@ -11,18 +11,21 @@
     reason = "a panic is how these functions say that they have found something"
 )]
 
+mod client_end;
+mod frames;
 mod input;
-mod models;
 mod pair;
+mod stub_end;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(crate) use models::StubStep;
-pub(crate) use models::{ClientEnd, StubEnd};
+pub(crate) use client_end::ClientEnd;
 #[cfg(test)]
 pub(crate) use pair::Move;
 pub(crate) use pair::Pair;
+pub(crate) use stub_end::StubEnd;
+#[cfg(test)]
+pub(crate) use stub_end::StubStep;
 
 use input::Input;
 
@@ -53,7 +56,7 @@ pub fn decode(data: &[u8]) {
         assert_eq!(message.frame_type(), header.frame_type);
         let mut first = Vec::new();
         message.encode(header.socket, header.flags, &mut first);
-        let (again, payload) = models::parse(&first);
+        let (again, payload) = frames::parse(&first);
         assert_eq!((again.socket, again.flags), (header.socket, header.flags));
         let second = Message::decode(again.frame_type, payload);
         assert_eq!(second.as_ref(), Ok(&message));
@@ -192,14 +195,14 @@ pub fn stub_ops(data: &[u8]) {
             if bytes.is_empty() {
                 continue;
             }
-            let (header, payload) = models::parse(&bytes);
+            let (header, payload) = frames::parse(&bytes);
             if let Err(violation) = stub.frame(header, payload) {
                 let _ = violation.to_string();
                 return;
             }
         }
         for frame in stub.take_out() {
-            models::from_stub(&frame);
+            frames::from_stub(&frame);
         }
     }
     stub.finish();
@@ -252,14 +255,14 @@ fn hostile(input: &mut Input<'_>) -> Result<(), Violation> {
                 input.raw_frame(&mut bytes);
             }
             if !bytes.is_empty() {
-                let (header, payload) = models::parse(&bytes);
+                let (header, payload) = frames::parse(&bytes);
                 client.frame(header, payload).inspect_err(|violation| {
                     let _ = violation.to_string();
                 })?;
             }
         }
         for frame in client.take_out() {
-            models::from_client(&frame);
+            frames::from_client(&frame);
         }
         assert!(client.state.socket_count() <= LIMITS.max_sockets as usize);
     }

@@ -3,7 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::models::{ClientEnd, StubEnd, StubStep, from_client, from_stub, parse};
+use super::{
+    client_end::ClientEnd,
+    frames::{from_client, from_stub, parse},
+    stub_end::{StubEnd, StubStep},
+};
 use crate::{
     proto::Violation,
     wire::{Credit, SocketId, hello::PeerLimits},
