@@ -17,12 +17,12 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
+    text::one_line_of,
     transport::ExitReport,
     transport::{
         End, Running, Stdio,
         running::{Ending, Tail},
     },
-    wire::printable,
 };
 
 /// What is left of one stream's text, and how far it has been searched.
@@ -87,7 +87,7 @@ impl Watch {
         };
         let line: Vec<u8> = self.held.drain(at..=at + end).collect();
         self.searched = at;
-        Some(printable(&line).trim().to_owned())
+        Some(one_line_of(&line).trim().to_owned())
     }
 
     /// All from `at` on.
@@ -99,7 +99,7 @@ impl Watch {
     /// What came last, fit to be shown.
     pub(super) fn text(&self) -> String {
         let from = self.held.len().saturating_sub(Self::KEPT);
-        printable(self.held.get(from..).unwrap_or_default()).trim().to_owned()
+        one_line_of(self.held.get(from..).unwrap_or_default()).trim().to_owned()
     }
 }
 

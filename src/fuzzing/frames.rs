@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use crate::wire::{Decoded, FrameType, Header, Message};
+use crate::wire::{Decoded, Destination, Flags, FrameType, Header, MAX_GATHERED, Message};
 
 /// Header and payload of one whole frame; it must be one.
 pub(crate) fn parse(frame: &[u8]) -> (Header, &[u8]) {
@@ -69,4 +69,9 @@ pub(crate) fn from_client(frame: &[u8]) {
         ),
         "{message:?}"
     );
+    if header.flags.contains(Flags::GATHER) {
+        let Message::Send { destination, data, .. } = message else { panic!("{message:?}") };
+        assert!(!header.flags.contains(Flags::CONFIRM) && data.len() <= MAX_GATHERED);
+        assert_eq!(destination, Destination::default());
+    }
 }

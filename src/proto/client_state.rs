@@ -11,9 +11,12 @@ use super::{
     send_queue::{QueuedSend, SendQueue},
     violation::Violation,
 };
-use crate::wire::{
+use crate::{
+    text::one_line_of,
+    wire::{
     Credit, Destination, Failure, Flags, FrameType, Header, HEADER_LEN, MAX_GATHERED,
     Message, Open, SocketId, WireError, DATAGRAM_PREFIX, hello::PeerLimits,
+},
 };
 
 /// How the stub is to make a send.
@@ -387,7 +390,7 @@ impl ClientState {
                 }
                 let result = match errno {
                     0 => Ok(value),
-                    _ => Err(Failure { errno, text: crate::wire::printable(value) }),
+                    _ => Err(Failure { errno, text: one_line_of(value) }),
                 };
                 ClientEvent::Reply { request, result }
             }

@@ -98,7 +98,7 @@ impl Tail {
     /// What is kept, fit to be shown.
     pub(crate) fn text(&self) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        crate::wire::printable(&kept).trim().to_owned()
+        crate::text::one_line_of(&kept).trim().to_owned()
     }
 
     /// Reads on to the end.

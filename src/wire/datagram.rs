@@ -2,9 +2,9 @@
 
 use bytes::BufMut;
 
-use super::{WireError, cursor::Cursor};
+use super::{cursor::Cursor, error::WireError};
 
-/// Where a datagram goes. The kernel is port id 0 and no group.
+/// The receiver of a datagram. The kernel is port id 0 and no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Destination {
     /// Port id.
@@ -13,14 +13,15 @@ pub struct Destination {
     pub groups: u32,
 }
 
-/// What the kernel says about a received datagram.
+/// Sender, group and namespace of a received datagram, as recvmsg(2) gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DatagramInfo {
     /// Port id of the sender; 0 is the kernel.
     pub portid: u32,
-    /// The multicast group it was sent to; 0 if to this socket alone.
+    /// The multicast group it was sent to; 0 if it was sent to this socket alone.
     pub group: u32,
-    /// The namespace it comes from, on sockets that listen to all (`NETLINK_LISTEN_ALL_NSID`).
+    /// The id of the namespace it comes from, on sockets with `NETLINK_LISTEN_ALL_NSID`.
     pub nsid: Option<i32>,
 }
 
