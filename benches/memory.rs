@@ -1,21 +1,14 @@
-//! Sizes and memory, each with its limit. No figure here is a time: one run is enough.
+//! Sizes and memory, each with its limit. One run is enough: no figure is a time.
+//!
+//! A program of its own for its allocator, which counts: the times of `times` are without that.
 
 #![allow(
     clippy::expect_used,
-    clippy::field_reassign_with_default,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    unreachable_pub,
-    reason = "benchmarks say that they cannot go on by panicking, and share one support module"
+    reason = "a benchmark that cannot go on panics"
 )]
-#![allow(unsafe_code, reason = "an allocator cannot be counted otherwise")]
-
-#[path = "../tests/behaviour/sshd.rs"]
-mod sshd;
-#[path = "../tests/lab/stub.rs"]
-mod stub;
-mod support;
+#![allow(unsafe_code, reason = "a counting allocator is unsafe to implement")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -33,18 +26,22 @@ use netlink_remote::{
     stub::{Config, Shutdown, serve},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{
-    far::{self, datagram, dump},
-    netlink::{NETLINK_ROUTE, all_routes, one_link},
-    routes,
-    world::{self, Helper},
+use testing::{
+    Running,
+    bench::{
+        routes,
+        transport::{self, datagram, dump},
+        world,
+    },
+    netlink::{LOOPBACK, NETLINK_ROUTE, dump_routes, ends_with_done, link_by_index},
+    programs,
 };
 use tokio::net::UnixStream;
 
 /// Sockets of one stub, and connections of one client.
 const MANY: usize = 1000;
 
-/// Round trips that are counted, after as many that are not.
+/// Round trips that are counted, after the same number for warming up.
 const STEADY: u64 = 10_000;
 
 const KIB: f64 = 1024.0;
@@ -67,19 +64,20 @@ fn main() {
     connections();
 }
 
-/// Prints a figure and what it may come to.
-fn figure(what: &str, value: f64, unit: &str, limit: Option<f64>) {
+/// Prints a figure and its limit.
+fn figure(name: &str, value: f64, unit: &str, limit: Option<f64>) {
     let verdict = match limit {
         Some(limit) if value > limit => format!("(limit {limit}) OVER"),
         Some(limit) => format!("(limit {limit})"),
         None => String::new(),
     };
-    println!("{what:<64} {value:>9.2} {unit:<5} {verdict}");
+    println!("{name:<64} {value:>9.2} {unit:<5} {verdict}");
 }
 
-/// The static stubs that `.ci/build-stubs` has built, and failing those the one of this build.
+/// The sizes of the static stubs that `.ci/build-stubs` has built. Without any, the stub of this
+/// build is what the other figures are about.
 fn sizes() -> Vec<(String, PathBuf)> {
-    let folder = world::target_folder(&env::current_exe().unwrap()).join("stubs/out");
+    let folder = world::target_folder().join("stubs/out");
     let mut found = Vec::new();
     for (libc, limit) in [("musl", 768.0), ("gnu", 1536.0)] {
         let path = folder.join(format!("nlr-stub-{}-unknown-linux-{libc}", env::consts::ARCH));
@@ -92,21 +90,21 @@ fn sizes() -> Vec<(String, PathBuf)> {
         }
     }
     if found.is_empty() {
-        found.push(("stub of this build".to_owned(), stub::stripped().into()));
+        found.push(("stub of this build".to_owned(), programs::stripped_stub().into()));
     }
     found
 }
 
-/// The pages of a stub's process.
+/// The resident memory of a stub.
 fn resident(name: &str, stub: &PathBuf) {
     let (near, far) = net::UnixStream::pair().unwrap();
     let far = OwnedFd::from(far);
     let mut command = Command::new(stub);
     command.stdin(far.try_clone().unwrap()).stdout(far);
-    let child = Helper::spawn(command);
+    let child = Running(command.spawn().unwrap());
     // It holds copies of the far end.
     let pages = || resident_kib(child.0.id());
-    far::runtime().block_on(async {
+    transport::runtime().block_on(async {
         let client = connect(near).await;
         let idle = pages();
         figure(&format!("{name}: resident when idle"), idle, "KiB", Some(2048.0));
@@ -119,7 +117,7 @@ fn resident(name: &str, stub: &PathBuf) {
         drop(sockets);
         routes::fill();
         let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
-        dump(&socket, &all_routes()).await;
+        dump(&socket, &dump_routes(0)).await;
         figure(&format!("{name}: after 1,000 sockets and a large dump"), pages(), "KiB", None);
     });
 }
@@ -132,12 +130,12 @@ fn resident_kib(pid: u32) -> f64 {
 
 async fn connect(near: net::UnixStream) -> Client {
     near.set_nonblocking(true).unwrap();
-    Client::connect(UnixStream::from_std(near).unwrap()).await.unwrap()
+    Client::handshake(UnixStream::from_std(near).unwrap()).await.unwrap()
 }
 
 const DUMPS: u32 = 10;
 
-/// What a datagram costs on the heap: the client is on this thread, the stub on all others.
+/// Allocations for each datagram. The client runs on this thread, the stub on all others.
 fn allocations() {
     let (near, far) = net::UnixStream::pair().unwrap();
     let far = OwnedFd::from(far);
@@ -146,10 +144,10 @@ fn allocations() {
     let stub = thread::spawn(move || serve(input, far, Config::default(), &shutdown));
     IS_CLIENT.set(true);
     routes::fill();
-    far::runtime().block_on(async {
+    transport::runtime().block_on(async {
         let client = connect(near).await;
         let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
-        let (one, all) = (one_link(), all_routes());
+        let (one, all) = (link_by_index(LOOPBACK, 0), dump_routes(0));
         exchange(&socket, &one, STEADY).await;
         let before = counts();
         exchange(&socket, &one, STEADY).await;
@@ -201,27 +199,27 @@ async fn dumps(socket: &RemoteSocket, request: &[u8]) -> u64 {
 async fn dumped(socket: &RemoteSocket, request: &[u8]) -> u64 {
     socket.send(request).await.unwrap();
     let mut count = 1;
-    while !support::netlink::is_done(&datagram(socket).await.data) {
+    while !ends_with_done(&datagram(socket).await.data) {
         count += 1;
     }
     count
 }
 
-fn each(what: &str, (stub, client): (u64, u64), datagrams: u64) {
+fn each(name: &str, (stub, client): (u64, u64), datagrams: u64) {
     let (stub_now, client_now) = counts();
     let each = |before, now| (now - before) as f64 / datagrams as f64;
-    let text = |side| format!("allocations for each datagram received, {side}: {what}");
+    let text = |side| format!("allocations for each datagram received, {side}: {name}");
     figure(&text("stub"), each(stub, stub_now), "", Some(0.0));
     figure(&text("client"), each(client, client_now), "", Some(1.0));
 }
 
-/// What a client of many stubs holds, which are in another process.
+/// The memory of a client of many stubs, which run in another process.
 fn connections() {
-    let _listener = far::listener();
-    far::runtime().block_on(async {
-        let target = far::Way::Unix.target();
-        let connector = far::connector(far::Way::Unix);
-        // What there is only once is not counted.
+    let _listener = transport::listener();
+    transport::runtime().block_on(async {
+        let target = transport::Transport::Unix.target();
+        let connector = transport::connector(transport::Transport::Unix);
+        // The first connection is not counted: it makes what all share.
         let mut held = vec![hold(&connector, &target).await];
         let (heap, pages) = (LIVE.load(Relaxed), resident_kib(process::id()));
         for _ in 0..MANY {
@@ -237,14 +235,14 @@ fn connections() {
     });
 }
 
-/// A connection with a socket on which something was asked.
+/// A connection with a socket that has made a request.
 async fn hold(
     connector: &netlink_remote::hops::Connector,
     target: &netlink_remote::Target,
 ) -> (Client, RemoteSocket) {
     let client = connector.connect(target).await.unwrap();
     let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
-    exchange(&socket, &one_link(), 1).await;
+    exchange(&socket, &link_by_index(LOOPBACK, 0), 1).await;
     (client, socket)
 }
 
@@ -275,32 +273,32 @@ fn size(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes to the system's allocator with the arguments of the caller.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
         LIVE.fetch_add(size(layout.size()), Relaxed);
-        // SAFETY: as it came.
+        // SAFETY: the caller's arguments.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
         LIVE.fetch_add(size(layout.size()), Relaxed);
-        // SAFETY: as it came.
+        // SAFETY: the caller's arguments.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new: usize) -> *mut u8 {
         count();
         LIVE.fetch_add(size(new) - size(layout.size()), Relaxed);
-        // SAFETY: as it came.
+        // SAFETY: the caller's arguments.
         unsafe { System.realloc(at, layout, new) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         LIVE.fetch_sub(size(layout.size()), Relaxed);
-        // SAFETY: as it came.
+        // SAFETY: the caller's arguments.
         unsafe { System.dealloc(at, layout) }
     }
 }

@@ -1,4 +1,4 @@
-"""What pyroute2's RemoteIPRoute takes over ssh; seconds, as JSON. Run by benches/peers."""
+"""The times of pyroute2's RemoteIPRoute over ssh, in seconds, as JSON. Run by benches/peers."""
 
 import json
 import os

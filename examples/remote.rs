@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use netlink_remote::{
     Target,
     client::NetlinkSocket,
-    hops::TargetOptions,
+    hops::{Connector, TargetOptions},
     prompter::{Prompter, Secret, SecretRequest},
 };
 use rtnetlink::packet_route::link::LinkAttribute;
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     options.prompter = Prompter::none().on_secret(password);
     // A stub to send, where none is installed beside this program: a file or a folder of such.
     options.stubs.extend(env::args_os().nth(2).map(Into::into));
-    let client = target.connect(&options).await?;
+    let client = Connector::new(options).connect(&target).await?;
 
     let host = client.host();
     println!("{} {} as uid {}", host.host_name, host.kernel_release, host.uid);

@@ -103,13 +103,13 @@ impl ConnectContext {
         loop {
             let deadline = tokio::time::Instant::from_std(since + limit);
             match tokio::time::timeout_at(deadline, &mut work).await {
-                Ok(done) => return done.map_err(|error| error.at(step)),
+                Ok(done) => return done.map_err(|error| error.prefix_step(step)),
                 Err(_) => {
                     // From here on no answer is missed.
                     let ended = self.clock.ended.notified();
                     if self.clock.asking.load(Ordering::SeqCst) > 0 {
                         tokio::select! {
-                            done = &mut work => return done.map_err(|error| error.at(step)),
+                            done = &mut work => return done.map_err(|error| error.prefix_step(step)),
                             () = ended => since = Instant::now(),
                         }
                         continue;
@@ -120,8 +120,9 @@ impl ConnectContext {
                         Some(answered) if answered > since => since = answered,
                         _ => {
                             let text = format!("not done within {limit:?}");
-                            let error = Error::new(ErrorKind::Timeout, Origin::Library, None, text);
-                            return Err(error.at(step));
+                            let error =
+                                Error::new(ErrorKind::Timeout, text).with_origin(Origin::Library);
+                            return Err(error.prefix_step(step));
                         }
                     }
                 }

@@ -1,66 +1,90 @@
-//! One error for everything that can go wrong: what kind it is, whose doing, and the errno.
+//! The one error type of this crate: kind, origin, errno, step, text and cause.
 
-use std::{fmt, io, sync::Arc};
+#![forbid(unsafe_code)]
+
+use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 #[cfg(feature = "client")]
 use crate::wire::Failure;
-use crate::{proto::Violation, wire::WireError};
+use crate::{
+    errno::{self, EACCES, EPERM, ETIMEDOUT},
+    proto::Violation,
+    wire::WireError,
+};
 
-/// What an operation on the way to or at the far end failed with.
+/// The error of every fallible operation of this crate.
 ///
-/// Cheap to clone: when a connection ends, everyone who waits on it gets the same one.
+/// `{}` prints the error without its causes, as [`source`](StdError::source) gives them one by one.
+/// `{:#}` prints everything on one line:
+///
+/// ```
+/// use netlink_remote::{Error, ErrorKind};
+///
+/// let cause = std::io::Error::from_raw_os_error(netlink_remote::errno::ENOENT);
+/// let error = Error::new(ErrorKind::Connect, "connecting to /run/nlr.sock").with_source(cause);
+/// assert_eq!(error.to_string(), "connecting to /run/nlr.sock");
+/// assert_eq!(format!("{error:#}"), "connecting to /run/nlr.sock: No such file or directory");
+/// assert_eq!(error.errno(), Some(netlink_remote::errno::ENOENT));
+/// ```
+///
+/// Cheap to clone: when a connection ends, each waiting task gets a clone of one error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     origin: Origin,
     errno: Option<i32>,
     step: Option<Step>,
     text: String,
+    /// Follows the causes: a remedy, or what the far end said. With its own punctuation.
+    note: String,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What failed.
+/// The kind of an [`Error`]: the operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The far end could not be reached or started.
     Connect,
-    /// What answered does not speak the protocol, or not a version in common.
+    /// The far end does not speak the protocol, or has no version in common with this side.
     Handshake,
-    /// The connection is over: the far end ended, died, or broke the protocol.
+    /// The connection is over: the far end ended, died, or broke the protocol. Every other use of
+    /// the same [`Client`](crate::Client) fails likewise.
     Disconnected,
     /// A socket could not be opened.
     Open,
     /// An operation on network namespaces failed.
     Namespace,
-    /// The kernel refused a request: an option or a group.
+    /// The far kernel refused a request: a socket option or a multicast group.
     Request,
-    /// The kernel's sendmsg failed, or the datagram is larger than the connection carries.
+    /// The far kernel's sendmsg(2) failed, or the datagram is larger than the connection carries.
     Send,
-    /// The kernel's recvmsg failed, or a datagram was too large to forward.
+    /// The far kernel's recvmsg(2) failed, or a datagram was too large to forward.
     Receive,
     /// A deadline passed.
     Timeout,
     /// The socket is closed.
     Closed,
-    /// The caller asked for something that cannot be.
+    /// The caller passed an argument that no far end could accept.
     Invalid,
 }
 
-/// A step on the way to a stub.
+/// A step of connecting to a stub, or of opening a socket there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
     /// Reaching a host, or starting the program that does.
     Connect,
-    /// Agreeing with an ssh server on a way to talk, and checking that it is the right one.
+    /// Agreeing with an ssh server on algorithms, and checking its host key.
     HostKey,
-    /// Proving to an ssh server who one is.
+    /// Authenticating to an ssh server.
     Authentication,
     /// Becoming another user by sudo, doas or su.
     Privilege,
-    /// Starting the stub, which may have to be brought along.
+    /// Starting the stub, which may have to be sent first.
     Bootstrap,
     /// The stub's hello.
     Hello,
@@ -82,7 +106,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Whose doing it was.
+/// The party that caused an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
@@ -90,112 +114,181 @@ pub enum Origin {
     Caller,
     /// This side of the connection.
     Library,
-    /// The far end, or the way there.
+    /// The far end, or the network or programs between.
     Peer,
     /// The far end's kernel.
     Kernel,
 }
 
 impl Error {
-    /// An error, for whoever brings a transport of their own. `errno` is a Linux number of this host.
-    pub fn new(
-        kind: ErrorKind,
-        origin: Origin,
-        errno: Option<i32>,
-        text: impl Into<String>,
-    ) -> Self {
-        Self(Arc::new(Inner { kind, origin, errno, step: None, text: text.into() }))
+    /// An error, for authors of transports of their own. The text names the operation and its
+    /// object: `connecting to wss://example`. Without further calls there is no errno, step or
+    /// source, and the origin is [`Origin::Caller`] for [`ErrorKind::Invalid`] and
+    /// [`ErrorKind::Closed`], and [`Origin::Peer`] for every other kind.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        let origin = match kind {
+            ErrorKind::Invalid | ErrorKind::Closed => Origin::Caller,
+            _ => Origin::Peer,
+        };
+        let (text, note) = (text.into(), String::new());
+        Self(Arc::new(Inner { kind, origin, errno: None, step: None, text, note, source: None }))
     }
 
-    /// What failed.
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Sets the party that caused the error.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        self.with(|inner| inner.origin = origin)
+    }
+
+    /// Sets the errno, as this host numbers it ([`errno`](crate::errno)).
+    #[must_use]
+    pub fn with_errno(self, errno: impl Into<Option<i32>>) -> Self {
+        let errno = errno.into();
+        self.with(|inner| inner.errno = errno)
+    }
+
+    /// Sets the step of connecting that failed.
+    #[must_use]
+    pub fn with_step(self, step: Step) -> Self {
+        self.with(|inner| inner.step = Some(step))
+    }
+
+    /// Sets the cause, which the text should not repeat. The errno of an [`io::Error`] becomes that
+    /// of this error, unless it has one.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source = source.into();
+        let errno = source.downcast_ref().and_then(io::Error::raw_os_error);
+        self.with(|inner| {
+            inner.errno = inner.errno.or(errno);
+            inner.source = Some(source.into());
+        })
+    }
+
+    /// Puts `about: ` in front of the text.
+    #[must_use]
+    pub fn context(self, about: impl fmt::Display) -> Self {
+        self.with(|inner| inner.text = format!("{about}: {}", inner.text))
+    }
+
+    /// The operation that failed.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whose doing it was.
+    /// The party that caused the error.
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// The errno, where a system call failed: the far kernel's own for [`Origin::Kernel`].
+    /// The errno, where a system call failed: the far kernel's own for [`Origin::Kernel`], as this
+    /// host numbers it ([`errno`](crate::errno)).
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
     }
 
-    /// The same error, said about something in particular.
-    #[must_use]
-    pub fn context(&self, about: impl fmt::Display) -> Self {
-        self.with_text(format!("{about}: {}", self.0.text))
-    }
-
-    /// Which step on the way to the far end failed, where it was one of them.
+    /// The step that failed, where it was one of connecting or opening.
     pub fn step(&self) -> Option<Step> {
         self.0.step
     }
 
-    fn with_text(&self, text: String) -> Self {
-        let Inner { kind, origin, errno, step, .. } = *self.0;
-        Self(Arc::new(Inner { kind, origin, errno, step, text }))
+    /// Whether a time limit passed: one of this side ([`ErrorKind::Timeout`]), or one of the network
+    /// or the far end (ETIMEDOUT).
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout || self.0.errno == Some(ETIMEDOUT)
+    }
+
+    /// Whether privileges are missing, here or at the far end (EPERM, EACCES).
+    pub fn is_permission(&self) -> bool {
+        matches!(self.0.errno, Some(EPERM | EACCES))
+    }
+
+    /// Whether the connection is over ([`ErrorKind::Disconnected`]): nothing else on it can
+    /// succeed.
+    pub fn is_disconnected(&self) -> bool {
+        self.0.kind == ErrorKind::Disconnected
+    }
+
+    /// The causes, outermost first.
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |cause| (*cause).source())
     }
 }
 
 #[cfg(feature = "client")]
 impl Error {
+    /// The error of an operation that the stub answered with a failure.
     pub(crate) fn failure(kind: ErrorKind, failure: Failure) -> Self {
-        Self::new(kind, Origin::Kernel, Some(failure.errno), failure.text)
+        Self::new(kind, failure.text).with_origin(Origin::Kernel).with_errno(failure.errno)
     }
 
-    pub(crate) fn io(kind: ErrorKind, about: impl fmt::Display, error: &io::Error) -> Self {
-        // The system's words for an errno are enough; "(os error 2)" behind them helps nobody.
-        let text = error.to_string();
-        let text = text.split(" (os error").next().unwrap_or_default();
-        Self::new(kind, Origin::Peer, error.raw_os_error(), format!("{about}: {text}"))
+    /// Appends a text to the error and its causes: a remedy, or what the far end said. It brings
+    /// its own punctuation.
+    #[must_use]
+    pub(crate) fn with_note(self, note: &str) -> Self {
+        self.with(|inner| inner.note.push_str(note))
     }
 
-    /// The same error with a remedy behind it.
-    pub(crate) fn followed_by(&self, remedy: &str) -> Self {
-        self.with_text(format!("{}{remedy}", self.0.text))
-    }
-
-    /// The same error as that of a step which its text speaks of anyway.
-    pub(crate) fn during(&self, step: Step) -> Self {
-        let Inner { kind, origin, errno, ref text, .. } = *self.0;
-        Self(Arc::new(Inner { kind, origin, errno, step: Some(step), text: text.clone() }))
-    }
-
-    /// The same error as that of a step, named in front, unless it names one already.
-    pub(crate) fn at(&self, step: Step) -> Self {
-        if self.0.step.is_some() {
-            return self.clone();
+    /// Sets the step and names it in front of the text, unless a step is set already.
+    #[must_use]
+    pub(crate) fn prefix_step(self, step: Step) -> Self {
+        match self.0.step {
+            Some(_) => self,
+            None => self.with_step(step).context(step),
         }
-        let Inner { kind, origin, errno, .. } = *self.0;
-        let text = format!("{step}: {}", self.0.text);
-        Self(Arc::new(Inner { kind, origin, errno, step: Some(step), text }))
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, Origin::Caller, None, text)
+        Self::new(ErrorKind::Invalid, text)
     }
 
     pub(crate) fn closed() -> Self {
-        Self::new(ErrorKind::Closed, Origin::Caller, None, "the socket is closed")
+        Self::new(ErrorKind::Closed, "the socket is closed")
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        f.write_str(&self.0.text)?;
+        if f.alternate() {
+            for cause in self.causes() {
+                match cause.downcast_ref() {
+                    Some(cause) => write!(f, ": {}", errno::words(cause))?,
+                    None => write!(f, ": {cause}")?,
+                }
+            }
+        }
+        f.write_str(&self.0.note)
     }
 }
 
+/// One line with everything: main functions that return an error print this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, origin, errno, text, .. } = &*self.0;
-        write!(f, "Error({kind:?}, {origin:?}, errno {errno:?}: {text})")
+        let Inner { kind, origin, errno, step, .. } = &*self.0;
+        write!(f, "Error({kind:?}, {origin:?}")?;
+        if let Some(step) = step {
+            write!(f, ", step {step:?}")?;
+        }
+        match errno.map(|errno| (errno, errno::name(errno))) {
+            Some((_, Some(name))) => write!(f, ", {name}")?,
+            Some((errno, None)) => write!(f, ", errno {errno}")?,
+            None => {}
+        }
+        write!(f, ": {self:#})")
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
 
 impl From<WireError> for Error {
     fn from(error: WireError) -> Self {
@@ -205,20 +298,13 @@ impl From<WireError> for Error {
 
 impl From<Violation> for Error {
     fn from(violation: Violation) -> Self {
-        let text = format!("the far end broke the protocol: {violation}");
-        Self::new(ErrorKind::Disconnected, Origin::Peer, None, text)
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        let errno = error.raw_os_error();
-        Self::new(ErrorKind::Disconnected, Origin::Peer, errno, error.to_string())
+        Self::new(ErrorKind::Disconnected, "the far end broke the protocol").with_source(violation)
     }
 }
 
 impl From<Error> for io::Error {
-    /// An errno becomes a plain OS error, so that `raw_os_error` tells it; the text is lost then.
+    /// The errno of the far kernel becomes a plain OS error, so that `raw_os_error` gives it; the
+    /// text is lost then. Every other error is inside the result, which has a kind that fits.
     fn from(error: Error) -> Self {
         match (error.origin(), error.errno()) {
             (Origin::Kernel, Some(errno)) => io::Error::from_raw_os_error(errno),
@@ -233,5 +319,66 @@ impl From<Error> for io::Error {
                 io::Error::new(kind, error)
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "client"))]
+mod tests {
+    use super::*;
+
+    fn refused() -> io::Error {
+        io::Error::from_raw_os_error(errno::ECONNREFUSED)
+    }
+
+    #[test]
+    fn causes_are_apart_from_the_text() {
+        let error = Error::new(ErrorKind::Connect, "connecting to a").with_source(refused());
+        let error = error.with_note("; is it up?").prefix_step(Step::Connect).context("ssh://a");
+        assert_eq!(error.to_string(), "ssh://a: connect: connecting to a; is it up?");
+        let whole = "ssh://a: connect: connecting to a: Connection refused; is it up?";
+        assert_eq!(format!("{error:#}"), whole);
+        let debug = format!("Error(Connect, Peer, step Connect, ECONNREFUSED: {whole})");
+        assert_eq!(format!("{error:?}"), debug);
+        let source: &io::Error = error.source().unwrap().downcast_ref().unwrap();
+        assert_eq!(source.raw_os_error(), Some(errno::ECONNREFUSED));
+        // A step names itself once.
+        assert_eq!(error.clone().prefix_step(Step::Hello).to_string(), error.to_string());
+    }
+
+    #[test]
+    fn a_broken_protocol_is_the_source() {
+        let error = Error::from(WireError::UnknownType(0x7f));
+        assert_eq!(error.to_string(), "the far end broke the protocol");
+        assert!(format!("{error:#}").ends_with("protocol: unknown frame type 0x7f"), "{error:#}");
+        assert!(error.source().unwrap().is::<Violation>());
+        assert!(error.is_disconnected());
+    }
+
+    #[test]
+    fn questions() {
+        let with = |kind, errno: i32| Error::new(kind, "").with_errno(errno);
+        assert!(Error::new(ErrorKind::Timeout, "").is_timeout());
+        assert!(with(ErrorKind::Disconnected, ETIMEDOUT).is_timeout());
+        assert!(with(ErrorKind::Open, EPERM).is_permission());
+        assert!(with(ErrorKind::Connect, EACCES).is_permission());
+        let plain = with(ErrorKind::Open, errno::ENOENT);
+        assert!(!plain.is_permission() && !plain.is_timeout() && !plain.is_disconnected());
+    }
+
+    #[test]
+    fn an_errno_that_is_given_is_kept() {
+        let error = Error::new(ErrorKind::Connect, "").with_errno(EPERM).with_source(refused());
+        assert_eq!(error.errno(), Some(EPERM));
+        assert_eq!(Error::new(ErrorKind::Connect, "").with_source("words").errno(), None);
+    }
+
+    #[test]
+    fn io_errors_keep_the_kernels_errno() {
+        let kernel = Error::new(ErrorKind::Open, "").with_origin(Origin::Kernel).with_errno(EPERM);
+        assert_eq!(io::Error::from(kernel).raw_os_error(), Some(EPERM));
+        let local = Error::new(ErrorKind::Timeout, "opening").with_errno(EPERM);
+        let error = io::Error::from(local);
+        assert_eq!((error.kind(), error.raw_os_error()), (io::ErrorKind::TimedOut, None));
+        assert_eq!(error.to_string(), "opening");
     }
 }

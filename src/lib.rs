@@ -89,19 +89,29 @@ mod error;
 
 pub use error::{Error, ErrorKind, Origin, Step};
 
+#[cfg(feature = "rust-netlink")]
+pub use client::NetlinkSocket;
 #[cfg(feature = "client")]
-pub use client::{Client, ContainerEngine, Event, Netns, NetnsMode, RemoteSocket};
+pub use client::{
+    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, SocketBuilder,
+};
 #[cfg(feature = "client")]
-pub use hops::Target;
+pub use hops::{Connector, Hop, Target, TargetOptions};
+#[cfg(feature = "client")]
+pub use prompter::{Prompter, Secret};
 
-/// Connects to a target, such as `local:` or `unix:/run/nlr.sock`; see [`hops`].
+/// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
+/// [`hops`].
 ///
-/// Spawns a task on the current tokio runtime. Not cancel-safe, but what a dropped future had
-/// started ends.
+/// Short for [`Connector::connect`] with default options. A program that connects to several targets
+/// keeps a [`Connector`], which shares ssh connections between them.
+///
+/// Spawns a task on the current tokio runtime. Not cancel-safe, but a dropped future ends every
+/// process and connection that it had started.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] for a target that is none; otherwise as [`Target::connect`].
+/// [`ErrorKind::Invalid`] for a text that is no target; otherwise as [`Connector::connect`].
 #[cfg(feature = "client")]
 pub async fn connect(target: &str) -> Result<Client, Error> {
-    target.parse::<Target>()?.connect(&hops::TargetOptions::default()).await
+    Connector::new(TargetOptions::default()).connect(&target.parse()?).await
 }

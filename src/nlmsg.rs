@@ -186,6 +186,15 @@ pub struct Outcome {
     pub offset: Option<u32>,
 }
 
+impl Outcome {
+    /// The outcome with the errno as this host numbers it, from a host of an architecture
+    /// ([`errno::translate`](crate::errno::translate)).
+    #[must_use]
+    pub fn numbered_as_here(self, architecture: &str) -> Self {
+        Self { errno: crate::errno::translate(self.errno, architecture), ..self }
+    }
+}
+
 /// A list of attributes. A look-up walks the list and gives the first of its type; an attribute
 /// that is too short for what is asked counts as absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,11 +3,6 @@
 
 #![cfg(test)]
 
-mod cli_support;
-mod docker_support;
-#[path = "lab/stub.rs"]
-mod lab_stub;
-
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -17,10 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cli_support::{Ended, elements, finish, is_alive, nlr, run, temporary, wait};
-use docker_support::{Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode, client::ConnectOptions, transport::process,
+    Client, ErrorKind, Netns, NetnsMode, client::ClientOptions, transport::process,
+};
+use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
+use testing::{
+    Ended, finish, is_alive, programs, run, temporary,
+    tool::{elements, nlr},
+    wait,
 };
 
 const NETLINK_ROUTE: u32 = 0;
@@ -45,7 +44,7 @@ fn links_of(pid: u32) -> Vec<serde_json::Value> {
 fn inside(pid: u32, words: &str) -> String {
     let pid = pid.to_string();
     let arguments = ["-t", &pid, "-n"].into_iter().chain(words.split_whitespace());
-    run("nsenter", &arguments.collect::<Vec<_>>(), "")
+    run("nsenter", &arguments.collect::<Vec<_>>())
 }
 
 fn netns_inode(pid: u32) -> u64 {
@@ -54,12 +53,12 @@ fn netns_inode(pid: u32) -> u64 {
 
 /// A client of a stub with these variables in its environment.
 async fn client(environment: &[(&str, &str)]) -> Client {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nlr-stub"));
+    let mut command = tokio::process::Command::new(programs::stub());
     command.envs(environment.iter().copied());
     let (stream, exit_report) = process::spawn(command).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
-    Client::connect_with(stream, options).await.unwrap()
+    Client::handshake_with(stream, options).await.unwrap()
 }
 
 #[test]
@@ -120,7 +119,9 @@ fn a_hop_leads_into_a_container_that_has_a_shell() {
     let target = format!("docker:{}", container.name);
     let hop = |arguments: &[&str]| {
         let mut command = nlr(arguments);
-        command.args(["--stubs", lab_stub::stripped(), &target]).env("DOCKER_HOST", docker.host());
+        command
+            .args(["--stubs", programs::stripped_stub(), &target])
+            .env("DOCKER_HOST", docker.host());
         finish(command)
     };
     // What is sent is found again the second time.
@@ -137,10 +138,10 @@ fn a_hop_leads_into_a_container_that_has_a_shell() {
 
     let shell_less = docker.container("distroless", &["--network", "none"]);
     let mut command = nlr(&["show", "link", &format!("docker:{}", shell_less.name)]);
-    command.args(["--stubs", lab_stub::stripped()]).env("DOCKER_HOST", docker.host());
+    command.args(["--stubs", programs::stripped_stub()]).env("DOCKER_HOST", docker.host());
     finish(command).failed(3, &["bootstrap: ", "sh", "-n docker:"]);
     let mut command = nlr(&["show", "link", "docker:nobody"]);
-    command.args(["--stubs", lab_stub::stripped()]).env("DOCKER_HOST", docker.host());
+    command.args(["--stubs", programs::stripped_stub()]).env("DOCKER_HOST", docker.host());
     finish(command).failed(3, &["bootstrap: ", "No such container"]);
 }
 
@@ -155,7 +156,7 @@ fn no_permission_is_code_4_with_a_remedy() {
         &format!(
             "exec 3<{}\n\
              exec setpriv --reuid=65534 --regid=65534 --clear-groups /proc/self/fd/3",
-            env!("CARGO_BIN_EXE_nlr-stub")
+            programs::stub()
         ),
     );
     let mut command = nlr(&["show", "link", "-n", &format!("docker:{}", container.name)]);
@@ -175,7 +176,7 @@ fn an_engine_that_is_not_installed_is_said() {
                      done
                      PATH= exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", empty, "sh", env!("CARGO_BIN_EXE_nlr")]);
+        command.args(["--mount", "sh", "-c", empty, "sh", programs::nlr()]);
         command.args(["show", "link", "-n", &format!("{engine}:x")]);
         finish(command).failed(1, &["container \"x\"", &format!("{engine} is not installed")]);
     }
@@ -234,7 +235,7 @@ fn containers_of_podman() {
     if !can_run_containers() {
         return;
     }
-    docker_support::mount_control_groups();
+    docker::mount_control_groups();
     let podman = Podman::new();
     let group = format!("{}-podman", control_group());
     let root = podman.folder.join("rootfs");
@@ -314,10 +315,10 @@ impl Drop for Podman {
         let mut command = Command::new("podman");
         command.args(["rm", "--all", "--force", "--time", "0"]);
         let _ = self.with_settings(command).stdout(Stdio::null()).status();
-        docker_support::unmount_below(&self.folder);
+        docker::unmount_below(&self.folder);
         let _ = fs::remove_dir_all(&self.folder);
         let _ = fs::remove_file("/dev/shm/libpod_lock");
-        docker_support::remove_control_groups(&format!("{}-podman", control_group()));
+        docker::remove_control_groups(&format!("{}-podman", control_group()));
     }
 }
 
@@ -392,7 +393,7 @@ async fn an_engine_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
 #[tokio::test]
 async fn engines_that_hang_do_not_outlive_the_stub() {
     let stand_in = Script::new("docker", "echo $$ >>${0%/*}/pids; exec sleep 1000");
-    let netns = cli_support::Namespace::new();
+    let netns = testing::Namespace::new();
     let client = client(&[("PATH", &stand_in.search())]).await;
     let ask = |_| {
         let netns = client.netns();
@@ -430,7 +431,7 @@ async fn an_engine_is_given_what_it_needs_and_no_more() {
          readlink /proc/self/fd/0 >input; readlink /proc/$$/ns/net >netns; ls /proc/self/fd >fds\n\
          seq 20000; seq 20000 >&2; echo 'it is unwell' >&2; exit 1",
     );
-    let netns = cli_support::Namespace::new();
+    let netns = testing::Namespace::new();
     let client = client(&[("PATH", &stand_in.search())]).await;
     let name = Netns::Name(netns.0.clone());
     let mut open = Vec::new();

@@ -1,36 +1,16 @@
-//! The examples do what they say.
+//! The programs of `examples/`, run.
+
 #![cfg(test)]
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
-/// An example's program, which cargo builds beside this test.
-fn example(name: &str) -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples");
-    path.push(name);
-    assert!(path.exists(), "build the examples first: cargo build --all-features --examples");
-    path
-}
+use testing::{finish, namespace::ip, programs, world};
 
 fn run(name: &str, arguments: &[&str]) -> String {
-    assert!(
-        std::env::var_os("NLR_TEST_WORLD").is_some(),
-        "these tests create interfaces; run them with `tests/run`"
-    );
-    let output = Command::new(example(name))
-        .args(arguments)
-        .env("NLR_STUB", env!("CARGO_BIN_EXE_nlr-stub"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn ip(arguments: &str) {
-    assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
+    world::require();
+    let mut command = Command::new(programs::example(name));
+    command.args(arguments).env("NLR_STUB", programs::stub());
+    finish(command).printed()
 }
 
 #[test]
@@ -52,11 +32,11 @@ fn links_are_listed_by_rtnetlink() {
 }
 
 #[test]
-fn a_target_is_gone_to_with_a_stub_that_is_brought_along() {
+fn a_target_gets_the_stub_that_is_named() {
     ip("link add nlr-remote type veth peer name nlr-peer2");
     let home = tempfile::tempdir().unwrap();
     let target = format!("exec:exec env HOME={} sh", home.path().display());
-    let listed = run("remote", &[&target, env!("CARGO_BIN_EXE_nlr-stub")]);
+    let listed = run("remote", &[&target, programs::stub()]);
     ip("link delete nlr-remote");
     assert!(listed.contains(" as uid ") && listed.contains(": nlr-remote\n"), "{listed}");
 }

@@ -3,12 +3,6 @@
 
 #![cfg(test)]
 
-#[path = "lab/mod.rs"]
-mod lab;
-#[allow(dead_code, reason = "it uses a part of it")]
-#[path = "remote/support.rs"]
-mod support;
-
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -17,8 +11,10 @@ use std::{
 use netlink_remote::{Client, Error, Netns, Step, Target, hops::Connector};
 use tokio::task::JoinSet;
 
-use lab::{Bad, Census, Lab};
-use support::*;
+use testing::{
+    lab::{Bad, Census, Lab},
+    remote::*,
+};
 
 /// How long each step may take, and with it a host that is not there.
 const LIMIT: Duration = Duration::from_secs(20);

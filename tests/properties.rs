@@ -1,7 +1,6 @@
 //! What holds for any input, tried with random ones.
 
 #![cfg(test)]
-#![cfg(feature = "client")]
 
 use std::collections::VecDeque;
 

@@ -4,7 +4,6 @@
 //! decoding, shows here.
 
 #![cfg(test)]
-#![cfg(feature = "client")]
 
 use std::collections::BTreeSet;
 
@@ -14,12 +13,8 @@ use netlink_remote::wire::{
     SocketId, WireError,
     hello::{PeerLimits, Role},
 };
+use testing::vectors::{self, Vector};
 use tokio_util::codec::Decoder;
-
-#[path = "vectors/format.rs"]
-mod format;
-
-use format::Vector;
 
 /// Every way a vector may end.
 const OUTCOMES: &[&str] = &[
@@ -212,13 +207,13 @@ fn check(vector: &Vector) {
 fn every_vector_gives_what_it_says() {
     let failed = |vector: &Vector| std::panic::catch_unwind(|| check(vector)).is_err();
     let failed: Vec<String> =
-        format::load().into_iter().filter(failed).map(|vector| vector.name).collect();
+        vectors::load().into_iter().filter(failed).map(|vector| vector.name).collect();
     assert!(failed.is_empty(), "see above: {failed:?}");
 }
 
 #[test]
 fn the_vectors_cover_every_frame_type_and_outcome() {
-    let vectors = format::load();
+    let vectors = vectors::load();
     let expects: BTreeSet<&str> = vectors.iter().filter_map(|v| v.one("expect")).collect();
     assert_eq!(expects, OUTCOMES.iter().copied().collect::<BTreeSet<_>>());
     let messages: Vec<&str> = vectors.iter().flat_map(|v| v.all("message")).collect();
@@ -236,7 +231,7 @@ fn the_vectors_cover_every_frame_type_and_outcome() {
 /// of the software.
 #[test]
 fn this_crates_own_hello_is_the_one_in_the_vector() {
-    let vectors = format::load();
+    let vectors = vectors::load();
     let vector = vectors.iter().find(|v| v.name == "hello-client").unwrap();
     let mut hello = Hello::new(Role::Client, PeerLimits::default(), None);
     assert!(hello.software.starts_with("netlink-remote "));

@@ -178,7 +178,7 @@ impl<'a> Way<'a> {
                     said => said,
                 };
                 let text = format!("no stub was started there within {limit:?}{said}");
-                failed(ErrorKind::Timeout, text).at(Step::Bootstrap)
+                failed(ErrorKind::Timeout, text).prefix_step(Step::Bootstrap)
             }
             _ => error,
         })
@@ -286,7 +286,9 @@ impl<'a> Way<'a> {
             1 => format!("{hop} wants a password, and none was given"),
             _ => format!("wrong password for {hop}"),
         };
-        Err(Error::new(ErrorKind::Connect, Origin::Caller, None, text).at(Step::Privilege))
+        Err(Error::new(ErrorKind::Connect, text)
+            .with_origin(Origin::Caller)
+            .prefix_step(Step::Privilege))
     }
 
     /// Does what a line of the script's asks for.
@@ -313,7 +315,7 @@ impl<'a> Way<'a> {
                          within {limit:?}{}",
                         self.said()
                     );
-                    failed(ErrorKind::Timeout, text).at(Step::Bootstrap)
+                    failed(ErrorKind::Timeout, text).prefix_step(Step::Bootstrap)
                 }
                 _ => error,
             })?;
@@ -358,7 +360,7 @@ impl<'a> Way<'a> {
             said if said.is_empty() => said,
             said => format!("; on the way it said: {}", shortened(&said)),
         };
-        failed(ErrorKind::Connect, format!("{text}{said}")).at(Step::Bootstrap)
+        failed(ErrorKind::Connect, format!("{text}{said}")).prefix_step(Step::Bootstrap)
     }
 
     /// The error for an end that came too early.
@@ -367,7 +369,7 @@ impl<'a> Way<'a> {
         if let (End::Unknown, Some(fault)) = (&end, &self.near.fault) {
             let text = format!("{fault}, before a stub was started{}", self.said());
             let step = if self.is_asking(&end) { Step::Privilege } else { Step::Bootstrap };
-            return failed(ErrorKind::Connect, text).at(step);
+            return failed(ErrorKind::Connect, text).prefix_step(step);
         }
         let said = self.near.tail.text();
         let code = match end {
@@ -417,7 +419,7 @@ impl<'a> Way<'a> {
                 (text, if privilege { Step::Privilege } else { Step::Bootstrap })
             }
         };
-        failed(ErrorKind::Connect, text).at(step)
+        failed(ErrorKind::Connect, text).prefix_step(step)
     }
 
     /// The hop that asks; with those before it if that alone says which it is.
@@ -498,5 +500,5 @@ fn shortened(text: &str) -> String {
 }
 
 fn failed(kind: ErrorKind, text: String) -> Error {
-    Error::new(kind, Origin::Peer, None, text)
+    Error::new(kind, text)
 }

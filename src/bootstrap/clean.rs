@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::bootstrap::{Approach, Heard, Way};
-use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
+use crate::{Error, ErrorKind, Step, connect_context::ConnectContext, transport::Running};
 
 /// What was done about the files there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) async fn clean(
     loop {
         let Heard::Line(line) = way.heard().await? else {
             let text = "a stub was started where files were to be removed";
-            let error = Error::new(ErrorKind::Handshake, Origin::Peer, None, text);
-            return Err(error.at(Step::Bootstrap));
+            let error = Error::new(ErrorKind::Handshake, text);
+            return Err(error.prefix_step(Step::Bootstrap));
         };
         match line.split_once(' ') {
             Some(("removed", path)) => cleaned.removed.push(path.to_owned()),

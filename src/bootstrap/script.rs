@@ -44,9 +44,9 @@ impl Boot {
     pub(crate) async fn new(stubs: &Stubs) -> Result<Self, Error> {
         if stubs.payloads().is_empty() {
             let text = format!("{}; {HOW_TO_BUILD}", stubs.summary());
-            return Err(
-                Error::new(ErrorKind::Connect, Origin::Library, None, text).at(Step::Bootstrap)
-            );
+            return Err(Error::new(ErrorKind::Connect, text)
+                .with_origin(Origin::Library)
+                .prefix_step(Step::Bootstrap));
         }
         let mut offers = Vec::new();
         for payload in stubs.payloads() {

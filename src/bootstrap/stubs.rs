@@ -222,13 +222,12 @@ static IMAGES: LazyLock<Mutex<HashMap<PathBuf, Arc<Slot>>>> = LazyLock::new(Mute
 impl Payload {
     /// Its content and sums.
     pub(crate) async fn image(&self) -> Result<Arc<Image>, Error> {
-        let failed = |error: &io::Error| {
-            let about = format_args!("reading the stub {}", self.path.display());
-            let error = Error::io(ErrorKind::Connect, about, error);
-            Error::new(ErrorKind::Connect, Origin::Library, error.errno(), error.to_string())
-                .at(Step::Bootstrap)
+        let failed = |error: io::Error| {
+            let text = format!("reading the stub {}", self.path.display());
+            let error = Error::new(ErrorKind::Connect, text).with_source(error);
+            error.with_origin(Origin::Library).prefix_step(Step::Bootstrap)
         };
-        let about = fs::metadata(&self.path).map_err(|error| failed(&error))?;
+        let about = fs::metadata(&self.path).map_err(failed)?;
         let stamp = (about.len(), about.ino(), about.mtime(), about.mtime_nsec(), about.dev());
         let slot = {
             let mut images = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +240,8 @@ impl Payload {
         let image = slot.image.get_or_try_init(|| async {
             let path = self.path.clone();
             let read = tokio::task::spawn_blocking(move || fs::read(path).map(Image::new));
-            Ok(Arc::new(read.await.map_err(io::Error::other)?.map_err(|error| failed(&error))?))
+            let image = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+            Ok(Arc::new(image.map_err(failed)?))
         });
         image.await.cloned()
     }

@@ -12,7 +12,7 @@ use super::{
     shared::Handle,
 };
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Step,
     wire::{Credit, Netns, NetnsMode, Open, SocketOption},
 };
 
@@ -138,11 +138,11 @@ impl SocketBuilder {
         let socket = self.begin()?;
         match timeout(limit, socket.opened()).await {
             Ok(Ok(_)) => Ok(socket),
-            Ok(Err(error)) => Err(error.during(Step::Open)),
+            Ok(Err(error)) => Err(error.with_step(Step::Open)),
             Err(_) => {
                 let text = format!("the far end did not open the socket within {limit:?}");
-                let error = Error::new(ErrorKind::Timeout, Origin::Peer, None, text);
-                Err(error.during(Step::Open))
+                let error = Error::new(ErrorKind::Timeout, text);
+                Err(error.with_step(Step::Open))
             }
         }
     }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Origin,
+    errno::{EPROTO, ETIMEDOUT},
     proto::Violation,
     transport::ExitReport,
     wire::{Codec, CodecError, Failure, Flags, Message, SocketId},
@@ -37,12 +38,6 @@ const MOST_ROOM: usize = 128 << 10;
 
 /// How long the last frames, and the far end's end, may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Linux's EPROTO.
-const EPROTO: i32 = 71;
-
-/// Linux's ETIMEDOUT.
-const ETIMEDOUT: i32 = 110;
 
 pub(super) struct Driver<S> {
     io: S,
@@ -106,7 +101,7 @@ impl Drop for LastWords {
             true => "a panic ended the task that served the connection",
             false => "the runtime that served the connection was shut down",
         };
-        let error = Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+        let error = Error::new(ErrorKind::Disconnected, text).with_origin(Origin::Caller);
         self.0.run(|inner, wakes| {
             // Of no effect where the driver has told of the end itself.
             inner.end(error, wakes);
@@ -310,29 +305,30 @@ pub(super) async fn ask(exit_report: Option<ExitReport>) -> Option<String> {
 }
 
 fn explain(ending: Ending, said: Option<String>) -> Error {
-    let (origin, errno, text) = match ending {
+    let disconnected = |text: &str| Error::new(ErrorKind::Disconnected, text);
+    let error = match ending {
         Ending::Finished => {
-            let text = "the connection was closed by this side".to_owned();
-            return Error::new(ErrorKind::Disconnected, Origin::Caller, None, text);
+            let error = disconnected("the connection was closed by this side");
+            return error.with_origin(Origin::Caller);
         }
-        Ending::Stream(None) => (Origin::Peer, None, "the connection to the stub ended".to_owned()),
+        Ending::Violation(violation) => return violation.into(),
+        Ending::Stream(None) => disconnected("the connection to the stub ended"),
         Ending::Stream(Some(error)) => {
-            let text = format!("the connection to the stub failed: {error}");
-            (Origin::Peer, error.raw_os_error(), text)
+            disconnected("the connection to the stub failed").with_source(error)
         }
         Ending::Silence(interval) => {
             let text = format!(
                 "the far end has not answered for {interval:?}: the network between, or its host, \
                  is gone"
             );
-            (Origin::Peer, Some(ETIMEDOUT), text)
+            disconnected(&text).with_errno(ETIMEDOUT)
         }
-        Ending::Violation(violation) => return violation.into(),
         Ending::Fault(failure) => {
-            let text = format!("the stub ended the connection: {}", failure.text);
-            (Origin::Peer, None, text)
+            disconnected(&format!("the stub ended the connection: {}", failure.text))
         }
     };
-    let text = said.map_or_else(|| text.clone(), |said| format!("{text}: {said}"));
-    Error::new(ErrorKind::Disconnected, origin, errno, text)
+    match said {
+        Some(said) => error.with_note(&format!(": {said}")),
+        None => error,
+    }
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind,
     wire::{Hello, MARKER, MarkerScanner, Scan, WireError},
 };
 
@@ -30,7 +30,9 @@ where
 {
     let mut out = MARKER.to_vec();
     mine.encode(&mut out);
-    let broken = |error: std::io::Error| Error::io(ErrorKind::Handshake, "saying hello", &error);
+    let broken = |error: std::io::Error| {
+        Error::new(ErrorKind::Handshake, "exchanging hellos").with_source(error)
+    };
     // A far end that is gone already may have said why: then what it said is the error.
     let written = match io.write_all(&out).await {
         Ok(()) => io.flush().await,
@@ -48,15 +50,15 @@ where
                 }
                 Scan::NeedMore => buffer.clear(),
                 Scan::TooMuchNoise => {
-                    return Err(refuse(&WireError::NoMarker(scanner.noise_len()), scanner));
+                    return Err(refuse(WireError::NoMarker(scanner.noise_len()), scanner));
                 }
             }
         }
         if found {
-            let decoded = Hello::decode(&buffer).map_err(|error| refuse(&error, scanner))?;
+            let decoded = Hello::decode(&buffer).map_err(|error| refuse(error, scanner))?;
             if let Some((hello, taken)) = decoded {
                 let _ = buffer.split_to(taken);
-                let agreed = mine.agree(&hello).map_err(|error| refuse(&error, scanner))?;
+                let agreed = mine.agree(&hello).map_err(|error| refuse(error, scanner))?;
                 let (version, max_frame) = agreed;
                 return Ok(Greeted { hello, version, max_frame, rest: buffer });
             }
@@ -77,17 +79,16 @@ where
     }
 }
 
-fn refuse(error: &WireError, scanner: &MarkerScanner) -> Error {
-    let text = format!("the far end does not speak netlink-remote's protocol: {error}");
-    failed(ErrorKind::Handshake, &text, scanner)
+fn refuse(error: WireError, scanner: &MarkerScanner) -> Error {
+    let text = "the far end does not speak netlink-remote's protocol";
+    failed(ErrorKind::Handshake, text, scanner).with_source(error)
 }
 
 /// An error that shows what the far end said instead of a hello.
 pub(super) fn failed(kind: ErrorKind, text: &str, scanner: &MarkerScanner) -> Error {
-    let noise = scanner.noise();
-    let text = match noise.trim() {
-        "" => text.to_owned(),
-        noise => format!("{text}; instead it said: {noise}"),
-    };
-    Error::new(kind, Origin::Peer, None, text)
+    let error = Error::new(kind, text);
+    match scanner.noise().trim() {
+        "" => error,
+        noise => error.with_note(&format!("; instead it said: {noise}")),
+    }
 }

@@ -28,17 +28,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 
 use super::{Delivery, RemoteSocket, SocketBuilder};
-use crate::{Error, wire::Destination};
+use crate::{
+    Error,
+    errno::{ECONNRESET, EINTR, ENOBUFS, EPROTONOSUPPORT},
+    wire::Destination,
+};
 
 mod placeholder;
-
-/// Linux's ENOBUFS, which netlink-proto turns into `NLMSG_OVERRUN`.
-const ENOBUFS: i32 = 105;
-/// What a request gets whose answer can no longer come.
-const ECONNRESET: i32 = 104;
-const EINTR: i32 = 4;
-/// What a request gets that the far host could not read.
-const EPROTONOSUPPORT: i32 = 93;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -118,6 +114,7 @@ impl NetlinkSocket {
                     // Answers are keyed by their source: the kernel's must be port id 0, group 0.
                     return Poll::Ready(Ok((data, SocketAddr::new(datagram.info.portid, 0))));
                 }
+                // netlink-proto makes NLMSG_OVERRUN of ENOBUFS.
                 Ok(Delivery::Lost { .. }) => {
                     return Poll::Ready(Err(io::Error::from_raw_os_error(ENOBUFS)));
                 }

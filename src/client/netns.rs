@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::shared::Handle;
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind,
     proto::netns_message,
     wire::{
         Message, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, SocketId, hello::NetnsId,
@@ -87,7 +87,7 @@ impl RemoteNetns {
         let wait = request(&self.handle, SocketId::CONNECTION, message, kind, opens_netns);
         timeout(TIMEOUT, wait).await.unwrap_or_else(|_| {
             let text = format!("the far end did not answer within {TIMEOUT:?}");
-            Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
+            Err(Error::new(ErrorKind::Timeout, text))
         })
     }
 }

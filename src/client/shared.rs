@@ -21,6 +21,7 @@ use self::{requests::Request, sending::Confirmed};
 use super::{handshake::Greeted, socket::Datagram};
 use crate::{
     Error, ErrorKind, Origin,
+    errno::EMSGSIZE,
     proto::{ClientState, Refusal},
     wire::{Counters, Message, Open, Opened, SocketId, hello::HostInfo},
 };
@@ -146,6 +147,8 @@ pub(super) struct Inner {
     driver: Option<Waker>,
     handles: usize,
     pub(super) finishing: bool,
+    /// The far host's, as `uname -m` names it: its errno numbers may be others than here.
+    architecture: String,
     ended: Option<Error>,
     driver_gone: bool,
 }
@@ -178,6 +181,7 @@ impl Shared {
             driver: None,
             handles: 0,
             finishing: false,
+            architecture: hello.host.as_ref().map_or_else(String::new, |h| h.architecture.clone()),
             ended: None,
             driver_gone: false,
         };
@@ -354,7 +358,7 @@ impl Inner {
             Err(_) => {
                 let text =
                     "the far end allows no more sockets on this connection; close some first";
-                return Err(Error::new(ErrorKind::Open, Origin::Library, None, text));
+                return Err(Error::new(ErrorKind::Open, text).with_origin(Origin::Library));
             }
         };
         let slot = Slot::default();
@@ -437,9 +441,6 @@ impl Inner {
     }
 }
 
-/// Linux's EMSGSIZE, on every architecture that Rust's generic errno table covers.
-const EMSGSIZE: i32 = 90;
-
 /// Keeps the waker of the task that polled last.
 fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
     match waker {
@@ -450,5 +451,5 @@ fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
 
 fn too_long(length: u32, limit: u32) -> Error {
     let text = format!("a request of {length} bytes: this connection carries {limit}");
-    Error::new(ErrorKind::Invalid, Origin::Caller, Some(EMSGSIZE), text)
+    Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

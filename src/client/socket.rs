@@ -379,7 +379,9 @@ impl Delivery {
                     0 => format!("receiving failed: {}", describe(errno)),
                     _ => format!("a datagram of {length} bytes was too large to forward"),
                 };
-                Err(Error::new(ErrorKind::Receive, Origin::Kernel, Some(errno), text))
+                Err(Error::new(ErrorKind::Receive, text)
+                    .with_origin(Origin::Kernel)
+                    .with_errno(errno))
             }
         }
     }
@@ -387,5 +389,5 @@ impl Delivery {
 
 pub(super) fn send_failed(errno: i32) -> Error {
     let text = format!("the kernel refused the datagram: {}", describe(errno));
-    Error::new(ErrorKind::Send, Origin::Kernel, Some(errno), text)
+    Error::new(ErrorKind::Send, text).with_origin(Origin::Kernel).with_errno(errno)
 }

@@ -6,9 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[path = "../../tests/vectors/format.rs"]
-mod format;
-
 /// The name of each target, what it runs, and how a vector of this kind becomes its input.
 type Target = (&'static str, fn(&[u8]), fn(&str, &[u8]) -> Option<Vec<u8>>);
 
@@ -44,7 +41,7 @@ fn as_ops(first: &[u8], mut bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_seeds_are_the_vectors_and_find_nothing() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let vectors = format::load();
+    let vectors = testing::vectors::load();
     for (target, run, seed) in TARGETS {
         let folder = corpus.join(target);
         let mut seeds = 0;

@@ -15,14 +15,14 @@ use super::{
     argv::{Means, Plan, plan},
 };
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Step,
     bootstrap::{
         bootstrap::{Approach, approach},
         clean::clean,
         script::{Boot, clean_argv, nonce},
         stubs::{StubOptions, Stubs},
     },
-    client::{Client, ConnectOptions},
+    client::{Client, ClientOptions},
     connect_context::ConnectContext,
     transport::{Running, process, unix},
 };
@@ -76,7 +76,7 @@ impl Connector {
     /// Names the target, the [`Step`] and, in words, the remedy. Each step has
     /// [`TargetOptions::timeout`].
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where a hop cannot be reached or
-    /// started, is not the one it should be, or refuses; otherwise as [`Client::connect`].
+    /// started, is not the one it should be, or refuses; otherwise as [`Client::handshake`].
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
         // The future of a chain is large; callers hold many of them.
         let connected = Box::pin(self.go(target)).await;
@@ -110,15 +110,15 @@ impl Connector {
     async fn go(&self, target: &Target) -> Result<Client, Error> {
         let options = &self.shared.options;
         let context = ConnectContext::new(options.prompter.clone(), options.timeout);
-        let mut connect = ConnectOptions {
+        let mut connect = ClientOptions {
             timeout: options.timeout,
             keepalive: options.keepalive,
             ..Default::default()
         };
         if let [Hop::Unix(path)] = target.hops() {
-            let stream = context.step(Step::Connect, unix::connect(path)).await?;
-            let connected = Client::connect_with(stream, connect).await;
-            return connected.map_err(|error| error.at(Step::Hello));
+            let stream = context.step(Step::Connect, unix::dial(path)).await?;
+            let connected = Client::handshake_with(stream, connect).await;
+            return connected.map_err(|error| error.prefix_step(Step::Hello));
         }
         let (inner, boot) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
@@ -139,7 +139,9 @@ impl Connector {
         };
         let (stream, exit_report) = approach(running, what, &context).await?;
         connect.exit_report = Some(exit_report);
-        Client::connect_with(stream, connect).await.map_err(|error| error.at(Step::Hello))
+        Client::handshake_with(stream, connect)
+            .await
+            .map_err(|error| error.prefix_step(Step::Hello))
     }
 
     async fn clean_up(&self, target: &Target) -> Result<Vec<String>, Error> {
@@ -163,7 +165,7 @@ impl Connector {
         if let [kept, ..] = cleaned.kept.as_slice() {
             let text =
                 format!("{kept} cannot be removed; the account there may not write to its folder");
-            return Err(Error::new(ErrorKind::Request, Origin::Peer, None, text));
+            return Err(Error::new(ErrorKind::Request, text));
         }
         Ok(cleaned.removed)
     }
@@ -195,10 +197,10 @@ impl Connector {
                 command.args(words);
                 let spawned = process::run(command);
                 let spawned = spawned.map_err(|error| match hops {
-                    [] => error.followed_by(" (or set NLR_STUB to a stub's path)"),
+                    [] => error.with_note(" (or set NLR_STUB to a stub's path)"),
                     _ => error,
                 });
-                spawned.map_err(|error| error.at(Step::Connect))?
+                spawned.map_err(|error| error.prefix_step(Step::Connect))?
             }
             #[cfg(feature = "ssh")]
             ssh => self.shared.sessions.exec(ssh, &quote(&argv)?, context).await?,

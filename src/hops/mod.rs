@@ -40,7 +40,7 @@ pub use connector::Connector;
 pub use hop::{Hop, Pod, SshDestination};
 pub use options::TargetOptions;
 
-use crate::{Error, client::Client};
+use crate::Error;
 
 /// The way to a stub: hops that fit together.
 ///
@@ -80,14 +80,6 @@ impl Target {
     /// The hops, outermost first; there is at least one.
     pub fn hops(&self) -> &[Hop] {
         &self.hops
-    }
-
-    /// Connects, with a [`Connector`] for this once.
-    ///
-    /// # Errors
-    /// As for [`Connector::connect`].
-    pub async fn connect(&self, options: &TargetOptions) -> Result<Client, Error> {
-        Connector::new(options.clone()).connect(self).await
     }
 }
 

@@ -277,7 +277,8 @@ fn overdue(wait: Wait<'_>) -> Error {
          do not answer",
         wait.limit
     );
-    let error = Error::new(ErrorKind::Timeout, Origin::Library, None, text).at(wait.step);
+    let error =
+        Error::new(ErrorKind::Timeout, text).with_origin(Origin::Library).prefix_step(wait.step);
     match wait.hop {
         Some(hop) => error.context(hop),
         None => error,

@@ -36,7 +36,7 @@ pub struct ProcessStream {
 ///
 /// The second part of the result tells what became of it, and has to be polled for the child to
 /// be reaped at once: give it to
-/// [`ConnectOptions::exit_report`](crate::client::ConnectOptions::exit_report). A child that goes on for
+/// [`ClientOptions::exit_report`](crate::client::ClientOptions::exit_report). A child that goes on for
 /// more than a second and a half from when it is first polled is killed; so is one whose part is
 /// dropped. What the child writes to stderr is kept to be told, and not shown.
 ///
@@ -61,24 +61,24 @@ pub fn run(command: Command) -> Result<Running, Error> {
 fn start(mut command: Command) -> Result<(ProcessStream, ChildStderr, Ending), Error> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let program = command.as_std().get_program().to_owned();
-    let mut child = command.spawn().map_err(|error| spawn_error(Path::new(&program), &error))?;
+    let mut child = command.spawn().map_err(|error| spawn_error(Path::new(&program), error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         let text = "the child process has no pipes";
-        return Err(Error::new(ErrorKind::Connect, Origin::Library, None, text));
+        return Err(Error::new(ErrorKind::Connect, text).with_origin(Origin::Library));
     };
     Ok((ProcessStream { stdin: Some(stdin), stdout }, stderr, Box::pin(ending(child))))
 }
 
-fn spawn_error(program: &Path, error: &io::Error) -> Error {
+fn spawn_error(program: &Path, error: io::Error) -> Error {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; install it, or say where it is",
         io::ErrorKind::PermissionDenied => "; make it executable with chmod +x",
         _ => "",
     };
-    let text = crate::errno::describe(error.raw_os_error().unwrap_or_default());
-    let text = format!("starting {}: {text}{remedy}", program.display());
-    Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), text)
+    let text = format!("starting {}", program.display());
+    let error = Error::new(ErrorKind::Connect, text).with_source(error).with_note(remedy);
+    error.with_origin(Origin::Library)
 }
 
 async fn ending(mut child: Child) -> End {

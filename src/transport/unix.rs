@@ -49,12 +49,13 @@ fn watched(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<ne
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Connects to a listening stub.
+/// Connects a unix socket to a listening stub; [`Client::handshake`](crate::Client::handshake) takes
+/// it. The target `unix:PATH` does both.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nobody listens, EACCES
 /// where the file's mode does not allow it.
-pub async fn connect(path: &Path) -> Result<UnixStream, Error> {
+pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
     stream.map_err(|error| {
@@ -66,8 +67,8 @@ pub async fn connect(path: &Path) -> Result<UnixStream, Error> {
             IoErrorKind::PermissionDenied => "; only its owner may connect".to_owned(),
             _ => String::new(),
         };
-        let error = Error::io(ErrorKind::Connect, format_args!("connecting to {path}"), &error);
-        error.followed_by(&remedy)
+        let text = format!("connecting to {path}");
+        Error::new(ErrorKind::Connect, text).with_source(error).with_note(&remedy)
     })
 }
 

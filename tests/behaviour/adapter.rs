@@ -21,7 +21,7 @@ over_every_transport!(
 
 async fn rtnetlink(
     client: &Client,
-    netns: &TestNetns,
+    netns: &Namespace,
 ) -> (rtnetlink::Handle, tokio::task::JoinHandle<()>) {
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
@@ -30,7 +30,7 @@ async fn rtnetlink(
 
 async fn rtnetlink_makes_and_lists(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&far.client, &netns).await;
     let veth = rtnetlink::LinkVeth::new("left", "right").up().build();
     handle.link().add(veth).execute().await.unwrap();
@@ -47,7 +47,7 @@ async fn rtnetlink_makes_and_lists(transport: Transport) {
 
 async fn rtnetlink_errors_carry_the_errno(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&far.client, &netns).await;
     let error = handle.link().del(999_999).execute().await.unwrap_err();
     let rtnetlink::Error::NetlinkError(error) = error else { panic!("{error:?}") };
@@ -58,7 +58,7 @@ async fn rtnetlink_errors_carry_the_errno(transport: Transport) {
 
 async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let scope = || far.client.socket(0).netns(netns.netns());
     // genetlink and ethtool use an older netlink-proto than rtnetlink does.
     let (connection, mut handle, _) =
@@ -90,13 +90,13 @@ async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
 
 async fn an_overrun_is_nlmsg_overrun_and_the_connection_goes_on(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let builder = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = builder().group(7).receive_buffer(4096).window(1, 1).open().await.unwrap();
     let requests = builder().open().await.unwrap();
     for number in 0..300 {
-        requests.send(&add_route(number, 1, 0)).await.unwrap();
+        requests.send(&add_route(number, 0)).await.unwrap();
     }
     within(requests.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     let (connection, handle, mut messages) = rtnetlink::from_socket(NetlinkSocket::from(events));
@@ -110,9 +110,11 @@ async fn an_overrun_is_nlmsg_overrun_and_the_connection_goes_on(transport: Trans
         }
     }
     assert!(routes > 0 && routes < 300, "{routes}");
-    requests.send(&add_route(1000, 1, 0)).await.unwrap();
+    requests.send(&add_route(1000, 0)).await.unwrap();
     let (message, _) = within(messages.next()).await.unwrap();
-    assert_eq!(route_number(&message), Some(1000));
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    assert!(route_numbers(&bytes).eq([1000]));
     drop(handle);
     running.abort();
     far.end().await;
@@ -154,7 +156,7 @@ async fn a_refused_send_fails_its_requests(transport: Transport) {
 
 async fn events_come_unsolicited(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1);
     let socket = builder.open().await.unwrap();
     let (connection, _handle, mut messages) = rtnetlink::from_socket(NetlinkSocket::from(socket));
@@ -169,10 +171,10 @@ async fn events_come_unsolicited(transport: Transport) {
 
 /// A client whose stub's answers go through a valve.
 async fn valved() -> (Client, Arc<ValveControl>) {
-    in_test_world();
+    world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    (Client::connect(valve).await.unwrap(), control)
+    (Client::handshake(valve).await.unwrap(), control)
 }
 
 /// netlink-proto sends one queued request each time it is polled; were it not polled again by
@@ -204,7 +206,7 @@ async fn fifty_requests_are_under_way_at_the_same_time() {
 /// netlink-proto takes the end of its socket for the end of the answer.
 #[tokio::test]
 async fn a_link_cut_in_mid_dump_is_an_error_and_never_a_short_answer() {
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     for number in 0..60 {
         netns.ip(&format!("link add v{number} type veth peer name w{number}"));
     }
@@ -227,7 +229,7 @@ async fn a_link_cut_in_mid_dump_is_an_error_and_never_a_short_answer() {
 #[tokio::test]
 async fn requests_queued_behind_a_cut_fail_as_well() {
     let (client, control) = valved().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let (handle, running) = rtnetlink(&client, &netns).await;
     control.held.store(true, Ordering::SeqCst);
     let requests: Vec<_> = (0..50)
@@ -260,7 +262,7 @@ async fn the_local_socket_inside_is_none() {
 async fn foreign() -> Client {
     use netlink_remote::wire::{Hello, MARKER};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    in_test_world();
+    world::require();
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let mut stub = in_memory_stub();
     tokio::spawn(async move {
@@ -280,7 +282,7 @@ async fn foreign() -> Client {
         far.write_all(&says).await.unwrap();
         let _ = tokio::io::copy_bidirectional(&mut far, &mut stub).await;
     });
-    Client::connect(near).await.unwrap()
+    Client::handshake(near).await.unwrap()
 }
 
 /// Headers of the other byte order would be taken for others, or for none, and waited for.

@@ -4,7 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use netlink_remote::{
     Client, Error, ErrorKind,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{process, unix},
     wire::{
@@ -53,7 +53,7 @@ async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
 }
 
 async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
-    in_test_world();
+    world::require();
     let (mut near, far) = tokio::io::duplex(1 << 20);
     let serving =
         tokio::spawn(
@@ -186,7 +186,7 @@ async fn more_sockets_and_unread_answers_than_allowed_are_a_violation() {
         "{exit}"
     );
     // Pings without end, and nobody reads the pongs.
-    in_test_world();
+    world::require();
     let (near, far) = tokio::io::duplex(4096);
     let serving =
         tokio::spawn(
@@ -252,7 +252,7 @@ async fn noise_before_the_hello_and_unknown_options_are_skipped() {
 /// The stub's process says it, with its exit code.
 #[tokio::test]
 async fn the_stub_program_exits_with_a_telling_code() {
-    in_test_world();
+    world::require();
     for (sent, code, why) in [
         (hello(Role::Client), 0, ""),
         (Vec::new(), 0, ""),
@@ -281,7 +281,7 @@ async fn the_stub_program_exits_with_a_telling_code() {
 /// A client that can no longer be written to has gone, even if its other half has not.
 #[tokio::test]
 async fn the_stub_program_ends_when_nobody_reads_it() {
-    in_test_world();
+    world::require();
     let mut child = stub_command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let portid = 0x5000_0000;
@@ -300,8 +300,8 @@ async fn the_stub_program_ends_when_nobody_reads_it() {
 /// Streams that epoll refuses: a file, and /dev/null.
 #[tokio::test]
 async fn the_stub_program_takes_any_kind_of_stdin() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("stdin"));
+    world::require();
+    let path = temporary("stdin");
     let sent = [hello(Role::Client), frame(SocketId::CONNECTION, &Message::Ping(7))].concat();
     std::fs::write(&path, sent).unwrap();
     let run = |stdin: &std::path::Path| {
@@ -323,7 +323,7 @@ async fn the_stub_program_takes_any_kind_of_stdin() {
 async fn connect_to(said: Vec<u8>) -> (Result<Client, Error>, DuplexStream) {
     let (near, mut far) = tokio::io::duplex(1 << 20);
     far.write_all(&said).await.unwrap();
-    (within(Client::connect(near)).await, far)
+    (within(Client::handshake(near)).await, far)
 }
 
 #[tokio::test]
@@ -337,31 +337,31 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
     ] {
         let error = connect_to(said).await.0.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Handshake);
-        assert!(error.to_string().contains(why), "{error}");
+        assert!(format!("{error:#}").contains(why), "{error:#}");
     }
     // One that ends at once: what it said is what helps.
     let (near, mut far) = tokio::io::duplex(1024);
     far.write_all(b"sh: nlr-stub: not found\n").await.unwrap();
     drop(far);
-    let error = within(Client::connect(near)).await.unwrap_err();
+    let error = within(Client::handshake(near)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake);
     assert!(error.to_string().contains("sh: nlr-stub: not found"), "{error}");
     // One that says nothing.
     let (near, _far) = tokio::io::duplex(1024);
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.timeout = Duration::from_millis(50);
-    let error = within(Client::connect_with(near, options)).await.unwrap_err();
+    let error = within(Client::handshake_with(near, options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn an_echo_is_no_stub() {
-    in_test_world();
+    world::require();
     let (stream, exit_report) = process::spawn(tokio::process::Command::new("cat")).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
-    let error = within(Client::connect_with(stream, options)).await.unwrap_err();
-    assert!(error.to_string().contains("being echoed"), "{error}");
+    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+    assert!(format!("{error:#}").contains("being echoed"), "{error:#}");
 }
 
 /// A client whose far end, having said hello and opened socket 1, goes on with these frames.
@@ -419,7 +419,7 @@ async fn a_stub_that_breaks_the_protocol_ends_the_connection_and_is_told() {
     ] {
         let error = after_open(&frames).await;
         assert_eq!(error.kind(), ErrorKind::Disconnected);
-        assert!(error.to_string().contains(why), "{error}");
+        assert!(format!("{error:#}").contains(why), "{error:#}");
     }
 }
 
@@ -434,7 +434,7 @@ async fn more_datagrams_than_credit_end_the_connection() {
     let datagram = frame(ONE, &Message::Datagram { info: DatagramInfo::default(), data: &[0; 16] });
     far.write_all(&datagram.repeat(4)).await.unwrap();
     let error = within(client.closed()).await;
-    assert!(error.to_string().contains("beyond the credit of socket #1"), "{error}");
+    assert!(format!("{error:#}").contains("beyond the credit of socket #1"), "{error:#}");
     // What came within the credit is still there.
     for _ in 0..3 {
         assert!(matches!(socket.try_recv(), Ok(Some(_))));
@@ -459,8 +459,8 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     let error = process::spawn(tokio::process::Command::new("/nowhere/nlr-stub")).err().unwrap();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(ENOENT)));
     assert!(error.to_string().contains("/nowhere/nlr-stub"), "{error}");
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("not-executable"));
+    world::require();
+    let path = temporary("not-executable");
     std::fs::write(&path, "#!/bin/sh\n").unwrap();
     let error = process::spawn(tokio::process::Command::new(&path)).err().unwrap();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(13)));
@@ -470,9 +470,9 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "echo no such thing >&2; exit 127"]);
     let (stream, exit_report) = process::spawn(command).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
-    let error = within(Client::connect_with(stream, options)).await.unwrap_err();
+    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("exit code 127") && text.contains("no such thing"), "{text}");
 }
@@ -481,8 +481,8 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
 
 #[tokio::test]
 async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let mut config = ListenConfig::default();
     config.allowed_uids = vec![4242];
     let listener = Listener::bind(&path, config).unwrap();
@@ -490,8 +490,8 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
     let stop = shutdown.clone();
     let (log, logged) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || listener.run(&stop, move |e| log.send(e).unwrap()));
-    let stream = unix::connect(&path).await.unwrap();
-    let error = within(Client::connect(stream)).await.unwrap_err();
+    let stream = unix::dial(&path).await.unwrap();
+    let error = within(Client::handshake(stream)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake, "{error}");
     let uid = nix::unistd::geteuid().as_raw();
     assert!(matches!(logged.recv().unwrap(), Event::Refused(refused, _) if refused == uid));
@@ -503,8 +503,8 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
 #[tokio::test]
 async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
     use std::os::unix::fs::PermissionsExt;
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let bind = || Listener::bind(&path, ListenConfig::default());
     // What a killed server leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -519,15 +519,15 @@ async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
     assert!(error.to_string().contains("no socket"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     std::fs::remove_file(&path).unwrap();
-    let error = unix::connect(&path).await.unwrap_err();
+    let error = unix::dial(&path).await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(ENOENT)));
     assert!(error.to_string().contains("nlr serve"), "{error}");
 }
 
 #[tokio::test]
 async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("nlr")).with_extension("sock");
+    world::require();
+    let path = temporary("nlr").with_extension("sock");
     let mut config = ListenConfig::default();
     config.max_clients = 20;
     let listener = Listener::bind(&path, config).unwrap();
@@ -536,8 +536,8 @@ async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
     let thread = std::thread::spawn(move || listener.run(&stop, |_| {}).unwrap());
     let mut clients = Vec::new();
     for _ in 0..20 {
-        let stream = unix::connect(&path).await.unwrap();
-        let client = Client::connect(stream).await.unwrap();
+        let stream = unix::dial(&path).await.unwrap();
+        let client = Client::handshake(stream).await.unwrap();
         let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
         clients.push((client, socket));
     }
@@ -546,15 +546,15 @@ async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
         assert!(link_names(socket).await.contains(&"lo".to_owned()));
     }
     // One more than allowed is turned away, and there is room again once one has gone.
-    let stream = unix::connect(&path).await.unwrap();
-    assert!(within(Client::connect(stream)).await.is_err());
+    let stream = unix::dial(&path).await.unwrap();
+    assert!(within(Client::handshake(stream)).await.is_err());
     let (client, socket) = clients.pop().unwrap();
     drop(socket);
     client.close().await;
     let again = async {
         loop {
-            let stream = unix::connect(&path).await.unwrap();
-            if let Ok(client) = Client::connect(stream).await {
+            let stream = unix::dial(&path).await.unwrap();
+            if let Ok(client) = Client::handshake(stream).await {
                 return client;
             }
         }

@@ -16,7 +16,7 @@ use std::{
 use futures_util::{FutureExt, Sink};
 use netlink_remote::{
     Client, ErrorKind, Event, NetnsMode, RemoteSocket,
-    client::{ConnectOptions, Destination, options},
+    client::{ClientOptions, Destination, options},
     stub::{Config, Shutdown, serve_stream},
     transport::process,
     wire::{Decoded, Flags, FrameType, Header, Hello, MARKER, SocketId},
@@ -118,7 +118,7 @@ impl AsyncWrite for Gate {
 
 /// A client whose writing can be held up.
 async fn gated() -> (Client, Arc<GateControl>) {
-    in_test_world();
+    world::require();
     let control = Arc::new(GateControl {
         allowed: AtomicUsize::new(usize::MAX),
         written: Mutex::default(),
@@ -126,12 +126,12 @@ async fn gated() -> (Client, Arc<GateControl>) {
         panics: AtomicBool::new(false),
     });
     let gate = Gate { inner: in_memory_stub(), control: Arc::clone(&control) };
-    (Client::connect(gate).await.unwrap(), control)
+    (Client::handshake(gate).await.unwrap(), control)
 }
 
 async fn connected() -> Client {
-    in_test_world();
-    Client::connect(in_memory_stub()).await.unwrap()
+    world::require();
+    Client::handshake(in_memory_stub()).await.unwrap()
 }
 
 async fn route(client: &Client) -> RemoteSocket {
@@ -272,13 +272,13 @@ async fn a_sink_that_is_ready_stays_ready() {
     while other.send(&[0; 50_000]).now_or_never().is_some() {}
     Pin::new(&mut sink).start_send(link_by_index(1, 7).into()).unwrap();
     gate.allow(usize::MAX);
-    assert_eq!(parse(&datagram(&sink).await.data)[0].header.sequence_number, 7);
+    assert_eq!(sequence_of(&datagram(&sink).await.data), 7);
     client.close().await;
 }
 
 #[test]
 fn the_end_of_the_runtime_is_the_end_of_the_connection() {
-    in_test_world();
+    world::require();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (near, far) = tokio::io::duplex(64 * 1024);
     let stub = std::thread::spawn(move || {
@@ -287,7 +287,7 @@ fn the_end_of_the_runtime_is_the_end_of_the_connection() {
     });
     let theirs = runtime();
     let (client, socket) = theirs.block_on(async {
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         let socket = Arc::new(route(&client).await);
         (client, socket)
     });
@@ -356,12 +356,12 @@ async fn what_fits_no_frame_is_refused_and_harms_nobody() {
 
 /// The stub with the smallest frames there may be.
 async fn with_small_frames() -> Client {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.limits.max_frame = 64 * 1024;
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.limits.max_frame = 64 * 1024;
-    Client::connect_with(in_memory_stub_with(config), options).await.unwrap()
+    Client::handshake_with(in_memory_stub_with(config), options).await.unwrap()
 }
 
 #[tokio::test]
@@ -409,9 +409,9 @@ async fn a_small_datagram_has_memory_of_its_own() {
 async fn a_far_end_that_asks_for_a_password_is_quoted() {
     let (near, mut far) = tokio::io::duplex(4096);
     far.write_all(b"root@gw's password: ").await.unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.timeout = Duration::from_millis(100);
-    let error = within(Client::connect_with(near, options)).await.unwrap_err();
+    let error = within(Client::handshake_with(near, options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("root@gw's password:"), "{error}");
 }
@@ -419,17 +419,17 @@ async fn a_far_end_that_asks_for_a_password_is_quoted() {
 /// Whether it ends at the end of its input or, like an ssh that waits for a password, never.
 #[tokio::test]
 async fn what_a_silent_child_said_on_stderr_is_quoted() {
-    in_test_world();
+    world::require();
     for script in
         ["echo it is locked >&2; cat > /dev/null; exit 3", "echo it is locked >&2; exec sleep 100"]
     {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", script]);
         let (stream, exit_report) = process::spawn(command).unwrap();
-        let mut options = ConnectOptions::default();
+        let mut options = ClientOptions::default();
         options.timeout = Duration::from_millis(200);
         options.exit_report = Some(exit_report);
-        let error = within(Client::connect_with(stream, options)).await.unwrap_err();
+        let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("it is locked"), "{error}");
         assert!(error.to_string().contains("hello within 200ms"), "{error}");
@@ -451,7 +451,7 @@ async fn a_small_request_overtakes_the_largest_datagram() {
     eventually("some of it is written", || gate.is_used_up()).await;
     small.send(&link_by_index(1, 77)).await.unwrap();
     gate.allow(usize::MAX);
-    assert_eq!(parse(&datagram(&small).await.data)[0].header.sequence_number, 77);
+    assert_eq!(sequence_of(&datagram(&small).await.data), 77);
     // The kernel does not take that much, which is told at its end.
     assert_eq!(within(large.recv()).await.unwrap_err().errno(), Some(EMSGSIZE));
     let sends = sends(&gate.frames());

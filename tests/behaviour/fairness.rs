@@ -12,12 +12,12 @@ use netlink_packet_route::{
 };
 use netlink_remote::{
     Client, Netns, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve, serve_stream},
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::{lifetime::dump_routes, sockets::nft_transaction, support::*};
+use crate::{sockets::nft_transaction, support::*};
 
 over_every_transport!(
     a_dump_that_waits_for_a_lock_delays_no_other_socket,
@@ -26,12 +26,12 @@ over_every_transport!(
 );
 
 /// Fills a namespace with routes, and `lo` with life.
-async fn with_routes(client: &Client, count: u32) -> TestNetns {
-    let netns = TestNetns::new();
+async fn with_routes(client: &Client, count: u32) -> Namespace {
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     for number in 0..count {
-        socket.send(&add_route(number, 1, 0)).await.unwrap();
+        socket.send(&add_route(number, 0)).await.unwrap();
     }
     within(socket.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     netns
@@ -42,8 +42,8 @@ async fn with_routes(client: &Client, count: u32) -> TestNetns {
 async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transport) {
     let far = Far::new(transport).await;
     for attempt in 0.. {
-        let netns = TestNetns::new();
-        let batch = std::env::temp_dir().join(unique("batch"));
+        let netns = Namespace::empty();
+        let batch = temporary("batch");
         let lines = (0..400)
             .map(|n| format!("link add v{n} group 9 type veth peer name w{n}\n"))
             .collect::<String>();
@@ -93,8 +93,8 @@ async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) 
             let builder = builder.window(64 << 20, 1 << 20);
             tokio::spawn(async move {
                 let socket = builder.open().await.unwrap();
-                socket.send_confirmed(&dump_routes()).await.unwrap();
-                whole_dump(&socket).await.iter().filter_map(route_number).count()
+                socket.send_confirmed(&dump_routes(1)).await.unwrap();
+                all_route_numbers(&whole_dump(&socket).await).count()
             })
         })
         .collect();
@@ -106,7 +106,7 @@ async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) 
 
 async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let open = |netns| {
         let namespaces = far.client.netns();
         async move { namespaces.open(netns, NetnsMode::Existing).await }
@@ -125,16 +125,16 @@ async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transpor
 /// On a stream that takes its time, one socket's large dump does not come before another's event.
 #[tokio::test]
 async fn sockets_take_turns_on_a_slow_stream() {
-    in_test_world();
+    world::require();
     let control = Arc::new(ValveControl::default());
     let valve = Valve { inner: in_memory_stub(), control: Arc::clone(&control) };
-    let client = Client::connect(valve).await.unwrap();
+    let client = Client::handshake(valve).await.unwrap();
     let netns = with_routes(&client, 100_000).await;
     let builder = || client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = builder().group(1).open().await.unwrap();
     let dumping = builder().window(64 << 20, 1 << 20).open().await.unwrap();
     control.held.store(true, Ordering::SeqCst);
-    dumping.send(&dump_routes()).await.unwrap();
+    dumping.send(&dump_routes(1)).await.unwrap();
     // Long enough for everything between here and the kernel to be full.
     tokio::time::sleep(Duration::from_millis(300)).await;
     netns.ip("link add v0 type veth peer name v1");
@@ -145,18 +145,18 @@ async fn sockets_take_turns_on_a_slow_stream() {
     // What was on its way already, in a socket pair's, a duplex's and the stub's own buffers, and
     // a turn or two; the dump is more than twice as much.
     assert!(ahead < 2 << 20, "{ahead} bytes of the dump came before the event");
-    assert_eq!(whole_dump(&dumping).await.iter().filter_map(route_number).count(), 100_000);
+    assert_eq!(all_route_numbers(&whole_dump(&dumping).await).count(), 100_000);
     client.close().await;
 }
 
 /// What waits for a slow send is bounded without cutting anyone off.
 #[tokio::test]
 async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.max_queued = 300_000;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
-    let netns = TestNetns::new();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
+    let netns = Namespace::empty();
     let builder = client.socket(NETLINK_NETFILTER).netns(netns.netns()).send_buffer(8 << 20);
     let nft = Arc::new(builder.open().await.unwrap());
     let slow = nft_transaction(9_000);
@@ -178,10 +178,10 @@ async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
 
 #[tokio::test]
 async fn small_frames_carry_large_datagrams() {
-    in_test_world();
+    world::require();
     let mut config = Config::default();
     config.limits.max_frame = netlink_remote::wire::MIN_MAX_FRAME;
-    let client = Client::connect(in_memory_stub_with(config)).await.unwrap();
+    let client = Client::handshake(in_memory_stub_with(config)).await.unwrap();
     let room = 4 << 20;
     let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
     let (from, to) = (open().await.unwrap(), open().await.unwrap());
@@ -208,7 +208,7 @@ async fn small_frames_carry_large_datagrams() {
 /// A stub whose stream is abandoned with output pending ends all the same.
 #[tokio::test]
 async fn a_stream_abandoned_in_mid_output_ends_the_stub() {
-    in_test_world();
+    world::require();
     for _ in 0..30 {
         let (near, far) = tokio::io::duplex(16);
         let serving = tokio::spawn(async move {
@@ -227,7 +227,7 @@ fn is_nonblocking(fd: impl AsFd) -> bool {
 /// A shell that lent its terminal wants it back as it was.
 #[test]
 fn streams_get_back_the_mode_they_had() {
-    in_test_world();
+    world::require();
     for _ in 0..50 {
         // One socket for both directions, as a terminal would be; and two pipes.
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -250,13 +250,13 @@ fn streams_get_back_the_mode_they_had() {
 /// Whoever is connected when a stub is asked to end hears that, and not just an end.
 #[tokio::test]
 async fn a_shutdown_is_told() {
-    in_test_world();
+    world::require();
     let (near, far) = tokio::io::duplex(4096);
     let shutdown = Shutdown::new().unwrap();
     let theirs = shutdown.clone();
     let serving =
         tokio::spawn(async move { serve_stream(far, Config::default(), &theirs).await.unwrap() });
-    let client = Client::connect_with(near, ConnectOptions::default()).await.unwrap();
+    let client = Client::handshake_with(near, ClientOptions::default()).await.unwrap();
     shutdown.trigger();
     let error = within(client.closed()).await;
     assert!(error.to_string().contains("asked to shut down"), "{error}");

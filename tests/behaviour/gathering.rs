@@ -29,7 +29,7 @@ struct RawClient {
 
 impl RawClient {
     async fn new() -> Self {
-        in_test_world();
+        testing::world::require();
         let (mut stream, far) = tokio::io::duplex(1 << 20);
         let serving = tokio::spawn(async move {
             serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await.unwrap()
@@ -106,7 +106,7 @@ fn send(id: SocketId, flags: Flags, serial: u32, to: Destination, data: &[u8]) -
 
 /// The sequence numbers in the datagram that a frame carries.
 fn sequences(payload: &[u8]) -> Vec<u32> {
-    parse(&payload[12..]).iter().map(|message| message.header.sequence_number).collect()
+    nlmsg::messages(&payload[12..]).map(|message| message.header.sequence).collect()
 }
 
 /// A socket does one dump at a time: the kernel refuses those that are gathered with one.

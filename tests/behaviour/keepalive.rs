@@ -11,7 +11,7 @@ use std::{
 
 use netlink_remote::{
     Client, ErrorKind, Event,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve_stream},
 };
 
@@ -35,7 +35,7 @@ struct Wire {
 
 impl Wire {
     fn new() -> Self {
-        in_test_world();
+        world::require();
         let (near, near_end) = tokio::io::duplex(64 * 1024);
         let (far_end, far) = tokio::io::duplex(64 * 1024);
         let stub = tokio::spawn(async move {
@@ -53,9 +53,9 @@ impl Wire {
     }
 
     async fn connect(&mut self) -> Client {
-        let mut options = ConnectOptions::default();
+        let mut options = ClientOptions::default();
         options.keepalive = Some(INTERVAL);
-        within(Client::connect_with(self.near.take().unwrap(), options)).await.unwrap()
+        within(Client::handshake_with(self.near.take().unwrap(), options)).await.unwrap()
     }
 
     fn cut(&self) {
@@ -110,7 +110,7 @@ async fn both_ends_notice_that_the_way_between_them_is_cut() {
 async fn a_stub_that_cannot_write_notices_too() {
     let mut wire = Wire::new();
     let client = wire.connect().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1).open().await.unwrap();
     // Nothing takes what the stub writes any more: the pump stops reading in mid-write.
     wire.pumps[1].abort();
@@ -129,7 +129,7 @@ async fn an_idle_connection_lives_on_as_does_one_that_only_hears_or_only_speaks(
     tokio::time::sleep(INTERVAL * 10).await;
     client.ping().await.unwrap();
     // Events alone: the client has nothing to say but its pings.
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1).open().await.unwrap();
     for _ in 0..20 {
         netns.ip("link set lo up");
@@ -152,7 +152,7 @@ async fn an_idle_connection_lives_on_as_does_one_that_only_hears_or_only_speaks(
 async fn a_client_that_promised_nothing_may_be_silent() {
     let mut wire = Wire::new();
     let near = wire.near.take().unwrap();
-    let client = Client::connect(near).await.unwrap();
+    let client = Client::handshake(near).await.unwrap();
     wire.cut();
     tokio::time::sleep(INTERVAL * 10).await;
     assert!(!wire.stub.is_finished());

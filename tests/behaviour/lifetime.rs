@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use netlink_remote::{
     Client, ErrorKind, NetnsMode,
-    client::ConnectOptions,
+    client::ClientOptions,
     stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{process, unix},
 };
@@ -43,7 +43,7 @@ async fn a_dropped_socket_is_closed_at_the_far_end(transport: Transport) {
 
 async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     for _ in 0..50 {
         for builder in [
             far.client.socket(NETLINK_ROUTE).portid(0x0bad_cafe),
@@ -73,7 +73,7 @@ async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
 
 async fn abandoned_requests_leave_nothing(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = Arc::new(far.route().await);
     let namespaces = far.client.netns();
     let open = || within(namespaces.open(netns.netns(), NetnsMode::Existing));
@@ -170,13 +170,13 @@ async fn drop_one_by_one(client: Client, last: usize) {
 
 #[tokio::test]
 async fn the_connection_and_the_stub_end_with_the_last_handle() {
-    in_test_world();
+    world::require();
     for last in 0..3 {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let serving = tokio::spawn(async move {
             serve_stream(far, Config::default(), &Shutdown::new().unwrap()).await.unwrap()
         });
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         assert!(!serving.is_finished());
         drop_one_by_one(client, last).await;
         assert_eq!(within(serving).await.unwrap(), Exit::ClientGone);
@@ -189,8 +189,8 @@ async fn the_connection_and_the_stub_end_with_the_last_handle() {
 
 #[tokio::test]
 async fn a_listeners_connection_ends_with_its_last_handle() {
-    in_test_world();
-    let path = std::env::temp_dir().join(unique("last")).with_extension("sock");
+    world::require();
+    let path = temporary("last").with_extension("sock");
     let shutdown = Shutdown::new().unwrap();
     let bound = Listener::bind(&path, ListenConfig::default()).unwrap();
     let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
@@ -204,7 +204,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
         bound.run(&theirs, tell).unwrap();
     });
     for last in 0..3 {
-        let client = Client::connect(unix::connect(&path).await.unwrap()).await.unwrap();
+        let client = Client::handshake(unix::dial(&path).await.unwrap()).await.unwrap();
         assert!(exits.try_recv().is_err());
         drop_one_by_one(client, last).await;
         assert_eq!(within(exits.recv()).await, Some(Exit::ClientGone));
@@ -246,12 +246,12 @@ async fn child() -> (Client, Pid) {
 
 /// One whose output goes through a valve.
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
-    in_test_world();
+    world::require();
     let (stream, exit_report) = process::spawn(stub_command()).unwrap();
-    let mut options = ConnectOptions::default();
+    let mut options = ClientOptions::default();
     options.exit_report = Some(exit_report);
     let valve = Valve { inner: stream, control };
-    let client = Client::connect_with(valve, options).await.unwrap();
+    let client = Client::handshake_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)
 }
@@ -284,19 +284,19 @@ async fn a_killed_stub_wakes_every_waiter_and_the_error_says_so() {
 async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     let control = Arc::new(ValveControl::default());
     let (client, pid) = child_behind(Arc::clone(&control)).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = |window| client.socket(NETLINK_ROUTE).netns(netns.netns()).window(window, 1000);
     let adding = socket(1 << 20).open().await.unwrap();
     for number in 0..5000 {
-        adding.send(&add_route(number, 1, 0)).await.unwrap();
+        adding.send(&add_route(number, 0)).await.unwrap();
     }
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     // A window of one byte lets one datagram through.
     let dumping = socket(1).open().await.unwrap();
     let read = || control.read.load(Ordering::SeqCst);
     let before = read();
-    dumping.send(&dump_routes()).await.unwrap();
+    dumping.send(&dump_routes(1)).await.unwrap();
     // No other frame is that long.
     eventually("the first part of the dump has come", || read() > before + 1000).await;
     kill(pid, Signal::SIGKILL).unwrap();
@@ -314,13 +314,6 @@ async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
     assert!(datagrams > 0, "what had come is delivered first");
     assert!(!done, "the dump was to be cut");
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
-}
-
-pub(crate) fn dump_routes() -> Vec<u8> {
-    use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteMessage};
-    let mut route = RouteMessage::default();
-    route.header.address_family = AddressFamily::Inet;
-    request(RouteNetlinkMessage::GetRoute(route), netlink_packet_core::NLM_F_DUMP, 1)
 }
 
 #[tokio::test]
@@ -342,7 +335,7 @@ async fn a_stub_ends_with_its_client_however_that_ends() {
 #[tokio::test]
 async fn an_nft_table_with_an_owner_goes_with_its_socket() {
     let (client, pid) = child().await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = client.socket(NETLINK_NETFILTER).netns(netns.netns()).open().await.unwrap();
     // NFT_MSG_NEWTABLE with flag NFT_TABLE_F_OWNER in a batch of its own.
     let batch = |kind: u16| {
@@ -383,11 +376,11 @@ async fn an_nft_table_with_an_owner_goes_with_its_socket() {
 async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     let control = Arc::new(ValveControl::default());
     let (client, pid) = child_behind(Arc::clone(&control)).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let adding = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     for number in 0..20_000 {
-        adding.send(&add_route(number, 1, 0)).await.unwrap();
+        adding.send(&add_route(number, 0)).await.unwrap();
     }
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     let mut sockets = Vec::new();
@@ -397,7 +390,7 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     }
     control.held.store(true, Ordering::SeqCst);
     for socket in &sockets {
-        socket.send(&dump_routes()).await.unwrap();
+        socket.send(&dump_routes(1)).await.unwrap();
     }
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -411,7 +404,7 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     assert!(resident() < LIMIT_KIB, "{} KiB", resident());
     control.release();
     for socket in &sockets {
-        let routes = whole_dump(socket).await.iter().filter_map(route_number).count();
+        let routes = all_route_numbers(&whole_dump(socket).await).count();
         assert_eq!(routes, 20_000);
     }
     assert!(resident() < LIMIT_KIB, "{} KiB", resident());

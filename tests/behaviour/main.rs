@@ -6,14 +6,11 @@ mod adapter;
 mod bad_input;
 mod client;
 mod fairness;
+mod far_errno;
 mod gathering;
 mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
 mod sockets;
-#[cfg(feature = "ssh")]
-mod sshd;
-#[path = "../lab/stub.rs"]
-mod stub;
 mod support;

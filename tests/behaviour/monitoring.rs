@@ -16,15 +16,13 @@ over_every_transport!(
     a_burst_of_twenty_thousand_events_is_not_lost,
 );
 
-const RTNLGRP_LINK: u32 = 1;
-const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV4_MCADDR: u32 = 37;
 
 /// Skips to the first datagram with a message of this type.
 async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::client::Datagram {
     loop {
         let datagram = datagram(socket).await;
-        if u16::from_ne_bytes([datagram.data[4], datagram.data[5]]) == wanted {
+        if nlmsg::Header::parse(&datagram.data).unwrap().kind == wanted {
             return datagram;
         }
     }
@@ -32,7 +30,7 @@ async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::cli
 
 async fn events_of_a_group_arrive_with_its_number(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let socket = builder.group(RTNLGRP_LINK).open().await.unwrap();
     netns.ip("link add v0 type veth peer name v1");
@@ -43,7 +41,7 @@ async fn events_of_a_group_arrive_with_its_number(transport: Transport) {
 
 async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let builder = far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let socket = builder.group(RTNLGRP_IPV4_MCADDR).open().await.unwrap();
     let level = options::SOL_NETLINK;
@@ -60,7 +58,7 @@ async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
 
 async fn joining_and_leaving_take_effect(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let socket = far.client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap();
     netns.ip("link add v0 type veth peer name v1");
     socket.join(RTNLGRP_LINK).await.unwrap();
@@ -72,7 +70,7 @@ async fn joining_and_leaving_take_effect(transport: Transport) {
     // A confirmed request comes back behind whatever the change would have caused.
     within(socket.send_confirmed(&link_by_index(1, 9))).await.unwrap();
     let Some(Event::Datagram(answer)) = socket.try_recv().unwrap() else { panic!() };
-    assert_eq!(parse(&answer.data)[0].header.sequence_number, 9);
+    assert_eq!(sequence_of(&answer.data), 9);
     assert_eq!(socket.try_recv().unwrap(), None);
     far.end().await;
 }
@@ -88,9 +86,9 @@ async fn a_group_that_is_none_is_refused(transport: Transport) {
 }
 
 /// Adds `count` routes, one event each, and waits until it is done.
-async fn add_routes(socket: &RemoteSocket, lo: u32, from: u32, count: u32) {
+async fn add_routes(socket: &RemoteSocket, from: u32, count: u32) {
     for number in from..from + count {
-        socket.send(&add_route(number, lo, NLM_F_ACK)).await.unwrap();
+        socket.send(&add_route(number, NLM_F_ACK)).await.unwrap();
         assert_eq!(error_code(&datagram(socket).await.data), Some(0), "route {number}");
     }
 }
@@ -108,7 +106,7 @@ async fn collect(socket: &RemoteSocket, last: u32) -> Vec<Seen> {
     loop {
         match within(socket.recv()).await.unwrap() {
             Event::Datagram(datagram) => {
-                for number in parse(&datagram.data).iter().filter_map(route_number) {
+                for number in route_numbers(&datagram.data) {
                     seen.push(Seen::Route(number));
                     if number >= last {
                         return seen;
@@ -147,7 +145,7 @@ async fn add_until_finished<T>(
     reading: tokio::task::JoinHandle<T>,
 ) -> T {
     while !reading.is_finished() {
-        add_routes(requests, 1, number, 1).await;
+        add_routes(requests, number, 1).await;
         number += 1;
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
@@ -156,14 +154,14 @@ async fn add_until_finished<T>(
 
 async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().receive_buffer(4096).window(1, 1).open().await.unwrap();
     events.join(RTNLGRP_IPV4_ROUTE).await.unwrap();
     let requests = socket().open().await.unwrap();
     // Nobody reads: the buffer is full after a few.
-    add_routes(&requests, 1, 0, 500).await;
+    add_routes(&requests, 0, 500).await;
     let reading = tokio::spawn(async move { (collect(&events, 600).await, events) });
     // And the socket goes on working behind the gap.
     let (seen, events) = add_until_finished(&requests, 500, reading).await;
@@ -176,19 +174,17 @@ async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
 async fn a_silent_overrun_is_told_too(transport: Transport) {
     // Without ENOBUFS the kernel gives no place, only a count: it is told behind what was queued.
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().group(RTNLGRP_IPV4_ROUTE).receive_buffer(4096).window(1, 1);
     let events = events.netlink_option(options::NO_ENOBUFS, true).open().await.unwrap();
     let requests = socket().open().await.unwrap();
-    add_routes(&requests, 1, 0, 300).await;
+    add_routes(&requests, 0, 300).await;
     let (mut routes, mut lost) = (0, 0);
     while routes + lost < 300 {
         match within(events.recv()).await.unwrap() {
-            Event::Datagram(d) => {
-                routes += parse(&d.data).iter().filter_map(route_number).count() as u64
-            }
+            Event::Datagram(d) => routes += route_numbers(&d.data).count() as u64,
             Event::Lost { dropped, total } => {
                 lost += dropped;
                 assert_eq!(lost, total);
@@ -203,7 +199,7 @@ async fn a_silent_overrun_is_told_too(transport: Transport) {
 
 async fn events_of_other_namespaces_carry_their_nsid(transport: Transport) {
     let far = Far::new(transport).await;
-    let (here, there) = (TestNetns::new(), TestNetns::new());
+    let (here, there) = (Namespace::empty(), Namespace::empty());
     here.ip(&format!("netns set {} 7", there.0));
     let builder = far.client.socket(NETLINK_ROUTE).netns(here.netns());
     let builder = builder.netlink_option(options::LISTEN_ALL_NSID, true).group(RTNLGRP_LINK);
@@ -218,17 +214,17 @@ async fn events_of_other_namespaces_carry_their_nsid(transport: Transport) {
 
 async fn a_burst_of_twenty_thousand_events_is_not_lost(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link set lo up");
     let socket = || far.client.socket(NETLINK_ROUTE).netns(netns.netns());
     let events = socket().group(RTNLGRP_IPV4_ROUTE).open().await.unwrap();
     let requests = socket().open().await.unwrap();
     let reading = tokio::spawn(async move { collect(&events, 19_999).await });
     for number in 0..20_000 {
-        requests.send(&add_route(number, 1, 0)).await.unwrap();
+        requests.send(&add_route(number, 0)).await.unwrap();
     }
     let lost = assert_every_gap_is_told(&add_until_finished(&requests, 20_000, reading).await);
     // The kernel gives a user without privileges 212,992 bytes, which a burst may overflow.
-    assert!(lost == 0 || is_user_world(), "{lost} lost");
+    assert!(lost == 0 || world::is_user(), "{lost} lost");
     far.end().await;
 }

@@ -21,7 +21,7 @@ over_every_transport!(
 
 async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     netns.ip("link add marker type veth peer name peer");
     // A process inside, to be found by its pid.
     let mut inside = std::process::Command::new("ip")
@@ -58,7 +58,7 @@ async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
 
 async fn what_is_no_namespace_is_refused(transport: Transport) {
     let far = Far::new(transport).await;
-    let fifo = std::env::temp_dir().join(unique("fifo"));
+    let fifo = temporary("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let fifo_path = fifo.to_str().unwrap().to_owned();
     let path = |path: &str| Netns::Path(path.to_owned());
@@ -86,7 +86,7 @@ async fn what_is_no_namespace_is_refused(transport: Transport) {
 
 async fn modes_of_opening(transport: Transport) {
     let far = Far::new(transport).await;
-    let name = unique("nlr-");
+    let name = unique("nlr");
     let netns = Netns::Name(name.clone());
     let builder = || far.client.socket(NETLINK_ROUTE).netns(netns.clone());
     let open = |mode| builder().netns_mode(mode).open();
@@ -108,7 +108,7 @@ async fn modes_of_opening(transport: Transport) {
 async fn made_here_seen_by_ip_and_the_other_way_round(transport: Transport) {
     let far = Far::new(transport).await;
     let netns = far.client.netns();
-    let (ours, theirs) = (unique("nlr-"), unique("nlr-"));
+    let (ours, theirs) = (unique("nlr"), unique("nlr"));
     netns.add(&ours).await.unwrap();
     ip(&format!("netns add {theirs}"));
     assert!(ip("netns list").lines().any(|line| line.split_whitespace().next() == Some(&ours)));
@@ -140,7 +140,7 @@ fn move_link(index: u32, fd: i32) -> Vec<u8> {
 async fn a_veth_is_moved_through_a_handle(transport: Transport) {
     use futures_util::TryStreamExt;
     let far = Far::new(transport).await;
-    let (from, to) = (TestNetns::new(), TestNetns::new());
+    let (from, to) = (Namespace::empty(), Namespace::empty());
     from.ip("link add mover type veth peer name stays");
     let handle = far.client.netns().open(to.netns(), NetnsMode::Existing).await.unwrap();
     assert!(handle.fd() >= 256, "{} is a low number", handle.fd());
@@ -182,7 +182,7 @@ fn link_index(datagram: &[u8]) -> u32 {
 
 async fn handles_are_closed_with_their_last_clone(transport: Transport) {
     let far = Far::new(transport).await;
-    let netns = TestNetns::new();
+    let netns = Namespace::empty();
     let handle = far.client.netns().open(netns.netns(), NetnsMode::Existing).await.unwrap();
     let (fd, clone) = (handle.fd(), handle.clone());
     let open = || far.client.socket(NETLINK_ROUTE).netns(Netns::Handle(fd)).open();
@@ -208,14 +208,14 @@ async fn names_that_cannot_be(transport: Transport) {
 /// to the one outside: neither enter them nor change anything in them.
 #[tokio::test]
 async fn what_is_not_permitted_gives_eperm() {
-    in_test_world();
-    let netns = TestNetns::new();
+    world::require();
+    let netns = Namespace::empty();
     let mut command = tokio::process::Command::new("unshare");
-    command.args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_nlr-stub")]);
+    command.args(["--user", "--map-root-user", programs::stub()]);
     let (stream, exit_report) = netlink_remote::transport::process::spawn(command).unwrap();
-    let mut options = netlink_remote::client::ConnectOptions::default();
+    let mut options = netlink_remote::client::ClientOptions::default();
     options.exit_report = Some(exit_report);
-    let client = netlink_remote::Client::connect_with(stream, options).await.unwrap();
+    let client = netlink_remote::Client::handshake_with(stream, options).await.unwrap();
     let error = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EPERM)), "{error}");
     assert!(error.to_string().contains("CAP_SYS_ADMIN"), "{error}");

@@ -2,11 +2,11 @@
 
 use std::{io::Write, path::PathBuf};
 
-use crate::{lab::Lab, support::*};
+use testing::{lab::Lab, programs, remote::*};
 
 /// The stub that `.ci/build-stubs aarch64` built, if it did.
 fn stub() -> Option<PathBuf> {
-    let target = PathBuf::from(env!("CARGO_BIN_EXE_nlr"));
+    let target = PathBuf::from(programs::nlr());
     let target = target.ancestors().nth(2).unwrap();
     let stub = target.join("stubs/out/nlr-stub-aarch64-unknown-linux-gnu");
     if stub.exists() {

@@ -2,7 +2,7 @@
 
 use netlink_remote::{Netns, Step, Target, hops::Connector};
 
-use crate::{lab::Lab, support::*};
+use testing::{lab::Lab, remote::*};
 
 const CACHE: &str = "/home/ci/.cache/netlink-remote";
 
@@ -82,7 +82,7 @@ async fn one_ssh_connection_carries_many_stubs_and_tunnels() {
             clients.push(within(connector.connect(&target)).await.unwrap());
         }
     }
-    let sessions = |host: &crate::lab::Host| {
+    let sessions = |host: &testing::lab::Host| {
         let is_session = |process: &&String| process.contains("sshd: ci");
         host.processes().iter().filter(is_session).count()
     };
@@ -195,8 +195,8 @@ fn configuration_is_ssh_s_own() {
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
     let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "--json", "ssh://gateway"]);
     command.env("SSH_AUTH_SOCK", agent.socket());
-    let ended = crate::lab::finish(command);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = testing::finish(command);
+    assert_eq!(ended.code(), 0, "{ended:?}");
     gateway.assert_idle();
     inner.assert_idle();
 }

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_remote::{Client, ErrorKind, Netns};
+use netlink_remote::{Client, Connector, ErrorKind, Netns};
 
-use crate::{
-    lab::{Host, Lab, wait_up_to},
-    support::*,
+use testing::{
+    lab::{Host, Lab},
+    remote::*,
+    wait_up_to,
 };
 
 struct Way {
@@ -116,7 +117,7 @@ async fn a_connection_given_up_at_any_time_leaves_nothing() {
     for part in 1..12 {
         let limit = whole * part / 10;
         let target = TARGET.parse::<netlink_remote::Target>().unwrap();
-        let _ = tokio::time::timeout(limit, target.connect(&options)).await;
+        let _ = tokio::time::timeout(limit, Connector::new(options.clone()).connect(&target)).await;
         test01.run("rm -rf /root/.cache/netlink-remote/stub-*");
     }
     gateway.assert_idle();

@@ -4,9 +4,10 @@ use std::{io::Write, net::TcpListener};
 
 use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
 
-use crate::{
+use testing::{
     lab::{Bad, Lab},
-    support::*,
+    programs,
+    remote::*,
 };
 
 #[test]
@@ -48,7 +49,7 @@ async fn what_answers_and_is_no_ssh_server() {
     let mut options = TargetOptions::default();
     options.ssh_config = Some("none".into());
     // As it was built, since stripping it would write beside it.
-    options.stubs = vec![env!("CARGO_BIN_EXE_nlr-stub").into()];
+    options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
         ("\0\0\0", "is not an ssh server; check the port"),

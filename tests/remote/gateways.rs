@@ -12,9 +12,11 @@ use netlink_remote::{
 };
 use tokio::task::JoinSet;
 
-use crate::{
-    lab::{Ended, Host, Lab, wait_up_to},
-    support::*,
+use testing::{
+    Ended,
+    lab::{Host, Lab},
+    remote::*,
+    wait_up_to,
 };
 
 const LIMIT: Duration = Duration::from_secs(8);
@@ -215,7 +217,7 @@ async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     gateway.start_sshd();
     gateway.link_up();
     // The kernels find each other again in their own time.
-    let reaches = |ended: Ended| ended.code == 0;
+    let reaches = |ended: Ended| ended.code() == 0;
     let knock = |address: String| format!("timeout 1 bash -c '</dev/tcp/{address}/22'");
     let near = knock(gateway.addresses()[0].to_string());
     assert!(wait_up_to(LIMIT, || reaches(lab.client().try_run(&near))));

@@ -3,17 +3,13 @@
 
 #![cfg(test)]
 
-#[path = "../lab/mod.rs"]
-mod lab;
-
 mod architectures;
 mod bootstrap;
-mod cases;
 mod deaths;
 mod errors;
 mod gateways;
 mod privilege;
+mod pyroute2_cases;
 mod round_trips;
 mod stand_ins;
-mod support;
 mod terminal;

@@ -4,9 +4,11 @@ use std::{io::Write, os::fd::AsRawFd, time::Duration};
 
 use netlink_remote::{Client, ErrorKind, Netns, Step};
 
-use crate::{
-    lab::{Lab, Pty, finish_with, wait_up_to},
-    support::*,
+use testing::{
+    finish_with,
+    lab::{Lab, Pty},
+    remote::*,
+    wait_up_to,
 };
 
 const TARGET: &str = "ssh://test01,sudo:";
@@ -72,21 +74,21 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
     let ended = finish_with(command, "right one\n");
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{ended:?}");
     assert_eq!(link_names(&ended.stdout), links_of(&host));
 
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
     // The second line is for another question, not for who refuses the first.
     let ended = finish_with(command, "wrong\nright one\n");
-    assert_eq!(ended.code, 4, "{ended:?}");
+    assert_eq!(ended.code(), 4, "{ended:?}");
     assert!(ended.stderr.contains("sudo") && ended.stderr.contains("password"), "{ended:?}");
 
     lab.client().file("/home/me/askpass", "#!/bin/sh\necho \"$1\" >&2; echo 'right one'\n", 0o755);
     let mut command = lab.nlr(&words);
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.code(), 0, "{ended:?}");
     let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
     assert!(ended.stderr.contains(asks), "{ended:?}");
 
@@ -252,7 +254,7 @@ fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
         let mut command = lab.nlr(&["--stubs", stub(), "show", "link", target]);
         command.args(["--password-fd", "0"]);
         let ended = finish_with(command, secrets);
-        assert_eq!(ended.code, code, "{target}: {ended:?}");
+        assert_eq!(ended.code(), code, "{target}: {ended:?}");
         for text in texts {
             assert!(ended.stderr.contains(text), "{target}: {text:?} is not in {ended:?}");
         }
@@ -333,7 +335,7 @@ fn a_password_before_a_shell_that_is_typed_into() {
         let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "--json", target]);
         command.args(["--password-fd", "0"]);
         let ended = finish_with(command, secrets);
-        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{target}: {ended:?}");
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{target}: {ended:?}");
         assert_eq!(link_names(&ended.stdout), links_of(&host));
     }
     host.assert_idle();
@@ -356,7 +358,7 @@ fn a_host_that_says_what_su_says_gets_nothing() {
         let mut command = lab.nlr(&words);
         command.args(["--password-fd", "0"]);
         let ended = finish_with(command, "rpw\nanother secret\n");
-        assert_eq!(ended.code, 3, "{target}: {ended:?}");
+        assert_eq!(ended.code(), 3, "{target}: {ended:?}");
         let got = host.run("cat /tmp/got 2>/dev/null || true");
         assert!(!got.contains("secret") && !got.contains("rpw"), "{got}");
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use netlink_remote::Client;
 
-use crate::{
+use testing::{
     lab::{Lab, Relay},
-    support::*,
+    remote::*,
 };
 
 /// One way. Longer than anything takes on this machine, so that only waiting counts.
@@ -14,7 +14,7 @@ const DELAY: Duration = Duration::from_millis(50);
 
 struct Slow {
     lab: Lab,
-    _host: crate::lab::Host,
+    _host: testing::lab::Host,
     relay: Relay,
 }
 

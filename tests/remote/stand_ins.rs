@@ -1,7 +1,7 @@
 //! Hops whose engines do not run here: programs of the same command line stand in for them, which
 //! shows what is passed to them, and not that they take it.
 
-use crate::{lab::Lab, support::*};
+use testing::{lab::Lab, remote::*};
 
 /// Checks its arguments up to `--`, or so many, and runs the rest.
 fn stand_in(expected: &str, skip: usize) -> String {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{
+use testing::{
     lab::{Lab, Pty},
-    support::*,
+    programs,
+    remote::*,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -71,7 +72,7 @@ fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     }
     let lab = Lab::new();
     let host = lab.host("test01").password("secret").sudoers("ci ALL=ALL").start();
-    let tool = env!("CARGO_BIN_EXE_nlr");
+    let tool = programs::nlr();
     let mut command = lab.client().command("sh");
     let script =
         format!("{tool} --stubs {} show link ssh://test01,sudo:; echo code $?; stty -a", stub());

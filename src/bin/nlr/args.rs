@@ -422,7 +422,7 @@ fn netns(text: &str) -> Result<Netns, String> {
 }
 
 fn unix_path(text: &str) -> Result<PathBuf, String> {
-    let target = text.parse::<Target>().map_err(|error| error.to_string())?;
+    let target = text.parse::<Target>().map_err(|error| format!("{error:#}"))?;
     match target.hops() {
         [Hop::Unix(path)] => Ok(path.clone()),
         _ => Err("only `unix:PATH` can be served".to_owned()),

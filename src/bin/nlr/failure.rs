@@ -147,10 +147,12 @@ impl From<Error> for Failure {
             | ErrorKind::Disconnected
             | ErrorKind::Timeout => Code::Connection,
             ErrorKind::Invalid => Code::Usage,
-            _ if denied => return Self::new(Code::Permission, format_args!("{error}{PRIVILEGES}")),
+            _ if denied => {
+                return Self::new(Code::Permission, format_args!("{error:#}{PRIVILEGES}"));
+            }
             _ => Code::Request,
         };
-        Self::new(code, error)
+        Self::new(code, format_args!("{error:#}"))
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
 
     fn code(kind: ErrorKind, errno: Option<Errno>) -> Code {
         let errno = errno.map(|errno| errno as i32);
-        Failure::from(Error::new(kind, Origin::Kernel, errno, "x")).code
+        Failure::from(Error::new(kind, "x").with_origin(Origin::Kernel).with_errno(errno)).code
     }
 
     #[test]
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn a_namespace_is_named_once_and_a_remedy_given() {
         let error = |text: &str, errno: Errno| {
-            Error::new(ErrorKind::Open, Origin::Kernel, Some(errno as i32), text)
+            Error::new(ErrorKind::Open, text).with_origin(Origin::Kernel).with_errno(errno as i32)
         };
         let blue = Netns::Name("blue".into());
         let text = |error, netns: &Netns| Failure::opening(error, netns).text.unwrap();

@@ -151,7 +151,7 @@ impl Monitor {
                 }
                 Ok(other) => complain(&format!("an event this version does not know: {other:?}")),
                 Err(error) if error.kind() == ErrorKind::Receive => {
-                    complain(&format!("{error}; its events are missing"));
+                    complain(&format!("{error:#}; its events are missing"));
                 }
                 Err(error) => {
                     self.flush(output).await?;

@@ -71,9 +71,9 @@ impl Session {
         work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut interrupt = interrupt()?;
-        let options = target_options(connection)?;
+        let connector = Connector::new(target_options(connection)?);
         let connected = tokio::select! {
-            connected = target.connect(&options) => connected.map_err(Failure::from),
+            connected = connector.connect(&target) => connected.map_err(Failure::from),
             _ = interrupt.recv() => Err(Failure::interrupted()),
         };
         let result = match connected {
@@ -195,7 +195,7 @@ mod tests {
         host.big_endian = big_endian;
         Hello::new(Role::Stub, PeerLimits::default(), Some(host)).encode(&mut greeting);
         far.write_all(&greeting).await.unwrap();
-        let client = Client::connect(near).await.unwrap();
+        let client = Client::handshake(near).await.unwrap();
         tokio::spawn(async move { far.read_to_end(&mut Vec::new()).await });
         let session = Session { client, target: Target::local(), minds_interrupt: false.into() };
         let checked = session.check_byte_order();

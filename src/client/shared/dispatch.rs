@@ -10,7 +10,7 @@ use super::{
     sending::{Confirmed, SentResult},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, errno,
     proto::{ClientEvent, Data, Violation},
     wire::{Failure, Frame, SocketId},
 };
@@ -33,6 +33,18 @@ fn share(frame: &Frame, part: &[u8]) -> Bytes {
     if part.len() < COPIED { Bytes::copy_from_slice(part) } else { frame.share(part) }
 }
 
+/// Turns the far kernel's errno into this host's number for the same error.
+fn number_as_here(event: &mut ClientEvent<'_>, architecture: &str) {
+    let errno = match event {
+        ClientEvent::ReceiveError { errno, .. } | ClientEvent::Sent { errno, .. } => errno,
+        ClientEvent::OpenFailed(_, failure)
+        | ClientEvent::Reply { result: Err(failure), .. }
+        | ClientEvent::Fault(failure) => &mut failure.errno,
+        _ => return,
+    };
+    *errno = errno::translate(*errno, architecture);
+}
+
 impl Inner {
     /// Takes in a frame.
     pub(in crate::client) fn on_frame(
@@ -42,7 +54,9 @@ impl Inner {
     ) -> Result<(), FrameError> {
         let Self { state, outbox, .. } = self;
         let event = state.on_frame(frame.header, &frame.payload, outbox);
-        match event.map_err(FrameError::Violation)? {
+        let mut event = event.map_err(FrameError::Violation)?;
+        number_as_here(&mut event, &self.architecture);
+        match event {
             ClientEvent::None => {}
             ClientEvent::Fault(failure) => return Err(FrameError::Fault(failure)),
             ClientEvent::Opened(id, opened) => {

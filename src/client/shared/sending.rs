@@ -2,10 +2,11 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{EMSGSIZE, Inner, Slot, Wake, keep};
+use super::{Inner, Slot, Wake, keep};
 use crate::{
     Error, ErrorKind, Origin,
     client::{gathering::send_mode, socket::send_failed},
+    errno::EMSGSIZE,
     proto::SendError,
     wire::{Destination, SocketId},
 };
@@ -44,7 +45,7 @@ impl Slot {
         match (error, &self.opened) {
             (SendError::TooLarge(limit), _) => {
                 let text = format!("a datagram of {length} bytes: this connection carries {limit}");
-                Error::new(ErrorKind::Send, Origin::Caller, Some(EMSGSIZE), text)
+                Error::new(ErrorKind::Send, text).with_origin(Origin::Caller).with_errno(EMSGSIZE)
             }
             (_, Some(Err(error))) => error.clone(),
             (SendError::NotOpen, Some(Ok(_))) => Error::closed(),

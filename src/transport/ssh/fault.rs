@@ -4,7 +4,7 @@
 
 use async_ssh2_lite::ssh2::{self, ErrorCode};
 
-use crate::{Error, ErrorKind, Origin};
+use crate::{Error, ErrorKind};
 
 /// libssh2's error codes that tell apart what is done about them.
 pub(super) mod code {
@@ -53,13 +53,13 @@ pub(super) fn lost(error: &ssh2::Error) -> Error {
         return closed();
     }
     let text = format!("the ssh connection broke: {}", words(error));
-    Error::new(ErrorKind::Disconnected, Origin::Peer, None, text)
+    Error::new(ErrorKind::Disconnected, text)
 }
 
 /// A session whose connection is closed.
 pub(super) fn closed() -> Error {
     let text = "the ssh connection is lost: the server, or something on the way, closed it";
-    Error::new(ErrorKind::Disconnected, Origin::Peer, None, text)
+    Error::new(ErrorKind::Disconnected, text)
 }
 
 /// The ssh2 error inside one of async-ssh2-lite's, where there is one.
@@ -71,5 +71,5 @@ pub(super) fn inner(error: async_ssh2_lite::Error) -> ssh2::Error {
 }
 
 pub(super) fn connect(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+    Error::new(ErrorKind::Connect, text)
 }

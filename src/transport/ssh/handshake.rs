@@ -16,7 +16,7 @@ use super::{
     thread::on_thread,
     wire::Wire,
 };
-use crate::{Error, ErrorKind, Origin, connect_context::ConnectContext};
+use crate::{Error, ErrorKind, connect_context::ConnectContext};
 
 /// A session whose host is the right one. No secret has been sent yet.
 pub(super) async fn handshake(
@@ -132,5 +132,5 @@ fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
 }
 
 fn protocol(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+    Error::new(ErrorKind::Connect, text)
 }

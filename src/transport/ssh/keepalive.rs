@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{opening::Way, shared::Shared};
-use crate::{Error, ErrorKind, Origin};
+use crate::{Error, ErrorKind};
 
 /// Asks the server something every now and then, and gives the session up when no answer comes.
 ///
@@ -36,7 +36,7 @@ async fn watch(shared: Weak<Shared>, interval: Duration, count: u32) {
                  {count} times)",
                 interval.as_secs_f32(),
             );
-            shared.give_up(Error::new(ErrorKind::Disconnected, Origin::Peer, None, text));
+            shared.give_up(Error::new(ErrorKind::Disconnected, text));
             return;
         }
         if shared.is_dead() {

@@ -143,7 +143,7 @@ impl Opening {
                 "the server opens no further session ({text}); see MaxSessions in its sshd_config"
             ),
         };
-        Error::new(ErrorKind::Connect, crate::Origin::Peer, None, text)
+        Error::new(ErrorKind::Connect, text)
     }
 }
 

@@ -142,5 +142,7 @@ impl Reached {
 }
 
 fn no_socket(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Library, error.raw_os_error(), error.to_string())
+    Error::new(ErrorKind::Connect, error.to_string())
+        .with_origin(Origin::Library)
+        .with_errno(error.raw_os_error())
 }

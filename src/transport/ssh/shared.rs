@@ -270,7 +270,7 @@ struct Tried<T> {
 }
 
 fn over() -> Error {
-    Error::new(ErrorKind::Closed, Origin::Library, None, "the ssh session is over")
+    Error::new(ErrorKind::Closed, "the ssh session is over").with_origin(Origin::Library)
 }
 
 /// Someone who waits for a channel to open.

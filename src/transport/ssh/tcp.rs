@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{fault, host::SshHost};
-use crate::{Error, ErrorKind, Origin, errno::describe};
+use crate::{Error, ErrorKind, errno::describe};
 
 /// Connects to the first of a name's addresses that answers, all of them within the time.
 ///
@@ -30,7 +30,7 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
     let error = last.unwrap_or_else(nowhere);
     match addresses.len() {
         0 | 1 => Err(error),
-        others => Err(error.followed_by(&format!(" (the last of {others} addresses tried)"))),
+        others => Err(error.with_note(&format!(" (the last of {others} addresses tried)"))),
     }
 }
 
@@ -47,7 +47,7 @@ async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, E
         }
         Err(_) => {
             let text = format!("the name {name} is not resolved in time; is a DNS server down?");
-            Err(Error::new(ErrorKind::Timeout, Origin::Peer, None, text))
+            Err(Error::new(ErrorKind::Timeout, text))
         }
     }
 }
@@ -70,12 +70,12 @@ fn failed(address: &SocketAddr, error: &io::Error) -> Error {
         _ => "",
     };
     let text = format!("{address}: {}{remedy}", describe(errno.unwrap_or_default()));
-    Error::new(ErrorKind::Connect, Origin::Peer, errno, text)
+    Error::new(ErrorKind::Connect, text).with_errno(errno)
 }
 
 fn silent(address: &SocketAddr, share: Duration) -> Error {
     let text = format!(
         "{address}: no answer within {share:.1?}; is the host up, and does a firewall drop it?"
     );
-    Error::new(ErrorKind::Timeout, Origin::Peer, None, text)
+    Error::new(ErrorKind::Timeout, text)
 }

@@ -18,7 +18,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind,
     connect_context::ConnectContext,
     prompter::{Secret, SecretKind, SecretRequest},
 };
@@ -212,5 +212,5 @@ impl Method<'_> {
 }
 
 fn failure(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+    Error::new(ErrorKind::Connect, text)
 }

@@ -17,7 +17,7 @@ use super::{
     pattern,
     tokenizer::{Line, take_apart},
 };
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 /// How deep files may include each other: ssh's limit.
 const DEEPEST: usize = 16;
@@ -108,8 +108,8 @@ impl Reader<'_> {
                 Ok(())
             }
             Err(Unread::Io(error)) => {
-                let about = format_args!("reading {}", path.display());
-                Err(Error::io(ErrorKind::Invalid, about, &error))
+                let text = format!("reading {}", path.display());
+                Err(Error::invalid(text).with_source(error))
             }
             Err(Unread::Unguarded) => {
                 let path = path.display();

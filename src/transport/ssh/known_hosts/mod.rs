@@ -238,8 +238,8 @@ fn content_of(path: &Path) -> Result<Vec<u8>, Error> {
             Ok(Vec::new())
         }
         Err(error) => {
-            let about = format_args!("reading {}", path.display());
-            Err(Error::io(ErrorKind::Connect, about, &error))
+            let text = format!("reading {}", path.display());
+            Err(Error::new(ErrorKind::Connect, text).with_source(error))
         }
     }
 }
@@ -271,20 +271,21 @@ async fn write_down(host: &SshHost, name: String, key: &[u8]) -> Result<(), Erro
             let done = append::append(&path, &name, &key, host.hash_known_hosts);
             done.or_else(|error| match host.strict {
                 Strict::No => Ok(()),
-                _ => Err(cannot_write(&path, &name, &error)),
+                _ => Err(cannot_write(&path, &name, error)),
             })
         })
     });
-    let gone = || Error::new(ErrorKind::Connect, Origin::Library, None, "the runtime is ending");
+    let gone =
+        || Error::new(ErrorKind::Connect, "the runtime is ending").with_origin(Origin::Library);
     written.await.map_err(|_| gone())?
 }
 
-fn cannot_write(path: &Path, name: &str, error: &io::Error) -> Error {
-    let about = format_args!("writing the key of {name} to {}", path.display());
+fn cannot_write(path: &Path, name: &str, error: io::Error) -> Error {
+    let text = format!("writing the key of {name} to {}", path.display());
     let remedy = "; make it writable, or set UserKnownHostsFile to another file, or to none";
-    Error::io(ErrorKind::Connect, about, error).followed_by(remedy)
+    Error::new(ErrorKind::Connect, text).with_source(error).with_note(remedy)
 }
 
 fn refused(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, Origin::Peer, None, text)
+    Error::new(ErrorKind::Connect, text)
 }

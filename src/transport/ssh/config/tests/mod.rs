@@ -134,7 +134,7 @@ fn files_that_are_not_there() {
     let none = folder.path().join("none-such");
     let source = ConfigSource::File(none);
     let error = resolve_here(&here, "ssh://a", None, "a", None, &source).unwrap_err();
-    assert!(error.to_string().contains("none-such: No such file"), "{error}");
+    assert!(format!("{error:#}").contains("none-such: No such file"), "{error:#}");
     let (_folder, here) = world(&[("home/.ssh/config", "Port x\n")]);
     for source in [ConfigSource::None, ConfigSource::File("none".into())] {
         assert_eq!(resolve_here(&here, "", None, "a", None, &source).unwrap().port, 22);

@@ -1,0 +1,190 @@
+//! One connection to one stub.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::{
+    builder::SocketBuilder,
+    driver, handshake,
+    netns::RemoteNetns,
+    shared::{Handle, PingGuard, Shared},
+};
+use crate::{
+    Error, ErrorKind,
+    transport::ExitReport,
+    wire::{
+        Hello, MarkerScanner,
+        hello::{HostInfo, PeerLimits, Role},
+    },
+};
+
+/// Options of a connection over a byte stream; see [`Client::handshake_with`].
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Time limit for the far end's hello: 30 seconds.
+    pub timeout: Duration,
+    /// Limits that this side announces to the stub.
+    pub limits: PeerLimits,
+    /// Explains the end of the connection, as [`transport::process`](crate::transport::process)
+    /// does for a child that was killed. The text becomes part of the error.
+    pub exit_report: Option<ExitReport>,
+    /// Longest silence of the far end before this side sends a ping, and time limit for the pong;
+    /// without one in time the connection is lost. A stub ends itself after a silence of four
+    /// intervals. At least 10 milliseconds. Without an interval, the default, there are no pings:
+    /// a stream within one host reports its end itself.
+    pub keepalive: Option<Duration>,
+}
+
+/// Intervals of [`ClientOptions::keepalive`] without a byte from this side before a stub ends.
+const SILENT_INTERVALS: u32 = 4;
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { timeout, limits: PeerLimits::default(), exit_report: None, keepalive: None }
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("timeout", &self.timeout)
+            .field("limits", &self.limits)
+            .field("keepalive", &self.keepalive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection to a stub. Cheap to clone; clones are the same connection.
+///
+/// The connection ends when the last client, socket and namespace handle is dropped, by
+/// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
+#[derive(Clone)]
+pub struct Client {
+    handle: Handle,
+}
+
+impl Client {
+    /// Exchanges hellos with a stub over a byte stream: a socket, a pipe, a TLS session. The stub
+    /// serves at the other end, or starts within 30 seconds. To reach a *target*, use
+    /// [`connect`](crate::connect()).
+    ///
+    /// Spawns a task on the current tokio runtime, which owns the stream. Not cancel-safe: a
+    /// dropped future drops the stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handshake`] where the other end speaks something else, and
+    /// [`ErrorKind::Timeout`] without a hello in time; both repeat the bytes that came instead,
+    /// such as a prompt for a password. [`ErrorKind::Disconnected`].
+    pub async fn handshake<S>(io: S) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::handshake_with(io, ClientOptions::default()).await
+    }
+
+    /// [`handshake`](Self::handshake) with options.
+    ///
+    /// # Errors
+    /// As for [`handshake`](Self::handshake).
+    pub async fn handshake_with<S>(mut io: S, options: ClientOptions) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let ClientOptions { timeout: limit, limits, exit_report, keepalive } = options;
+        let keepalive = keepalive.map(|interval| interval.max(Duration::from_millis(10)));
+        // Outlives the time-out, whose error shows what came instead of a hello.
+        let mut scanner = MarkerScanner::new();
+        let mut mine = Hello::new(Role::Client, limits, None);
+        mine.silence = keepalive.map(|interval| interval.saturating_mul(SILENT_INTERVALS));
+        let greeted = timeout(limit, handshake::run(&mut io, &mine, &mut scanner)).await;
+        let greeted = greeted.unwrap_or_else(|_| {
+            let text = format!("the far end did not say hello within {limit:?}");
+            Err(handshake::failed(ErrorKind::Timeout, &text, &scanner))
+        });
+        let greeted = match greeted {
+            Ok(greeted) => greeted,
+            Err(error) => {
+                // The end of its input ends the far end, whose exit then explains the error.
+                drop(io);
+                let said = driver::ask(exit_report).await;
+                return Err(match said {
+                    Some(said) => error.context(said),
+                    None => error,
+                });
+            }
+        };
+        let shared = Arc::new(Shared::new(&greeted));
+        let handle = Handle::new(Arc::clone(&shared));
+        tokio::spawn(driver::Driver::new(io, greeted, shared, exit_report, keepalive).run());
+        Ok(Self { handle })
+    }
+
+    /// The far host, as its stub describes it.
+    pub fn host(&self) -> &HostInfo {
+        &self.handle.host
+    }
+
+    /// Name and version of the stub's software, such as `netlink-remote 0.1.0`.
+    pub fn far_software(&self) -> &str {
+        &self.handle.software
+    }
+
+    /// The version of the wire protocol that both sides speak.
+    pub fn protocol_version(&self) -> u16 {
+        self.handle.version
+    }
+
+    /// Begins to open a socket of a netlink protocol, such as
+    /// [`Protocol::ROUTE`](crate::Protocol::ROUTE).
+    pub fn socket(&self, protocol: u32) -> SocketBuilder {
+        SocketBuilder::new(self.handle.clone(), protocol)
+    }
+
+    /// Operations on the far host's network namespaces.
+    pub fn netns(&self) -> RemoteNetns {
+        RemoteNetns::new(self.handle.clone())
+    }
+
+    /// Measures the round trip to the stub and back. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`].
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let began = Instant::now();
+        let token = self.handle.with(|inner, _| inner.begin_ping())?;
+        let mut waiting = PingGuard { handle: &self.handle, token };
+        poll_fn(|cx| waiting.poll(cx)).await?;
+        Ok(began.elapsed())
+    }
+
+    /// Ends the connection: the far end closes every socket and namespace of it, and every
+    /// waiting task gets an error. Returns once the stream is closed and the process or session
+    /// behind it has ended. Cancel-safe: dropping the future does not stop the end.
+    pub async fn close(self) {
+        self.handle.finish();
+        self.handle.driver_gone().await;
+    }
+
+    /// Waits for the end of the connection, and gives its cause. Cancel-safe.
+    pub async fn closed(&self) -> Error {
+        self.handle.ended().await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", &self.handle.host.host_name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! How it ends: signals, readers that go, full disks, and nothing left behind.
+
+use std::{fs::OpenOptions, io::Read, process::Command, time::Instant};
+
+use nix::sys::signal::Signal;
+
+use testing::{Namespace, Running, finish, is_alive, programs, tool::nlr, wait};
+
+/// Starts the tool and waits for its stub.
+fn with_stub(arguments: &[&str]) -> (Running, u32) {
+    let running = Running::start(nlr(arguments));
+    let mut stub = None;
+    wait("a stub", || {
+        stub = running.children().first().copied();
+        stub.is_some()
+    });
+    (running, stub.unwrap())
+}
+
+#[test]
+fn ctrl_c_is_code_130_and_leaves_no_stub() {
+    let namespace = Namespace::new();
+    let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
+    namespace.wait_for_listener();
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (130, "", ""));
+    wait("the stub's end", || !is_alive(stub));
+}
+
+#[test]
+fn ctrl_c_on_the_terminal_of_both_is_as_quiet() {
+    let namespace = Namespace::new();
+    for _ in 0..5 {
+        let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
+        namespace.wait_for_listener();
+        // The stub's end may be noticed before the signal is.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub.cast_signed()), Signal::SIGKILL)
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        running.signal(Signal::SIGINT);
+        let ended = running.end();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (130, ""));
+    }
+}
+
+#[test]
+fn ctrl_c_while_connecting_leaves_nothing() {
+    let path = testing::temporary("stub");
+    std::fs::write(&path, "#!/bin/sh\nexec sleep 100\n").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (running, stub) = with_stub(&["show", "link", "--stub", path.to_str().unwrap()]);
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((ended.code(), ended.stderr.as_str()), (130, ""));
+    wait("the stub's end", || !is_alive(stub));
+}
+
+#[test]
+fn ctrl_c_ends_a_ping_with_its_summary() {
+    let (mut running, stub) = with_stub(&["ping", "--interval", "0.01"]);
+    // The greeting and three round trips.
+    let mut stdout = running.0.stdout.take().unwrap();
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while text.iter().filter(|byte| **byte == b'\n').count() < 4 {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1);
+        text.push(byte[0]);
+    }
+    running.0.stdout = Some(stdout);
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    assert!(
+        ended.stdout.lines().last().unwrap().contains("min/avg/max/stddev"),
+        "{}",
+        ended.stdout
+    );
+    wait("the stub's end", || !is_alive(stub));
+}
+
+#[test]
+fn ctrl_c_ends_it_though_nobody_reads_its_output() {
+    let namespace = Namespace::new();
+    namespace.ip("link add v0 type veth peer name v1");
+    namespace.ip("link set v0 up");
+    namespace.ip("addr add 10.0.0.1/24 dev v0");
+    let route = |number| format!("route add 11.0.{}.{} via 10.0.0.2\n", number >> 8, number & 255);
+    namespace.batch(&(0..20_000).map(route).collect::<String>());
+    let mut command = nlr(&["show", "route", "--json", "-n", &namespace.0]);
+    command.stdin(std::process::Stdio::null());
+    let mut running = Running::start(command);
+    // More than a pipe holds, so that it is blocked in write(2) once the first bytes are there.
+    let mut byte = [0];
+    let mut stdout = running.0.stdout.take().unwrap();
+    stdout.read_exact(&mut byte).unwrap();
+    let write = "1 ";
+    wait("a blocked write", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", running.0.id())).unwrap();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("syscall")).ok())
+            .any(|call| call.starts_with(write))
+    });
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().code(), Some(130));
+    drop(stdout);
+}
+
+#[test]
+fn a_killed_tool_leaves_no_stub() {
+    let namespace = Namespace::new();
+    let (mut running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
+    namespace.wait_for_listener();
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    wait("the stub's end", || !is_alive(stub));
+}
+
+#[test]
+fn a_killed_stub_is_code_3_and_says_so() {
+    let namespace = Namespace::new();
+    let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
+    namespace.wait_for_listener();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub.cast_signed()), Signal::SIGKILL)
+        .unwrap();
+    running.end().failed(3, &["killed by signal 9"]);
+}
+
+#[test]
+fn a_reader_that_goes_is_no_error() {
+    let namespace = Namespace::new();
+    let shell = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script, programs::nlr(), &namespace.0]);
+        command.env_remove("NLR_STUB");
+        finish(command)
+    };
+    namespace.batch(
+        &(1..3000).map(|number| format!("rule add prio {number} lookup 100\n")).collect::<String>(),
+    );
+    let ended = shell("set -o pipefail; \"$0\" show rule -n \"$1\" | head -n 2");
+    assert_eq!(ended.printed().lines().count(), 2);
+    let ended = shell("set -o pipefail; \"$0\" --help | true");
+    assert_eq!(ended.printed(), "");
+
+    // A monitor notices though there is nothing to write.
+    let began = Instant::now();
+    let ended = shell("set -o pipefail; \"$0\" monitor -n \"$1\" | sleep 0.2");
+    assert_eq!(ended.printed(), "");
+    assert!(began.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn an_output_that_is_full_is_an_error() {
+    for arguments in [
+        &["show", "link"][..],
+        &["show", "link", "--json"],
+        &["netns", "list"],
+        &["ping", "--count", "1"],
+        &["completion", "bash"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = nlr(arguments);
+        command.stdout(full).stderr(std::process::Stdio::piped());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert_eq!(stderr, "nlr: writing to standard output: No space left on device\n");
+    }
+}

@@ -1,0 +1,12 @@
+//! The tool `nlr`: the program itself, on the real kernel.
+
+#![cfg(test)]
+
+mod bench;
+mod connection;
+mod exit_codes;
+mod monitor;
+mod netns;
+mod parity;
+mod serve;
+mod usage;

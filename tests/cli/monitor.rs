@@ -1,0 +1,248 @@
+//! `nlr monitor`.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use testing::{
+    Namespace, Running,
+    tool::{json_lines, nlr, nlr_words},
+};
+
+/// Listens while changes are made, up to and without the event by which the test ends it.
+fn watch(namespace: &Namespace, options: &str, changes: impl FnOnce()) -> String {
+    let words = format!("monitor -n {} {options}", namespace.0);
+    let running = Running::start(nlr(&words.split_whitespace().collect::<Vec<_>>()));
+    namespace.wait_for_listener();
+    changes();
+    // Nothing says that all is told; what comes within a second does.
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    assert_eq!((ended.code(), ended.stderr.as_str()), (130, ""), "Ctrl-C ends it quietly");
+    ended.stdout
+}
+
+fn watch_json(namespace: &Namespace, options: &str, changes: &str) -> Vec<Value> {
+    json_lines(&watch(namespace, &format!("--json {options}"), || namespace.batch(changes)))
+}
+
+/// Whether an event has all of these values.
+fn has(event: &Value, expected: &[(&str, Value)]) -> bool {
+    expected.iter().all(|(key, value)| event[*key] == *value)
+}
+
+#[test]
+fn events_as_json_have_the_keys_of_ip() {
+    let namespace = Namespace::new();
+    namespace.batch("link add v0 type veth peer name v1\nlink set v0 up\nlink set v1 up");
+    let events = watch_json(
+        &namespace,
+        "",
+        "addr add 10.0.0.1/24 dev v0
+         -6 addr add 2001:db8::1/64 dev v0
+         route add 192.0.2.0/24 via 10.0.0.2
+         rule add prio 7 lookup 100
+         neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0
+         link add new0 type veth peer name new1
+         link set new0 name renamed
+         link del renamed
+         route del 192.0.2.0/24
+         rule del prio 7
+         neigh del 10.0.0.9 dev v0
+         addr del 10.0.0.1/24 dev v0",
+    );
+    for expected in [
+        &[("event", "new"), ("object", "addr"), ("dev", "v0"), ("local", "10.0.0.1")],
+        &[("event", "new"), ("object", "addr"), ("dev", "v0"), ("local", "2001:db8::1")],
+        &[("event", "new"), ("object", "route"), ("dst", "192.0.2.0/24"), ("gateway", "10.0.0.2")],
+        &[("event", "new"), ("object", "rule"), ("src", "all"), ("table", "100")],
+        &[("event", "new"), ("object", "neigh"), ("dst", "10.0.0.9"), ("dev", "v0")],
+        &[("event", "new"), ("object", "link"), ("ifname", "new0"), ("link_type", "ether")],
+        &[("event", "new"), ("object", "link"), ("ifname", "renamed"), ("operstate", "DOWN")],
+        &[("event", "del"), ("object", "link"), ("ifname", "renamed"), ("link_type", "ether")],
+        &[("event", "del"), ("object", "route"), ("dst", "192.0.2.0/24"), ("dev", "v0")],
+        &[("event", "del"), ("object", "rule"), ("src", "all"), ("table", "100")],
+        &[("event", "del"), ("object", "neigh"), ("dst", "10.0.0.9"), ("dev", "v0")],
+        &[("event", "del"), ("object", "addr"), ("dev", "v0"), ("local", "10.0.0.1")],
+    ] {
+        let expected = expected.map(|(key, value)| (key, Value::from(value)));
+        assert!(events.iter().any(|event| has(event, &expected)), "{expected:?}: {events:#?}");
+    }
+    for event in &events {
+        let time = event["time"].as_str().unwrap();
+        assert!(time.len() == 27 && time.ends_with('Z') && time.as_bytes()[19] == b'.', "{time}");
+        let first: Vec<_> = event.as_object().unwrap().keys().take(3).collect();
+        assert_eq!(first, ["time", "event", "object"]);
+    }
+    let times: Vec<_> = events.iter().map(|event| event["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(events.iter().all(|event| event["object"] != "message"), "{events:#?}");
+}
+
+#[test]
+fn events_as_text_are_a_line_each() {
+    let namespace = Namespace::new();
+    namespace.batch("link add v0 type veth peer name v1\nlink set v0 up\nlink set v1 up");
+    let text = watch(
+        &namespace,
+        "--group addr --group route --group rule --group neigh --group link",
+        || {
+            namespace.batch(
+                "addr add 10.0.0.1/24 dev v0
+             route add 192.0.2.0/24 via 10.0.0.2
+             neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0
+             rule add prio 7 lookup 100
+             link set v1 mtu 1400
+             link del v0",
+            );
+        },
+    );
+    let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    for expected in [
+        "new addr    v0 address 10.0.0.1/24",
+        "new route   192.0.2.0/24 via 10.0.0.2 dev v0",
+        "new neigh   10.0.0.9 dev v0",
+        "new rule    7 ",
+        "del link    ",
+    ] {
+        assert!(lines.iter().any(|(_, event)| event.starts_with(expected)), "{expected}: {text}");
+    }
+    assert!(
+        lines.iter().any(|(_, event)| event.contains("name v1@v0") && event.contains("mtu 1400"))
+    );
+    assert!(lines.iter().all(|(time, _)| time.len() == 27 && time.ends_with('Z')), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn only_the_groups_asked_for_are_told() {
+    for (option, told) in [
+        ("link", &["link"][..]),
+        ("1", &["link"]),
+        ("addr", &["addr"]),
+        ("ipv4-ifaddr", &["addr"]),
+        ("ipv6-route", &["route"]),
+        ("route", &["route"]),
+        ("ipv4-rule", &["rule"]),
+        ("neigh", &["neigh"]),
+    ] {
+        let namespace = Namespace::new();
+        let events = watch_json(
+            &namespace,
+            &format!("--group {option}"),
+            "link add v0 type veth peer name v1
+             link set v0 up
+             link set v1 up
+             addr add 10.0.0.1/24 dev v0
+             -6 addr add 2001:db8::1/64 dev v0
+             neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0
+             rule add prio 7 lookup 100
+             -6 rule add prio 8 lookup 100",
+        );
+        assert!(!events.is_empty(), "{option}");
+        for event in &events {
+            assert!(told.contains(&event["object"].as_str().unwrap()), "{option}: {event}");
+        }
+        let of_ipv6 = |event: &Value| event.to_string().contains("2001:db8");
+        match option {
+            "ipv4-ifaddr" => assert!(!events.iter().any(of_ipv6)),
+            "addr" | "ipv6-route" | "route" => assert!(events.iter().any(of_ipv6), "{events:#?}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_count_ends_it() {
+    let namespace = Namespace::new();
+    let words = ["monitor", "--group", "rule", "--count", "3", "--json", "-n", &namespace.0];
+    let running = Running::start(nlr(&words));
+    namespace.wait_for_listener();
+    namespace.batch("rule add prio 1 lookup 100\nrule add prio 2 lookup 100");
+    namespace.batch("rule add prio 3 lookup 100\nrule add prio 4 lookup 100");
+    let events = json_lines(&running.end().printed());
+    let priorities: Vec<_> =
+        events.iter().map(|event| event["priority"].as_u64().unwrap()).collect();
+    assert_eq!(priorities, [1, 2, 3]);
+}
+
+#[test]
+fn a_timeout_ends_it_well() {
+    let namespace = Namespace::new();
+    let began = Instant::now();
+    let words = format!("monitor --timeout 0.5 -n {}", namespace.0);
+    assert_eq!(nlr_words(&words).printed(), "");
+    assert!(began.elapsed() >= Duration::from_millis(500));
+}
+
+#[test]
+fn events_are_not_kept_back_while_it_listens() {
+    let namespace = Namespace::new();
+    let words = ["monitor", "--group", "rule", "--json", "-n", &namespace.0];
+    let mut running = Running::start(nlr(&words));
+    namespace.wait_for_listener();
+    let mut lines = std::io::BufReader::new(running.0.stdout.take().unwrap());
+    for priority in [5, 6] {
+        namespace.ip(&format!("rule add prio {priority} lookup 100"));
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert_eq!(json_lines(&line)[0]["priority"], priority);
+    }
+}
+
+/// 200,000 events while nothing reads the output: whatever does not fit is told as lost, and
+/// told again is how many.
+#[test]
+fn what_is_lost_is_told_and_names_are_learnt_again() {
+    let namespace = Namespace::new();
+    namespace.ip("link add v0 type veth peer name v1");
+    namespace.ip("link set v0 up");
+    namespace.ip("addr add 10.0.0.1/24 dev v0");
+    let words = ["monitor", "--group", "route", "--group", "link", "--json", "-n", &namespace.0];
+    let mut running = Running::start(nlr(&words));
+    namespace.wait_for_listener();
+    let flood = |verb: &str| {
+        let route = |number: u32| {
+            let (a, b, c) = (number >> 16, number >> 8 & 255, number & 255);
+            format!("route {verb} 11.{a}.{b}.{c} via 10.0.0.2\n")
+        };
+        namespace.batch(&(0..100_000).map(route).collect::<String>());
+    };
+    flood("add");
+    flood("del");
+    // Lost with the rest, so that only a new list of links tells of it.
+    namespace.ip("link set v0 name renamed");
+    let mut stdout = running.0.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        let mut stream = std::io::BufReader::new(&mut stdout);
+        let mut line = String::new();
+        while std::io::BufRead::read_line(&mut stream, &mut line).unwrap() > 0 {
+            lines.extend(json_lines(&line));
+            if line.contains("192.0.2.0/24") {
+                break;
+            }
+            line.clear();
+        }
+        lines
+    });
+    // The queue has to be empty before new events get in.
+    testing::wait("the event after the gap", || {
+        if !reader.is_finished() {
+            namespace.ip("route replace 192.0.2.0/24 via 10.0.0.2");
+            namespace.ip("route del 192.0.2.0/24");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        reader.is_finished()
+    });
+    let events = reader.join().unwrap();
+    let lost: Vec<_> = events.iter().filter(|event| event["event"] == "lost").collect();
+    assert!(!lost.is_empty(), "{} events and none lost", events.len());
+    let dropped: u64 = lost.iter().map(|event| event["dropped"].as_u64().unwrap()).sum();
+    assert!(dropped > 0);
+    assert_eq!(lost.last().unwrap()["total"], dropped);
+    assert!(lost[0].get("object").is_none());
+    assert_eq!(events.last().unwrap()["dev"], "renamed");
+}

@@ -1,0 +1,59 @@
+//! The programs that cargo builds along with a test or benchmark.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// cargo's folder of this build: `target/debug` of `target/debug/deps/behaviour-HASH`.
+pub fn folder() -> PathBuf {
+    env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The root folder of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// The tool.
+pub fn nlr() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| built("nlr"))
+}
+
+/// The stub, with the symbols of a debug build.
+pub fn stub() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| built("nlr-stub"))
+}
+
+/// A program of `examples/`.
+pub fn example(name: &str) -> String {
+    built(&format!("examples/{name}"))
+}
+
+fn built(name: &str) -> String {
+    let path = folder().join(name);
+    assert!(path.exists(), "{} is not built", path.display());
+    path.into_os_string().into_string().unwrap()
+}
+
+/// The stub without its symbols, which make it many times as large as what users send. It lies in
+/// the folder of this build: the lab's client sees that folder, hosts do not.
+pub fn stripped_stub() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(stub());
+        // Test programs of one build may run at the same time, each with the pids of its own world.
+        let own = tempfile::NamedTempFile::new_in(built.parent().unwrap()).unwrap();
+        let status = Command::new("strip").arg("-o").arg(own.path()).arg(built).status().unwrap();
+        assert!(status.success(), "strip");
+        fs::set_permissions(own.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let shared = format!("{}-stripped", built.display());
+        own.persist(&shared).unwrap();
+        shared
+    })
+}
