@@ -279,7 +279,7 @@ impl StubEnd {
         let held = self.kernels.values().map(held).sum::<usize>() as u64;
         assert_eq!(self.state.queued(), held, "bytes queued are miscounted");
         let partial = self.kernels.values().map(|kernel| kernel.partial).sum::<usize>() as u64;
-        assert_eq!(self.state.half_come(), partial, "bytes half come are miscounted");
+        assert_eq!(self.state.incomplete(), partial, "bytes half come are miscounted");
         assert!(partial <= self.max_partial);
         assert_eq!(self.state.socket_count(), self.kernels.len());
         assert!(self.kernels.len() <= self.limits.max_sockets as usize);
@@ -302,7 +302,7 @@ impl StubEnd {
         while let Some(step) = self.steps().first() {
             self.step(*step);
         }
-        let left = (self.state.socket_count(), self.state.queued(), self.state.half_come());
+        let left = (self.state.socket_count(), self.state.queued(), self.state.incomplete());
         assert_eq!(left, (0, 0, 0));
         self.take_out().iter().for_each(|frame| from_stub(frame));
     }

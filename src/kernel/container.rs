@@ -1,8 +1,7 @@
-//! Containers, found by asking the program of their engine.
+//! Network namespaces of containers, found by asking the program of their engine.
 //!
-//! The program runs on this host, beside the container: it tells a process of the container, and
-//! with that goes the way into its network namespace. Nothing is executed inside the container,
-//! which may hold nothing that could be.
+//! The program runs on this host, beside the container, and names a process of it, whose network
+//! namespace is opened. Nothing is executed inside the container, which may hold no program at all.
 
 use std::{
     env,
@@ -23,20 +22,20 @@ use super::{
 };
 use crate::wire::{ContainerEngine, Failure, Netns};
 
-/// Where engines are looked for besides PATH, which is short where sshd starts a stub.
+/// Folders that are searched for engines besides PATH, which is short where sshd starts a stub.
 const ALSO: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
 
 /// How long an engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the engine is asked to print.
+/// The format of the engine's answer.
 const FORMAT: &str = "{{.State.Pid}} {{.Id}}";
 
-/// Opens the network namespace of a running container. One that shares its host's is fine.
+/// Opens the network namespace of a running container, which may be that of its host.
 pub(super) fn open(engine: ContainerEngine, name: &str) -> Result<File, Failure> {
     let netns = Netns::Container { engine, name: name.to_owned() };
     if !netns.is_well_named() {
-        let text = format!("{netns} cannot be: that is no container's name");
+        let text = format!("{netns} cannot exist: a container's name has other characters");
         return Err(explained(Errno::EINVAL, text));
     }
     let container = inspect(engine, name, &netns)?;
@@ -47,8 +46,8 @@ pub(super) fn open(engine: ContainerEngine, name: &str) -> Result<File, Failure>
         }
         other => other?,
     };
-    // Only now: the number may have gone to another process in between, and an engine on another
-    // host, or in another pid namespace, tells numbers that mean something else here.
+    // Behind the opening: the pid may have gone to another process in between. An engine on another
+    // host, or in another pid namespace, gives pids that mean other processes here.
     if !container.has_process() {
         return Err(container.gone(&netns));
     }
@@ -62,8 +61,8 @@ struct Container {
 }
 
 impl Container {
-    /// Whether its process is one of this container's here: both engines name its control groups
-    /// and the files that they mount into it after its id.
+    /// Whether the process is one of this container: both engines name a container's control groups,
+    /// and the files that they mount into it, after its id.
     fn has_process(&self) -> bool {
         ["cgroup", "mountinfo"].into_iter().any(|file| {
             let text = fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
@@ -73,8 +72,8 @@ impl Container {
 
     fn gone(&self, netns: &Netns) -> Failure {
         let text = format!(
-            "{netns}: process {} is none of its own here; either it has just ended, or its engine \
-             is not on the stub's host",
+            "{netns}: process {} is none of that container here; either it has just ended, or the \
+             engine is not on the stub's host",
             self.pid
         );
         explained(Errno::ESRCH, text)
@@ -87,7 +86,7 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
     let Some((path, search)) = find(program) else {
         let also = ALSO.join(", ");
         let text = format!(
-            "{netns}: {program} is not installed where the stub runs: it is neither in PATH nor in \
+            "{netns}: {program} is not installed on the stub's host: it is neither in PATH nor in \
              {also}"
         );
         return Err(explained(Errno::ENOENT, text));
@@ -99,7 +98,7 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let text = format!(
-                "{netns}: {program} did not answer within {} s; see whether it does there",
+                "{netns}: {program} did not answer within {} s; try `{program} ps` on that host",
                 PATIENCE.as_secs()
             );
             return Err(explained(Errno::ETIMEDOUT, text));
@@ -115,11 +114,11 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
             (_, Some(signal)) => format!("ended by signal {signal}"),
             (_, None) => format!("exit code {}", answer.status.code().unwrap_or_default()),
         };
-        let errno = meaning(&said);
+        let errno = errno_of_message(&said);
         let remedy = match (errno, engine) {
-            (Errno::ENOENT, ContainerEngine::Docker) => "; `docker ps --all` shows those there are",
+            (Errno::ENOENT, ContainerEngine::Docker) => "; `docker ps --all` lists all containers",
             (Errno::ENOENT, ContainerEngine::Podman) => {
-                "; `podman ps --all` shows those there are, for each user others"
+                "; `podman ps --all` lists the containers of its user"
             }
             _ => "",
         };
@@ -133,13 +132,13 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
         }
         Some(container) => Ok(container),
         None => {
-            let text = format!("{netns}: {program} inspect told no process, but {said:?}");
+            let text = format!("{netns}: {program} inspect gave no process, but {said:?}");
             Err(explained(Errno::EIO, text))
         }
     }
 }
 
-/// Takes apart what [`FORMAT`] gives. A container that does not run has process 0, or none.
+/// Parses an answer of [`FORMAT`]. A container that does not run has process 0, or none.
 fn parse(said: &str) -> Option<Container> {
     let (pid, id) = said.rsplit_once(' ').unwrap_or(("", said));
     let pid = if pid.trim().is_empty() { 0 } else { pid.trim().parse().ok()? };
@@ -147,8 +146,8 @@ fn parse(said: &str) -> Option<Container> {
     whole.then(|| Container { pid, id: id.to_owned() })
 }
 
-/// What an engine's complaint comes to.
-fn meaning(said: &str) -> Errno {
+/// The errno that an engine's error message means.
+fn errno_of_message(said: &str) -> Errno {
     let said = said.to_ascii_lowercase();
     let table = [
         ("no such container", Errno::ENOENT),
@@ -162,8 +161,8 @@ fn meaning(said: &str) -> Errno {
     found.map_or(Errno::EIO, |(_, errno)| errno)
 }
 
-/// Where a program is, and the folders that were searched, for it to find its own helpers. Those
-/// that are relative to the working directory do not count.
+/// The path of a program, and the folders that were searched, as a PATH for the program's own
+/// helpers. Folders relative to the working directory are not searched.
 fn find(program: &str) -> Option<(PathBuf, OsString)> {
     let path = env::var_os("PATH").unwrap_or_default();
     let also = ALSO.into_iter().map(PathBuf::from);
@@ -204,7 +203,7 @@ mod tests {
             ("Cannot connect to the Docker daemon at unix:///x.sock.", Errno::ECONNREFUSED),
             ("something else", Errno::EIO),
         ] {
-            assert_eq!(meaning(said), errno, "{said}");
+            assert_eq!(errno_of_message(said), errno, "{said}");
         }
     }
 

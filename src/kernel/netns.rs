@@ -48,10 +48,10 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
 /// Opens a namespace. [`Netns::Current`] is `None`.
 ///
 /// # Errors
-/// The errno of what failed: ENOENT or ESRCH where there is none, EINVAL for a file that is no
-/// network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a container also
-/// ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where the engine is
-/// not running, and EIO for whatever else it says.
+/// The errno of the step that failed: ENOENT or ESRCH where there is no such namespace, EINVAL for a
+/// file that is no network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a
+/// container also ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where
+/// the engine is not running, and EIO for any other error of the engine.
 pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
     if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
         let text = format!("{netns} cannot be created: only a name can");
@@ -74,7 +74,7 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
         Netns::Container { engine, name } => {
             return container::open(*engine, name).map(Some);
         }
-        // Only the connection that gave it can resolve one.
+        // Only the connection that gave the number can resolve it.
         Netns::Handle(_) => return Err(failure(Errno::EBADF, netns)),
         Netns::Current => return Ok(None),
     };
@@ -84,7 +84,7 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
 ///
 /// # Errors
-/// What setns(2) or the creation of a thread gives, or what `work` gives.
+/// The errno of setns(2) or of starting the thread; the error of `work`.
 pub fn inside<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, Failure> + Send,
@@ -99,7 +99,7 @@ pub fn inside<T: Send>(
     })
 }
 
-/// Runs `work` on a thread that is not used for anything else.
+/// Runs `work` on a thread that is used for nothing else.
 fn expendable<T: Send>(
     name: &str,
     work: impl FnOnce() -> Result<T, Failure> + Send,
@@ -118,7 +118,7 @@ fn expendable<T: Send>(
 /// The names in `/run/netns`, sorted. A file that is no namespace has identity zero.
 ///
 /// # Errors
-/// As readdir(3); a directory that does not exist is an empty one.
+/// As readdir(3); a directory that does not exist has no names.
 pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -131,7 +131,7 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let opened = open(&Netns::Name(name.clone()), NetnsMode::Existing).ok().flatten();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
-        list.push(NetnsEntry { name, id });
+        list.push(NetnsEntry::new(name, id));
     }
     list.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
@@ -163,14 +163,14 @@ pub fn add(name: &str) -> Result<(), Failure> {
             .map_err(|errno| failure(errno, format_args!("binding {}", path.display())))
     });
     if bound.is_err() {
-        // What failed is the thing to tell; that the empty file stays as well would only hide it.
+        // A second failure would only hide the first.
         let _ = fs::remove_file(&path);
     }
     bound
 }
 
-/// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against others
-/// that do so at the same time.
+/// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against other
+/// processes that do the same.
 fn prepare_directory() -> Result<Flock<File>, Failure> {
     let about = |text: &str| format!("{text} {DIRECTORY}");
     match fs::create_dir(DIRECTORY) {
@@ -207,7 +207,7 @@ fn prepare_directory() -> Result<Flock<File>, Failure> {
 pub fn delete(name: &str) -> Result<(), Failure> {
     let path = path_of(name)?;
     match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        // EINVAL: a file that nothing is mounted on, left behind by someone; it goes too.
+        // EINVAL: a file on which nothing is mounted, left behind; it is removed, too.
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(Errno::ENOENT) => {
             return Err(explained(Errno::ENOENT, format!("there is no namespace {name:?}")));
@@ -218,7 +218,7 @@ pub fn delete(name: &str) -> Result<(), Failure> {
         .map_err(|error| io_failure(&error, format_args!("removing {}", path.display())))
 }
 
-/// A namespace's descriptor at a high number, fit to be told to a client.
+/// A namespace's descriptor at a high number, which may be given to a client.
 ///
 /// # Errors
 /// As fcntl(2).

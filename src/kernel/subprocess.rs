@@ -1,4 +1,4 @@
-//! Programs that run to their end within a bound of time, and of whose output the end is kept.
+//! Programs that are run to their end, for a bounded time and with bounded output.
 
 use std::{
     fs::File,
@@ -22,31 +22,35 @@ use nix::{
 
 use super::{failure::errno_of, sys};
 
-/// Milliseconds between two looks whether the program has ended. Its output mostly ends before.
+/// Milliseconds between two checks whether the program has ended. The end of its output mostly wakes
+/// earlier.
 const TICK: u8 = 5;
 
-/// Bytes of output that are kept, the last ones: an answer has a hundred, a complaint a line.
+/// Bytes of output that are kept, the last ones: an answer has a hundred, an error message a line.
 const KEPT: usize = 4096;
 
-/// How a program ended, and the end of what it wrote.
+/// A program's exit status and the end of its output.
 pub(super) struct Answer {
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
 }
 
-/// Runs a program to its end; `None` if that has not come in time, and it is killed then.
+/// Runs a program to its end. `None` for a program that has not ended in time; it is killed then.
+///
+/// # Errors
+/// The errno of starting it, such as ENOENT.
 pub(super) fn run(mut command: Command, limit: Duration) -> Result<Option<Answer>, Errno> {
     let deadline = Instant::now() + limit;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own, so that what it starts can be killed with it.
+    // A process group of its own, so that its children can be killed with it.
     command.process_group(0);
     sys::end_with_this_thread(&mut command);
     let mut child = Killed(command.spawn().map_err(|error| errno_of(&error))?);
     let mut stdout = Output::new(child.0.stdout.take().map(OwnedFd::from))?;
     let mut stderr = Output::new(child.0.stderr.take().map(OwnedFd::from))?;
     loop {
-        // First, so that all it has written is there to be read.
+        // Before reading, so that the output of a program that has ended is complete.
         let ended = child.0.try_wait().map_err(|error| errno_of(&error))?;
         stdout.read();
         stderr.read();
@@ -65,12 +69,12 @@ pub(super) fn run(mut command: Command, limit: Duration) -> Result<Option<Answer
     }
 }
 
-/// A program that runs; killed and reaped when dropped.
+/// A running program; killed and reaped when dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Once it is reaped its number may be another's.
+        // The pid of a reaped process may be another's.
         if let Ok(None) = self.0.try_wait() {
             let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
             let _ = self.0.wait();
@@ -78,7 +82,7 @@ impl Drop for Killed {
     }
 }
 
-/// What comes out of a pipe.
+/// One output stream of a program.
 struct Output {
     pipe: Option<File>,
     kept: Vec<u8>,
@@ -96,7 +100,7 @@ impl Output {
         self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Reads what is there, but not for ever from who writes for ever.
+    /// Reads what is there, up to a bound: a program may write without end.
     fn read(&mut self) {
         let mut chunk = [0; KEPT];
         for _ in 0..64 {
@@ -115,7 +119,7 @@ impl Output {
     }
 }
 
-/// The last line of some output that is not empty, as text.
+/// The last line of output that is not empty, as text.
 pub(super) fn last_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());

@@ -1,4 +1,4 @@
-//! What frames mean to a client.
+//! Events of a client: the meaning of the frames that it receives.
 
 use bytes::Bytes;
 
@@ -7,9 +7,9 @@ use crate::wire::{Counters, DatagramInfo, Failure, Opened, SocketId};
 /// A datagram's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data<'a> {
-    /// They came in one frame, of whose payload this is a part.
+    /// A part of the one frame that it came in.
     Whole(&'a [u8]),
-    /// They came in several.
+    /// Put together from several frames.
     Assembled(Bytes),
 }
 
@@ -28,47 +28,47 @@ impl Data<'_> {
     }
 }
 
-/// What a frame means to the client.
+/// The meaning of a frame to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientEvent<'a> {
-    /// Nothing that anyone waits for.
+    /// Nothing that the client's user needs to know.
     None,
     /// The socket is open.
     Opened(SocketId, Opened),
-    /// It could not be opened; a close frame is under way already.
+    /// The socket could not be opened. The close frame that answers this is appended already.
     OpenFailed(SocketId, Failure),
-    /// The socket's last word; the id is free.
+    /// The socket is closed, and its id free.
     Closed(SocketId, Counters),
     /// A datagram.
     Datagram(SocketId, DatagramInfo, Data<'a>),
-    /// The kernel dropped datagrams here.
+    /// The kernel dropped datagrams at this place.
     Lost {
         /// The socket.
         socket: SocketId,
-        /// Dropped at this place.
+        /// Datagrams dropped at this place.
         dropped: u64,
-        /// Dropped in all.
+        /// Datagrams dropped since the socket was opened.
         total: u64,
     },
-    /// Receiving failed here.
+    /// A receive failed at this place.
     ReceiveError {
         /// The socket.
         socket: SocketId,
-        /// Errno of the stub's host.
+        /// The errno, as the stub's host numbers it.
         errno: i32,
         /// Length of a datagram too large to forward, or 0.
         length: u64,
     },
-    /// How a send ended.
+    /// The result of a send.
     Sent {
         /// The socket.
         socket: SocketId,
-        /// The send's number.
+        /// The send's serial.
         serial: u32,
-        /// 0 or an errno.
+        /// 0, or the errno as the stub's host numbers it.
         errno: i32,
-        /// How long the kernel took.
+        /// The time that the kernel's sendmsg(2) took.
         nanoseconds: u64,
         /// Whether it was a confirmed one.
         confirmed: bool,
@@ -77,13 +77,13 @@ pub enum ClientEvent<'a> {
     SendCredit(SocketId),
     /// The answer to a request.
     Reply {
-        /// Its number.
+        /// The request's number.
         request: u32,
-        /// The value, or what failed.
+        /// The value, or the failure.
         result: Result<&'a [u8], Failure>,
     },
     /// The answer to a ping.
     Pong(u64),
-    /// The stub ended the connection.
+    /// The stub ends the connection, for this reason.
     Fault(Failure),
 }

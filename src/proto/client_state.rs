@@ -1,4 +1,4 @@
-//! The client's side.
+//! The protocol's state on the client's side.
 
 use std::collections::{HashMap, HashSet};
 
@@ -46,7 +46,7 @@ struct ClientSocket {
     confirming: HashSet<u32>,
     partial: BytesMut,
     next_serial: u32,
-    /// Of what kind the last send was, if the next one may be gathered with it.
+    /// The kind of the last send, if the next one may be gathered with it.
     last_kind: Option<u16>,
 }
 
@@ -64,12 +64,12 @@ pub struct ClientState {
     queued: SendQueue,
 }
 
-/// A larger datagram is cut into frames of this size, so that other sockets get their turn between:
-/// a whole such frame fits what either side reads at a time.
+/// Bytes of a larger datagram in one frame, so that frames of other sockets come between: such a
+/// frame fits into one read of either side.
 const PIECE: usize = 60 * 1024;
 
 impl ClientState {
-    /// The state behind the hellos: `limits` are the stub's, `max_frame` the agreed one.
+    /// The state behind the hellos, with the stub's limits and the agreed limit on frames.
     pub fn new(limits: PeerLimits, max_frame: u32) -> Self {
         let piece = PIECE.min(max_frame as usize - PREFIX);
         Self {
@@ -84,7 +84,7 @@ impl ClientState {
         }
     }
 
-    /// Has datagrams cut into smaller pieces, so that small ones show what becomes of them.
+    /// Has datagrams cut into smaller pieces, for tests with small ones.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn set_piece(&mut self, piece: usize) {
         self.piece = piece;
@@ -102,13 +102,14 @@ impl ClientState {
         if self.sockets.len() >= self.limits.max_sockets as usize {
             return Err(Refusal::TooMany);
         }
-        // Ids wrap after four thousand million sockets; one that lives that long is stepped over.
+        // Ids wrap after 2^32 sockets; the id of one that lives that long is skipped.
         while self.next_socket == 0 || self.sockets.contains_key(&SocketId(self.next_socket)) {
             self.next_socket = self.next_socket.wrapping_add(1);
         }
         let id = SocketId(self.next_socket);
         let datagrams = Granting::new(open.credit);
-        // Of nothing the stub would never send anything, and so never be granted more.
+        // A window of nothing counts as one: with no credit the stub would send nothing, and so
+        // never be granted more.
         open.credit = datagrams.window();
         let frame = self.frame(id, &Message::Open(open))?;
         self.next_socket = self.next_socket.wrapping_add(1);
@@ -128,8 +129,8 @@ impl ClientState {
         Ok(id)
     }
 
-    /// Encodes a message whose length is the caller's doing. One too long must not be appended
-    /// anywhere, for it would end the connection and everybody else's sockets with it.
+    /// Encodes a message of a length that the caller chose. A frame beyond the limit would end the
+    /// connection with all its sockets, so it must not be appended to any output.
     fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
         let mut frame = Vec::new();
         message.encode(id, Flags::NONE, &mut frame);
@@ -139,8 +140,8 @@ impl ClientState {
         }
     }
 
-    /// Closes a socket in whatever state it is; false if it is closed or closing already. What
-    /// was [waiting](Self::take_turn) is discarded.
+    /// Closes a socket in any state; false if it is closed or closing already. Its queued sends are
+    /// discarded.
     pub fn close<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, out: &mut B) -> bool {
         match self.sockets.get_mut(&id) {
             Some(socket) if socket.phase != Phase::Closing => {
@@ -178,8 +179,8 @@ impl ClientState {
         self.max_frame as usize - PREFIX
     }
 
-    /// Sends a datagram and gives the send's serial. One of up to 60 KiB is appended at once; a
-    /// larger one, and any behind one on the same socket, waits for its [turn](Self::take_turn).
+    /// Sends a datagram and gives the send's serial. A datagram of up to 60 KiB is appended at once; a
+    /// larger one, and any behind it on the same socket, is queued for its [turn](Self::take_turn).
     ///
     /// # Errors
     /// [`SendError`]; nothing is sent then.
@@ -268,7 +269,7 @@ impl ClientState {
         Ok(request)
     }
 
-    /// Whether another request may be made now, rather than wait for an answer.
+    /// Whether another request may be made before one is answered.
     pub fn may_request(&self) -> bool {
         self.requests.len() < self.limits.max_requests as usize
     }
@@ -278,7 +279,8 @@ impl ClientState {
         Message::Ping(token).encode(SocketId::CONNECTION, Flags::NONE, out);
     }
 
-    /// Counts a received datagram as consumed by the caller; appends credit when it is due.
+    /// Counts a received datagram as consumed by the caller; appends credit when it is due, and gives
+    /// whether it was.
     pub fn consumed<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
@@ -300,12 +302,12 @@ impl ClientState {
         self.sockets.get(&id).is_some_and(|socket| socket.phase == Phase::Open)
     }
 
-    /// Sockets whose last word has not come.
+    /// Number of sockets whose closed frame has not come.
     pub fn socket_count(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Takes in a frame. What has to be answered is appended to `out`.
+    /// Takes in a frame. Answers are appended to `out`.
     ///
     /// # Errors
     /// A [`Violation`]: the connection has to end.
@@ -450,7 +452,7 @@ impl ClientState {
             return Ok(Some(Data::Whole(data)));
         }
         socket.partial.extend_from_slice(data);
-        // Taken whole: were its spare room kept for the next, so would be all of this one.
+        // A view into this buffer would keep all of its capacity: the next datagram gets its own.
         Ok((!more).then(|| Data::Assembled(std::mem::take(&mut socket.partial).freeze())))
     }
 }

@@ -25,6 +25,10 @@
 //!   was under way.
 //! - Requests are numbered per connection and answered by one reply each; those of a socket are
 //!   answered before its closed frame.
+//!
+//! This module is public with the feature `unstable` only: it is made for this crate's client and
+//! stub, and for whoever tests or fuzzes another implementation against them. Its types may change at
+//! any time; the protocol itself is that of [`wire`](crate::wire) and its versions.
 
 #![forbid(unsafe_code)]
 

@@ -1,38 +1,38 @@
-//! What frames ask of a stub.
+//! Actions of a stub: the meaning of the frames that it receives.
 
 use std::borrow::Cow;
 
 use crate::wire::{Destination, Failure, NetnsRequest, Open, SocketId};
 
-/// What the engine has to do about a frame.
+/// The action that a frame asks of the stub's engine.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StubAction<'a> {
-    /// Nothing: it was taken in.
+    /// None.
     None,
-    /// Create a kernel socket and report with [`StubState::opened`].
+    /// Create a kernel socket and report with [`opened`](super::StubState::opened).
     Open(SocketId, Open),
-    /// Close the kernel socket, or wait for the one still being opened, and report with
-    /// [`StubState::closed`].
+    /// Close the kernel socket, at once or when it is open, and report with
+    /// [`closed`](super::StubState::closed).
     Close(SocketId),
-    /// Send a datagram and report with [`StubState::sent`].
+    /// Send a datagram and report with [`sent`](super::StubState::sent).
     Send {
         /// The socket.
         socket: SocketId,
-        /// The client's number for it.
+        /// The client's number for the send.
         serial: u32,
-        /// Whether the answer has to come behind all that is readable after the send.
+        /// Whether the send is answered in any case, behind all datagrams that are readable after it.
         confirm: bool,
-        /// Whether it may be made in one system call with the send before it.
+        /// Whether the send may be made in one system call with the send before it.
         gather: bool,
-        /// Where it goes.
+        /// The datagram's receiver.
         destination: Destination,
         /// The whole datagram.
         data: Cow<'a, [u8]>,
     },
     /// The socket has new credit and may be read again.
     Credit(SocketId),
-    /// getsockopt(2), answered with [`StubState::reply`], as are all that follow.
+    /// getsockopt(2); answered with [`reply`](super::StubState::reply), as are the actions below.
     OptionGet {
         /// The socket.
         socket: SocketId,
@@ -42,7 +42,7 @@ pub enum StubAction<'a> {
         level: i32,
         /// The option's number.
         name: i32,
-        /// Bytes of value to allow for.
+        /// Bytes of room for the value.
         capacity: u32,
     },
     /// setsockopt(2).
@@ -66,25 +66,26 @@ pub enum StubAction<'a> {
         request: u32,
         /// The group, from 1.
         group: u32,
-        /// Join, or leave.
+        /// Whether to join or to leave.
         join: bool,
     },
     /// An operation on namespaces.
     Netns {
         /// Number of the request.
         request: u32,
-        /// What to do.
+        /// The operation.
         operation: NetnsRequest,
     },
-    /// The client ended the connection and said why.
+    /// The client ends the connection, for this reason.
     Fault(Failure),
 }
 
-/// What to do with a kernel socket that has just been created.
+/// The fate of a kernel socket that has just been created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenOutcome {
-    /// Keep it, and read from it.
+    /// Keep it.
     Keep,
-    /// The client has closed it meanwhile: close it and report with [`StubState::closed`].
+    /// Close it, because the client has closed it meanwhile, and report with
+    /// [`closed`](super::StubState::closed).
     Close,
 }

@@ -1,8 +1,8 @@
-//! What a peer must not do.
+//! Breaches of the protocol.
 
 use crate::wire::{FrameType, SocketId, WireError};
 
-/// The peer did what the protocol forbids; the connection ends with a fault.
+/// A breach of the protocol by the peer, which ends the connection with a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -12,12 +12,12 @@ pub enum Violation {
     /// A frame that this side never receives.
     #[error("a {0:?} frame is not for this side to receive")]
     WrongDirection(FrameType),
-    /// A frame for a socket that is not in a state to get it.
+    /// A frame on a socket whose state forbids it.
     #[error("a {frame:?} frame on socket {socket}, which is {state}")]
     WrongState {
-        /// What came.
+        /// The frame's type.
         frame: FrameType,
-        /// On which socket.
+        /// The socket.
         socket: SocketId,
         /// `not open`, `already open`, `opening` or `closing`.
         state: &'static str,
@@ -25,23 +25,23 @@ pub enum Violation {
     /// More than the credit granted was sent.
     #[error("a {frame:?} frame beyond the credit of socket {socket}")]
     CreditOverflow {
-        /// What came.
+        /// The frame's type.
         frame: FrameType,
-        /// On which socket.
+        /// The socket.
         socket: SocketId,
     },
     /// A grant smaller than one before it.
     #[error("credit of socket {0} was taken back")]
     CreditShrunk(SocketId),
-    /// A limit announced in the hello was passed.
+    /// A limit was passed.
     #[error("more than {limit} {what}")]
     TooMany {
-        /// Of what.
+        /// The things that are limited.
         what: &'static str,
         /// The limit.
         limit: u64,
     },
-    /// A reply, or a sent frame, to something that was not asked.
+    /// A reply, or a sent frame, with a number that nothing waits for.
     #[error("an answer to number {0}, which was not asked")]
     Unasked(u32),
 }

@@ -169,7 +169,7 @@ async fn more_sends_than_credit_are_a_violation() {
     .concat();
     let (exit, _) = stub_exit_with(&sent, config).await;
     assert!(
-        matches!(&exit, Exit::Violation(text) if text.contains("bytes of sends half come")),
+        matches!(&exit, Exit::Violation(text) if text.contains("bytes of incomplete sends")),
         "{exit}"
     );
 }

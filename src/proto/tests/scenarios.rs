@@ -350,9 +350,9 @@ fn pieces_left_unfinished_by_a_close_are_forgotten() {
     to_stub(&mut stub, 1, Flags::NONE, &Message::Open(opening(credit(9, 9)))).unwrap();
     stub.step(StubStep::Opened(SocketId(1)));
     to_stub(&mut stub, 1, Flags::MORE, &send(&[1, 2, 3])).unwrap();
-    assert_eq!(stub.state.half_come(), 3);
+    assert_eq!(stub.state.incomplete(), 3);
     to_stub(&mut stub, 1, Flags::NONE, &Message::Close).unwrap();
-    assert_eq!(stub.state.half_come(), 0);
+    assert_eq!(stub.state.incomplete(), 0);
     stub.finish();
 }
 
