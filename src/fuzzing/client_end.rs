@@ -11,31 +11,31 @@ use crate::{
     },
 };
 
-/// What the user of a client knows of a socket.
+/// A socket as the client's user knows it.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct UserView {
     window: Credit,
     pub(crate) opened: u32,
     pub(crate) failed: u32,
     pub(crate) closing: bool,
     pub(crate) closed: Option<Counters>,
-    /// Datagrams that came over the wire, dropped ones included.
+    /// Datagrams received by the client, those of a closing socket included.
     arrived: Credit,
     pub(crate) unread: VecDeque<Vec<u8>>,
     consumed: Credit,
     pub(crate) sent: Credit,
-    /// Serial, errno, whether it was a confirmed one.
+    /// Serial, errno, and whether the send was a confirmed one.
     pub(crate) answers: Vec<(u32, i32, bool)>,
     pub(crate) dropped: u64,
     unconfirmed: usize,
 }
 
-/// A [`ClientState`] with its user's view, which is checked to make sense.
+/// A [`ClientState`] with its user, who checks that its events are consistent.
 pub(crate) struct ClientEnd {
     pub(crate) state: ClientState,
     pub(crate) out: Vec<u8>,
-    pub(crate) told: BTreeMap<SocketId, Told>,
-    /// Requests made and not answered.
+    pub(crate) views: BTreeMap<SocketId, UserView>,
+    /// Requests in flight.
     requests: Vec<u32>,
     pub(crate) replies: Vec<u32>,
 }
@@ -45,7 +45,7 @@ impl ClientEnd {
         Self {
             state: ClientState::new(limits, limits.max_frame),
             out: Vec::new(),
-            told: BTreeMap::new(),
+            views: BTreeMap::new(),
             requests: Vec::new(),
             replies: Vec::new(),
         }
@@ -55,31 +55,31 @@ impl ClientEnd {
         cut(&mut self.out)
     }
 
-    /// What there is besides the state itself, to tell situations apart.
+    /// Everything besides the state itself, to tell situations apart.
     #[cfg(test)]
     pub(crate) fn describe(&self) -> String {
-        format!("{:?} {:?}", self.told, self.requests)
+        format!("{:?} {:?}", self.views, self.requests)
     }
 
     /// Sockets that the user has not closed.
     pub(crate) fn ids(&self) -> Vec<SocketId> {
-        self.told.iter().filter(|(_, told)| !told.closing).map(|(id, _)| *id).collect()
+        self.views.iter().filter(|(_, view)| !view.closing).map(|(id, _)| *id).collect()
     }
 
     pub(crate) fn open(&mut self, open: Open) -> Option<SocketId> {
         let credit = open.credit;
         let window = Credit { bytes: credit.bytes.max(1), datagrams: credit.datagrams.max(1) };
         let id = self.state.open(open, &mut self.out).ok()?;
-        let before = self.told.insert(id, Told { window, ..Told::default() });
+        let before = self.views.insert(id, UserView { window, ..UserView::default() });
         assert!(before.is_none(), "{id} is used twice");
         Some(id)
     }
 
     pub(crate) fn close(&mut self, id: SocketId) -> bool {
         let closes = self.state.close(id, &mut self.out);
-        if let Some(told) = self.told.get_mut(&id) {
-            assert_eq!(closes, !told.closing);
-            told.closing = true;
+        if let Some(view) = self.views.get_mut(&id) {
+            assert_eq!(closes, !view.closing);
+            view.closing = true;
         }
         closes
     }
@@ -91,15 +91,15 @@ impl ClientEnd {
         confirm: bool,
         data: &[u8],
     ) -> Result<u32, SendError> {
-        // What is alike in length is of one kind.
+        // Three kinds, by the length.
         let gathered = SendMode::Gathered((data.len() % 3) as u16);
         let mode = if confirm { SendMode::Confirmed } else { gathered };
         let serial = self.state.send(id, destination, mode, data, &mut self.out)?;
-        let told = self.told.get_mut(&id).unwrap();
-        assert!(told.opened == 1 && !told.closing);
-        told.sent.bytes += data.len() as u64;
-        told.sent.datagrams += 1;
-        told.unconfirmed += usize::from(confirm);
+        let view = self.views.get_mut(&id).unwrap();
+        assert!(view.opened == 1 && !view.closing);
+        view.sent.bytes += data.len() as u64;
+        view.sent.datagrams += 1;
+        view.unconfirmed += usize::from(confirm);
         Ok(serial)
     }
 
@@ -114,63 +114,63 @@ impl ClientEnd {
         Some(request)
     }
 
-    /// Whether a large send waits for its turn.
+    /// Whether a send is queued for its turn.
     pub(crate) fn has_turn(&self) -> bool {
-        self.told.keys().any(|id| self.state.waiting_bytes_of(*id).is_some())
+        self.views.keys().any(|id| self.state.waiting_bytes_of(*id).is_some())
     }
 
-    /// Writes one piece of what waits; false if nothing does.
+    /// Writes one frame of the queued sends; false if there are none.
     pub(crate) fn turn(&mut self) -> bool {
         let turn = self.has_turn();
         assert_eq!(self.state.take_turn(&mut self.out).is_some(), turn);
-        let of_each = self.told.keys().filter_map(|id| self.state.waiting_bytes_of(*id));
+        let of_each = self.views.keys().filter_map(|id| self.state.waiting_bytes_of(*id));
         assert_eq!(self.state.waiting_bytes(), of_each.sum::<usize>());
         turn
     }
 
     /// Consumes the oldest datagram.
     pub(crate) fn receive(&mut self, id: SocketId) -> Option<Vec<u8>> {
-        let told = self.told.get_mut(&id)?;
-        let datagram = told.unread.pop_front()?;
-        told.consumed.bytes += datagram.len() as u64;
-        told.consumed.datagrams += 1;
+        let view = self.views.get_mut(&id)?;
+        let datagram = view.unread.pop_front()?;
+        view.consumed.bytes += datagram.len() as u64;
+        view.consumed.datagrams += 1;
         self.state.consumed(id, datagram.len(), &mut self.out);
         Some(datagram)
     }
 
-    /// Takes in a frame, and holds what it means against what was told before.
+    /// Takes in a frame, and checks its event against those before.
     pub(crate) fn frame(&mut self, header: Header, payload: &[u8]) -> Result<(), Violation> {
         let id = header.socket;
         let event = self.state.on_frame(header, payload, &mut self.out)?;
-        if let (FrameType::Datagram, Some(told)) = (header.frame_type, self.told.get_mut(&id)) {
-            told.arrived.bytes += payload.len() as u64 - 12;
-            told.arrived.datagrams += u64::from(!header.flags.contains(Flags::MORE));
+        if let (FrameType::Datagram, Some(view)) = (header.frame_type, self.views.get_mut(&id)) {
+            view.arrived.bytes += payload.len() as u64 - 12;
+            view.arrived.datagrams += u64::from(!header.flags.contains(Flags::MORE));
         }
         match event {
             ClientEvent::Opened(id, _) => {
-                let told = self.told.get_mut(&id).unwrap();
-                assert!(told.opened == 0 && told.failed == 0 && !told.closing, "{id}: {told:?}");
-                told.opened = 1;
+                let view = self.views.get_mut(&id).unwrap();
+                assert!(view.opened == 0 && view.failed == 0 && !view.closing, "{id}: {view:?}");
+                view.opened = 1;
             }
             ClientEvent::OpenFailed(id, failure) => {
-                let told = self.told.get_mut(&id).unwrap();
-                assert!(told.opened == 0 && told.failed == 0 && !told.closing, "{id}: {told:?}");
+                let view = self.views.get_mut(&id).unwrap();
+                assert!(view.opened == 0 && view.failed == 0 && !view.closing, "{id}: {view:?}");
                 assert_ne!(failure.errno, 0);
-                (told.failed, told.closing) = (1, true);
+                (view.failed, view.closing) = (1, true);
             }
             ClientEvent::Closed(id, counters) => {
-                let told = self.told.get_mut(&id).unwrap();
-                assert!(told.closing && told.closed.is_none(), "{id}: {told:?}");
-                told.closed = Some(counters);
+                let view = self.views.get_mut(&id).unwrap();
+                assert!(view.closing && view.closed.is_none(), "{id}: {view:?}");
+                view.closed = Some(counters);
             }
             ClientEvent::Datagram(id, _, data) => {
-                let told = self.open_one(id);
-                told.unread.push_back(match data {
+                let view = self.open_one(id);
+                view.unread.push_back(match data {
                     Data::Whole(bytes) => bytes.to_vec(),
                     Data::Assembled(bytes) => bytes.to_vec(),
                 });
-                // A window, and once more as much during a confirmed send.
-                assert!(told.unread.len() as u64 <= told.window.datagrams.saturating_mul(2));
+                // A window, and the overdraft of a confirmed send.
+                assert!(view.unread.len() as u64 <= view.window.datagrams.saturating_mul(2));
             }
             ClientEvent::Lost { socket, total, .. } => {
                 self.open_one(socket).dropped = total;
@@ -179,11 +179,11 @@ impl ClientEnd {
                 self.open_one(socket);
             }
             ClientEvent::Sent { socket, serial, errno, confirmed, .. } => {
-                let told = self.open_one(socket);
+                let view = self.open_one(socket);
                 if confirmed {
-                    told.unconfirmed = told.unconfirmed.checked_sub(1).unwrap();
+                    view.unconfirmed = view.unconfirmed.checked_sub(1).unwrap();
                 }
-                told.answers.push((serial, errno, confirmed));
+                view.answers.push((serial, errno, confirmed));
             }
             ClientEvent::Reply { request, .. } => {
                 let at = self.requests.iter().position(|asked| *asked == request).unwrap();
@@ -195,26 +195,25 @@ impl ClientEnd {
         Ok(())
     }
 
-    /// A socket's events come while it is open, as far as its user knows.
-    fn open_one(&mut self, id: SocketId) -> &mut Told {
-        let told = self.told.get_mut(&id).unwrap();
-        assert!(told.opened == 1 && !told.closing, "{id}: {told:?}");
-        told
+    /// The socket of an event that comes on open sockets alone.
+    fn open_one(&mut self, id: SocketId) -> &mut UserView {
+        let view = self.views.get_mut(&id).unwrap();
+        assert!(view.opened == 1 && !view.closing, "{id}: {view:?}");
+        view
     }
 
-    /// Checks a connection on which everything is closed and delivered, against what the stub
-    /// has counted.
+    /// Checks a connection on which everything is closed and delivered against the stub's counters.
     pub(crate) fn finish(&self, closed: &[(SocketId, Counters)]) {
         assert_eq!(self.state.socket_count(), 0);
         assert!(self.requests.is_empty(), "unanswered: {:?}", self.requests);
-        assert_eq!(self.told.len(), closed.len(), "as many sockets closed as opened");
-        for (id, told) in &self.told {
-            let counters = told.closed.unwrap_or_else(|| panic!("{id} was never closed"));
+        assert_eq!(self.views.len(), closed.len(), "as many sockets closed as opened");
+        for (id, view) in &self.views {
+            let counters = view.closed.unwrap_or_else(|| panic!("{id} was never closed"));
             let of_stub = closed.iter().find(|(closed, _)| closed == id).unwrap();
             assert_eq!(counters, of_stub.1, "{id}");
-            assert_eq!(counters.received_datagrams, told.arrived.datagrams, "{id}");
-            assert_eq!(counters.received_bytes, told.arrived.bytes, "{id}");
-            assert!(counters.sent_datagrams <= told.sent.datagrams, "{id}");
+            assert_eq!(counters.received_datagrams, view.arrived.datagrams, "{id}");
+            assert_eq!(counters.received_bytes, view.arrived.bytes, "{id}");
+            assert!(counters.sent_datagrams <= view.sent.datagrams, "{id}");
         }
     }
 }

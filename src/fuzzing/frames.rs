@@ -1,10 +1,10 @@
-//! Encoded frames: parsed, cut apart, and checked for who may make them.
+//! Encoded frames: parsed, cut apart, and checked for the side that may send them.
 
 use std::mem::take;
 
 use crate::wire::{Decoded, Destination, Flags, FrameType, Header, MAX_GATHERED, Message};
 
-/// Header and payload of one whole frame; it must be one.
+/// Header and payload of exactly one frame.
 pub(crate) fn parse(frame: &[u8]) -> (Header, &[u8]) {
     match Header::decode(frame, u32::MAX) {
         Ok(Decoded::Known(header)) => {
@@ -15,7 +15,7 @@ pub(crate) fn parse(frame: &[u8]) -> (Header, &[u8]) {
     }
 }
 
-/// Cuts a buffer into frames; it must hold whole ones.
+/// Cuts a buffer of whole frames apart.
 pub(super) fn cut(out: &mut Vec<u8>) -> Vec<Vec<u8>> {
     let out = take(out);
     let mut rest = out.as_slice();
@@ -31,7 +31,7 @@ pub(super) fn cut(out: &mut Vec<u8>) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Checks a frame that a stub has made: that it decodes, and is one that a stub makes.
+/// Checks a frame that a stub has made: it decodes, and its type is one that a stub sends.
 pub(crate) fn from_stub(frame: &[u8]) {
     let (header, payload) = parse(frame);
     let message = Message::decode(header.frame_type, payload).unwrap();

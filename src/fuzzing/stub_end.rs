@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::frames::{cut, from_stub};
 use crate::{
+    errno::{EAGAIN, ECANCELED, ENOENT},
     proto::{OpenOutcome, StubAction, StubState, Violation},
     wire::{
         Counters, Credit, DatagramInfo, Failure, Flags, FrameType, Header, Message, Opened,
@@ -13,7 +14,7 @@ use crate::{
 
 /// A send that the kernel has not taken yet.
 #[derive(Debug)]
-struct Job {
+struct PendingSend {
     serial: u32,
     confirm: bool,
     data: Vec<u8>,
@@ -26,7 +27,7 @@ struct Kernel {
     failed: bool,
     closing: bool,
     /// The first is being made.
-    sends: VecDeque<Job>,
+    sends: VecDeque<PendingSend>,
     /// Confirmed sends that were made and not answered.
     confirming: VecDeque<(u32, i32)>,
     /// Datagrams to be read.
@@ -37,7 +38,7 @@ struct Kernel {
     counters: Counters,
 }
 
-/// What the stub's engine does next.
+/// A step of the stub's engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StubStep {
     Opened(SocketId),
@@ -51,21 +52,21 @@ pub(crate) enum StubStep {
     Reply(usize),
 }
 
-/// A [`StubState`] with an engine that does what the real one does, in steps.
+/// A [`StubState`] with an engine that works as the real one, step by step.
 pub(crate) struct StubEnd {
     pub(crate) state: StubState,
     pub(crate) out: Vec<u8>,
-    /// Datagrams with which the kernel answers each one it gets.
+    /// Datagrams with which the kernel answers each send.
     pub(crate) echo: usize,
     /// Whether opening and sending may fail.
     pub(crate) failures: bool,
-    /// Whether the kernel may drop something.
+    /// Whether the kernel may drop datagrams.
     pub(crate) drops: bool,
     /// Datagrams are forwarded in frames of this many bytes.
     pub(crate) piece: usize,
     kernels: BTreeMap<SocketId, Kernel>,
     requests: Vec<u32>,
-    /// What was counted of each socket that is closed, last one first.
+    /// The counters of each closed socket, in the order of closing.
     pub(crate) closed: Vec<(SocketId, Counters)>,
     limits: PeerLimits,
     max_partial: u64,
@@ -92,13 +93,13 @@ impl StubEnd {
         cut(&mut self.out)
     }
 
-    /// What there is besides the state itself, to tell situations apart.
+    /// Everything besides the state itself, to tell situations apart.
     #[cfg(test)]
     pub(crate) fn describe(&self) -> String {
         format!("{:?} {:?}", self.kernels, self.requests)
     }
 
-    /// Lets something arrive at a socket, without anyone having asked.
+    /// Has a datagram arrive at a socket that no send asked for.
     #[cfg(test)]
     pub(crate) fn arrive(&mut self, id: SocketId, datagram: &[u8]) {
         self.kernels.get_mut(&id).unwrap().queue.push_back(datagram.to_vec());
@@ -115,15 +116,15 @@ impl StubEnd {
             StubAction::Close(id) => {
                 let kernel = self.kernels.get_mut(&id).unwrap();
                 (kernel.closing, kernel.partial) = (true, 0);
-                // What waits is cancelled, what is being made is waited for.
-                for job in kernel.sends.drain(1.min(kernel.sends.len())..) {
-                    self.state.sent(id, job.data.len(), 125, &mut Vec::new());
+                // Queued sends are cancelled; the one being made is waited for.
+                for send in kernel.sends.drain(1.min(kernel.sends.len())..) {
+                    self.state.sent(id, send.data.len(), ECANCELED, &mut Vec::new());
                 }
             }
             StubAction::Send { socket, serial, confirm, data, .. } => {
                 let kernel = self.kernels.get_mut(&socket).unwrap();
                 kernel.partial = 0;
-                kernel.sends.push_back(Job { serial, confirm, data: data.into_owned() });
+                kernel.sends.push_back(PendingSend { serial, confirm, data: data.into_owned() });
             }
             StubAction::OptionGet { socket, request, .. }
             | StubAction::OptionSet { socket, request, .. }
@@ -135,7 +136,7 @@ impl StubEnd {
                 FrameType::Send => {
                     self.kernels.get_mut(&id).unwrap().partial += payload.len() - 12;
                 }
-                // One whose open failed: the state has answered by itself.
+                // The open had failed: the state itself has answered.
                 FrameType::Close => {
                     let kernel = self.kernels.remove(&id).unwrap();
                     assert!(kernel.failed);
@@ -149,7 +150,7 @@ impl StubEnd {
         Ok(())
     }
 
-    /// What could be done now.
+    /// Every step that is possible now.
     pub(crate) fn steps(&self) -> Vec<StubStep> {
         let mut steps = Vec::new();
         for (&id, kernel) in &self.kernels {
@@ -191,10 +192,10 @@ impl StubEnd {
         steps
     }
 
-    /// Does one of the [`steps`](Self::steps).
+    /// Makes one of the [`steps`](Self::steps).
     pub(crate) fn step(&mut self, step: StubStep) {
         let Self { state, out, kernels, .. } = self;
-        let failure = || Failure { errno: 2, text: "none".to_owned() };
+        let failure = || Failure { errno: ENOENT, text: "none".to_owned() };
         match step {
             StubStep::Opened(id) | StubStep::OpenFailed(id) => {
                 let fails = matches!(step, StubStep::OpenFailed(_));
@@ -212,21 +213,21 @@ impl StubEnd {
                 }
             }
             StubStep::SendDone(id) | StubStep::SendFailed(id) => {
-                let errno = if matches!(step, StubStep::SendFailed(_)) { 11 } else { 0 };
+                let errno = if matches!(step, StubStep::SendFailed(_)) { EAGAIN } else { 0 };
                 let kernel = kernels.get_mut(&id).unwrap();
-                let job = kernel.sends.pop_front().unwrap();
-                state.sent(id, job.data.len(), errno, out);
+                let send = kernel.sends.pop_front().unwrap();
+                state.sent(id, send.data.len(), errno, out);
                 if errno == 0 {
                     kernel.counters.sent_datagrams += 1;
-                    kernel.counters.sent_bytes += job.data.len() as u64;
+                    kernel.counters.sent_bytes += send.data.len() as u64;
                     for _ in 0..self.echo {
-                        kernel.queue.push_back(job.data.clone());
+                        kernel.queue.push_back(send.data.clone());
                     }
                 }
-                if job.confirm {
-                    kernel.confirming.push_back((job.serial, errno));
+                if send.confirm {
+                    kernel.confirming.push_back((send.serial, errno));
                 } else if errno != 0 {
-                    state.answer_send(id, job.serial, errno, 1, out);
+                    state.answer_send(id, send.serial, errno, 1, out);
                 }
             }
             StubStep::Forward(id) => {
@@ -273,9 +274,9 @@ impl StubEnd {
         self.closed.push((id, counters));
     }
 
-    /// What has to hold at any time.
+    /// Checks the invariants.
     fn check(&self) {
-        let held = |kernel: &Kernel| kernel.sends.iter().map(|job| job.data.len()).sum::<usize>();
+        let held = |kernel: &Kernel| kernel.sends.iter().map(|send| send.data.len()).sum::<usize>();
         let held = self.kernels.values().map(held).sum::<usize>() as u64;
         assert_eq!(self.state.queued(), held, "bytes queued are miscounted");
         let partial = self.kernels.values().map(|kernel| kernel.partial).sum::<usize>() as u64;
@@ -286,7 +287,7 @@ impl StubEnd {
         assert!(self.requests.len() <= self.limits.max_requests as usize);
     }
 
-    /// Plays the connection out: closes whatever is left, after which nothing may be left.
+    /// Closes every socket, after which nothing may be left.
     pub(crate) fn finish(&mut self) {
         for id in self.kernels.keys().copied().collect::<Vec<_>>() {
             if !self.kernels[&id].closing {

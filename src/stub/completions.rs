@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{buffers::ExchangeResults, event::Event, syscall::SyscallResult};
+use super::{buffers::ExchangeResults, syscall::SyscallResult, wake_fd::WakeFd};
 use crate::{
     kernel::KernelSocket,
     wire::{Failure, Opened, SocketId},
@@ -32,13 +32,13 @@ pub(super) struct Completions {
     queue: Mutex<Option<Vec<Completion>>>,
     /// Results whose memory is to be used again.
     spare: Mutex<ExchangeResults>,
-    event: Event,
+    wake: WakeFd,
 }
 
 impl Completions {
     pub(super) fn new() -> Result<Self, Errno> {
         let queue = Mutex::new(Some(Vec::new()));
-        Ok(Self { queue, spare: Mutex::default(), event: Event::new()? })
+        Ok(Self { queue, spare: Mutex::default(), wake: WakeFd::new()? })
     }
 
     pub(super) fn push(&self, completion: Completion) {
@@ -47,7 +47,7 @@ impl Completions {
             // Dropped here, which closes what it holds.
             None => return,
         }
-        self.event.set();
+        self.wake.set();
     }
 
     /// [`push`](Self::push) of a slow system call's result; `results` are exchanged for others, to
@@ -65,7 +65,7 @@ impl Completions {
 
     /// Moves everything in the queue to the end of `arrived`.
     pub(super) fn take_into(&self, arrived: &mut VecDeque<Completion>) {
-        self.event.clear();
+        self.wake.clear();
         if let Some(queue) = &mut *self.queue() {
             arrived.extend(queue.drain(..));
         }
@@ -89,6 +89,6 @@ impl Completions {
 
 impl AsFd for Completions {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+        self.wake.as_fd()
     }
 }

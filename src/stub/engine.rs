@@ -18,12 +18,12 @@ use super::{
     completions::Completions,
     config::Config,
     connection::Connection,
-    event::Shutdown,
     exchange::Exchange,
     exit::Exit,
     output::Output,
     poller::{Poller, Ready, Source},
     reader::FrameReader,
+    shutdown::Shutdown,
     syscall::{Syscall, SyscallResult},
 };
 use crate::{

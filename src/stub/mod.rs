@@ -29,7 +29,6 @@ mod completions;
 mod config;
 mod connection;
 mod engine;
-mod event;
 mod exchange;
 mod exit;
 mod handles;
@@ -42,19 +41,21 @@ mod overrun;
 mod poller;
 mod reader;
 mod serve;
+mod shutdown;
 mod socket;
 mod sockets;
 mod syscall;
 mod task;
+mod wake_fd;
 mod watchdog;
 mod workers;
 
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use config::Config;
-pub use event::Shutdown;
 pub use exit::Exit;
-pub use listen::{Event, ListenConfig, Listener};
+pub use listen::{ListenConfig, ListenEvent, Listener};
 pub use serve::{serve, serve_stdio};
+pub use shutdown::Shutdown;
 
 pub use crate::wire::{Credit, hello::PeerLimits};

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{config::Config, event::Shutdown, exit::Exit, watchdog};
+use super::{config::Config, exit::Exit, shutdown::Shutdown, watchdog};
 use crate::{errno::words, kernel::descriptors};
 
 /// Serves one client until it goes, breaks the protocol, or `shutdown` is triggered.

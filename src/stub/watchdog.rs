@@ -25,8 +25,8 @@ use super::{
     completions::Completions,
     config::Config,
     engine::{Engine, Next},
-    event::Shutdown,
     exit::Exit,
+    shutdown::Shutdown,
 };
 
 /// How often the watcher looks while calls are being made. A call is slow after one to two looks.

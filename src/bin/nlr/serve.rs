@@ -15,7 +15,7 @@ use super::{
     args::ServeArgs,
     failure::{Failure, describe, one_line},
 };
-use netlink_remote::stub::{Event, ListenConfig, Listener, Shutdown};
+use netlink_remote::stub::{ListenConfig, ListenEvent, Listener, Shutdown};
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let path = args.path.display();
@@ -59,12 +59,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     listener.run(&shutdown, |event| log(describe_event(&event))).map_err(|error| failed(&error))
 }
 
-fn describe_event(event: &Event) -> String {
+fn describe_event(event: &ListenEvent) -> String {
     match event {
-        Event::Accepted(uid) => format!("a client of uid {uid} has connected"),
-        Event::Refused(uid, why) => format!("a client of uid {uid} was refused: {why}"),
-        Event::Ended(uid, exit) => format!("a client of uid {uid} has ended: {exit}"),
-        Event::AcceptFailed(why) => format!("a connection was not accepted: {why}"),
+        ListenEvent::Accepted { uid, .. } => format!("a client of uid {uid} has connected"),
+        ListenEvent::Refused { uid, reason, .. } => {
+            format!("a client of uid {uid} was refused: {reason}")
+        }
+        ListenEvent::Ended { uid, exit, .. } => format!("a client of uid {uid} has ended: {exit}"),
+        ListenEvent::AcceptFailed { reason, .. } => {
+            format!("a connection was not accepted: {reason}")
+        }
         other => format!("{other:?}"),
     }
 }

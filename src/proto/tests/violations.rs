@@ -178,7 +178,7 @@ fn datagrams_beyond_the_credit() {
     to_client(&mut client, 1, NO, &datagram(&[1])).unwrap();
     to_client(&mut client, 1, NO, &datagram(&[1])).unwrap();
     assert_eq!(to_client(&mut client, 1, NO, &datagram(&[1])), overflow);
-    // Reading makes room, once it has been told.
+    // Reading makes room, once credit is granted for it.
     let mut client = open_client();
     to_client(&mut client, 1, NO, &datagram(&[1; 10])).unwrap();
     client.receive(SocketId(1)).unwrap();
