@@ -35,7 +35,7 @@ pub const DIRECTORY: &str = "/run/netns";
 /// The file of a named namespace.
 ///
 /// # Errors
-/// EINVAL for what cannot be a file's name.
+/// EINVAL for a name that no file can have.
 pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
     let fits = (1..=255).contains(&name.len());
     if !fits || name == "." || name == ".." || name.contains(['/', '\0']) {

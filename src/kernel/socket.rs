@@ -168,7 +168,7 @@ impl KernelSocket {
     /// # Errors
     /// The errno of setsockopt(2): EINVAL for a group the protocol does not have, EPERM.
     pub fn join(&self, group: u32) -> Result<(), Errno> {
-        // The address of a datagram does not tell groups past 32.
+        // A datagram's address has no groups past 32.
         let _ = self.set_flag(libc::NETLINK_PKTINFO);
         self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes())
     }
@@ -190,9 +190,8 @@ impl KernelSocket {
         sys::send(self.fd.as_fd(), datagram, destination)
     }
 
-    /// Sends several datagrams, one behind the other in `data`, to the kernel: sendmmsg(2). Gives
-    /// the number that it took: fewer than there are if it refused the next, or if one call takes no
-    /// more.
+    /// Sends several datagrams, of `lengths` in `data`, to the kernel: sendmmsg(2). Gives the number
+    /// that it took: fewer than there are if it refused the next, or if one call takes no more.
     pub fn send_many(&self, data: &[u8], lengths: impl Iterator<Item = usize>) -> usize {
         sys::send_many(self.fd.as_fd(), data, lengths).unwrap_or_default()
     }

@@ -100,7 +100,7 @@ impl Output {
         self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Reads what is there, up to a bound: a program may write without end.
+    /// Reads the bytes that are there, up to a bound: a program may write without end.
     fn read(&mut self) {
         let mut chunk = [0; KEPT];
         for _ in 0..64 {

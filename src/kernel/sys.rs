@@ -46,7 +46,7 @@ pub(super) fn end_with_this_thread(command: &mut Command) {
 pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: takes integers only; a number that is no descriptor gives EBADF.
     let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -67,7 +67,7 @@ pub(super) fn socket(protocol: u32) -> Result<OwnedFd, Errno> {
     let protocol = libc::c_int::try_from(protocol).map_err(|_| Errno::EPROTONOSUPPORT)?;
     // SAFETY: takes integers only.
     let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -147,8 +147,8 @@ pub(super) fn send(
 /// Datagrams of one [`send_many`], at most.
 pub(super) const AT_ONCE: usize = 16;
 
-/// Sends up to [`AT_ONCE`] datagrams, one behind the other in `data`, to the kernel without waiting;
-/// gives the number that it took.
+/// Sends up to [`AT_ONCE`] datagrams, of `lengths` in `data`, to the kernel without waiting; gives the
+/// number that it took.
 ///
 /// # Errors
 /// The errno of the first. A later one that is refused ends the call without an error: sent again, it
@@ -165,7 +165,7 @@ pub(super) fn send_many(
     let (mut left, mut count): (_, libc::c_long) = (data, 0);
     for ((header, piece), length) in headers.iter_mut().zip(&mut pieces).zip(lengths) {
         let (datagram, others) = left.split_at_checked(length).ok_or(Errno::EINVAL)?;
-        // The kernel does not write to what it sends.
+        // The kernel only reads from these.
         *piece = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: length };
         header.msg_hdr.msg_name = (&raw mut address).cast();
         header.msg_hdr.msg_namelen = ADDRESS_LEN;
@@ -266,7 +266,7 @@ pub(super) fn receive(
 /// `fcntl(F_DUPFD_CLOEXEC)`: a copy at the lowest free number from `base` on.
 pub(super) fn duplicate_from(fd: BorrowedFd<'_>, base: i32) -> Result<OwnedFd, Errno> {
     let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(base))?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 

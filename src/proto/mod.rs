@@ -27,8 +27,8 @@
 //!   answered before its closed frame.
 //!
 //! This module is public with the feature `unstable` only: it is made for this crate's client and
-//! stub, and for whoever tests or fuzzes another implementation against them. Its types may change at
-//! any time; the protocol itself is that of [`wire`](crate::wire) and its versions.
+//! stub, and for testing other implementations against them. Its types may change at any time; the
+//! protocol itself is that of [`wire`](crate::wire) and its versions.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a client cannot do, now or ever; none of it harms the connection.
+//! Errors of the caller of a client's state; none of them harms the connection.
 
 /// Why a datagram cannot be sent; nothing was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,8 +7,8 @@ use crate::wire::{DatagramInfo, Destination};
 /// Capacity above which a buffer is given back to the allocator after its use: 1 MiB.
 const KEPT: usize = 1 << 20;
 
-/// Room for the part of a datagram beyond what a receive offers first. It is only touched, and so
-/// only takes memory, where a datagram is that large.
+/// Bytes of room for the rest of a datagram that is longer than `RECEIVE_ROOM`. The room is only
+/// touched, and so only takes memory, if a datagram is that long.
 const SPILL: usize = 4 << 20;
 
 /// A send, without its datagram.
@@ -77,10 +77,10 @@ impl ExchangeResults {
 pub(super) struct IoBuffers {
     /// The sends of the next exchange.
     pub(super) sends: Vec<SendHeader>,
-    /// Their datagrams, one behind the other.
+    /// The datagrams of `sends`, without a gap.
     pub(super) send_data: Vec<u8>,
     pub(super) results: ExchangeResults,
-    /// Room for the ends of datagrams that are larger than what a receive offers first.
+    /// Room for the rests of long datagrams.
     pub(super) spill: Vec<u8>,
 }
 

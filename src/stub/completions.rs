@@ -44,7 +44,7 @@ impl Completions {
     pub(super) fn push(&self, completion: Completion) {
         match &mut *self.queue() {
             Some(queue) => queue.push(completion),
-            // Dropped here, which closes what it holds.
+            // Dropping it here closes the sockets in it.
             None => return,
         }
         self.wake.set();
@@ -71,7 +71,7 @@ impl Completions {
         }
     }
 
-    /// Drops what is in the queue, and whatever is pushed from now on.
+    /// Drops every completion in the queue, and those that are pushed later.
     pub(super) fn close(&self) {
         let left = self.queue().take();
         drop(left);

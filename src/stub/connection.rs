@@ -1,5 +1,5 @@
-//! What a client has asked for on its connection, and what comes of it: frames become system calls
-//! for the I/O thread or tasks for workers, and their results become frames in the output.
+//! A connection without its stream: the client's frames become system calls for the I/O thread or
+//! tasks for workers, and the results of these become frames in the output.
 
 use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
 
@@ -67,7 +67,7 @@ impl Connection {
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
     }
 
-    /// Ends the connection when what is under way has been returned to the engine.
+    /// Has the connection end with this exit, once the calls begun before have been made.
     pub(super) fn set_broken(&mut self, exit: Exit) {
         self.broken = Some(exit);
     }
@@ -98,7 +98,7 @@ impl Connection {
         self.follow_up.pop_front()
     }
 
-    /// The next send or request that was queued behind another one.
+    /// The next send or request that was queued on its socket.
     pub(super) fn next_queued(
         &mut self,
         output: &Output,
@@ -107,7 +107,7 @@ impl Connection {
         self.sockets.next_queued(output.has_room(), &self.state, buffers)
     }
 
-    /// The next turn of receiving.
+    /// The next receive turn.
     pub(super) fn next_receive(&mut self, output: &mut Output) -> Option<Syscall> {
         self.sockets.next_receive(&self.state, &mut output.buffer)
     }
@@ -292,8 +292,8 @@ impl Connection {
         self.completions.take_into(&mut self.arrived);
     }
 
-    /// Takes in what was completed on other threads. What was received there waits for room in the
-    /// output: many slow calls may end at the same time, and none of them is the client's fault.
+    /// Takes in the completions of other threads. Datagrams received there wait for room in the output:
+    /// many slow calls may end at the same time, which is not the client's fault.
     pub(super) fn settle(&mut self, output: &mut Output) {
         while let Some(next) = self.arrived.front() {
             let grows =

@@ -38,7 +38,7 @@ const BURST: u32 = 64;
 /// How long a client may take to read why it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// What the thread that runs the engine has to do next.
+/// The next thing to do for the thread that runs the engine.
 pub(super) enum Next {
     /// Make this call with the engine unlocked, and give its result to [`Engine::returned`].
     Syscall(Syscall),
@@ -48,8 +48,8 @@ pub(super) enum Next {
 
 /// One connection, with its stream.
 pub(super) struct Engine {
-    // Made non-blocking behind the reader and dropped before it, so that the mode comes back even
-    // where both are one and the same socket or terminal.
+    // Made non-blocking after the reader and dropped before it, so that the mode comes back even if
+    // both are one and the same socket or terminal.
     output: Output,
     reader: FrameReader,
     connection: Connection,
@@ -59,7 +59,7 @@ pub(super) struct Engine {
     shutdown: Shutdown,
     /// Calls since the last look at the stream and the kernel.
     burst: u32,
-    /// Whether the last call was a turn of receiving.
+    /// Whether the last call was a receive turn.
     received: bool,
 }
 
@@ -148,7 +148,7 @@ impl Engine {
             }
             self.connection.settle(&mut self.output);
             if self.burst >= BURST {
-                // A turn of receiving and a burst of everything else come one after the other.
+                // A receive turn alternates with a burst of all other calls.
                 let received = take(&mut self.received);
                 self.output.flush()?;
                 self.wait(false)?;
@@ -173,14 +173,14 @@ impl Engine {
         }
     }
 
-    /// The next turn of receiving, if there is room for what it gives.
+    /// The next receive turn, if the output has room for its datagrams.
     fn next_receive(&mut self) -> Option<Syscall> {
         if !self.output.has_room() {
             return None;
         }
         let syscall = self.connection.next_receive(&mut self.output);
         if syscall.is_some() {
-            // Before the next turn, other sockets that have become readable are found.
+            // Before the next receive turn, the poller finds other sockets that are readable.
             self.burst = BURST;
             self.received = true;
         }
@@ -218,7 +218,7 @@ impl Engine {
         }
     }
 
-    /// Adds those sends to an exchange that came right behind its first one and may be gathered with
+    /// Adds to an exchange the sends that follow its first one in the input and may be gathered with
     /// it: one system call makes all of them.
     fn gather(&mut self, exchange: &mut Exchange, buffers: &mut IoBuffers) -> Result<(), Exit> {
         while exchange.takes_more() {
@@ -236,7 +236,7 @@ impl Engine {
         self.connection.returned(result, results, &mut self.output);
     }
 
-    /// Finds what is ready, and waits for something if `may_block`.
+    /// Takes in the sources that are ready, and waits for one if `may_block`.
     fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
         self.burst = 0;
         if !self.output.has_room() {

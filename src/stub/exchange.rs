@@ -14,7 +14,7 @@ use crate::{
     wire::{Credit, SocketId},
 };
 
-/// How long the answer of a send may wait for sends behind it.
+/// How long the answer of a send may wait for the sends that are gathered with it.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// How many sends may be made in one system call, by the time that the last of them took.
@@ -39,7 +39,7 @@ pub(super) enum Drained {
     Empty,
 }
 
-/// Sends, a turn of receiving, or one after the other.
+/// Sends, a receive turn, or both in this order.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) id: SocketId,
@@ -48,7 +48,7 @@ pub(super) struct Exchange {
     pub(super) sends: u32,
     /// The pace of the sends before; then that of these.
     pub(super) pace: Pace,
-    /// What may be received; nothing where one of its numbers is 0.
+    /// Bytes and datagrams that may be received; nothing if either number is 0.
     pub(super) allowance: Credit,
     pub(super) overrun: Overrun,
 }

@@ -11,7 +11,7 @@ use crate::wire::{Decoded, HEADER_LEN, Header, Hello, MarkerScanner, Scan, WireE
 /// Bytes of the buffer while no frame needs a larger one.
 const BUFFER: usize = 64 * 1024;
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     /// More bytes are in the buffer.

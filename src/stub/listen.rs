@@ -37,7 +37,7 @@ use nix::{
 use super::{config::Config, exit::Exit, serve::serve, shutdown::Shutdown};
 use crate::{errno::words, kernel::descriptors};
 
-/// Who may connect to a [`Listener`], and what for.
+/// The clients of a [`Listener`], and their limits.
 ///
 /// ```
 /// let mut config = netlink_remote::stub::ListenConfig::default();
@@ -129,7 +129,7 @@ impl Listener {
         // The file gets its mode from the socket, and so has it from the beginning.
         fchmod(&socket, Mode::from_bits_truncate(config.mode))?;
         socket::bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        // The umask has taken bits away. Adding them later lets nobody in who may not.
+        // The umask has taken bits away. Adding them later only permits more.
         fs::set_permissions(&path, Permissions::from_mode(config.mode))?;
         let meta = fs::symlink_metadata(&path)?;
         let listener = UnixListener::from(socket);

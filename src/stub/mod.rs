@@ -16,9 +16,10 @@
 //!
 //! `watchdog` runs the threads. The thread at work locks the `engine`, the event loop of one
 //! connection, which has the stream (`reader` over `input`, and `output`), the `poller`, and the
-//! `connection`: the protocol's state, the kernel `sockets`, open namespaces, and `workers` for what
-//! needs a thread of its own. The engine gives the thread a `syscall` to make while it is unlocked,
-//! mostly an `exchange` of datagrams, whose results go into the thread's `buffers`.
+//! `connection`: the protocol's state, the kernel `sockets`, open namespaces, and `workers` for
+//! tasks that need a thread of their own. The engine gives the thread a `syscall` to make while the
+//! engine is unlocked, mostly an `exchange` of datagrams, whose results go into the thread's
+//! `buffers`.
 
 #![forbid(unsafe_code)]
 

@@ -63,7 +63,7 @@ impl Output {
         self.buffer.len() - self.written
     }
 
-    /// Whether kernel sockets may be read: whether the client takes what was read before.
+    /// Whether kernel sockets may be read: the client reads fast enough.
     pub(super) fn has_room(&self) -> bool {
         self.len() <= self.high_water
     }
@@ -124,7 +124,7 @@ impl Output {
         }
     }
 
-    /// Writes what the stream takes now, and nothing if the client is gone.
+    /// Writes as much as the stream takes, whether the client is there or not.
     pub(super) fn flush_last(&mut self) {
         let _ = self.write();
     }
@@ -143,8 +143,8 @@ impl Output {
     }
 }
 
-/// Makes room in a pipe or a socket, as far as the process may. Memory is only taken by what is
-/// written and not read.
+/// Enlarges the buffer of a pipe or a socket, as far as the process may. Only bytes that are written
+/// and not read take memory.
 fn widen(fd: &OwnedFd) {
     if fcntl(fd, FcntlArg::F_SETPIPE_SZ(ROOM as i32)).is_ok() {
         return;

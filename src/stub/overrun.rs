@@ -3,13 +3,13 @@
 //!
 //! When the buffer is full, the kernel marks the socket congested, reports ENOBUFS once, and queues
 //! nothing until everything queued before has been read (`NETLINK_S_CONGESTED` in its af_netlink.c).
-//! So the gap lies behind the datagrams that are queued when ENOBUFS comes. Where exactly these end
-//! must be told from the number of bytes queued, because new datagrams may follow at once.
+//! So the gap follows the datagrams that are queued when ENOBUFS comes. Their end has to be found by
+//! the number of bytes queued, because new datagrams may follow at once.
 
 use crate::kernel::KernelSocket;
 
-/// What the reader of one socket knows of its overruns. Each method gives the kernel's count of
-/// dropped datagrams where that is to be reported at this place.
+/// The overruns of one socket, as its reader finds them. Each method gives the kernel's count of
+/// dropped datagrams if that is to be reported at this place.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Overrun {
     /// After ENOBUFS: bytes queued before the gap, when last looked at.
@@ -28,8 +28,8 @@ impl Overrun {
 
     /// After a datagram of this length.
     ///
-    /// The gap is behind it if the queue is empty now, or has not become shorter by at least this
-    /// datagram: then others have joined since.
+    /// The gap follows it if the queue is empty now, or has not become shorter by at least this
+    /// datagram, because others have joined.
     pub(super) fn after_datagram(&mut self, socket: &KernelSocket, length: usize) -> Option<u64> {
         let silent = socket.has_silent_overruns();
         if self.queued_before.is_none() && !silent {

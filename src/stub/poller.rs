@@ -9,7 +9,7 @@ use nix::{
 
 use crate::{kernel::descriptors, wire::SocketId};
 
-/// What is ready.
+/// A descriptor that may be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Input,
@@ -69,7 +69,7 @@ impl Poller {
     /// Waits until something is ready or `timeout` has passed.
     pub(super) fn wait(&self, ready: &mut Ready, timeout: EpollTimeout) -> Result<(), Errno> {
         if ready.count == ready.events.len() {
-            // More was ready than one wait could tell.
+            // More may have been ready than had room.
             ready.events.resize((ready.count * 2).clamp(64, 4096), EpollEvent::empty());
         }
         ready.count = match self.0.wait(&mut ready.events, timeout) {
@@ -81,7 +81,7 @@ impl Poller {
     }
 }
 
-/// What the last wait found ready. Its memory is reused.
+/// The sources that the last wait found ready, in memory that is reused.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     events: Vec<EpollEvent>,

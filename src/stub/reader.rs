@@ -1,4 +1,4 @@
-//! The frames of the client, behind its hello, and the time it has for them.
+//! The client's hello, its frames, and the time that it has for each.
 
 use std::{
     mem::take,
@@ -85,12 +85,12 @@ impl FrameReader {
         self.readable = true;
     }
 
-    /// Whether more may be read at any time, though no poller says so.
+    /// Whether bytes may be there at any time, without the poller's word.
     pub(super) fn is_unpollable(&self) -> bool {
         self.unpollable
     }
 
-    /// Reads once, where there may be something; gives whether there was.
+    /// Reads once, if bytes may be there; gives whether some were.
     ///
     /// # Errors
     /// The exit that the end of the stream, or its failure, means.

@@ -1,5 +1,5 @@
-//! One kernel socket of a connection: what is under way on it, what waits, and how its datagrams
-//! get into the output.
+//! One kernel socket of a connection: calls under way, sends and requests in their order, answers
+//! that are due, and datagrams on their way into the output.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -18,10 +18,10 @@ use crate::{
     wire::{Credit, DATAGRAM_PREFIX, DatagramInfo, Flags, HEADER_LEN, Message, SocketId},
 };
 
-/// What one socket may receive before another has its turn.
+/// Bytes and datagrams of one socket's receive turn.
 pub(super) const QUANTUM: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
 
-/// What is received right behind a send: its answer, which is queued already.
+/// The receive after a send: of its answer, which is queued already.
 const ONE_ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
 
 /// A datagram is cut into frames of at most this many bytes of it, and fewer where the limit on
@@ -64,7 +64,7 @@ pub(super) struct Socket {
     /// Calls under way, those of `receiving` and `sending` included.
     pub(super) calls: usize,
     pub(super) closing: bool,
-    /// What waits for the send or request before it.
+    /// Sends and requests that wait for the one before.
     pub(super) queue: VecDeque<Queued>,
     overrun: Overrun,
     pace: Pace,
@@ -98,7 +98,7 @@ impl Socket {
         !self.pending_acks.is_empty()
     }
 
-    /// What may be received now, `most` at most; zeros where it is nothing.
+    /// Bytes and datagrams that may be received now, `most` at most; zeros for nothing.
     fn allowance(&self, id: SocketId, state: &StubState, most: Credit) -> Credit {
         let left = state.credit_left(id, self.has_pending_acks());
         if self.receiving || left.bytes == 0 || left.datagrams == 0 {
@@ -107,7 +107,7 @@ impl Socket {
         Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
     }
 
-    /// Begins a turn of receiving; `None` where nothing may be received.
+    /// Begins a receive turn; `None` if nothing may be received.
     pub(super) fn begin_receive(&mut self, id: SocketId, state: &StubState) -> Option<Syscall> {
         let allowance = self.allowance(id, state, QUANTUM);
         let may = allowance != Credit::default();
@@ -208,7 +208,7 @@ impl Socket {
                 StreamItem::Dropped(total) => state.lost(id, total, out),
             }
         }
-        // Where nothing was to be received, it is not known what is left.
+        // Without a receive, it is not known whether the queue is empty.
         self.answer(id, received.unwrap_or(Drained::More), state, out);
         if received.is_some() {
             self.pending_acks.iter_mut().for_each(|pending| pending.counting = true);

@@ -84,8 +84,8 @@ impl SocketTable {
     }
 
     /// Takes in that the poller finds a socket readable. One from which another thread is receiving
-    /// is left to that thread. It is watched again behind that; until then the poller would report
-    /// it again and again.
+    /// is left to that thread, and is watched again when that has ended: until then the poller would
+    /// report it again and again.
     pub(super) fn readable(&mut self, id: SocketId) {
         if let Some(socket) = self.sockets.get_mut(&id)
             && (socket.receiving || socket.closing)
@@ -96,7 +96,7 @@ impl SocketTable {
         self.set_ready(id);
     }
 
-    /// Begins the next turn of receiving.
+    /// Begins the next receive turn.
     pub(super) fn next_receive(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Syscall> {
         while let Some(id) = self.ready.pop_front() {
             let Some(socket) = self.sockets.get_mut(&id) else { continue };
@@ -112,8 +112,8 @@ impl SocketTable {
         None
     }
 
-    /// Begins a send, whose datagram is put into `buffers`; or queues it behind a send or request on
-    /// its socket. With `room` in the output, its answer is received in the same call.
+    /// Begins a send, whose datagram is put into `buffers`; or queues it, if a send or request on its
+    /// socket is under way. With `room` in the output, its answer is received in the same call.
     pub(super) fn send(
         &mut self,
         id: SocketId,
@@ -213,8 +213,8 @@ impl SocketTable {
         }
         let received = receives.then_some(drained);
         socket.deliver(id, results, received, self.max_frame, state, out);
-        // Behind a send nothing but its answer is likely to be there, and the poller tells if there
-        // is more. A turn that ended at its quantum goes on behind those of others.
+        // After a send nothing but its answer is likely to be queued, and the poller reports if more
+        // is. A turn that ended at its quantum goes on after those of other sockets.
         let goes_on = sends == 0 && received == Some(Drained::More);
         if goes_on || socket.has_pending_acks() {
             self.set_ready(id);

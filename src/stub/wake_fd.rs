@@ -1,4 +1,4 @@
-//! A descriptor that wakes whoever polls it: eventfd(2).
+//! A descriptor that wakes its poller: eventfd(2).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

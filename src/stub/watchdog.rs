@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(2);
 /// Looks without a call after which the watcher sleeps until there is one again.
 const QUIET: u32 = 50;
 
-/// What the I/O threads and the watcher share.
+/// The state that the I/O threads and the watcher share.
 struct Shared {
     /// `None` once serving has ended: sockets and streams are closed with it.
     engine: Mutex<Option<Engine>>,
@@ -96,7 +96,7 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
 }
 
 /// Starts an I/O thread; one that is to take the engine away from the thread that makes the call of
-/// this number does so only if that is still under way.
+/// this number does so only if that call has not returned.
 fn start(
     shared: &Arc<Shared>,
     notify: &Sender<Notice>,

@@ -14,7 +14,7 @@ pub enum WireError {
     /// A frame is longer than the negotiated limit.
     #[error("frame of {length} bytes exceeds the limit of {limit}")]
     TooLong {
-        /// What the length field says, in bytes.
+        /// The length field's value, in bytes.
         length: u32,
         /// The limit in force, in bytes.
         limit: u32,
@@ -38,7 +38,7 @@ pub enum WireError {
         "unknown kind of namespace {0}: the peer asks for something this side does not know; use the same version on both sides"
     )]
     UnknownNetns(u32),
-    /// A value is outside what its field allows.
+    /// A value is outside the range of its field.
     #[error("invalid {field}: {value}")]
     BadValue {
         /// The field's name.

@@ -1,4 +1,4 @@
-//! The hello: what each side announces before the first frame.
+//! The hello: version, role, limits and host, announced by each side before the first frame.
 //!
 //! | kind | name | value |
 //! |---|---|---|
@@ -214,7 +214,7 @@ impl Hello {
         let version = cursor.u16()?;
         let oldest = cursor.u16()?;
         // Versions first: a peer from the future may well send critical options unknown here,
-        // and then the version is the thing to tell.
+        // and then the version is to be reported.
         if oldest > VERSION || version < OLDEST_VERSION || oldest > version {
             return Err(WireError::Version { theirs: version, theirs_old: oldest });
         }
@@ -268,7 +268,7 @@ impl Hello {
         })
     }
 
-    /// What two hellos agree on: the version, and the frame limit for both directions.
+    /// The version and the limit on frames, for both directions, on which two hellos agree.
     ///
     /// # Errors
     /// [`WireError::SameRole`].

@@ -2,8 +2,8 @@
 //!
 //! The format is stable: versions and options let both ends be of different age. The Rust types are
 //! not. This module is public with the feature `unstable` only, for other implementations of either
-//! end, for fuzzing, and for the test vectors; what a user of the library needs of it (namespaces,
-//! counters, limits) is re-exported where it is used.
+//! end, for fuzzing, and for the test vectors; types that a user of the library needs (namespaces,
+//! counters, limits) are re-exported where they are used.
 //!
 //! A *client* and a *stub* talk over one reliable, ordered byte stream. Every number is
 //! little-endian; only the netlink datagrams inside keep the byte order of the stub's host,
@@ -66,19 +66,19 @@
 //! # Sends
 //!
 //! A stub makes the sends of a socket in their order, each by a system call of its own, behind
-//! which it receives what the kernel has answered. [`Flags::GATHER`] (0x08) on a send permits it to
-//! make this send in one system call with the send before it on the socket, and to receive the
-//! answers behind both. Only the client knows which sends those are, because nobody else looks into
-//! them: it sets the flag on a send that, like the one before it, goes to the kernel without
-//! [`Flags::CONFIRM`], is one netlink message of at most [`MAX_GATHERED`] bytes, and starts no dump
-//! (which keeps a socket busy until all of it is received); and both are of one message type, since
-//! the stub gathers as many as the kernel lately made in a millisecond.
+//! which it receives the kernel's answer. [`Flags::GATHER`] (0x08) on a send permits it to make this
+//! send in one system call with the send before it on the socket, and to receive the answers behind
+//! both. Only the client can know such sends, because a stub looks into none: it sets the flag on a
+//! send that, like the one before it, goes to the kernel without [`Flags::CONFIRM`], is one netlink
+//! message of at most [`MAX_GATHERED`] bytes, and starts no dump (which keeps a socket busy until all
+//! of it is received); and both are of one message type, since the stub gathers as many as the kernel
+//! lately made in a millisecond.
 //!
-//! The flag is a permission: a stub that does not know it, or does not care, makes each send by
-//! itself. It does not count on a send with [`Flags::CONFIRM`], in several frames, to another
-//! destination than the kernel, or of more bytes. A client that sets it on what should have none
-//! gets its own answers later, or loses some to its own full receive buffer; other sockets notice
-//! nothing.
+//! The flag is a permission: a stub may ignore it, and makes each send by itself then. The flag does
+//! not count on a send with [`Flags::CONFIRM`], in several frames, to another destination than the
+//! kernel, or of more bytes. A client that sets it on other datagrams harms its own socket alone:
+//! answers come later, a second dump is refused (EBUSY), or answers are lost to the socket's full
+//! receive buffer, and reported as lost.
 //!
 //! # Credit
 //!
