@@ -319,6 +319,13 @@ impl Builder {
         self
     }
 
+    /// Sets [`flags`], beside those that are set.
+    #[must_use]
+    pub fn flags(mut self, flags: u16) -> Self {
+        add_flags(&mut self.bytes, flags);
+        self
+    }
+
     /// Appends bytes of the payload, padded to four: the family's header.
     #[must_use]
     pub fn put(mut self, bytes: &[u8]) -> Self {

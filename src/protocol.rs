@@ -305,6 +305,14 @@ mod tests {
         assert_eq!(u32::from(Group::from(7_u16)), 7);
     }
 
+    #[cfg(all(feature = "stub", feature = "rust-netlink"))]
+    #[test]
+    fn the_constants_of_other_crates_convert() {
+        assert_eq!(Protocol::from(libc::NETLINK_KOBJECT_UEVENT), Protocol::KOBJECT_UEVENT);
+        assert_eq!(Protocol::from(netlink_sys::protocols::NETLINK_XFRM), Protocol::XFRM);
+        assert_eq!(Group::from(libc::NFNLGRP_NFTABLES), Group::NFNL_NFTABLES);
+    }
+
     #[test]
     fn names_are_the_kernels() {
         assert_eq!(Protocol::ROUTE.to_string(), "NETLINK_ROUTE");

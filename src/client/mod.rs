@@ -1,7 +1,7 @@
 //! The near end: connections to stubs, and sockets that live at their hosts.
 //!
-//! A [`Client`](crate::Client) is one connection to one stub. The connection runs in one task,
-//! which [`Client::handshake`](crate::Client::handshake) spawns and which ends when the last
+//! A [`Client`] is one connection to one stub. The connection runs in one task,
+//! which [`Client::handshake`] spawns and which ends when the last
 //! client, socket and namespace handle of the connection is dropped. Any task may use any of them.
 //!
 //! The types of every program are at the crate's root; this module has the rest.
@@ -14,6 +14,7 @@ mod connection_state;
 mod deferred;
 mod delivery;
 mod driver;
+mod gathering;
 mod handshake;
 mod keepalive;
 #[cfg(feature = "rust-netlink")]

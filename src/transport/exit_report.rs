@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::running::{End, EndFuture};
-use crate::text::one_line_of;
+use crate::{sync::lock, text::one_line_of};
 
 /// Reports how the far end exited, once its connection has ended: `nlr-stub was killed by signal 9`.
 ///
@@ -105,7 +105,7 @@ impl StderrTail {
 
     /// Appends bytes, and drops the oldest past [`Self::KEPT`].
     pub(crate) fn push(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         kept.extend_from_slice(bytes);
         let excess = kept.len().saturating_sub(Self::KEPT);
         kept.drain(..excess);
@@ -113,7 +113,7 @@ impl StderrTail {
 
     /// The kept bytes as one line of harmless text.
     pub(crate) fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.0);
         one_line_of(&kept).trim().to_owned()
     }
 

@@ -37,15 +37,15 @@ async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
     eventually("the process is inside", || id(path.as_ref()) == id(&wanted)).await;
     let handle = far.client.netns().open(netns.netns(), NetnsMode::Existing).await.unwrap();
     assert_eq!(Some(handle.id().inode), id(&wanted));
-    let ways = [
+    let places = [
         netns.netns(),
         Netns::Path(wanted.to_str().unwrap().to_owned()),
         Netns::Pid(inside.id()),
         Netns::Handle(handle.fd()),
     ];
-    for way in ways {
-        let socket = far.client.socket(NETLINK_ROUTE).netns(way.clone()).open().await.unwrap();
-        assert!(link_names(&socket).await.contains(&"marker".to_owned()), "{way}");
+    for place in places {
+        let socket = far.client.socket(NETLINK_ROUTE).netns(place.clone()).open().await.unwrap();
+        assert!(link_names(&socket).await.contains(&"marker".to_owned()), "{place}");
     }
     let by_handle = far.client.socket(NETLINK_ROUTE).netns_handle(&handle).open().await.unwrap();
     assert!(link_names(&by_handle).await.contains(&"marker".to_owned()));

@@ -1,9 +1,8 @@
-//! Each step that fails names the hop, itself and the remedy.
+//! The error of each failed step names the hop, the step and the remedy.
 
 use std::{io::Write, net::TcpListener};
 
 use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
-
 use testing::{
     lab::{Bad, Lab},
     programs,
@@ -31,11 +30,11 @@ fn a_host_that_is_not_there_or_not_the_one_it_was() {
     let said = fails("ssh://changed", 3, &["ssh://changed: host key: ", "ssh-keygen -R"]);
     assert!(said.contains("known_hosts:"), "{said}");
     fails("ssh://unknown", 3, &["ssh://unknown: host key: ", "SHA256:"]);
-    // The system's ssh says it in its own words.
+    // The program ssh has words of its own.
     fails("openssh://refused", 3, &["openssh://refused: ", "Connection refused"]);
     fails("openssh://unknown", 3, &["openssh://unknown: ", "Host key verification failed"]);
     fails("ssh://someone@changed:23", 3, &["connect: ", "Connection refused"]);
-    // Nothing was sent to hosts that were not proved to be the right ones.
+    // Nothing was sent to a host without the right key.
     for host in [&changed, &unknown] {
         assert!(!host.sshd_log().contains("Accepted"), "{}", host.sshd_log());
         host.assert_idle();
@@ -48,7 +47,7 @@ async fn what_answers_and_is_no_ssh_server() {
     let target = format!("ssh://ci@{}", listener.local_addr().unwrap());
     let mut options = TargetOptions::default();
     options.ssh_config = Some("none".into());
-    // As it was built, since stripping it would write beside it.
+    // The stub as it was built: stripping would write a file beside it.
     options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),

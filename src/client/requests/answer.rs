@@ -61,8 +61,8 @@ impl Answer {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// The acknowledgement or the `NLMSG_DONE` that ended the answer; `None` before the last item,
-    /// and for an answer that ended without. An acknowledgement may have attributes of an
+    /// The acknowledgement or the `NLMSG_DONE` that ended the answer, once the stream has ended;
+    /// `None` for an answer without. An acknowledgement may have attributes of an
     /// [extended ack](crate::nlmsg::Message::extended_ack), such as a warning or a cookie.
     pub fn end(&self) -> Option<&RawMessage> {
         match &self.state {

@@ -1,11 +1,11 @@
 //! The opening of a channel, up to the start of its command.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_ssh2_lite::ssh2;
 
 use super::fault::{self, code, would_block};
-use crate::Error;
+use crate::{Error, sync::lock};
 
 /// The bytes a server may send before more are granted: the most that fits into a round trip.
 const WINDOW: u32 = 16 << 20;
@@ -33,11 +33,11 @@ pub(super) struct OpenResult(Mutex<Option<Result<(), Error>>>);
 
 impl OpenResult {
     fn put(&self, result: Result<(), Error>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        *lock(&self.0) = Some(result);
     }
 
     pub(super) fn take(&self) -> Option<Result<(), Error>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
     socket::SshSocket,
     wakers::Wakers,
 };
-use crate::{Error, ErrorKind, Origin};
+use crate::{Error, ErrorKind, Origin, sync::lock};
 
 /// The number of attempts in a row on a socket that stays ready.
 const ATTEMPTS: u32 = 4;
@@ -75,7 +75,7 @@ impl SharedSession {
     }
 
     fn lock(&self) -> MutexGuard<'_, SessionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn hop(&self) -> &str {

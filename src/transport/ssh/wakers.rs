@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{Wake, Waker},
 };
+
+use crate::sync::lock;
 
 /// The wakers of all who wait on one session; itself the waker of the session's socket.
 ///
@@ -26,26 +28,25 @@ impl Wakers {
     }
 
     pub(super) fn register(&self, key: u64, waker: &Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let slot = waiting.entry(key).or_insert_with(|| waker.clone());
         slot.clone_from(waker);
     }
 
     pub(super) fn remove(&self, key: u64) {
-        let removed = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let removed = lock(&self.waiting).remove(&key);
         drop(removed);
     }
 
     pub(super) fn wake_all(&self) {
-        let waiting =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
         waiting.into_values().for_each(Waker::wake);
     }
 
     /// Wakes every waiter but this one, whose caller knows already.
     pub(super) fn wake_others(&self, key: u64) {
         let others = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.waiting);
             let own = waiting.remove(&key);
             let others = std::mem::take(&mut *waiting);
             waiting.extend(own.map(|waker| (key, waker)));

@@ -5,17 +5,18 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use super::line::{SALT_LEN, format, hashed};
+use crate::sync::lock;
 
 /// Held by the one thread of this process that looks and appends, so that each key is appended once.
 static APPENDING: Mutex<()> = Mutex::new(());
 
 /// Runs `work` while no other thread of this process appends.
 pub(super) fn exclusively<T>(work: impl FnOnce() -> T) -> T {
-    let _guard = APPENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = lock(&APPENDING);
     work()
 }
 
