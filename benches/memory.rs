@@ -74,19 +74,19 @@ fn figure(name: &str, value: f64, unit: &str, limit: Option<f64>) {
     println!("{name:<64} {value:>9.2} {unit:<5} {verdict}");
 }
 
-/// The sizes of the static stubs that `.ci/build-stubs` has built. Without any, the stub of this
+/// The sizes of the static stubs that `build-stubs` has built. Without any, the stub of this
 /// build is what the other figures are about.
 fn sizes() -> Vec<(String, PathBuf)> {
-    let folder = world::target_folder().join("stubs/out");
     let mut found = Vec::new();
     for (libc, limit) in [("musl", 768.0), ("gnu", 1536.0)] {
-        let path = folder.join(format!("nlr-stub-{}-unknown-linux-{libc}", env::consts::ARCH));
-        match fs::metadata(&path) {
-            Ok(file) => {
-                figure(&format!("stub, {libc}: size"), file.len() as f64 / KIB, "KiB", Some(limit));
+        let target = format!("{}-unknown-linux-{libc}", env::consts::ARCH);
+        match programs::static_stub(&target) {
+            Some(path) => {
+                let size = fs::metadata(&path).unwrap().len() as f64 / KIB;
+                figure(&format!("stub, {libc}: size"), size, "KiB", Some(limit));
                 found.push((format!("stub, {libc}"), path));
             }
-            Err(_) => println!("stub, {libc}: not there; .ci/build-stubs {libc} builds it"),
+            None => println!("stub, {libc}: missing; `build-stubs {libc}` builds it"),
         }
     }
     if found.is_empty() {

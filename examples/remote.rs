@@ -11,10 +11,7 @@ use std::{env, error::Error, process::Command};
 
 use futures_util::TryStreamExt;
 use netlink_remote::{
-    Target,
-    client::NetlinkSocket,
-    hops::{Connector, TargetOptions},
-    prompter::{Prompter, Secret, SecretRequest},
+    Connector, NetlinkSocket, Prompter, Protocol, Secret, SecretRequest, Target, TargetOptions,
 };
 use rtnetlink::packet_route::link::LinkAttribute;
 
@@ -39,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let host = client.host();
     println!("{} {} as uid {}", host.host_name, host.kernel_release, host.uid);
-    let socket = client.socket(0).open().await?;
+    let socket = client.socket(Protocol::ROUTE).open().await?;
     let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
     tokio::spawn(connection);
     let mut links = handle.link().get().execute();

@@ -9,41 +9,73 @@
 //! ```no_run
 //! # #[cfg(feature = "rust-netlink")]
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-//! use netlink_remote::{Netns, client::NetlinkSocket};
+//! use netlink_remote::{Netns, NetlinkSocket, Protocol};
 //!
 //! let client = netlink_remote::connect("local:").await?;
-//! let socket = client.socket(0).netns(Netns::Name("blue".into())).open().await?;
+//! let socket = client.socket(Protocol::ROUTE).netns(Netns::Name("blue".into())).open().await?;
 //! let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));
 //! tokio::spawn(connection);
 //! // `handle` is rtnetlink's own: handle.link().get().execute() and so on.
 //! # Ok(()) }
 //! ```
 //!
+//! # Connecting
+//!
+//! | to have | call |
+//! |---|---|
+//! | a client at a target, such as `ssh://ci@host,sudo:` | [`connect`](connect()) |
+//! | clients at several targets, passwords, other options | [`Connector::connect`] |
+//! | a client over a byte stream that the program has | [`Client::handshake`] |
+//! | such a stream from a unix socket, or from a child process | [`transport::unix::dial`], [`transport::process::spawn`] |
+//!
+//! To *connect* is to reach a target, whose hops may need a dozen steps and questions. A *handshake*
+//! needs only the stream: it exchanges two hellos.
+//!
 //! # Layout
 //!
-//! Dependencies go one way, and the features follow them.
+//! What every program needs is here at the root. The modules have the rest:
 //!
-//! | module | what it is | feature |
+//! | module | holds | feature |
 //! |---|---|---|
-//! | [`wire`] | the byte format, with its specification | - |
-//! | [`proto`] | the state of both sides, without I/O | - |
-//! | `kernel` | kernel sockets and namespaces | `stub` |
-//! | `stub` | the serving engine | `stub` |
-//! | `client` | connections and remote sockets | `client` |
-//! | `client::NetlinkSocket` | the adapter to rust-netlink | `rust-netlink` |
-//! | `transport` | byte streams to a stub | `client` |
-//! | `bootstrap` | bringing a stub to where there is none | `client` |
-//! | `hops` | where a stub runs, written as text | `client` |
+//! | [`client`] | namespaces, addresses, options and facts of remote sockets | `client` |
+//! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
+//! | [`transport`] | byte streams to a stub | `client` |
+//! | [`stub`] | the far end, for programs that serve | `stub` |
+//! | [`errno`] | names and words of errors, numbers of other architectures | - |
+//! | [`text`] | far text made harmless before it is shown | - |
+//! | `wire` | the byte format, with its specification | `unstable` |
+//! | `proto` | the protocol state of both sides, without I/O | `unstable` |
+//! | `kernel` | kernel sockets and namespaces | `unstable` and `stub` |
 //!
-//! Words: a *client* opens *remote sockets*; the *stub* opens the *kernel sockets* behind them; a
-//! *transport* is the byte stream between; a *frame* carries a *message*; a *datagram* is netlink's,
-//! and no stub looks into one.
+//! | feature | adds |
+//! |---|---|
+//! | `client` (default) | [`Client`], [`RemoteSocket`], targets, all transports but `ssh://` |
+//! | `rust-netlink` (default) | [`NetlinkSocket`], on which rtnetlink and the like run |
+//! | `stub` (default) | the serving engine, without an async runtime; with `client` also `stub::serve_stream`, a stub over any async stream |
+//! | `ssh` | `ssh://` hops, by libssh2 and the system's OpenSSL |
+//! | `vendored-openssl` | OpenSSL built from source, for `ssh` |
+//! | `unstable` | the modules above, without any promise that they stay as they are |
+//! | `cli` | the tool `nlr` |
+//!
+//! Dependencies point one way: base modules (`errno`, `text`, `nlmsg`), then `wire`, then `proto`
+//! and `kernel`, then `stub` and `transport`, then `client`, then the hops of targets and the
+//! bootstrap of stubs, then the tool. No type of another crate before its version 1.0 is in a
+//! public signature, but for [`netlink_sys::AsyncSocket`] under `rust-netlink`, and tokio-util's and
+//! nix's types under `unstable`.
+//!
+//! # Words
+//!
+//! A *client* is one connection to one stub, and opens *remote sockets*. The *stub* opens the *kernel
+//! socket* behind each. A *transport* is the byte stream between. A *frame* carries one *message* of
+//! the protocol. A *datagram* is netlink's, and opaque to the stub. A *target* is a chain of *hops*,
+//! written as text. Every sentence of these pages names a thing by one of these words or by the
+//! kernel's, and then says what the thing does.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// Declares a module of the inside: public with the feature `unstable`, for whoever writes another
-/// implementation of the protocol or tests this one, and otherwise private, so that its types are
-/// no promise.
+/// Declares a module of the inside: public with the feature `unstable`, for authors of another
+/// implementation of the protocol and for tests, and otherwise private, so that its types are no
+/// promise.
 macro_rules! inside {
     ($($(#[$attribute:meta])* $module:ident,)*) => {$(
         #[cfg(feature = "unstable")]
@@ -67,20 +99,30 @@ inside! {
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
+mod authority;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
 mod connect_context;
 pub mod errno;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "client")]
 pub mod hops;
 #[cfg(feature = "client")]
 pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
+#[cfg(feature = "client")]
+mod protocol;
+#[cfg(feature = "client")]
+mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
+#[cfg(feature = "client")]
+mod sync;
 pub mod text;
 #[cfg(feature = "client")]
 pub mod transport;
@@ -88,20 +130,24 @@ pub mod transport;
 mod error;
 
 pub use error::{Error, ErrorKind, Origin, Step};
+pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
 pub use client::NetlinkSocket;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, SocketBuilder,
+    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, Requests,
+    SocketBuilder,
 };
 #[cfg(feature = "client")]
 pub use hops::{Connector, Hop, Target, TargetOptions};
 #[cfg(feature = "client")]
-pub use prompter::{Prompter, Secret};
+pub use prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretKind, SecretRequest};
+#[cfg(feature = "client")]
+pub use protocol::{Group, Protocol};
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
-/// [`hops`].
+/// [`Target`].
 ///
 /// Short for [`Connector::connect`] with default options. A program that connects to several targets
 /// keeps a [`Connector`], which shares ssh connections between them.
@@ -115,3 +161,8 @@ pub use prompter::{Prompter, Secret};
 pub async fn connect(target: &str) -> Result<Client, Error> {
     Connector::new(TargetOptions::default()).connect(&target.parse()?).await
 }
+
+/// The code in README.md, compiled by `cargo test --doc`.
+#[cfg(all(doctest, feature = "rust-netlink"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

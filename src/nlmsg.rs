@@ -1,10 +1,8 @@
-//! Netlink messages as they stand in a datagram: headers, attributes, and the errors that end an
-//! answer.
+//! Netlink messages in a datagram: headers, attributes, and the errors that end an answer.
 //!
-//! Everything here works on bytes and knows no family: what a message type means is the caller's
-//! to say. Numbers are in the byte order of this host, as the kernel's are in that of its own; a
-//! far host whose [`HostInfo::big_endian`](crate::client::HostInfo::big_endian) differs needs a
-//! parser of its own.
+//! All of it works on bytes and knows no family: the meaning of a message type is the caller's.
+//! Numbers are in the byte order of this host; a far host whose
+//! [`HostInfo::big_endian`](crate::client::HostInfo::big_endian) differs needs another parser.
 //!
 //! Sources: netlink(7), `linux/netlink.h`.
 
@@ -65,7 +63,23 @@ pub mod flags {
     pub const ACK_TLVS: u16 = 0x200;
 }
 
-/// What `struct nlmsghdr` says.
+/// Types of the attributes of an extended ack (`NLMSGERR_ATTR_*`).
+pub mod extended_ack {
+    /// `NLMSGERR_ATTR_MSG`: the kernel's words, a string.
+    pub const MSG: u16 = 1;
+    /// `NLMSGERR_ATTR_OFFS`: the offset of the offending attribute in the request, a `u32`.
+    pub const OFFS: u16 = 2;
+    /// `NLMSGERR_ATTR_COOKIE`: a subsystem's own bytes, of an acknowledgement.
+    pub const COOKIE: u16 = 3;
+    /// `NLMSGERR_ATTR_POLICY`: the policy that the attribute violates, nested.
+    pub const POLICY: u16 = 4;
+    /// `NLMSGERR_ATTR_MISS_TYPE`: the type of a missing attribute, a `u32`.
+    pub const MISS_TYPE: u16 = 5;
+    /// `NLMSGERR_ATTR_MISS_NEST`: the offset of the nest that lacks it, a `u32`.
+    pub const MISS_NEST: u16 = 6;
+}
+
+/// The fields of `struct nlmsghdr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
@@ -75,9 +89,9 @@ pub struct Header {
     pub kind: u16,
     /// [`flags`].
     pub flags: u16,
-    /// The sequence number, which an answer has of its request.
+    /// The sequence number, which an answer takes from its request.
     pub sequence: u32,
-    /// The port id that the sender wrote: the receiver's in an answer of the kernel.
+    /// The port id of the socket that asked, in an answer and in an event alike; 0 for none.
     pub portid: u32,
 }
 
@@ -100,14 +114,14 @@ impl Header {
 pub struct Message<'a> {
     /// Its header.
     pub header: Header,
-    /// What follows the header: a header of the family, then attributes.
+    /// The bytes after the header: a header of the family, then attributes.
     pub payload: &'a [u8],
-    /// Where the message begins in its datagram.
+    /// Bytes of the datagram before the message.
     pub offset: usize,
 }
 
-/// The messages of one datagram, in order. A message that claims to be longer than what is left,
-/// or shorter than its header, ends the iteration.
+/// The messages of one datagram, in order. A message whose length is more than the datagram has
+/// left, or less than a header, ends the iteration.
 pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut offset = 0;
     std::iter::from_fn(move || {
@@ -136,52 +150,53 @@ impl<'a> Message<'a> {
         read_u32(self.payload, at)
     }
 
-    /// The attributes behind a family's header of `header` bytes.
+    /// The attributes after a family's header of `header` bytes.
     pub fn attributes(&self, header: usize) -> Attributes<'a> {
         Attributes(self.payload.get(aligned(header)..).unwrap_or_default())
     }
 
-    /// What an [`ERROR`](kind::ERROR) or a [`DONE`](kind::DONE) says; `None` for other messages.
+    /// The outcome in an [`ERROR`](kind::ERROR) or a [`DONE`](kind::DONE); `None` for other messages.
     pub fn outcome(&self) -> Option<Outcome> {
         if !matches!(self.header.kind, kind::ERROR | kind::DONE) {
             return None;
         }
-        // A DONE without a number ends a dump well.
+        // A DONE without a number is one of success.
         let errno = self.u32(0).unwrap_or_default().cast_signed().saturating_neg();
         let attributes = self.extended_ack();
         Some(Outcome {
             errno,
-            // NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS.
-            text: attributes.text(1).filter(|text| !text.is_empty()),
-            offset: attributes.u32(2),
+            text: attributes.text(extended_ack::MSG).filter(|text| !text.is_empty()),
+            offset: attributes.u32(extended_ack::OFFS),
         })
     }
 
-    /// The attributes of extended ack, none where the flag says so.
-    fn extended_ack(&self) -> Attributes<'a> {
+    /// The attributes of an extended ack, as [`extended_ack`] numbers them; none for messages
+    /// without [`ACK_TLVS`](flags::ACK_TLVS) or of other types.
+    pub fn extended_ack(&self) -> Attributes<'a> {
         let before = match (self.header.flags & flags::ACK_TLVS, self.header.kind) {
             (0, _) => return Attributes::default(),
-            // The number, then the request that it is about: its header at least.
+            // The errno, then the request: its header at least.
             (_, kind::ERROR) if self.header.flags & flags::CAPPED != 0 => 4 + HEADER_LEN,
             (_, kind::ERROR) => match self.u32(4).map(usize::try_from) {
                 Some(Ok(length)) => length.max(HEADER_LEN).saturating_add(4),
                 _ => return Attributes::default(),
             },
-            _ => 4,
+            (_, kind::DONE) => 4,
+            _ => return Attributes::default(),
         };
         self.attributes(before)
     }
 }
 
-/// What ends an answer: success, or an errno with the kernel's own words (extended ack).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The end of an answer: success, or an errno with the kernel's own words (extended ack).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Outcome {
     /// The errno, as a positive number of the far architecture; 0 is success.
     pub errno: i32,
     /// The kernel's words (`NLMSGERR_ATTR_MSG`), as the kernel wrote them.
     pub text: Option<String>,
-    /// Where in the request the offending attribute begins, header included
+    /// The offset of the offending attribute in the request, header included
     /// (`NLMSGERR_ATTR_OFFS`).
     pub offset: Option<u32>,
 }
@@ -196,7 +211,7 @@ impl Outcome {
 }
 
 /// A list of attributes. A look-up walks the list and gives the first of its type; an attribute
-/// that is too short for what is asked counts as absent.
+/// shorter than the value asked for counts as absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes<'a>(
     /// The bytes, from the first attribute's header on.
@@ -256,8 +271,8 @@ impl<'a> Attributes<'a> {
         self.bytes(kind)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
     }
 
-    /// A text attribute, up to its NUL. The kernel does not promise UTF-8: what is not becomes
-    /// U+FFFD. The text is the kernel's, and not yet fit for a terminal; see [`text`](crate::text).
+    /// A text attribute, up to its NUL. Bytes that are no UTF-8, of which the kernel makes no
+    /// promise, become U+FFFD. The text is not yet fit for a terminal: see [`text`](crate::text).
     pub fn text(self, kind: u16) -> Option<String> {
         self.bytes(kind).map(text)
     }
@@ -287,8 +302,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A message of a type and with [`flags`], without payload. Sequence number and port id are 0;
-    /// the kernel takes a port id of 0 for the sender's own.
+    /// A message of a type and with [`flags`], without payload. Sequence number and port id are 0:
+    /// the kernel takes a port id of 0 for that of the sending socket.
     pub fn new(kind: u16, flags: u16) -> Self {
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
@@ -304,6 +319,13 @@ impl Builder {
         self
     }
 
+    /// Sets [`flags`], beside those that are set.
+    #[must_use]
+    pub fn flags(mut self, flags: u16) -> Self {
+        add_flags(&mut self.bytes, flags);
+        self
+    }
+
     /// Appends bytes of the payload, padded to four: the family's header.
     #[must_use]
     pub fn put(mut self, bytes: &[u8]) -> Self {
@@ -314,8 +336,8 @@ impl Builder {
 
     /// Appends an attribute, padded to four bytes.
     ///
-    /// A value of more than 65,531 bytes has no length that fits; its length is then cut to what
-    /// does, and the kernel refuses the message.
+    /// No length field fits a value of more than 65,531 bytes: it is then 65,535, and the kernel
+    /// refuses the message.
     #[must_use]
     pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(ATTRIBUTE_HEADER_LEN + value.len()).unwrap_or(u16::MAX);
@@ -341,10 +363,26 @@ impl Builder {
     }
 }
 
+impl From<Builder> for Vec<u8> {
+    /// As [`Builder::finish`].
+    fn from(builder: Builder) -> Self {
+        builder.finish()
+    }
+}
+
 /// Writes a sequence number into the header at the start of `message`, if there is one.
 pub fn set_sequence(message: &mut [u8], sequence: u32) {
     if let Some(place) = message.get_mut(8..12) {
         place.copy_from_slice(&sequence.to_ne_bytes());
+    }
+}
+
+/// Sets flags in the header at the start of `message`, if there is one, beside those that are set.
+pub fn add_flags(message: &mut [u8], flags: u16) {
+    if let Some(present) = read_u16(message, 6)
+        && let Some(place) = message.get_mut(6..8)
+    {
+        place.copy_from_slice(&(present | flags).to_ne_bytes());
     }
 }
 
@@ -364,7 +402,7 @@ pub fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
-/// A length rounded up to the four bytes that everything in netlink is aligned to.
+/// A length rounded up to a multiple of four, to which messages and attributes are aligned.
 pub fn aligned(length: usize) -> usize {
     length.saturating_add(3) & !3
 }

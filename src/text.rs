@@ -63,7 +63,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 /// Text in which every harmful character is written as its escape, `\u{202e}` or `\n`: two names
 /// that differ stay different.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+    if !has_harmful(text) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
@@ -76,8 +76,13 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Whether a text holds a harmful character. Printable ASCII, the common case, needs no decoding.
+fn has_harmful(text: &str) -> bool {
+    !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.contains(is_harmful)
+}
+
 fn replace(text: &str, mut with: impl FnMut(char) -> char) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+    if !has_harmful(text) {
         return Cow::Borrowed(text);
     }
     let harmless = |letter| if is_harmful(letter) { with(letter) } else { letter };

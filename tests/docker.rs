@@ -1,5 +1,5 @@
-//! Network namespaces of containers: of real ones that docker and podman run, and of none, where
-//! a stand-in for the engine's program does what no engine can be made to do.
+//! Network namespaces of real containers of docker and podman. Stand-ins for the engine's program
+//! do what no real engine can be made to do.
 
 #![cfg(test)]
 
@@ -13,7 +13,9 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode, client::ClientOptions, transport::process,
+    Client, ErrorKind, Netns, NetnsMode,
+    client::ClientOptions,
+    transport::{ExitReport, process},
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use testing::{
@@ -28,19 +30,19 @@ const ESRCH: i32 = 3;
 const EIO: i32 = 5;
 const ETIMEDOUT: i32 = 110;
 
-/// Runs `nlr show link` in a namespace, with this docker for the stub.
+/// Runs `nlr show link` in a namespace, with a stub that uses this docker.
 fn show(docker: &Docker, netns: &str) -> Ended {
     let mut command = nlr(&["show", "link", "--json", "-n", netns]);
     command.env("DOCKER_HOST", docker.host());
     finish(command)
 }
 
-/// The links that `ip` sees in the namespace of a process.
+/// The output of `ip link` in the namespace of a process.
 fn links_of(pid: u32) -> Vec<serde_json::Value> {
     elements(&inside(pid, "ip -d -j link show"))
 }
 
-/// Runs words in the network namespace of a process.
+/// Runs a command in the network namespace of a process.
 fn inside(pid: u32, words: &str) -> String {
     let pid = pid.to_string();
     let arguments = ["-t", &pid, "-n"].into_iter().chain(words.split_whitespace());
@@ -55,10 +57,10 @@ fn netns_inode(pid: u32) -> u64 {
 async fn client(environment: &[(&str, &str)]) -> Client {
     let mut command = tokio::process::Command::new(programs::stub());
     command.envs(environment.iter().copied());
-    let (stream, exit_report) = process::spawn(command).unwrap();
+    let running = process::spawn(command).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    Client::handshake_with(stream, options).await.unwrap()
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    Client::handshake_with(running.stdio, options).await.unwrap()
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn links_are_those_inside_the_container() {
 fn a_container_needs_to_hold_nothing_that_can_be_executed() {
     let Some(docker) = Docker::shared() else { return };
     let container = docker.container("distroless", &["--network", "none"]);
-    // There is no shell, nor anything else but what runs already.
+    // The image has no shell, and no program but the running one.
     let exec = finish(docker.command(&["exec", &container.name, "/sh"]));
     assert_ne!(exec.code(), 0);
     let pid = container.pid();
@@ -124,7 +126,7 @@ fn a_hop_leads_into_a_container_that_has_a_shell() {
             .env("DOCKER_HOST", docker.host());
         finish(command)
     };
-    // What is sent is found again the second time.
+    // The second time the stub that was sent is found again.
     for _ in 0..2 {
         assert_eq!(elements(&hop(&["show", "link", "--json"]).printed()), expected);
     }
@@ -145,12 +147,12 @@ fn a_hop_leads_into_a_container_that_has_a_shell() {
     finish(command).failed(3, &["bootstrap: ", "No such container"]);
 }
 
-/// To another user the daemon's socket is closed.
+/// Another user may not open the daemon's socket.
 #[test]
 fn no_permission_is_code_4_with_a_remedy() {
     let Some(docker) = Docker::shared() else { return };
     let container = docker.container("distroless", &["--network", "none"]);
-    // Not by its path, which may lead through folders that are closed to others.
+    // By a descriptor: the path of the stub may have folders that are closed to others.
     let stub = Script::new(
         "stub",
         &format!(
@@ -164,7 +166,7 @@ fn no_permission_is_code_4_with_a_remedy() {
     finish(command).failed(4, &[&container.name, "ermission denied", "sudo"]);
 }
 
-/// With nothing in the folders where an engine's program would be.
+/// The folders of programs are empty.
 #[test]
 fn an_engine_that_is_not_installed_is_said() {
     if !can_run_containers() {
@@ -195,9 +197,9 @@ async fn a_restarted_container_has_another_namespace() {
     let (after, second) = (container.pid(), open().await.unwrap());
     assert_eq!(second.id().inode, netns_inode(after));
     assert_ne!(before, after);
-    // The first handle keeps the old one, which thus cannot have become the new one.
+    // The first handle keeps the old namespace, whose id is not used again.
     assert_ne!(first.id(), second.id());
-    // A socket by the handle, and one by the name.
+    // A socket by the handle, and one by the container's id.
     client.socket(NETLINK_ROUTE).netns_handle(&second).open().await.unwrap();
     client.socket(NETLINK_ROUTE).netns(Netns::docker(&container.id)).open().await.unwrap();
     client.close().await;
@@ -229,7 +231,7 @@ async fn what_no_container_is_called_does_not_harm_the_connection() {
     client.close().await;
 }
 
-/// Real podman, with everything it keeps in a folder of the test.
+/// Real podman, with its storage in a folder of the test.
 #[test]
 fn containers_of_podman() {
     if !can_run_containers() {
@@ -338,7 +340,7 @@ impl Script {
         Self { folder, path }
     }
 
-    /// A PATH on which it is found before all else of its name.
+    /// A PATH on which the script comes first.
     fn search(&self) -> String {
         format!("{}:{}", self.folder.display(), std::env::var("PATH").unwrap())
     }
@@ -354,8 +356,8 @@ impl Drop for Script {
     }
 }
 
-/// A stand-in for docker that does not answer ends at the deadline, and only those who asked for
-/// it wait.
+/// A stand-in for docker that does not answer ends at the deadline. Requests without docker do not
+/// wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
     let stand_in = Script::new("docker", "sleep 1000 & echo $$ $! >${0%/*}/pids; wait");
@@ -382,14 +384,14 @@ async fn an_engine_that_hangs_ends_at_the_deadline_and_holds_up_nobody() {
     let pids = stand_in.read("pids");
     let pids: Vec<u32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 2);
-    // It is reaped; what it started is process 1's to reap.
+    // The stub reaps the stand-in; process 1 reaps the stand-in's child.
     assert!(!Path::new(&format!("/proc/{}", pids[0])).exists());
     wait("the end of what the stand-in started", || !is_alive(pids[1]));
     client.ping().await.unwrap();
 }
 
-/// A stand-in for docker that does not answer: however many ask for it, what needs no docker goes
-/// on, and all of it ends with the stub.
+/// Many requests wait for stand-ins for docker that do not answer. Requests without docker go on, and
+/// the stand-ins end with the stub.
 #[tokio::test]
 async fn engines_that_hang_do_not_outlive_the_stub() {
     let stand_in = Script::new("docker", "echo $$ >>${0%/*}/pids; exec sleep 1000");
@@ -421,8 +423,7 @@ async fn engines_that_hang_do_not_outlive_the_stub() {
     assert_eq!(stand_in.read("pids").lines().count(), 4, "more than four asked at a time");
 }
 
-/// What the stub's docker, a stand-in here, is given: its arguments, no input, and no descriptor
-/// of the stub's, of which there are many.
+/// A stand-in for docker gets its arguments, no input, and none of the stub's many descriptors.
 #[tokio::test]
 async fn an_engine_is_given_what_it_needs_and_no_more() {
     let stand_in = Script::new(
@@ -448,16 +449,16 @@ async fn an_engine_is_given_what_it_needs_and_no_more() {
     assert_eq!(stand_in.read("locale"), "C\n");
     assert_eq!(stand_in.read("input"), "/dev/null\n");
     let fds = stand_in.read("fds");
-    // The one of the stub, whatever its sockets are in.
+    // The namespace of the stub, whatever that of its sockets.
     let own = format!("net:[{}]\n", client.host().netns.inode);
     assert_eq!(stand_in.read("netns"), own);
     client.close().await;
-    // As many as it has here, where it is given only what this test was.
+    // The same descriptors as those of a stand-in that this test starts.
     finish(Command::new(&stand_in.path));
     assert_eq!(stand_in.read("fds"), fds);
 }
 
-/// A stand-in for a docker of another host, whose processes are none of the container's here.
+/// A stand-in for a docker of another host, whose pids are other processes here.
 #[tokio::test]
 async fn a_process_that_is_not_the_containers_is_not_entered() {
     let id = "3bc9e195d518e27b45586ba049f75ddb3a38c5adbf6634eae107f662ca8e97fa";

@@ -1,4 +1,4 @@
-//! The test lab itself, by the system's own programs: what other tests take for granted.
+//! The test lab itself, tested by the system's own programs.
 
 #![cfg(test)]
 
@@ -111,7 +111,7 @@ fn sudo_asks_teaches_records_and_refuses() {
     assert!(host.run("find /var/log/sudo-io -name stdout").contains("stdout"));
     let ended = ssh(&lab, &sudo, "wrong\nwrong\nwrong\n");
     assert!(ended.code() == 1 && ended.stderr.contains("3 incorrect"), "{ended:?}");
-    // Another language, without a locale of its own.
+    // Another language without its locale.
     host.file("/etc/environment", "LANG=C.UTF-8\nLANGUAGE=de\n", 0o644);
     if host.try_run("test -e /usr/share/locale/de/LC_MESSAGES/sudo.mo").code() == 0 {
         let ended = ssh(&lab, &["one", "sudo -n id"], "");
@@ -168,7 +168,7 @@ fn links_are_slowed() {
         let start = Instant::now();
         let ended = ssh(&lab, &["one", words], &"x".repeat(200_000));
         assert_eq!(ended.code(), 0, "{ended:?}");
-        // 1.6 Mbit; the first 32 KiB, 0.3 of them, are free.
+        // 1.6 Mbit, of which 0.3, the first 32 KiB, are not limited.
         assert!(start.elapsed() > Duration::from_millis(600), "{words}: {:?}", start.elapsed());
     }
     host.assert_idle();
@@ -188,7 +188,7 @@ fn links_are_cut_and_sshd_dies() {
         let mut command = lab.client().command("timeout");
         command.args(all).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        // The command of the session itself, not the shell that is about to run it.
+        // The command of the session, after the shell that becomes it.
         let is_it = |process: &String| process.split_once(' ').unwrap().1 == "sleep 99";
         let sleeps = || host.processes().iter().any(is_it);
         assert!(wait_up_to(PATIENCE, sleeps));
@@ -207,7 +207,7 @@ fn links_are_cut_and_sshd_dies() {
     host.kill_sshd();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(255));
-    // What ran in the session is not told.
+    // The command of the session gets no signal.
     host.kill_all("sleep");
     host.assert_idle();
 }
@@ -227,7 +227,7 @@ fn two_hundred_addresses_answer_and_bad_ones_do_not() {
         stream.read_exact(&mut banner).unwrap();
         (stream, banner)
     });
-    // All are open at once.
+    // All connections are open at once.
     let greeted = greeted.collect::<Vec<_>>();
     assert!(greeted.iter().all(|(_, banner)| banner == b"SSH-"));
     drop(greeted);
@@ -263,7 +263,7 @@ fn nothing_outlives_a_failure() {
         let _relay = lab.relay("far", &host, Duration::ZERO);
         host.run("setsid sleep 99 >/dev/null 2>&1 &");
         pids = host.processes();
-        // Without the message that a panic prints.
+        // A panic without its message.
         std::panic::resume_unwind(Box::new(()));
     }));
     assert!(failed.is_err() && pids.len() == 1, "{pids:?}");
@@ -271,7 +271,7 @@ fn nothing_outlives_a_failure() {
     assert!(!std::path::Path::new("/proc").join(pid).exists());
 }
 
-/// A server that answers each byte with one.
+/// An echo server.
 fn echo() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = listener.try_clone().unwrap();
@@ -307,7 +307,7 @@ fn a_relay_holds_back_and_counts() {
     assert_eq!(relay.round_trips(), 4);
     assert_eq!((relay.bytes_up(), relay.bytes_down()), (12, 12));
 
-    // Much at once takes one round trip more, and no longer than it must.
+    // 20 MiB at once take one round trip more, and little time.
     let start = Instant::now();
     let mut writer = stream.try_clone().unwrap();
     let sender = thread::spawn(move || {

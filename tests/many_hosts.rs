@@ -1,5 +1,5 @@
-//! Two hundred hosts at once from one process, good ones and bad ones. A test binary of its own,
-//! since it counts what the process holds.
+//! Two hundred hosts at once from one process, good ones and bad ones. A test program of its own: it
+//! takes a census of the process.
 
 #![cfg(test)]
 
@@ -9,14 +9,13 @@ use std::{
 };
 
 use netlink_remote::{Client, Error, Netns, Step, Target, hops::Connector};
-use tokio::task::JoinSet;
-
 use testing::{
     lab::{Bad, Census, Lab},
     remote::*,
 };
+use tokio::task::JoinSet;
 
-/// How long each step may take, and with it a host that is not there.
+/// The timeout of each step.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +68,7 @@ fn all_good_ones_answer_and_each_bad_one_has_its_own_error() {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(2).enable_all().build().unwrap()
     };
-    // The first one opens what tokio then keeps for the process, for signals.
+    // The first runtime opens the descriptors that tokio keeps for signals.
     drop(runtime());
     let before = Census::take();
     let runtime = runtime();
@@ -97,11 +96,11 @@ fn all_good_ones_answer_and_each_bad_one_has_its_own_error() {
                 }
                 Err(error) => judge(kind, &target, &error),
             }
-            // The deadline is a step's, and no way here has more than four that may take long.
+            // No target here has more than four steps that may take long.
             assert!(took < LIMIT * 4, "{target} took {took:?}");
             *results.entry(kind).or_default() += 1;
         }
-        // All of them at once, and each works.
+        // All are connected at once, and each works.
         assert_eq!(clients.len(), 140);
         let mut dumps = JoinSet::new();
         for client in clients {

@@ -1,4 +1,4 @@
-//! What holds for any input, tried with random ones.
+//! Properties of every input, checked on random ones.
 
 #![cfg(test)]
 
@@ -20,7 +20,7 @@ use netlink_remote::{
 use proptest::{collection::vec, option, prelude::*};
 use tokio_util::codec::Decoder;
 
-/// A message that owns what it borrows.
+/// A message that owns its data.
 #[derive(Debug, Clone)]
 struct Sample {
     message: Message<'static>,
@@ -62,7 +62,7 @@ fn credit() -> impl Strategy<Value = Credit> {
 fn netns() -> impl Strategy<Value = Netns> {
     prop_oneof![
         Just(Netns::Current),
-        // Names are bytes to the stub's kernel: control characters are the stub's to judge.
+        // A name is bytes to the kernel: the stub judges its control characters.
         ".{0,20}".prop_map(Netns::Name),
         ".{0,20}".prop_map(Netns::Path),
         any::<u32>().prop_map(Netns::Pid),
@@ -128,13 +128,10 @@ fn sample() -> impl Strategy<Value = Sample> {
     let i = any::<i32>;
     let data: &'static [u8] = &[];
     let destination =
-        any::<(u32, u32)>().prop_map(|(portid, groups)| Destination { portid, groups });
+        any::<(u32, u32)>().prop_map(|(portid, groups)| Destination::new(portid, groups));
     let nsid = option::of(0..=i32::MAX);
-    let info = (n(), n(), nsid).prop_map(|(portid, group, nsid)| {
-        let mut info = DatagramInfo::default();
-        (info.portid, info.group, info.nsid) = (portid, group, nsid);
-        info
-    });
+    let info =
+        (n(), n(), nsid).prop_map(|(portid, group, nsid)| DatagramInfo::new(portid, group, nsid));
     let message = prop_oneof![
         failure().prop_map(Message::Fault),
         big().prop_map(Message::Ping),
@@ -148,7 +145,8 @@ fn sample() -> impl Strategy<Value = Sample> {
         any::<[u64; 5]>().prop_map(|[a, b, c, d, e]| {
             let mut counters = Counters::default();
             (counters.sent_datagrams, counters.sent_bytes) = (a, b);
-            (counters.received_datagrams, counters.received_bytes, counters.dropped) = (c, d, e);
+            (counters.received_datagrams, counters.received_bytes) = (c, d);
+            counters.dropped = e;
             Message::Closed(counters)
         }),
         (n(), destination).prop_map(move |(serial, destination)| Message::Send {
@@ -190,7 +188,7 @@ fn decode_all(codec: &mut Codec, buffer: &mut BytesMut) -> Vec<Frame> {
     std::iter::from_fn(|| codec.decode(buffer).unwrap()).collect()
 }
 
-/// Cuts `bytes` into pieces of these sizes, over and over.
+/// Cuts bytes into pieces of these sizes, repeated.
 fn pieces<'a>(mut bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut sizes = sizes.iter().cycle();
     std::iter::from_fn(move || {
@@ -201,7 +199,7 @@ fn pieces<'a>(mut bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &
     })
 }
 
-/// A grant, and what of it has been delivered, between the two ends of a window.
+/// The two ends of a window, with the datagrams and grants between them.
 struct Window {
     sender: Granted,
     receiver: Granting,
@@ -218,7 +216,7 @@ impl Window {
         Self { sender, receiver, data, read, grants }
     }
 
-    /// Each false when there is nothing of that sort to do.
+    /// Sends a datagram if there is credit; gives whether there was. The other methods likewise.
     fn send(&mut self, size: usize) -> bool {
         let may = self.sender.may_send();
         if may {
@@ -270,8 +268,8 @@ proptest! {
         prop_assert_eq!(Message::decode(header.frame_type, payload), Ok(message));
     }
 
-    /// No prefix of a payload decodes to the same. (Of a text a part of a character may be cut: it
-    /// is shown as U+FFFD, and so is a whole one of those, which is why there is none here.)
+    /// No prefix of a payload decodes to the same message. (A cut inside a character gives U+FFFD, as
+    /// does the character U+FFFD, so no text here has one.)
     #[test]
     fn a_cut_payload_is_noticed(sample in sample(), at in any::<prop::sample::Index>()) {
         let message = sample.message();
@@ -326,7 +324,7 @@ proptest! {
         let mut stream = Vec::new();
         for (sample, id, skipped) in &samples {
             sample.message().encode(SocketId(*id), Flags::MORE, &mut stream);
-            // In between something from the future, to be skipped.
+            // A skippable frame of an unknown type in between.
             if let Some(length) = skipped {
                 stream.extend_from_slice(&(12 + *length as u32).to_le_bytes());
                 stream.extend_from_slice(&[0xee, 1, 0, 0, 9, 9, 9, 9]);
@@ -349,7 +347,7 @@ proptest! {
         }
     }
 
-    /// A datagram stays where it was read to.
+    /// A decoded datagram is a part of the buffer that it was read into.
     #[test]
     fn datagrams_are_not_copied(data in vec(any::<u8>(), 1..2000), before in 0usize..5) {
         let mut stream = Vec::new();
@@ -368,13 +366,13 @@ proptest! {
         let at = memory.start.wrapping_add(before * 20 + 24);
         prop_assert_eq!(shared.as_ptr(), at);
         prop_assert!(memory.contains(&shared.as_ptr()));
-        // Netlink's headers are read in place: they are aligned as in the stream.
+        // Netlink headers are read in place: they are aligned as in the stream.
         prop_assert_eq!((shared.as_ptr() as usize - memory.start as usize) % 4, 0);
     }
 
     #[test]
     fn the_marker_is_found_behind_any_noise(
-        // Rich in what the marker is made of, and in what terminals say.
+        // Rich in bytes of the marker and of terminals.
         noise in vec(
             prop_oneof![
                 prop::sample::select(MARKER.to_vec()),
@@ -419,12 +417,12 @@ proptest! {
         prop_assert_eq!(shown, kept);
     }
 
-    /// What is kept of a long text is its end, and the bound holds wherever the cuts are.
+    /// The end of a long text is kept, and the bound holds for any cuts.
     #[test]
     fn noise_is_bounded(length in MAX_NOISE - 3..MAX_NOISE + 4, size in 1000usize..40_000) {
         let stream: Vec<u8> = (0..length).map(|i| b'a' + (i % 23) as u8).collect();
         let mut scanner = MarkerScanner::new();
-        // Nothing is scanned behind what ends a scan.
+        // A scan has ended after anything but NeedMore.
         let mut scans = stream.chunks(size).map(|piece| scanner.scan(piece));
         let last = scans.find(|scan| *scan != Scan::NeedMore).unwrap_or(Scan::NeedMore);
         let expected = if length > MAX_NOISE { Scan::TooMuchNoise } else { Scan::NeedMore };
@@ -453,7 +451,7 @@ proptest! {
             (numbers[0], numbers[1], numbers[2], numbers[3]);
         host.psched.copy_from_slice(&numbers[4..]);
         host.capabilities = wide[0];
-        host.netns = NetnsId { device: wide[1], inode: wide[2] };
+        host.netns = NetnsId::new(wide[1], wide[2]);
         let mut limits = PeerLimits::default();
         (limits.max_frame, limits.max_sockets, limits.max_requests) =
             (max_frame, numbers[0], numbers[1]);
@@ -474,7 +472,7 @@ proptest! {
         fd: u32,
         id in any::<(u64, u64)>(),
     ) {
-        let id_of = |(device, inode)| NetnsId { device, inode };
+        let id_of = |(device, inode)| NetnsId::new(device, inode);
         let entries: Vec<NetnsEntry> =
             entries.into_iter().map(|(name, id)| NetnsEntry::new(name, id_of(id))).collect();
         let mut bytes = Vec::new();
@@ -484,8 +482,8 @@ proptest! {
         prop_assert_eq!(NetnsOpened::decode(&opened.encode()), Ok(opened));
     }
 
-    /// Whatever order things happen in: a sender within its credit is never found beyond it, and
-    /// once all is read and told, it may send again.
+    /// In any order of events a sender within its credit never exceeds it, and may send again once
+    /// every datagram is read and every grant has arrived.
     #[test]
     fn a_window_never_deadlocks(
         bytes in prop_oneof![0u64..30, Just(u64::MAX)],
@@ -503,7 +501,7 @@ proptest! {
             let outstanding = window.receiver.outstanding();
             prop_assert_eq!(outstanding.datagrams, window.read.len() as u64);
             prop_assert_eq!(outstanding.bytes, window.read.iter().sum::<usize>() as u64);
-            // At most a window is unread, but for the bytes that the last datagram overdraws.
+            // At most a window is unread, and the bytes by which the last datagram exceeds it.
             prop_assert!(outstanding.datagrams <= datagrams.max(1));
             let last = window.read.back().copied().unwrap_or_default() as u64;
             prop_assert!(outstanding.bytes < bytes.max(1).saturating_add(last.max(1)));
@@ -513,7 +511,7 @@ proptest! {
         prop_assert_eq!(window.receiver.outstanding(), Credit::default());
     }
 
-    /// The overdraft is one window more, for as long as it is allowed, and leaves the account right.
+    /// An overdraft is at most one window more, and the account is right after it.
     #[test]
     fn an_overdraft_is_bounded_and_paid_back(
         bytes in 1u64..30,
@@ -538,7 +536,7 @@ proptest! {
                 prop_assert!(sender.grant(grant));
             }
             if sender.may_send() {
-                // Then a datagram without the overdraft is within the credit on the other side too.
+                // The receiver then accepts a datagram without an overdraft too.
                 let mut receiver = receiver;
                 prop_assert!(receiver.receive(1, Credit::default()));
             }

@@ -1,7 +1,6 @@
-//! Bytes written by hand from the specification in `wire`, against the decoders and encoders.
+//! The decoders and encoders on bytes that were written by hand from the specification in `wire`.
 //!
-//! The encoder has no part in making the vectors, so a mistake made twice, in encoding and in
-//! decoding, shows here.
+//! No encoder made the vectors, so a mistake that encoder and decoder share shows here.
 
 #![cfg(test)]
 
@@ -16,7 +15,7 @@ use netlink_remote::wire::{
 use testing::vectors::{self, Vector};
 use tokio_util::codec::Decoder;
 
-/// Every way a vector may end.
+/// The outcomes of vectors.
 const OUTCOMES: &[&str] = &[
     "ok",
     "need-more",
@@ -50,7 +49,7 @@ fn outcome(error: &WireError) -> &'static str {
     }
 }
 
-/// What decoding gave, in the words of a vector's header.
+/// The result of decoding, in the words of a vector's header.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Result {
     outcome: &'static str,
@@ -58,7 +57,7 @@ struct Result {
     hello: Option<String>,
     agreed: Option<String>,
     messages: Vec<String>,
-    /// What was decoded, encoded again.
+    /// The decoded messages, encoded again.
     encoded: Vec<u8>,
 }
 
@@ -94,7 +93,7 @@ impl<'a> Reader<'a> {
                 return self.result;
             }
         }
-        // At the end of the stream nothing may be left, and the preamble has to be complete.
+        // At the end of the stream the preamble is complete and no byte is left.
         let done = self.greeted && self.buffer.is_empty() && !self.result.is_empty();
         self.result.outcome = if done { "ok" } else { "need-more" };
         self.result
@@ -185,13 +184,13 @@ fn check(vector: &Vector) {
         }
         match vector.one("canonical") {
             None => assert_eq!(whole.encoded, vector.bytes, "{name}: not what the encoder makes"),
-            // Otherwise a vector that has become canonical would go on unchecked.
+            // A vector that has become canonical must be checked as one.
             Some("no") => assert_ne!(whole.encoded, vector.bytes, "{name}: canonical after all"),
             other => panic!("{name}: canonical {other:?}"),
         }
     }
 
-    // Where the bytes are cut on the way must not matter. Long ones are long by repetition.
+    // The cuts between pieces do not matter. Long vectors are long by repetition.
     let stride = if vector.bytes.len() > 4096 { 65_521 } else { 1 };
     for at in (0..=vector.bytes.len()).step_by(stride) {
         let (head, tail) = vector.bytes.split_at(at);
@@ -227,8 +226,7 @@ fn the_vectors_cover_every_frame_type_and_outcome() {
     }
 }
 
-/// The hello is frozen: what this side says has to be what the vector says, but for the version
-/// of the software.
+/// The hello is frozen: this side's is that of the vector, but for the version of the software.
 #[test]
 fn this_crates_own_hello_is_the_one_in_the_vector() {
     let vectors = vectors::load();
@@ -241,7 +239,7 @@ fn this_crates_own_hello_is_the_one_in_the_vector() {
     assert_eq!(bytes, vector.bytes);
 }
 
-/// Frames are appended: what the caller has in the buffer already is left alone.
+/// Frames are appended to the bytes in the caller's buffer.
 #[test]
 fn frames_begin_at_the_end_of_what_was_there() {
     let mut out = vec![0xab; 4];

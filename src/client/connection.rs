@@ -1,10 +1,7 @@
 //! One connection to one stub.
 
-#![forbid(unsafe_code)]
-
 use std::{
     fmt,
-    future::poll_fn,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,12 +13,12 @@ use tokio::{
 
 use super::{
     builder::SocketBuilder,
+    connection_ref::{Connection, ConnectionRef},
     driver, handshake,
     netns::RemoteNetns,
-    shared::{Handle, PingGuard, Shared},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Protocol,
     transport::ExitReport,
     wire::{
         Hello, MarkerScanner,
@@ -72,7 +69,7 @@ impl fmt::Debug for ClientOptions {
 /// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
 #[derive(Clone)]
 pub struct Client {
-    handle: Handle,
+    connection: ConnectionRef,
 }
 
 impl Client {
@@ -125,36 +122,36 @@ impl Client {
                 });
             }
         };
-        let shared = Arc::new(Shared::new(&greeted));
-        let handle = Handle::new(Arc::clone(&shared));
+        let shared = Arc::new(Connection::new(&greeted));
+        let connection = ConnectionRef::new(Arc::clone(&shared));
         tokio::spawn(driver::Driver::new(io, greeted, shared, exit_report, keepalive).run());
-        Ok(Self { handle })
+        Ok(Self { connection })
     }
 
     /// The far host, as its stub describes it.
     pub fn host(&self) -> &HostInfo {
-        &self.handle.host
+        self.connection.host()
     }
 
     /// Name and version of the stub's software, such as `netlink-remote 0.1.0`.
     pub fn far_software(&self) -> &str {
-        &self.handle.software
+        self.connection.software()
     }
 
     /// The version of the wire protocol that both sides speak.
     pub fn protocol_version(&self) -> u16 {
-        self.handle.version
+        self.connection.version()
     }
 
     /// Begins to open a socket of a netlink protocol, such as
     /// [`Protocol::ROUTE`](crate::Protocol::ROUTE).
-    pub fn socket(&self, protocol: u32) -> SocketBuilder {
-        SocketBuilder::new(self.handle.clone(), protocol)
+    pub fn socket(&self, protocol: impl Into<Protocol>) -> SocketBuilder {
+        SocketBuilder::new(self.connection.clone(), protocol.into())
     }
 
     /// Operations on the far host's network namespaces.
     pub fn netns(&self) -> RemoteNetns {
-        RemoteNetns::new(self.handle.clone())
+        RemoteNetns::new(self.connection.clone())
     }
 
     /// Measures the round trip to the stub and back. Cancel-safe.
@@ -163,9 +160,7 @@ impl Client {
     /// [`ErrorKind::Disconnected`].
     pub async fn ping(&self) -> Result<Duration, Error> {
         let began = Instant::now();
-        let token = self.handle.with(|inner, _| inner.begin_ping())?;
-        let mut waiting = PingGuard { handle: &self.handle, token };
-        poll_fn(|cx| waiting.poll(cx)).await?;
+        self.connection.ping().await?;
         Ok(began.elapsed())
     }
 
@@ -173,18 +168,18 @@ impl Client {
     /// waiting task gets an error. Returns once the stream is closed and the process or session
     /// behind it has ended. Cancel-safe: dropping the future does not stop the end.
     pub async fn close(self) {
-        self.handle.finish();
-        self.handle.driver_gone().await;
+        self.connection.finish();
+        self.connection.driver_gone().await;
     }
 
     /// Waits for the end of the connection, and gives its cause. Cancel-safe.
     pub async fn closed(&self) -> Error {
-        self.handle.ended().await
+        self.connection.ended().await
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("host", &self.handle.host.host_name).finish_non_exhaustive()
+        f.debug_struct("Client").field("host", &self.host().host_name).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,4 @@
-//! The driver: moves frames between the stream and the state that the handles share.
-
-#![forbid(unsafe_code)]
+//! The driver: the task that moves frames between the stream and the connection's state.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,20 +12,25 @@ use std::{
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, Sleep, sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{codec::Decoder, io::poll_read_buf};
+use tracing::{Instrument, debug, debug_span};
 
 use super::{
+    connection_ref::Connection,
+    connection_state::FrameError,
+    deferred::Deferred,
     handshake::Greeted,
-    shared::{FrameError, Shared, Wake},
+    keepalive::Keepalive,
+    trace::{self, Note},
 };
 use crate::{
     Error, ErrorKind, Origin,
-    errno::{EPROTO, ETIMEDOUT},
+    errno::ETIMEDOUT,
     proto::Violation,
     transport::ExitReport,
-    wire::{Codec, CodecError, Failure, Flags, Message, SocketId},
+    wire::{Codec, CodecError, Failure},
 };
 
 /// Bytes of room for a read, at first and while little comes at a time.
@@ -36,91 +39,56 @@ const LEAST_ROOM: usize = 8 << 10;
 /// Bytes of room for a read where much comes at a time.
 const MOST_ROOM: usize = 128 << 10;
 
-/// How long the last frames, and the far end's end, may take.
+/// Time for the last frames to be written, and for the exit report.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(super) struct Driver<S> {
     io: S,
     codec: Codec,
     reading: BytesMut,
-    /// Room for the next read: mostly twice what the last one brought.
+    /// Room for the next read: mostly twice the bytes of the last one.
     room: usize,
     writing: BytesMut,
-    /// For those whom frames wake; empty, and kept for the memory it has.
-    wakes: Vec<Wake>,
+    /// Empty between polls; kept for its memory.
+    deferred: Deferred,
     unflushed: bool,
-    shared: Arc<Shared>,
+    connection: Arc<Connection>,
     exit_report: Option<ExitReport>,
-    watch: Option<Watch>,
-    /// Behind the stream, so that it is dropped after it.
-    last_words: LastWords,
+    keepalive: Option<Keepalive>,
+    /// The last field, so that it is dropped after the stream.
+    end_guard: EndGuard,
 }
 
-/// Finds out whether a far end that says nothing is still there.
-struct Watch {
-    interval: Duration,
-    tick: Pin<Box<Sleep>>,
-    /// Whether anything was read, and written, since the last tick.
-    heard: bool,
-    said: bool,
-    /// Whether a ping was sent at the last tick.
-    asked: bool,
-}
+/// Records the driver's end when dropped, since a runtime that shuts down, and a panic in the
+/// stream, drop the driver's task without running it to its end.
+struct EndGuard(Arc<Connection>);
 
-impl Watch {
-    fn new(interval: Duration) -> Self {
-        let tick = Box::pin(sleep(interval));
-        Self { interval, tick, heard: false, said: false, asked: false }
-    }
-
-    /// Ready once the far end counts as gone; to be polled behind reading. `ask` sends a ping.
-    fn poll(&mut self, cx: &mut Context<'_>, mut ask: impl FnMut()) -> Poll<()> {
-        while self.tick.as_mut().poll(cx).is_ready() {
-            if self.asked && !self.heard {
-                return Poll::Ready(());
-            }
-            // The far end counts on hearing from this side too.
-            self.asked = !(self.heard && self.said);
-            if self.asked {
-                ask();
-            }
-            (self.heard, self.said) = (false, false);
-            self.tick.as_mut().reset(Instant::now() + self.interval);
-        }
-        Poll::Pending
-    }
-}
-
-/// Tells those who wait that the driver is gone, however it went: a runtime that shuts down, and a
-/// panic in the stream, drop its task without running it to its end.
-struct LastWords(Arc<Shared>);
-
-impl Drop for LastWords {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         let text = match std::thread::panicking() {
             true => "a panic ended the task that served the connection",
             false => "the runtime that served the connection was shut down",
         };
         let error = Error::new(ErrorKind::Disconnected, text).with_origin(Origin::Caller);
-        self.0.run(|inner, wakes| {
-            // Of no effect where the driver has told of the end itself.
-            inner.end(error, wakes);
-            inner.set_driver_gone(wakes);
+        self.0.run(|state, deferred| {
+            // Without effect where the driver has recorded the end itself.
+            state.end(error, deferred);
+            state.set_driver_gone(deferred);
         });
     }
 }
 
-/// How the exchange of frames ended.
+/// The end of the exchange of frames.
 enum Ending {
-    /// This side has nothing left to do with it.
+    /// This side finished.
     Finished,
     /// The stream ended or failed.
     Stream(Option<io::Error>),
     /// The stub broke the protocol.
     Violation(Violation),
-    /// The stub said why it ends.
+    /// The stub ended the connection, with its reason.
     Fault(Failure),
-    /// Nothing came for so long, though it was asked.
+    /// The stub did not answer a ping within this time.
     Silence(Duration),
 }
 
@@ -133,84 +101,98 @@ impl From<CodecError> for Ending {
     }
 }
 
+impl From<FrameError> for Ending {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Violation(violation) => Ending::Violation(violation),
+            FrameError::Fault(failure) => Ending::Fault(failure),
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
     pub(super) fn new(
         io: S,
         greeted: Greeted,
-        shared: Arc<Shared>,
+        connection: Arc<Connection>,
         exit_report: Option<ExitReport>,
         keepalive: Option<Duration>,
     ) -> Self {
-        let watch = keepalive.map(Watch::new);
-        let codec = Codec::new(greeted.max_frame);
-        let (reading, writing) = (greeted.rest, BytesMut::new());
-        let last_words = LastWords(Arc::clone(&shared));
-        let unflushed = false;
-        let (room, wakes) = (LEAST_ROOM, Vec::new());
         Self {
             io,
-            codec,
-            reading,
-            room,
-            writing,
-            wakes,
-            unflushed,
-            shared,
+            codec: Codec::new(greeted.max_frame),
+            reading: greeted.rest,
+            room: LEAST_ROOM,
+            writing: BytesMut::new(),
+            deferred: Deferred::default(),
+            unflushed: false,
+            end_guard: EndGuard(Arc::clone(&connection)),
+            connection,
             exit_report,
-            watch,
-            last_words,
+            keepalive: keepalive.map(Keepalive::new),
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Serves the connection to its end.
+    pub(super) fn run(self) -> impl Future<Output = ()> {
+        let span = debug_span!("connection", host = %self.connection.host().host_name);
+        self.serve().instrument(span)
+    }
+
+    async fn serve(mut self) {
         let ending = poll_fn(|cx| self.poll(cx)).await;
-        if matches!(ending, Ending::Finished | Ending::Violation(_)) {
-            if let Ending::Violation(violation) = &ending {
-                self.shared.run(|inner, _| self.writing.unsplit(inner.outbox.split()));
-                let text = violation.to_string();
-                let fault = Message::Fault(Failure { errno: EPROTO, text });
-                fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.writing);
-            }
-            // Nothing comes behind a fault; behind anything else, what else there is.
-            let is_last = matches!(ending, Ending::Violation(_));
-            let farewell = poll_fn(|cx| {
-                match is_last {
-                    true => ready!(self.poll_write_out(cx))?,
-                    false => ready!(self.poll_write(cx))?,
-                }
-                Pin::new(&mut self.io).poll_shutdown(cx)
-            });
-            // Whether the far end took it makes no difference any more.
-            let _ = timeout(FAREWELL, farewell).await;
-        }
-        let Self { io, shared, exit_report, last_words, .. } = self;
-        // The stream is closed first: that is what ends a far end that has not ended yet.
+        self.say_farewell(&ending).await;
+        let Self { io, connection, exit_report, end_guard, .. } = self;
+        // The stream is closed first: that ends a far end that has not ended yet.
         drop(io);
-        let said = ask(exit_report).await;
-        let error = explain(ending, said);
-        shared.run(|inner, wakes| inner.end(error, wakes));
-        drop(last_words);
+        let report = ask(exit_report).await;
+        let error = explain(ending, report);
+        debug!(target: "netlink_remote::client", reason = format_args!("{error:#}"), "connection ended");
+        connection.run(|state, deferred| state.end(error, deferred));
+        drop(end_guard);
+    }
+
+    /// Writes the last frames and shuts the stream down, where this side ends the connection.
+    async fn say_farewell(&mut self, ending: &Ending) {
+        let is_accused = match ending {
+            Ending::Finished => false,
+            Ending::Violation(violation) => {
+                self.connection.run(|state, _| state.accuse(violation, &mut self.writing));
+                true
+            }
+            Ending::Stream(_) | Ending::Fault(_) | Ending::Silence(_) => return,
+        };
+        let farewell = poll_fn(|cx| {
+            match is_accused {
+                // No frame comes after a fault.
+                true => ready!(self.poll_write_out(cx))?,
+                false => ready!(self.poll_write(cx))?,
+            }
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        });
+        // The connection is over, whether the far end took the frames or not.
+        let _ = timeout(FAREWELL, farewell).await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        self.shared.run(|inner, _| inner.set_driver(cx));
+        self.connection.run(|state, _| state.keep_driver(cx));
         let mut read = self.poll_read(cx);
         if read.is_pending()
-            && let Some(watch) = &mut self.watch
+            && let Some(keepalive) = &mut self.keepalive
         {
-            let shared = &self.shared;
-            let silent = watch.poll(cx, || shared.run(|inner, _| inner.ask_whether_alive()));
-            read = silent.map(|()| Ending::Silence(watch.interval));
+            let connection = &self.connection;
+            let silent = keepalive.poll(cx, || connection.run(|state, _| state.probe()));
+            read = silent.map(|()| Ending::Silence(keepalive.interval()));
         }
-        // Writing goes on whatever reading came to: what was just read may have been answered.
+        // Frames are written even where reading ended: a frame just read may have an answer.
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-            // A far end that has ended has often said why just before.
+            // The reason of a far end that has ended was often read just before.
             return match read {
                 Poll::Ready(ending) => Poll::Ready(ending),
                 Poll::Pending => Poll::Ready(Ending::Stream(Some(error))),
             };
         }
-        if read.is_pending() && self.shared.run(|inner, _| inner.finishing) {
+        if read.is_pending() && self.connection.run(|state, _| state.is_finishing()) {
             return Poll::Ready(Ending::Finished);
         }
         read
@@ -221,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             if let Err(ending) = self.take_frames() {
                 return Poll::Ready(ending);
             }
-            // New memory is taken for a read once what is left of the old would split most reads.
+            // A read gets new memory once the rest of the old would split most reads.
             if self.reading.capacity() - self.reading.len() < self.room / 4 {
                 self.reading.reserve(self.room);
             }
@@ -232,18 +214,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
                 Ok(length) => self.set_room(length),
                 Err(error) => return Poll::Ready(Ending::Stream(Some(error))),
             }
-            if let Some(watch) = &mut self.watch {
-                watch.heard = true;
+            if let Some(keepalive) = &mut self.keepalive {
+                keepalive.on_read();
             }
         }
     }
 
-    /// After a read that brought `length` bytes: grows at once and shrinks slowly, or each burst
-    /// would have to grow it anew.
+    /// Sets the room after a read of `length` bytes. It grows at once and shrinks slowly, or each
+    /// burst would have to grow it anew.
     fn set_room(&mut self, length: usize) {
         let room = (2 * length).max(self.room - self.room / 8).clamp(LEAST_ROOM, MOST_ROOM);
         if room == LEAST_ROOM && self.room > LEAST_ROOM {
-            // What much needed is not kept while little comes.
+            // A large buffer is not kept while little comes.
             self.reading = BytesMut::from(self.reading.as_ref());
         }
         self.room = room;
@@ -251,27 +233,25 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
 
     /// Takes in every whole frame that has been read, under one lock.
     fn take_frames(&mut self) -> Result<(), Ending> {
-        let Self { codec, reading, shared, wakes, .. } = self;
-        shared.run_with(wakes, |inner, wakes| {
-            while let Some(frame) = codec.decode(reading).map_err(Ending::from)? {
-                inner.on_frame(&frame, wakes).map_err(|error| match error {
-                    FrameError::Violation(violation) => Ending::Violation(violation),
-                    FrameError::Fault(failure) => Ending::Fault(failure),
-                })?;
+        let Self { codec, reading, connection, deferred, .. } = self;
+        let traced = trace::wants_frames();
+        connection.run_with(deferred, |state, deferred| {
+            while let Some(frame) = codec.decode(reading)? {
+                if traced {
+                    deferred.trace(Note::Received(frame.header));
+                }
+                state.on_frame(&frame, deferred)?;
             }
             Ok(())
         })
     }
 
-    /// Writes what there is; ready once nothing is left.
+    /// Writes every frame there is; ready once none is left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_write_out(cx))?;
-            self.shared.run(|inner, wakes| {
-                inner.take_turns(wakes);
-                std::mem::swap(&mut self.writing, &mut inner.outbox);
-                inner.outbox_taken(self.writing.len(), wakes);
-            });
+            let writing = &mut self.writing;
+            self.connection.run(|state, deferred| state.take_outbox(writing, deferred));
             if self.writing.is_empty() {
                 if self.unflushed {
                     ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -279,10 +259,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
+            trace::sent(&self.writing);
         }
     }
 
-    /// Writes what has been taken out of the outbox.
+    /// Writes the bytes that were taken out of the outbox.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.writing))?;
@@ -291,20 +272,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             }
             self.writing.advance(written);
             self.unflushed = true;
-            if let Some(watch) = &mut self.watch {
-                watch.said = true;
+            if let Some(keepalive) = &mut self.keepalive {
+                keepalive.on_written();
             }
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// What an exit_report has to say, within [`FAREWELL`].
+/// The exit report, if it comes within [`FAREWELL`].
 pub(super) async fn ask(exit_report: Option<ExitReport>) -> Option<String> {
     timeout(FAREWELL, exit_report?).await.ok().flatten()
 }
 
-fn explain(ending: Ending, said: Option<String>) -> Error {
+/// The error of a connection's end, with the exit report.
+fn explain(ending: Ending, report: Option<String>) -> Error {
     let disconnected = |text: &str| Error::new(ErrorKind::Disconnected, text);
     let error = match ending {
         Ending::Finished => {
@@ -327,8 +309,8 @@ fn explain(ending: Ending, said: Option<String>) -> Error {
             disconnected(&format!("the stub ended the connection: {}", failure.text))
         }
     };
-    match said {
-        Some(said) => error.with_note(&format!(": {said}")),
+    match report {
+        Some(report) => error.with_note(&format!(": {report}")),
         None => error,
     }
 }

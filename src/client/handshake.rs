@@ -1,25 +1,24 @@
-//! Saying hello.
-
-#![forbid(unsafe_code)]
+//! The exchange of hellos.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::debug;
 
 use crate::{
     Error, ErrorKind,
     wire::{Hello, MARKER, MarkerScanner, Scan, WireError},
 };
 
-/// What came out of it.
+/// A stub's hello, and the terms of the connection.
 pub(super) struct Greeted {
     pub(super) hello: Hello,
     pub(super) version: u16,
     pub(super) max_frame: u32,
-    /// What was read beyond the hello.
+    /// Bytes that were read beyond the hello.
     pub(super) rest: BytesMut,
 }
 
-/// What comes before the far end's hello is left in `scanner`.
+/// Sends the hello `mine` and reads the stub's. Text before it is left in `scanner`.
 pub(super) async fn run<S>(
     io: &mut S,
     mine: &Hello,
@@ -33,13 +32,13 @@ where
     let broken = |error: std::io::Error| {
         Error::new(ErrorKind::Handshake, "exchanging hellos").with_source(error)
     };
-    // A far end that is gone already may have said why: then what it said is the error.
+    // The reason of a far end that has ended may still be readable, and is the better error.
     let written = match io.write_all(&out).await {
         Ok(()) => io.flush().await,
         failed => failed,
     };
     let mut found = false;
-    // The hello has a few hundred bytes; what is longer makes its own room.
+    // A hello has a few hundred bytes; the buffer grows for a longer one.
     let mut buffer = BytesMut::with_capacity(1024);
     loop {
         if !found && !buffer.is_empty() {
@@ -60,6 +59,7 @@ where
                 let _ = buffer.split_to(taken);
                 let agreed = mine.agree(&hello).map_err(|error| refuse(error, scanner))?;
                 let (version, max_frame) = agreed;
+                trace(&hello, version);
                 return Ok(Greeted { hello, version, max_frame, rest: buffer });
             }
         }
@@ -68,7 +68,7 @@ where
             Ok(_) => continue,
             Err(error) => Some(error),
         };
-        // What it said explains more than how the stream broke.
+        // Text of the far end explains more than the stream's own error.
         return Err(match end {
             Some(error) if scanner.noise().trim().is_empty() => broken(error),
             _ => {
@@ -79,12 +79,25 @@ where
     }
 }
 
+fn trace(hello: &Hello, version: u16) {
+    let host = hello.host.as_ref();
+    debug!(
+        target: "netlink_remote::client",
+        software = hello.software,
+        version,
+        host = host.map_or("", |host| &host.host_name),
+        architecture = host.map_or("", |host| &host.architecture),
+        kernel = host.map_or("", |host| &host.kernel_release),
+        "connected",
+    );
+}
+
 fn refuse(error: WireError, scanner: &MarkerScanner) -> Error {
     let text = "the far end does not speak netlink-remote's protocol";
     failed(ErrorKind::Handshake, text, scanner).with_source(error)
 }
 
-/// An error that shows what the far end said instead of a hello.
+/// An error that shows the text of the far end in place of a hello.
 pub(super) fn failed(kind: ErrorKind, text: &str, scanner: &MarkerScanner) -> Error {
     let error = Error::new(kind, text);
     match scanner.noise().trim() {

@@ -4,44 +4,42 @@
 //! It does more than pass datagrams on, because netlink-proto takes the end of a socket for the
 //! end of an answer, and some ends of answers for success:
 //!
-//! - when the link dies, every request in flight is answered with an error (`ECONNRESET`), and so
-//!   is every one that was queued behind it; only then does the connection end;
+//! - when the connection ends, every request in flight is answered with an error (`ECONNRESET`),
+//!   and so is every queued one; only then does the socket end;
 //! - a socket that could not be opened answers every request with the errno;
 //! - a send that the far kernel refuses answers its requests with the errno;
 //! - a dump that ends with an error code, which netlink-proto ignores, becomes that error;
 //! - a dump that was interrupted by a change (`NLM_F_DUMP_INTR`) becomes an error, `EINTR`, unless
 //!   [`tolerate_interrupted_dumps`](NetlinkSocket::tolerate_interrupted_dumps) is called.
 //!
-//! rust-netlink reads and writes everything in the byte order of the host it runs on. Where the
-//! far host has the other one, nothing is sent, and every request is answered with
-//! `EPROTONOSUPPORT`; a [`RemoteSocket`] alone does not mind.
+//! The errno in an error or a DONE becomes this host's number for the same error
+//! ([`errno::translate`](crate::errno::translate)): rust-netlink makes an `io::Error` of it.
+//!
+//! rust-netlink reads and writes messages in the byte order of its own host. Where the far host
+//! has the other one, no request is sent, and each is answered with `EPROTONOSUPPORT`; a
+//! [`RemoteSocket`] alone works.
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 
-use super::{Delivery, RemoteSocket, SocketBuilder};
-use crate::{
-    Error,
-    errno::{ECONNRESET, EINTR, ENOBUFS, EPROTONOSUPPORT},
-    wire::Destination,
-};
-
+mod in_flight;
 mod placeholder;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_MULTI: u16 = 0x2;
-const NLM_F_ACK: u16 = 0x4;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const HEADER: usize = 16;
+use self::in_flight::InFlight;
+use super::{builder::SocketBuilder, delivery::Delivery, socket::RemoteSocket};
+use crate::{
+    Error,
+    errno::{ECONNRESET, ENOBUFS, EPROTONOSUPPORT},
+    sync::lock,
+    wire::Destination,
+};
 
 thread_local! {
     static BUILDER: RefCell<Option<SocketBuilder>> = const { RefCell::new(None) };
@@ -49,13 +47,13 @@ thread_local! {
 
 /// A [`RemoteSocket`] as a [`netlink_sys::AsyncSocket`].
 ///
-/// Where a library takes a socket, give it one: `rtnetlink::from_socket(socket.into())`. Where it
-/// makes its own (`genetlink::new_connection_with_socket::<NetlinkSocket>()`), have it do so
-/// inside [`SocketBuilder::scope`].
+/// A library that takes a socket is given one: `rtnetlink::from_socket(socket.into())`. One that
+/// makes its own (`genetlink::new_connection_with_socket::<NetlinkSocket>()`) does so inside
+/// [`SocketBuilder::scope`].
 ///
-/// [`socket_ref`](AsyncSocket::socket_ref) and `socket_mut` give a placeholder, for there is no
-/// local socket: what is called on it fails with EBADF. Groups, port id and options are those
-/// of [`SocketBuilder`].
+/// [`socket_ref`](AsyncSocket::socket_ref) and `socket_mut` give a placeholder, since there is no
+/// local socket: every call on it fails with EBADF. Groups, port id and options are set by
+/// [`SocketBuilder`].
 ///
 /// Dropping it closes the far socket.
 #[derive(Debug)]
@@ -67,29 +65,35 @@ pub struct NetlinkSocket {
 
 #[derive(Debug, Default)]
 struct State {
-    in_flight: HashMap<u32, InFlight>,
-    /// Sequence numbers of the sends made, by their serial, as long as they may still fail.
-    sends: VecDeque<(u32, Vec<u32>)>,
-    /// Sequence numbers to be answered with an errno.
-    failed: Vec<(u32, i32)>,
-    /// Whether something was sent since the socket was last found dead and idle.
-    sent_since: bool,
-    grace: bool,
-    tolerate_interrupted: bool,
+    in_flight: InFlight,
+    /// The end of the socket as netlink-proto is to see it.
+    end: End,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct InFlight {
-    expects_ack: bool,
-    interrupted: bool,
+/// netlink-proto hands over one queued request at each poll. After the connection's end each is
+/// answered with an error; the socket ends at the second poll that brings none.
+#[derive(Debug, Default)]
+struct End {
+    /// Whether a request came since the last poll that found the connection ended.
+    has_request: bool,
+    /// Whether such a poll has found none.
+    found_none: bool,
+}
+
+impl End {
+    /// Whether the socket ends with this poll.
+    fn is_reached(&mut self) -> bool {
+        let has_request = std::mem::take(&mut self.has_request);
+        !has_request && std::mem::replace(&mut self.found_none, true)
+    }
 }
 
 impl NetlinkSocket {
     /// Lets dumps that were interrupted by a change end as if they were whole. By default they
-    /// end with EINTR, and want to be repeated.
+    /// end with EINTR, for the caller to repeat.
     #[must_use]
     pub fn tolerate_interrupted_dumps(self) -> Self {
-        self.state().tolerate_interrupted = true;
+        self.state().in_flight.tolerate_interrupted();
         self
     }
 
@@ -99,44 +103,54 @@ impl NetlinkSocket {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// The next datagram for netlink-proto, made here where the far end cannot make it any more.
+    /// Receives the next delivery within the task's budget: netlink-proto reads until there is none
+    /// before it forwards any.
+    fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Error>> {
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        let polled = self.remote.poll_delivery(cx);
+        if polled.is_ready() {
+            budget.made_progress();
+        }
+        polled
+    }
+
+    /// The next datagram for netlink-proto: the far kernel's, or the errors of requests whose
+    /// answers cannot come.
     fn poll_datagram(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Bytes, SocketAddr)>> {
         loop {
-            if let Some(errors) = self.state().take_errors() {
+            if let Some(errors) = self.state().in_flight.take_errors() {
                 return Poll::Ready(Ok((errors, SocketAddr::new(0, 0))));
             }
-            match ready!(self.remote.poll_delivery(cx)) {
+            match ready!(self.poll_delivery(cx)) {
                 Ok(Delivery::Datagram(datagram)) => {
-                    let data = self.state().take_answers(datagram.data);
+                    let data = self.state().in_flight.on_datagram(datagram.data);
                     // Answers are keyed by their source: the kernel's must be port id 0, group 0.
                     return Poll::Ready(Ok((data, SocketAddr::new(datagram.info.portid, 0))));
                 }
-                // netlink-proto makes NLMSG_OVERRUN of ENOBUFS.
-                Ok(Delivery::Lost { .. }) => {
+                // A datagram that was not forwarded is lost as well. netlink-proto makes
+                // NLMSG_OVERRUN of ENOBUFS.
+                Ok(Delivery::Lost { .. } | Delivery::ReceiveError { .. }) => {
                     return Poll::Ready(Err(io::Error::from_raw_os_error(ENOBUFS)));
                 }
-                Ok(Delivery::SendFailed { serial, errno }) => self.state().fail_send(serial, errno),
-                // Whose answer that was nobody can tell; what is sure is that something is lost.
-                Ok(Delivery::ReceiveError { .. }) => {
-                    return Poll::Ready(Err(io::Error::from_raw_os_error(ENOBUFS)));
+                Ok(Delivery::SendFailed { serial, errno }) => {
+                    self.state().in_flight.on_send_failed(serial, errno);
                 }
                 Err(error) => {
                     let mut state = self.state();
-                    state.fail_all(error.errno().unwrap_or(ECONNRESET));
-                    if !state.failed.is_empty() {
-                        continue;
+                    let State { in_flight, end } = &mut *state;
+                    in_flight.fail_all(error.errno().unwrap_or(ECONNRESET));
+                    if let Some(errors) = in_flight.take_errors() {
+                        return Poll::Ready(Ok((errors, SocketAddr::new(0, 0))));
                     }
-                    // Requests may be queued in netlink-proto, which hands over one each time it
-                    // is polled. As long as it does, they are answered; then the end is told.
-                    let queued = std::mem::take(&mut state.sent_since);
-                    if queued || !std::mem::replace(&mut state.grace, true) {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                    if end.is_reached() {
+                        let error = io::Error::new(io::ErrorKind::ConnectionReset, error);
+                        return Poll::Ready(Err(error));
                     }
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, error)));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
         }
@@ -154,13 +168,17 @@ impl NetlinkSocket {
             }
             true => Err(Some(EPROTONOSUPPORT)),
         };
-        // netlink-proto sends one queued request each time it is polled and does not ask to be
-        // polled again.
+        // netlink-proto sends one queued request at each poll and does not ask for another poll.
         cx.waker().wake_by_ref();
+        let mut state = self.state();
         match sent {
-            Ok(serial) => self.state().sent(serial, buf),
-            // The error would end the connection, and the request with it: it is answered instead.
-            Err(errno) => self.state().refused(buf, errno.unwrap_or(ECONNRESET)),
+            Ok(serial) => state.in_flight.on_sent(serial, buf),
+            // An error here would end the connection, and the request with it: the error is given
+            // as the request's answer instead.
+            Err(errno) => {
+                state.in_flight.on_refused(buf, errno.unwrap_or(ECONNRESET));
+                state.end.has_request = true;
+            }
         }
         Poll::Ready(Ok(buf.len()))
     }
@@ -168,13 +186,15 @@ impl NetlinkSocket {
 
 impl From<RemoteSocket> for NetlinkSocket {
     fn from(remote: RemoteSocket) -> Self {
-        Self { remote, placeholder: placeholder::socket(), state: Mutex::default() }
+        let in_flight = InFlight::new(remote.architecture());
+        let state = Mutex::new(State { in_flight, end: End::default() });
+        Self { remote, placeholder: placeholder::socket(), state }
     }
 }
 
 impl SocketBuilder {
-    /// Runs `make` with this builder as the one by which [`NetlinkSocket::new`] makes sockets, for
-    /// libraries that make their own. The protocol is theirs to say.
+    /// Runs `make`, in which [`NetlinkSocket::new`] makes sockets by this builder, for libraries
+    /// that make their own. The protocol is the one that the library asks for.
     ///
     /// ```no_run
     /// # async fn f(client: netlink_remote::Client) -> std::io::Result<()> {
@@ -207,15 +227,13 @@ impl AsyncSocket for NetlinkSocket {
         &mut self.placeholder
     }
 
-    /// A socket as the [`SocketBuilder::scope`] around says. It is opened meanwhile; should that
-    /// fail, the first request tells.
+    /// A socket of the [`SocketBuilder::scope`] around. It is opened in the background: a failure
+    /// is the answer to every request.
     fn new(protocol: isize) -> io::Result<Self> {
         let builder = BUILDER.with_borrow(Clone::clone).ok_or_else(|| {
             let text = "a remote socket can only be made inside SocketBuilder::scope";
             io::Error::from(Error::invalid(text))
         })?;
-        let protocol = u32::try_from(protocol)
-            .map_err(|_| io::Error::from(Error::invalid("a netlink protocol is not negative")))?;
         Ok(builder.protocol(protocol).begin()?.into())
     }
 
@@ -245,7 +263,7 @@ impl AsyncSocket for NetlinkSocket {
     ) -> Poll<io::Result<SocketAddr>> {
         let (data, address) = ready!(self.poll_datagram(cx))?;
         if buf.remaining_mut() < data.len() {
-            // A datagram is never cut: what has no room here fails as a whole.
+            // A datagram is never cut.
             let text = format!("a datagram of {} bytes and room for fewer", data.len());
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, text)));
         }
@@ -257,156 +275,3 @@ impl AsyncSocket for NetlinkSocket {
         self.poll_datagram(cx).map_ok(|(data, address)| (data.to_vec(), address))
     }
 }
-
-/// The fields of a netlink message's header (`struct nlmsghdr`) that matter here. Byte order is
-/// that of this host, as everything in rust-netlink.
-#[derive(Debug, Clone, Copy)]
-struct MessageHeader {
-    length: usize,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-}
-
-/// The messages of a datagram: the offset of each, and its header.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = (usize, MessageHeader)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = datagram.get(at..)?;
-        let header: &[u8; HEADER] = rest.first_chunk()?;
-        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
-        let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-        if length < HEADER || length > rest.len() {
-            return None;
-        }
-        let message = MessageHeader {
-            length,
-            kind: u16::from_ne_bytes([k0, k1]),
-            flags: u16::from_ne_bytes([f0, f1]),
-            sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
-        };
-        let offset = at;
-        at += (length + 3) & !3;
-        Some((offset, message))
-    })
-}
-
-/// Appends an NLMSG_ERROR that answers `sequence`.
-fn put_error(out: &mut BytesMut, sequence: u32, errno: i32) {
-    const LENGTH: usize = 2 * HEADER + 4;
-    out.put_u32_ne(LENGTH as u32);
-    out.put_u16_ne(NLMSG_ERROR);
-    out.put_u16_ne(0);
-    out.put_u32_ne(sequence);
-    out.put_u32_ne(0);
-    out.put_i32_ne(-errno);
-    // The header of the message that the error answers.
-    out.put_u32_ne(HEADER as u32);
-    out.put_u32_ne(0);
-    out.put_u32_ne(sequence);
-    out.put_u32_ne(0);
-}
-
-/// Sends remembered in case they fail: more than any window lets be under way.
-const REMEMBERED_SENDS: usize = 8192;
-
-impl State {
-    fn note(&mut self, datagram: &[u8]) -> Vec<u32> {
-        messages(datagram)
-            .map(|(_, message)| {
-                let expects_ack = message.flags & NLM_F_ACK != 0;
-                let entry = InFlight { expects_ack, interrupted: false };
-                self.in_flight.insert(message.sequence, entry);
-                message.sequence
-            })
-            .collect()
-    }
-
-    fn sent(&mut self, serial: u32, datagram: &[u8]) {
-        let sequences = self.note(datagram);
-        if self.sends.len() >= REMEMBERED_SENDS {
-            self.sends.pop_front();
-        }
-        self.sends.push_back((serial, sequences));
-    }
-
-    fn refused(&mut self, datagram: &[u8], errno: i32) {
-        self.sent_since = true;
-        let sequences = self.note(datagram);
-        self.failed.extend(sequences.into_iter().map(|sequence| (sequence, errno)));
-    }
-
-    fn fail_send(&mut self, serial: u32, errno: i32) {
-        let found = self.sends.iter().position(|(number, _)| *number == serial);
-        let Some((_, sequences)) = found.and_then(|at| self.sends.remove(at)) else { return };
-        self.failed.extend(sequences.into_iter().map(|sequence| (sequence, errno)));
-    }
-
-    fn fail_all(&mut self, errno: i32) {
-        self.sends.clear();
-        self.failed.extend(self.in_flight.keys().map(|sequence| (*sequence, errno)));
-    }
-
-    /// The errors to be given, as one datagram.
-    fn take_errors(&mut self) -> Option<Bytes> {
-        if self.failed.is_empty() {
-            return None;
-        }
-        let mut out = BytesMut::new();
-        for (sequence, errno) in self.failed.drain(..) {
-            if self.in_flight.remove(&sequence).is_some() {
-                put_error(&mut out, sequence, errno);
-            }
-        }
-        (!out.is_empty()).then(|| out.freeze())
-    }
-
-    /// Notes which requests a datagram answers, and makes errors of dumps that did not succeed.
-    fn take_answers(&mut self, datagram: Bytes) -> Bytes {
-        let mut replaced: Option<BytesMut> = None;
-        for (offset, message) in messages(&datagram) {
-            let mut errno = None;
-            if let Some(entry) = self.in_flight.get_mut(&message.sequence) {
-                entry.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                let done = match message.kind {
-                    NLMSG_DONE => {
-                        let code = done_code(datagram.get(offset..offset + message.length));
-                        let interrupted = entry.interrupted && !self.tolerate_interrupted;
-                        errno = (code < 0).then_some(-code).or(interrupted.then_some(EINTR));
-                        true
-                    }
-                    NLMSG_ERROR => true,
-                    _ => message.flags & NLM_F_MULTI == 0 && !entry.expects_ack,
-                };
-                if done {
-                    self.in_flight.remove(&message.sequence);
-                }
-            }
-            match (errno, &mut replaced) {
-                (Some(errno), replaced) => {
-                    let before = datagram.get(..offset).unwrap_or_default();
-                    put_error(
-                        replaced.get_or_insert_with(|| before.into()),
-                        message.sequence,
-                        errno,
-                    );
-                }
-                (None, Some(out)) => {
-                    let end = (offset + ((message.length + 3) & !3)).min(datagram.len());
-                    out.extend_from_slice(datagram.get(offset..end).unwrap_or_default());
-                }
-                (None, None) => {}
-            }
-        }
-        replaced.map_or(datagram, BytesMut::freeze)
-    }
-}
-
-/// The error code that an NLMSG_DONE carries, 0 where it carries none.
-fn done_code(message: Option<&[u8]>) -> i32 {
-    let payload = message.and_then(|message| message.get(HEADER..));
-    payload.and_then(|payload| payload.first_chunk()).map_or(0, |code| i32::from_ne_bytes(*code))
-}
-
-#[cfg(test)]
-mod tests;

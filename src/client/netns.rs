@@ -1,39 +1,35 @@
 //! Network namespaces at the far end.
 
-#![forbid(unsafe_code)]
-
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::shared::Handle;
+use super::connection_ref::ConnectionRef;
 use crate::{
     Error, ErrorKind,
     proto::netns_message,
-    wire::{
-        Message, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, SocketId, hello::NetnsId,
-    },
+    wire::{Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, SocketId, hello::NetnsId},
 };
 
-/// How long an operation on namespaces may take: creating one can, on a busy host.
+/// Limit on an operation: creating a namespace takes long on a busy host.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Operations on the namespaces of the far end's host, made by
 /// [`Client::netns`](super::Client::netns).
 ///
-/// Names are those of ip-netns(8), in `/run/netns`: what this makes, `ip netns` sees, and the
-/// other way round. All methods are cancel-safe in that a dropped one leaves nothing open, but
-/// what it asked for may still happen; each waits for 60 seconds at most. Each gives
-/// [`ErrorKind::Invalid`] for a name that is larger than the connection carries.
+/// Names are those of ip-netns(8), in `/run/netns`: `ip netns` sees the namespaces made here, and
+/// the other way round. Each method waits for 60 seconds at most, and gives
+/// [`ErrorKind::Invalid`] for a name that is larger than the connection carries. A dropped future
+/// leaves no namespace open, but the operation may still happen.
 #[derive(Clone)]
 pub struct RemoteNetns {
-    handle: Handle,
+    connection: ConnectionRef,
 }
 
 impl RemoteNetns {
-    pub(super) fn new(handle: Handle) -> Self {
-        Self { handle }
+    pub(super) fn new(connection: ConnectionRef) -> Self {
+        Self { connection }
     }
 
     /// Opens a namespace and keeps it open at the far end.
@@ -41,15 +37,15 @@ impl RemoteNetns {
     /// # Errors
     /// [`ErrorKind::Namespace`] with the errno: ENOENT, ESRCH, EINVAL for a file that is no
     /// network namespace, EEXIST for an exclusive creation, EPERM; [`ErrorKind::Disconnected`].
-    /// For a container: ENOENT where it or its engine's program is not there, ESRCH where it is
-    /// not running, EACCES and EPERM, ECONNREFUSED where the engine is not running, ETIMEDOUT
-    /// where it does not answer within 10 seconds, EIO for whatever else it says;
-    /// [`ErrorKind::Invalid`] for what no container can be called.
+    /// For a container: ENOENT for a container or an engine's program that is not there, ESRCH for
+    /// a container that is not running, EACCES and EPERM, ECONNREFUSED for an engine that is not
+    /// running, ETIMEDOUT for one that does not answer within 10 seconds, EIO for its other
+    /// failures; [`ErrorKind::Invalid`] for a name that no container can have.
     pub async fn open(&self, netns: Netns, mode: NetnsMode) -> Result<NetnsHandle, Error> {
         check_container(&netns)?;
         let value = self.request(NetnsRequest::Open(netns, mode)).await?;
         let opened = NetnsOpened::decode(&value)?;
-        let connection = self.handle.clone();
+        let connection = self.connection.clone();
         Ok(NetnsHandle(Arc::new(OpenNetns { connection, opened })))
     }
 
@@ -65,7 +61,7 @@ impl RemoteNetns {
     /// Creates a named namespace, as `ip netns add` does.
     ///
     /// # Errors
-    /// [`ErrorKind::Namespace`] with EEXIST, EPERM, or EINVAL for what cannot be a name;
+    /// [`ErrorKind::Namespace`] with EEXIST, EPERM, or EINVAL for a name that none can have;
     /// [`ErrorKind::Disconnected`].
     pub async fn add(&self, name: &str) -> Result<(), Error> {
         self.request(NetnsRequest::Add(name.to_owned())).await.map(drop)
@@ -74,7 +70,7 @@ impl RemoteNetns {
     /// Deletes a named namespace, as `ip netns delete` does.
     ///
     /// # Errors
-    /// [`ErrorKind::Namespace`] with ENOENT, EPERM, or EINVAL for what cannot be a name;
+    /// [`ErrorKind::Namespace`] with ENOENT, EPERM, or EINVAL for a name that none can have;
     /// [`ErrorKind::Disconnected`].
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         self.request(NetnsRequest::Delete(name.to_owned())).await.map(drop)
@@ -83,16 +79,18 @@ impl RemoteNetns {
     async fn request(&self, operation: NetnsRequest) -> Result<Bytes, Error> {
         let opens_netns = matches!(operation, NetnsRequest::Open(..));
         let message = netns_message(operation);
-        let kind = ErrorKind::Namespace;
-        let wait = request(&self.handle, SocketId::CONNECTION, message, kind, opens_netns);
-        timeout(TIMEOUT, wait).await.unwrap_or_else(|_| {
-            let text = format!("the far end did not answer within {TIMEOUT:?}");
-            Err(Error::new(ErrorKind::Timeout, text))
-        })
+        let reply = self.connection.request(SocketId::CONNECTION, message, opens_netns);
+        match timeout(TIMEOUT, reply).await {
+            Ok(reply) => reply.map_err(|error| error.into_error(ErrorKind::Namespace)),
+            Err(_) => {
+                let text = format!("the far end did not answer within {TIMEOUT:?}");
+                Err(Error::new(ErrorKind::Timeout, text))
+            }
+        }
     }
 }
 
-/// Refuses what no container can be called: to the far end it would be a breach of the protocol.
+/// Refuses a name that no container can have: to the stub it would be a violation of the protocol.
 pub(super) fn check_container(netns: &Netns) -> Result<(), Error> {
     if netns.is_well_named() {
         return Ok(());
@@ -112,14 +110,14 @@ impl std::fmt::Debug for RemoteNetns {
 pub struct NetnsHandle(Arc<OpenNetns>);
 
 struct OpenNetns {
-    connection: Handle,
+    connection: ConnectionRef,
     opened: NetnsOpened,
 }
 
 impl NetnsHandle {
-    /// The number of the *stub's* descriptor, for messages that carry one: `IFLA_NET_NS_FD` and
-    /// its like, sent through sockets of the same connection. It is a high number, because the
-    /// stub keeps low ones free: one made up gives EBADF, and does not hit something by accident.
+    /// The number of the *stub's* descriptor, for attributes such as `IFLA_NET_NS_FD` in messages
+    /// that are sent through sockets of the same connection. The number is high, since the stub
+    /// keeps low ones free: a number made up gives EBADF, and hits no descriptor by accident.
     pub fn fd(&self) -> u32 {
         self.0.opened.fd
     }
@@ -132,8 +130,9 @@ impl NetnsHandle {
 
 impl Drop for OpenNetns {
     fn drop(&mut self) {
-        let _ = self.connection.with(|inner, _| {
-            inner.close_netns(self.opened.fd);
+        let _ = self.connection.with(|state, _| {
+            let (replies, wire, _) = state.replies();
+            replies.close_netns(wire, self.opened.fd);
             Ok(())
         });
     }
@@ -143,37 +142,4 @@ impl std::fmt::Debug for OpenNetns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("OpenNetns").field(&self.opened).finish()
     }
-}
-
-/// Makes a numbered request and waits for its reply; forgotten when dropped.
-pub(super) async fn request<'m>(
-    handle: &Handle,
-    socket: SocketId,
-    message: impl FnOnce(u32) -> Message<'m>,
-    kind: ErrorKind,
-    opens_netns: bool,
-) -> Result<Bytes, Error> {
-    struct Guard<'a> {
-        handle: &'a Handle,
-        number: u32,
-        opens_netns: bool,
-    }
-    impl Drop for Guard<'_> {
-        fn drop(&mut self) {
-            self.handle.run(|inner, _| inner.abandon_request(self.number, self.opens_netns));
-        }
-    }
-
-    let number = handle.request(socket, message).await?;
-    let guard = Guard { handle, number, opens_netns };
-    let reply = poll_fn(|cx| {
-        let polled = handle.run(|inner, _| inner.poll_reply(number, cx));
-        polled.map(|reply| reply.map_err(|error| error.into_error(kind)))
-    })
-    .await;
-    if reply.is_ok() {
-        // The reply is ours now, and so is what it opened.
-        std::mem::forget(guard);
-    }
-    reply
 }

@@ -1,7 +1,5 @@
 //! [`RemoteSocket`] as a stream and a sink.
 
-#![forbid(unsafe_code)]
-
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,13 +9,13 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{Event, RemoteSocket};
+use super::{delivery::Event, socket::RemoteSocket};
 use crate::{Error, ErrorKind};
 
 impl Stream for RemoteSocket {
     type Item = Result<Event, Error>;
 
-    /// As [`RemoteSocket::poll_recv`]; ends after the error that tells of the connection's end.
+    /// As [`RemoteSocket::poll_recv`]. The stream ends after the error of the connection's end.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.is_exhausted() {
@@ -36,20 +34,20 @@ impl Stream for RemoteSocket {
 impl Sink<Bytes> for RemoteSocket {
     type Error = Error;
 
-    /// Waits for credit and for room, as [`RemoteSocket::send`] does, and fails like it. Only the
-    /// task that polled last is woken.
+    /// Waits for credit and for room, as [`RemoteSocket::send`] does, with the same errors. Only
+    /// the task that polled last is woken.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_send_ready(cx)
     }
 
-    /// [`ErrorKind::Invalid`] without [`poll_ready`](Sink::poll_ready) before, where there is no
-    /// credit.
+    /// [`ErrorKind::Invalid`] without a [`poll_ready`](Sink::poll_ready) before it, where there is
+    /// no credit.
     fn start_send(self: Pin<&mut Self>, datagram: Bytes) -> Result<(), Error> {
         // Other sockets may have filled the shared room since, but ready is ready.
         (*self).start_send(&datagram)
     }
 
-    /// Always ready: what was sent is on its way.
+    /// Always ready: the driver writes by itself.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }

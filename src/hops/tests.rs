@@ -34,7 +34,7 @@ fn text_and_back() {
 }
 
 #[test]
-fn the_builder_writes_what_is_read() {
+fn a_builder_makes_the_target_of_a_text() {
     let built = Target::ssh("ci@gateway").ssh("ci@test01").sudo().build().unwrap();
     assert_eq!(built.to_string(), "ssh://ci@gateway,ssh://ci@test01,sudo:");
     assert_eq!(built, "ssh://ci@gateway,ssh://ci@test01,sudo:".parse().unwrap());
@@ -50,7 +50,7 @@ fn the_builder_writes_what_is_read() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_a_reason() {
+fn a_malformed_target_is_refused_with_a_reason() {
     for (text, reason) in [
         ("", "a hop is empty"),
         ("local", "write `local:`"),

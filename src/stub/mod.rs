@@ -39,6 +39,7 @@ mod nonblocking;
 mod option_request;
 mod output;
 mod overrun;
+mod own;
 mod poller;
 mod reader;
 mod serve;
@@ -56,6 +57,9 @@ pub use bridge::serve_stream;
 pub use config::Config;
 pub use exit::Exit;
 pub use listen::{ListenConfig, ListenEvent, Listener};
+pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
+#[cfg(feature = "client")]
+pub(crate) use own::{Own, own};
 pub use serve::{serve, serve_stdio};
 pub use shutdown::Shutdown;
 

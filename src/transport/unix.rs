@@ -1,6 +1,4 @@
-//! A unix socket on which `nlr serve` listens.
-
-#![forbid(unsafe_code)]
+//! A unix stream socket, on which `nlr serve` listens.
 
 use std::{
     io::{self, ErrorKind as IoErrorKind, Read, Write},
@@ -17,18 +15,18 @@ use crate::{Error, ErrorKind};
 
 /// A connected unix socket.
 ///
-/// Other than tokio's own, which is told each time the far end has read something, it asks for
-/// word of room only while a write waits for some. For a request and its reply that is the
-/// difference between waking once and waking twice.
+/// It registers for writability only while a write waits for buffer space. tokio's own stream is
+/// always registered, and so is woken each time the far end has read something: twice per request
+/// and reply, where this one is woken once. Flushing does nothing; dropping closes the socket.
 #[derive(Debug)]
 pub struct UnixStream {
     socket: AsyncFd<net::UnixStream>,
-    /// A duplicate, while a write waits.
-    room: Option<AsyncFd<net::UnixStream>>,
+    /// A duplicate registered for writability, while a write waits.
+    write_waiter: Option<AsyncFd<net::UnixStream>>,
 }
 
 impl UnixStream {
-    /// Takes over a connected socket, such as one of a pair.
+    /// Takes over a connected socket, such as one of a pair, and makes it non-blocking.
     ///
     /// # Errors
     /// Those of fcntl(2) and epoll_ctl(2).
@@ -37,24 +35,24 @@ impl UnixStream {
     /// Outside a tokio runtime.
     pub fn new(socket: net::UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: watched(socket, Interest::READABLE)?, room: None })
+        Ok(Self { socket: register(socket, Interest::READABLE)?, write_waiter: None })
     }
 }
 
 #[expect(
     deprecated,
-    reason = "what replaces it is unsafe code, for types whose descriptor changes"
+    reason = "its replacement is an unsafe fn, for types whose descriptor may change"
 )]
-fn watched(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<net::UnixStream>> {
+fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<net::UnixStream>> {
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Connects a unix socket to a listening stub; [`Client::handshake`](crate::Client::handshake) takes
-/// it. The target `unix:PATH` does both.
+/// Connects a socket to a stub that listens at `path`; [`Client::handshake`](crate::Client::handshake)
+/// takes it. The target `unix:PATH` does both. Cancel-safe: a dropped future closes its socket.
 ///
 /// # Errors
-/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nobody listens, EACCES
-/// where the file's mode does not allow it.
+/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nothing listens, EACCES
+/// where the file's mode forbids it.
 pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
@@ -80,12 +78,12 @@ impl AsyncRead for UnixStream {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut readable = ready!(self.socket.poll_read_ready(cx))?;
-            let room = buf.initialize_unfilled();
-            match self.socket.get_ref().read(room) {
+            let unfilled = buf.initialize_unfilled();
+            match self.socket.get_ref().read(unfilled) {
                 Ok(length) => {
-                    // Nothing is left behind a read that did not fill its room, and epoll tells
-                    // of what comes then: that spares finding out by another.
-                    if 0 < length && length < room.len() {
+                    // A read that did not fill its buffer left nothing in the socket, and epoll
+                    // reports what arrives later (epoll(7)): no second read has to find out.
+                    if 0 < length && length < unfilled.len() {
                         readable.clear_ready();
                     }
                     buf.advance(length);
@@ -105,18 +103,18 @@ impl AsyncWrite for UnixStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            if let Some(room) = &self.room {
-                let mut writable = ready!(room.poll_write_ready(cx))?;
-                if let Ok(written) = writable.try_io(|room| room.get_ref().write(buf)) {
-                    self.room = None;
+            if let Some(waiter) = &self.write_waiter {
+                let mut writable = ready!(waiter.poll_write_ready(cx))?;
+                if let Ok(written) = writable.try_io(|waiter| waiter.get_ref().write(buf)) {
+                    self.write_waiter = None;
                     return Poll::Ready(written);
                 }
                 continue;
             }
             match self.socket.get_ref().write(buf) {
                 Err(error) if error.kind() == IoErrorKind::WouldBlock => {
-                    let room = self.socket.get_ref().try_clone()?;
-                    self.room = Some(watched(room, Interest::WRITABLE)?);
+                    let duplicate = self.socket.get_ref().try_clone()?;
+                    self.write_waiter = Some(register(duplicate, Interest::WRITABLE)?);
                 }
                 written => return Poll::Ready(written),
             }
@@ -144,12 +142,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_wait_for_room_and_everything_arrives() {
+    async fn writes_wait_for_buffer_space_and_everything_arrives() {
         let (mut near, mut far) = pair();
         let sent: Vec<u8> = (0..1_u32 << 20).flat_map(u32::to_le_bytes).collect();
         let write = async {
             near.write_all(&sent).await.unwrap();
-            assert!(near.room.is_none());
+            assert!(near.write_waiter.is_none());
             near.shutdown().await.unwrap();
         };
         let mut received = Vec::new();
@@ -159,13 +157,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_waits_is_told_of_the_end() {
+    async fn a_waiting_write_fails_at_the_end() {
         let (mut near, far) = pair();
-        let goes = async move {
+        let far_end = async move {
             tokio::task::yield_now().await;
             drop(far);
         };
-        let (written, ()) = tokio::join!(near.write_all(&[0; 4 << 20]), goes);
+        let (written, ()) = tokio::join!(near.write_all(&[0; 4 << 20]), far_end);
         assert_eq!(written.unwrap_err().kind(), IoErrorKind::BrokenPipe);
     }
 }

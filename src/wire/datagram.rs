@@ -4,8 +4,9 @@ use bytes::BufMut;
 
 use super::{cursor::Cursor, error::WireError};
 
-/// The receiver of a datagram. The kernel is port id 0 and no group.
+/// The address that a datagram is sent to. By default the kernel: port id 0 and no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Destination {
     /// Port id.
     pub portid: u32,
@@ -13,7 +14,7 @@ pub struct Destination {
     pub groups: u32,
 }
 
-/// Sender, group and namespace of a received datagram, as recvmsg(2) gives them.
+/// A received datagram's origin, as the kernel gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DatagramInfo {
@@ -28,7 +29,19 @@ pub struct DatagramInfo {
 /// Bytes in front of the datagram in send and datagram payloads.
 pub(crate) const DATAGRAM_PREFIX: usize = 12;
 
+impl Destination {
+    /// A port id, and a bit mask of multicast groups 1 to 32.
+    pub const fn new(portid: u32, groups: u32) -> Self {
+        Self { portid, groups }
+    }
+}
+
 impl DatagramInfo {
+    /// The sender's port id, the multicast group or 0, and the nsid.
+    pub const fn new(portid: u32, group: u32, nsid: Option<i32>) -> Self {
+        Self { portid, group, nsid }
+    }
+
     pub(super) fn encode(&self, out: &mut impl BufMut) {
         out.put_u32_le(self.portid);
         out.put_u32_le(self.group);

@@ -55,7 +55,7 @@ impl Role {
     }
 }
 
-/// The limits that a side sets its peer.
+/// The limits that one side of a connection announces to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLimits {
@@ -76,11 +76,19 @@ impl Default for PeerLimits {
 
 /// A namespace's identity: two with equal numbers on one host are the same namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct NetnsId {
     /// Device number of the nsfs.
     pub device: u64,
     /// Inode number in it.
     pub inode: u64,
+}
+
+impl NetnsId {
+    /// The identity that stat(2) gives for the namespace's file.
+    pub const fn new(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
 }
 
 /// A stub's description of its host, whose kernel answers.

@@ -282,7 +282,7 @@ pub struct NetnsEntry {
 }
 
 impl NetnsEntry {
-    /// An entry of a list.
+    /// A name and the identity of its namespace.
     pub fn new(name: impl Into<String>, id: NetnsId) -> Self {
         Self { name: name.into(), id }
     }

@@ -1,4 +1,4 @@
-//! rust-netlink, unmodified, on a remote socket; and each trap on the way there.
+//! rust-netlink, unmodified, on a remote socket, with each trap of its sockets.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -60,7 +60,7 @@ async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
     let far = Far::new(transport).await;
     let netns = Namespace::empty();
     let scope = || far.client.socket(0).netns(netns.netns());
-    // genetlink and ethtool use an older netlink-proto than rtnetlink does.
+    // genetlink and ethtool use an older netlink-proto than rtnetlink.
     let (connection, mut handle, _) =
         scope().scope(genetlink::new_connection_with_socket::<NetlinkSocket>).unwrap();
     let running = tokio::spawn(connection);
@@ -82,7 +82,7 @@ async fn genetlink_and_ethtool_make_their_own_sockets(transport: Transport) {
     let modes: Vec<_> = within(channels.try_collect()).await.unwrap();
     assert!(format!("{modes:?}").contains("v0"), "{modes:?}");
     running.abort();
-    // Outside a scope there is nothing to make one from, and that is an error.
+    // Outside a scope a new socket is an error.
     let Err(error) = genetlink::new_connection_with_socket::<NetlinkSocket>() else { panic!() };
     assert!(error.to_string().contains("SocketBuilder::scope"), "{error}");
     far.end().await;
@@ -169,7 +169,7 @@ async fn events_come_unsolicited(transport: Transport) {
     within(running).await.unwrap();
 }
 
-/// A client whose stub's answers go through a valve.
+/// A client whose stub's output passes a valve.
 async fn valved() -> (Client, Arc<ValveControl>) {
     world::require();
     let control = Arc::new(ValveControl::default());
@@ -177,8 +177,8 @@ async fn valved() -> (Client, Arc<ValveControl>) {
     (Client::handshake(valve).await.unwrap(), control)
 }
 
-/// netlink-proto sends one queued request each time it is polled; were it not polled again by
-/// itself, each request would wait for the answer of the one before.
+/// netlink-proto sends one queued request each time it is polled. Without another poll by itself,
+/// each request would wait for the answer to the one before.
 #[tokio::test]
 async fn fifty_requests_are_under_way_at_the_same_time() {
     let (client, control) = valved().await;
@@ -210,7 +210,7 @@ async fn a_link_cut_in_mid_dump_is_an_error_and_never_a_short_answer() {
     for number in 0..60 {
         netns.ip(&format!("link add v{number} type veth peer name w{number}"));
     }
-    // The whole dump is about 170 KiB. Wherever it is cut, the answer is an error.
+    // The whole dump is about 170 KiB. A cut anywhere makes the answer an error.
     for cut in [1, 5_000, 20_000, 50_000, 100_000] {
         let (client, control) = valved().await;
         let (handle, running) = rtnetlink(&client, &netns).await;
@@ -244,7 +244,7 @@ async fn requests_queued_behind_a_cut_fail_as_well() {
     within(running).await.unwrap();
 }
 
-/// What rust-netlink does not call must fail clearly, not work on the wrong host.
+/// The methods that rust-netlink does not call fail, instead of using this host's kernel.
 #[tokio::test]
 async fn the_local_socket_inside_is_none() {
     let (client, _) = valved().await;
@@ -258,7 +258,7 @@ async fn the_local_socket_inside_is_none() {
     client.close().await;
 }
 
-/// A stub that says of its host that it has the other byte order.
+/// A client of a stub whose hello names the other byte order.
 async fn foreign() -> Client {
     use netlink_remote::wire::{Hello, MARKER};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -285,7 +285,7 @@ async fn foreign() -> Client {
     Client::handshake(near).await.unwrap()
 }
 
-/// Headers of the other byte order would be taken for others, or for none, and waited for.
+/// A header of the other byte order would be misread, and its request would wait for ever.
 #[tokio::test]
 async fn a_host_of_the_other_byte_order_is_refused_at_once() {
     let client = foreign().await;

@@ -1,4 +1,4 @@
-//! Peers that speak something else, or the protocol wrongly: each is told so, and nothing hangs.
+//! Peers that speak another protocol, or this one wrongly: each gets an error, and nothing hangs.
 
 use std::{process::Stdio, time::Duration};
 
@@ -6,7 +6,7 @@ use netlink_remote::{
     Client, Error, ErrorKind,
     client::ClientOptions,
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
     wire::{
         Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
         Message, Open, Opened, SocketId,
@@ -47,7 +47,7 @@ fn send() -> Message<'static> {
     Message::Send { serial: 1, destination: Destination::default(), data: &[0; 16] }
 }
 
-/// What a stub makes of a client that sends these bytes and then waits.
+/// The exit and the output of a stub whose client sends these bytes and then waits.
 async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
     stub_exit_with(sent, Config::default()).await
 }
@@ -59,14 +59,14 @@ async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
         tokio::spawn(
             async move { serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap() },
         );
-    // The stub may end before it has taken all of it.
+    // The stub may end before it has read all.
     let _ = near.write_all(sent).await;
     let mut said = Vec::new();
     within(near.read_to_end(&mut said)).await.unwrap();
     (within(serving).await.unwrap(), said)
 }
 
-/// The frames behind the hello of what a stub said.
+/// The frames after the hello in a stub's output.
 fn frames(said: &[u8]) -> Vec<Message<'_>> {
     let (_, length) = Hello::decode(&said[MARKER.len()..]).unwrap().unwrap();
     let mut rest = &said[MARKER.len() + length..];
@@ -79,7 +79,7 @@ fn frames(said: &[u8]) -> Vec<Message<'_>> {
     frames
 }
 
-/// The text of the fault frame that ends what a stub said.
+/// The text of the fault frame that ends a stub's output.
 fn fault(said: &[u8]) -> Option<String> {
     match frames(said).pop() {
         Some(Message::Fault(failure)) => Some(failure.text),
@@ -87,7 +87,7 @@ fn fault(said: &[u8]) -> Option<String> {
     }
 }
 
-/// A client that says hello and then this is cut off, and told why.
+/// Asserts that a client which sends these frames after its hello is cut off with this reason.
 async fn assert_violation(frames: &[Vec<u8>], why: &str) {
     let sent = [hello(Role::Client), frames.concat()].concat();
     let (exit, said) = stub_exit(&sent).await;
@@ -121,7 +121,7 @@ async fn a_client_that_breaks_the_protocol_is_cut_off_and_told_why() {
     assert_violation(&[opened.clone(), frame(ONE, &shrunk)], "taken back").await;
     let reply = Message::Reply { request: 1, errno: 0, value: &[] };
     assert_violation(&[frame(ONE, &reply)], "not for this side").await;
-    // A critical option, and one that is not, of an open frame.
+    // An unknown option of an open frame, critical and not.
     let mut unknown = frame(ONE, &open());
     tlv::put(&mut unknown, 99 | tlv::CRITICAL, &[]);
     let length = unknown.len() as u32;
@@ -132,7 +132,7 @@ async fn a_client_that_breaks_the_protocol_is_cut_off_and_told_why() {
 #[tokio::test]
 async fn what_was_sent_before_a_violation_is_done_and_answered() {
     let request = link_by_index(1, 1);
-    // With room for the answers the stub makes several sends at once.
+    // With room for their answers, the stub makes several sends at once.
     let credit = Credit { bytes: 1 << 20, datagrams: 100 };
     let open = Message::Open(Open { credit, receive_buffer: 32 << 20, ..Open::default() });
     let (serial, destination) = (1, Destination::default());
@@ -150,13 +150,13 @@ async fn what_was_sent_before_a_violation_is_done_and_answered() {
 async fn more_sends_than_credit_are_a_violation() {
     let mut config = Config::default();
     config.send_window = Credit { bytes: 1, datagrams: 1 };
-    // The first piece of each needs credit, and none comes back before the datagram is whole.
+    // The first piece of each datagram needs credit, which returns with the whole datagram alone.
     let mut piece = Vec::new();
     send().encode(ONE, Flags::MORE, &mut piece);
     let two = SocketId(2);
     let mut other = Vec::new();
     send().encode(two, Flags::NONE, &mut other);
-    // Pieces beyond the bound over all sockets.
+    // Pieces beyond the bound of all sockets together.
     config.max_queued = 40;
     let sent = [
         hello(Role::Client),
@@ -185,7 +185,7 @@ async fn more_sockets_and_unread_answers_than_allowed_are_a_violation() {
         matches!(&exit, Exit::Violation(text) if text.contains("more than 2 sockets")),
         "{exit}"
     );
-    // Pings without end, and nobody reads the pongs.
+    // Endless pings, whose pongs are not read.
     world::require();
     let (near, far) = tokio::io::duplex(4096);
     let serving =
@@ -226,7 +226,7 @@ async fn what_is_no_client_is_a_failed_handshake() {
     assert!(matches!(&exit, Exit::Handshake(text) if text.contains("in time")), "{exit}");
 }
 
-/// A hello with something more in it.
+/// A hello with more bytes in it.
 fn hello_with(more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let whole = hello(Role::Client);
     let mut body = whole[MARKER.len() + 4..].to_vec();
@@ -249,7 +249,7 @@ async fn noise_before_the_hello_and_unknown_options_are_skipped() {
     assert!(said.ends_with(&pong));
 }
 
-/// The stub's process says it, with its exit code.
+/// The stub's process reports the end with its exit code.
 #[tokio::test]
 async fn the_stub_program_exits_with_a_telling_code() {
     world::require();
@@ -278,7 +278,7 @@ async fn the_stub_program_exits_with_a_telling_code() {
     assert_eq!(output.stdout, format!("nlr-stub {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
 }
 
-/// A client that can no longer be written to has gone, even if its other half has not.
+/// A client whose reading end is closed is gone, even with its writing end open.
 #[tokio::test]
 async fn the_stub_program_ends_when_nobody_reads_it() {
     world::require();
@@ -297,7 +297,7 @@ async fn the_stub_program_ends_when_nobody_reads_it() {
     drop(stdin);
 }
 
-/// Streams that epoll refuses: a file, and /dev/null.
+/// Kinds of stdin that epoll refuses: a file, and /dev/null.
 #[tokio::test]
 async fn the_stub_program_takes_any_kind_of_stdin() {
     world::require();
@@ -317,9 +317,9 @@ async fn the_stub_program_takes_any_kind_of_stdin() {
     std::fs::remove_file(path).unwrap();
 }
 
-// ---- what a client makes of its far end
+// ---- the client's side
 
-/// A far end that says these bytes and then waits.
+/// The result of a handshake with a far end that sends these bytes and then waits.
 async fn connect_to(said: Vec<u8>) -> (Result<Client, Error>, DuplexStream) {
     let (near, mut far) = tokio::io::duplex(1 << 20);
     far.write_all(&said).await.unwrap();
@@ -339,14 +339,14 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
         assert_eq!(error.kind(), ErrorKind::Handshake);
         assert!(format!("{error:#}").contains(why), "{error:#}");
     }
-    // One that ends at once: what it said is what helps.
+    // A far end that ends at once: the error has its words.
     let (near, mut far) = tokio::io::duplex(1024);
     far.write_all(b"sh: nlr-stub: not found\n").await.unwrap();
     drop(far);
     let error = within(Client::handshake(near)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake);
     assert!(error.to_string().contains("sh: nlr-stub: not found"), "{error}");
-    // One that says nothing.
+    // A far end without a word.
     let (near, _far) = tokio::io::duplex(1024);
     let mut options = ClientOptions::default();
     options.timeout = Duration::from_millis(50);
@@ -357,14 +357,14 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
 #[tokio::test]
 async fn an_echo_is_no_stub() {
     world::require();
-    let (stream, exit_report) = process::spawn(tokio::process::Command::new("cat")).unwrap();
+    let running = process::spawn(tokio::process::Command::new("cat")).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
     assert!(format!("{error:#}").contains("being echoed"), "{error:#}");
 }
 
-/// A client whose far end, having said hello and opened socket 1, goes on with these frames.
+/// The error of a client whose far end, after its hello and opening socket 1, sends these frames.
 async fn after_open(frames: &[Vec<u8>]) -> Error {
     let (client, mut far) = connect_to(hello(Role::Stub)).await;
     let client = client.unwrap();
@@ -380,7 +380,7 @@ async fn after_open(frames: &[Vec<u8>]) -> Error {
             Err(error) => break error,
         }
     };
-    // The far end is told, too, with a fault as the last frame.
+    // The far end gets a fault as the last frame.
     let mut said = Vec::new();
     within(far.read_to_end(&mut said)).await.unwrap();
     let told = Message::Fault(Failure { errno: 71, text: String::new() });
@@ -435,7 +435,7 @@ async fn more_datagrams_than_credit_end_the_connection() {
     far.write_all(&datagram.repeat(4)).await.unwrap();
     let error = within(client.closed()).await;
     assert!(format!("{error:#}").contains("beyond the credit of socket #1"), "{error:#}");
-    // What came within the credit is still there.
+    // The datagrams within the credit are delivered.
     for _ in 0..3 {
         assert!(matches!(socket.try_recv(), Ok(Some(_))));
     }
@@ -466,13 +466,13 @@ async fn a_stub_program_that_cannot_be_started_is_named() {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Connect, Some(13)));
     assert!(error.to_string().contains("chmod +x"), "{error}");
     std::fs::remove_file(path).unwrap();
-    // One that starts, and is something else: its own words are in the error.
+    // Another program: the error has its words.
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "echo no such thing >&2; exit 127"]);
-    let (stream, exit_report) = process::spawn(command).unwrap();
+    let running = process::spawn(command).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("exit code 127") && text.contains("no such thing"), "{text}");
 }
@@ -508,7 +508,7 @@ async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
     world::require();
     let path = temporary("nlr").with_extension("sock");
     let bind = || Listener::bind(&path, ListenConfig::default());
-    // What a killed server leaves behind.
+    // The socket file of a killed server.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listener = bind().unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -543,11 +543,11 @@ async fn many_clients_have_a_stub_state_each_and_a_shutdown_ends_them() {
         let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
         clients.push((client, socket));
     }
-    // Each connection counts its sockets by itself, so all have the same id; none mixes them up.
+    // The sockets of all connections have the same id, and are not mixed up.
     for (_, socket) in &clients {
         assert!(link_names(socket).await.contains(&"lo".to_owned()));
     }
-    // One more than allowed is turned away, and there is room again once one has gone.
+    // A connection beyond the limit is refused, until another one has ended.
     let stream = unix::dial(&path).await.unwrap();
     assert!(within(Client::handshake(stream)).await.is_err());
     let (client, socket) = clients.pop().unwrap();

@@ -1,5 +1,5 @@
-//! What the client owes its callers whatever the far end does: wake-ups, turns, bounds, and errors
-//! that say what was wrong.
+//! The client's promises to its callers, whatever the far end does: wake-ups, fair turns, bounds and
+//! errors that name their cause.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,14 +18,14 @@ use netlink_remote::{
     Client, ErrorKind, Event, NetnsMode, RemoteSocket,
     client::{ClientOptions, Destination, options},
     stub::{Config, Shutdown, serve_stream},
-    transport::process,
+    transport::{ExitReport, process},
     wire::{Decoded, Flags, FrameType, Header, Hello, MARKER, SocketId},
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::support::*;
 
-/// A waker that counts, and whose holders can be counted.
+/// A waker that counts its wake-ups; the count of its Arc is that of its holders.
 #[derive(Debug, Default)]
 struct Counting(AtomicUsize);
 
@@ -35,7 +35,7 @@ impl Wake for Counting {
     }
 }
 
-/// A stream that takes as many bytes as it is allowed to, and keeps what it took.
+/// A stream that takes a permitted number of bytes, and keeps them.
 struct Gate {
     inner: tokio::io::DuplexStream,
     control: Arc<GateControl>,
@@ -61,7 +61,7 @@ impl GateControl {
         self.allowed.load(Ordering::SeqCst) == 0
     }
 
-    /// The frames written whole so far, in order.
+    /// The frames written completely so far, in order.
     fn frames(&self) -> Vec<Header> {
         let written = self.written.lock().unwrap();
         let mut rest = &written[MARKER.len()..];
@@ -116,7 +116,7 @@ impl AsyncWrite for Gate {
     }
 }
 
-/// A client whose writing can be held up.
+/// A client whose output can be held back.
 async fn gated() -> (Client, Arc<GateControl>) {
     world::require();
     let control = Arc::new(GateControl {
@@ -138,7 +138,7 @@ async fn route(client: &Client) -> RemoteSocket {
     client.socket(NETLINK_ROUTE).open().await.unwrap()
 }
 
-/// Polls once, finds it waiting, and drops it: then nobody may hold its waker any more.
+/// Polls a future once, which must be pending, and drops it: then nothing holds its waker.
 fn leaves_no_waker(what: &str, future: impl Future) {
     let counting = Arc::new(Counting::default());
     let waker = Waker::from(Arc::clone(&counting));
@@ -165,10 +165,10 @@ async fn an_abandoned_wait_leaves_nothing_behind() {
         leaves_no_waker("list", client.netns().list());
     }
     leaves_no_waker("close", closing.close());
-    // More requests than there is room for, and more sends.
+    // More requests and sends than there is room for.
     for _ in 0..300 {
         leaves_no_waker("join without room", socket.join(1));
-        // A task without budget to go on leaves its waker with the runtime.
+        // A task out of budget leaves its waker with the runtime.
         tokio::task::yield_now().await;
     }
     while socket.send(&[0; 50_000]).now_or_never().is_some() {}
@@ -195,7 +195,7 @@ async fn of_those_that_poll_the_last_is_woken() {
     client.close().await;
 }
 
-/// Receivers that give up all the time take no wake-up with them, and every sender gets its turn.
+/// Receivers that give up lose no wake-up, and every sender gets its turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_share_a_socket_and_none_is_forgotten() {
     const EACH: usize = 500;
@@ -204,7 +204,7 @@ async fn many_tasks_share_a_socket_and_none_is_forgotten() {
     let builder = client.socket(NETLINK_ROUTE).window(20_000, 10);
     let socket = Arc::new(builder.open().await.unwrap());
     let received = Arc::new(AtomicUsize::new(0));
-    // As many answers as the smallest receive buffer holds.
+    // The number of answers that the smallest receive buffer holds.
     let unread = Arc::new(tokio::sync::Semaphore::new(20));
     let mut tasks = Vec::new();
     for _ in 0..TASKS {
@@ -218,7 +218,7 @@ async fn many_tasks_share_a_socket_and_none_is_forgotten() {
         let (theirs, received) = (Arc::clone(&socket), Arc::clone(&received));
         let room = Arc::clone(&unread);
         tasks.push(tokio::spawn(async move {
-            // As many receive as are to come: one that waits in vain would hang.
+            // As many receivers as answers: one that waits in vain hangs.
             let mut left = EACH;
             while left > 0 {
                 tokio::select! {
@@ -241,7 +241,7 @@ async fn many_tasks_share_a_socket_and_none_is_forgotten() {
     client.close().await;
 }
 
-/// More requests than there is room for, some of them given up or refused while they wait.
+/// More requests than there is room for, some abandoned or refused while they wait.
 #[tokio::test]
 async fn requests_that_wait_for_room_all_get_it() {
     let client = connected().await;
@@ -262,7 +262,7 @@ async fn requests_that_wait_for_room_all_get_it() {
     client.close().await;
 }
 
-/// The room for small datagrams is everybody's, but ready is ready.
+/// All sockets share the room for small datagrams; a sink that has said ready keeps its part.
 #[tokio::test]
 async fn a_sink_that_is_ready_stays_ready() {
     let (client, gate) = gated().await;
@@ -354,7 +354,7 @@ async fn what_fits_no_frame_is_refused_and_harms_nobody() {
     client.close().await;
 }
 
-/// The stub with the smallest frames there may be.
+/// A client and a stub with the smallest frame limit.
 async fn with_small_frames() -> Client {
     world::require();
     let mut config = Config::default();
@@ -370,14 +370,14 @@ async fn the_smallest_frames_carry_the_largest_datagrams() {
     let room = 1 << 20;
     let usersock = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room);
     let (from, to) = (usersock().open().await.unwrap(), usersock().open().await.unwrap());
-    let destination = Destination { portid: to.portid(), groups: 0 };
+    let destination = Destination::new(to.portid(), 0);
     for length in [60 * 1024, 60 * 1024 + 1, 64 * 1024 - 24] {
         within(from.send_confirmed_to(&vec![7; length], destination)).await.unwrap();
         assert_eq!(datagram(&to).await.data.len(), length);
     }
     let error = within(from.send_to(&vec![7; 64 * 1024 - 23], destination)).await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(EMSGSIZE)));
-    // A refused request gives its room back: there is room for 256.
+    // A refused request returns its room, which is for 256.
     for _ in 0..300 {
         let level = options::SOL_NETLINK;
         let refused = within(from.set_option(level, options::CAP_ACK, &[0; 70_000])).await;
@@ -416,7 +416,8 @@ async fn a_far_end_that_asks_for_a_password_is_quoted() {
     assert!(error.to_string().contains("root@gw's password:"), "{error}");
 }
 
-/// Whether it ends at the end of its input or, like an ssh that waits for a password, never.
+/// A command that ends at the end of its input, and one that, like an ssh that waits for a password,
+/// never does.
 #[tokio::test]
 async fn what_a_silent_child_said_on_stderr_is_quoted() {
     world::require();
@@ -425,18 +426,18 @@ async fn what_a_silent_child_said_on_stderr_is_quoted() {
     {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", script]);
-        let (stream, exit_report) = process::spawn(command).unwrap();
+        let running = process::spawn(command).unwrap();
         let mut options = ClientOptions::default();
         options.timeout = Duration::from_millis(200);
-        options.exit_report = Some(exit_report);
-        let error = within(Client::handshake_with(stream, options)).await.unwrap_err();
+        options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+        let error = within(Client::handshake_with(running.stdio, options)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("it is locked"), "{error}");
         assert!(error.to_string().contains("hello within 200ms"), "{error}");
     }
 }
 
-/// The data frames of a row of them: socket and whether more of the datagram follow.
+/// The data frames among some frames: the socket, and whether more of the datagram follows.
 fn sends(frames: &[Header]) -> Vec<(SocketId, bool)> {
     let sends = frames.iter().filter(|header| header.frame_type == FrameType::Send);
     sends.map(|header| (header.socket, header.flags.contains(Flags::MORE))).collect()
@@ -452,12 +453,12 @@ async fn a_small_request_overtakes_the_largest_datagram() {
     small.send(&link_by_index(1, 77)).await.unwrap();
     gate.allow(usize::MAX);
     assert_eq!(sequence_of(&datagram(&small).await.data), 77);
-    // The kernel does not take that much, which is told at its end.
+    // The kernel refuses a datagram of this size, which is known once all of it is sent.
     assert_eq!(within(large.recv()).await.unwrap_err().errno(), Some(EMSGSIZE));
     let sends = sends(&gate.frames());
     let of_small = sends.iter().position(|(_, more)| !more).unwrap();
     assert!(sends.len() > 270, "{} pieces", sends.len());
-    // What was written, what was about to be, and no more.
+    // The frame that was written, the next one, and no more.
     assert!(of_small < 8, "{of_small} pieces came before it");
     client.close().await;
 }
@@ -520,14 +521,14 @@ async fn a_closed_socket_sends_no_more_of_what_waits() {
     gate.allow(usize::MAX);
     within(client.ping()).await.unwrap();
     assert!(sends(&gate.frames()).len() < 8);
-    // And what it left unfinished is in nobody's way.
+    // The unfinished datagram holds up no other.
     let socket = route(&client).await;
     assert!(link_names(&socket).await.contains(&"lo".to_owned()));
     drop(socket);
     client.close().await;
 }
 
-/// Of the memory that large datagrams wait in, too, there is an end.
+/// The memory for large datagrams that wait is bounded too.
 #[tokio::test]
 async fn large_datagrams_wait_for_room() {
     let (client, gate) = gated().await;
@@ -573,7 +574,7 @@ async fn failures_that_nobody_receives_are_told_to_the_sender() {
     };
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Send, Some(ENODATA)));
     assert!(error.to_string().contains("nobody receives"), "{error}");
-    // It hinders no one who asks how a send went.
+    // A full queue of failures does not hold up a confirmed send.
     within(socket.send_confirmed(&link_by_index(1, 1))).await.unwrap();
     let mut failed = 0;
     while failed < sent {

@@ -1,4 +1,4 @@
-//! Nobody waits for somebody else, and nobody is cut off for what is no fault of theirs.
+//! No socket waits for another one, and no client is cut off without a fault of its own.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -25,7 +25,7 @@ over_every_transport!(
     a_handle_is_resolved_by_the_connection_that_gave_it,
 );
 
-/// Fills a namespace with routes, and `lo` with life.
+/// A namespace with `lo` up and with routes.
 async fn with_routes(client: &Client, count: u32) -> Namespace {
     let netns = Namespace::empty();
     netns.ip("link set lo up");
@@ -37,8 +37,8 @@ async fn with_routes(client: &Client, count: u32) -> Namespace {
     netns
 }
 
-/// The next part of a dump of links is made inside recvmsg, which waits as long as somebody
-/// deletes links.
+/// The kernel makes the next part of a dump inside recvmsg, which waits for a lock while links are
+/// deleted.
 async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transport) {
     let far = Far::new(transport).await;
     for attempt in 0.. {
@@ -66,13 +66,13 @@ async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transpor
         while !slow.is_finished() {
             within(far.client.ping()).await.unwrap();
             pings += 1;
-            // A pause in which the dump comes to wait.
+            // Time for the dump to reach the lock.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let report = slow.await.unwrap().unwrap();
         dumps.abort();
         let _ = dumps.await;
-        // A stub that waits with the dump answers a few before it has to, and then none.
+        // A stub that waits along with the dump answers a few pings before that, and then none.
         let expected = report.kernel_time.as_millis() as usize / 10;
         if pings > expected.max(10) {
             break;
@@ -82,8 +82,8 @@ async fn a_dump_that_waits_for_a_lock_delays_no_other_socket(transport: Transpor
     far.end().await;
 }
 
-/// Forty dumps of a megabyte each, all of them to be read before their sends are answered: more
-/// than a stub holds at a time.
+/// Forty dumps of a megabyte each, all read before their sends are answered: more than a stub holds
+/// at a time.
 async fn confirmed_dumps_on_many_sockets_are_all_answered(transport: Transport) {
     let far = Far::new(transport).await;
     let netns = with_routes(&far.client, 20_000).await;
@@ -122,7 +122,7 @@ async fn a_handle_is_resolved_by_the_connection_that_gave_it(transport: Transpor
     far.end().await;
 }
 
-/// On a stream that takes its time, one socket's large dump does not come before another's event.
+/// On a slow stream a socket's event does not wait for the end of another socket's dump.
 #[tokio::test]
 async fn sockets_take_turns_on_a_slow_stream() {
     world::require();
@@ -135,21 +135,23 @@ async fn sockets_take_turns_on_a_slow_stream() {
     let dumping = builder().window(64 << 20, 1 << 20).open().await.unwrap();
     control.held.store(true, Ordering::SeqCst);
     dumping.send(&dump_routes(1)).await.unwrap();
-    // Long enough for everything between here and the kernel to be full.
+    // Time to fill every buffer between the kernel and the client.
     tokio::time::sleep(Duration::from_millis(300)).await;
     netns.ip("link add v0 type veth peer name v1");
+    // Time for the stub to receive the event, on a busy machine too.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let before = control.read.load(Ordering::SeqCst);
     control.release();
     datagram(&events).await;
     let ahead = control.read.load(Ordering::SeqCst) - before;
-    // What was on its way already, in a socket pair's, a duplex's and the stub's own buffers, and
-    // a turn or two; the dump is more than twice as much.
+    // The bytes in the buffers of a socket pair, a duplex and the stub, and a turn or two. The dump
+    // is more than twice as long.
     assert!(ahead < 2 << 20, "{ahead} bytes of the dump came before the event");
     assert_eq!(all_route_numbers(&whole_dump(&dumping).await).count(), 100_000);
     client.close().await;
 }
 
-/// What waits for a slow send is bounded without cutting anyone off.
+/// Sends that wait for a slow one are bounded by a pause of the stream, not by an error.
 #[tokio::test]
 async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
     world::require();
@@ -164,7 +166,7 @@ async fn many_sends_behind_a_slow_one_pause_the_stream_and_are_all_made() {
     let sends: Vec<_> = (0..60)
         .map(|_| {
             let nft = Arc::clone(&nft);
-            // A batch that begins and ends, and asks for nothing.
+            // An empty batch.
             let empty = nft_transaction(0);
             tokio::spawn(async move { nft.send_confirmed(&empty.repeat(20)).await })
         })
@@ -185,7 +187,7 @@ async fn small_frames_carry_large_datagrams() {
     let room = 4 << 20;
     let open = || client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room).open();
     let (from, to) = (open().await.unwrap(), open().await.unwrap());
-    let destination = netlink_remote::client::Destination { portid: to.portid(), groups: 0 };
+    let destination = netlink_remote::client::Destination::new(to.portid(), 0);
     let most = 65_536 - 24;
     for length in [60_000, 61_440, 61_441, most] {
         let sent = vec![7; length];
@@ -194,7 +196,7 @@ async fn small_frames_carry_large_datagrams() {
     }
     let error = within(from.send(&vec![7; most + 1])).await.unwrap_err();
     assert_eq!(error.errno(), Some(EMSGSIZE));
-    // From the kernel, one too large for the connection is told, and harms nothing.
+    // A datagram of the kernel's that is too large for the connection is an error of its own.
     let local = netlink_sys::Socket::new(NETLINK_USERSOCK as isize).unwrap();
     let address = netlink_sys::SocketAddr::new(to.portid(), 0);
     local.send_to(&vec![7; most + 1], &address, 0).unwrap();
@@ -205,7 +207,7 @@ async fn small_frames_carry_large_datagrams() {
     client.close().await;
 }
 
-/// A stub whose stream is abandoned with output pending ends all the same.
+/// A stub ends when its stream is abandoned with output pending.
 #[tokio::test]
 async fn a_stream_abandoned_in_mid_output_ends_the_stub() {
     world::require();
@@ -224,12 +226,12 @@ fn is_nonblocking(fd: impl AsFd) -> bool {
     OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
 }
 
-/// A shell that lent its terminal wants it back as it was.
+/// A stub restores the mode of its streams, which may be a shell's terminal.
 #[test]
 fn streams_get_back_the_mode_they_had() {
     world::require();
     for _ in 0..50 {
-        // One socket for both directions, as a terminal would be; and two pipes.
+        // One socket for both directions, like a terminal, and two pipes.
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let kept = theirs.try_clone().unwrap();
         drop(ours);
@@ -247,7 +249,7 @@ fn streams_get_back_the_mode_they_had() {
     }
 }
 
-/// Whoever is connected when a stub is asked to end hears that, and not just an end.
+/// The clients of a stub that is shut down get a fault with the reason before the end.
 #[tokio::test]
 async fn a_shutdown_is_told() {
     world::require();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::*;
 
-/// A stub made by hand, on a host of an architecture.
+/// A stub played by the test, on a host of some architecture.
 struct Far {
     io: DuplexStream,
     heard: BytesMut,
@@ -28,7 +28,7 @@ impl Far {
         self.io.write_all(&frame).await.unwrap();
     }
 
-    /// Waits for a frame of the client's, and passes over those before.
+    /// Waits for a frame of the client's of this type.
     async fn hear(&mut self, expected: FrameType) {
         loop {
             match Header::decode(&self.heard, DEFAULT_MAX_FRAME).unwrap() {
@@ -61,7 +61,7 @@ async fn connected(architecture: &str) -> (Client, Far) {
     (client, Far { io: far, heard })
 }
 
-/// EPROTONOSUPPORT, EMSGSIZE, ENOBUFS, EOPNOTSUPP of each, by its own header.
+/// EPROTONOSUPPORT, EMSGSIZE, ENOBUFS and EOPNOTSUPP in the header of each architecture.
 const ARCHITECTURES: [(&str, [i32; 4]); 5] = [
     ("x86_64", [93, 90, 105, 95]),
     ("mips", [120, 97, 132, 122]),

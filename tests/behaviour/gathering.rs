@@ -18,7 +18,7 @@ use crate::support::*;
 
 const ONE: SocketId = SocketId(1);
 const TWO: SocketId = SocketId(2);
-const KERNEL: Destination = Destination { portid: 0, groups: 0 };
+const KERNEL: Destination = Destination::new(0, 0);
 
 /// A client that writes frames of the test's own making.
 struct RawClient {
@@ -184,7 +184,7 @@ async fn a_gathered_send_goes_where_it_is_sent() {
     let mut client = RawClient::new().await;
     client.open(ONE, NETLINK_USERSOCK, 32 << 20).await;
     let portid = client.open(TWO, NETLINK_USERSOCK, 0).await;
-    let to = Destination { portid, groups: 0 };
+    let to = Destination::new(portid, 0);
     let sent: Vec<_> = (1..=10).map(|n| send(ONE, Flags::GATHER, n, to, &[n as u8; 4])).collect();
     client.write(&sent).await;
     let mut received = Vec::new();

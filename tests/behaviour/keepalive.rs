@@ -1,5 +1,4 @@
-//! What happens when a stream neither ends nor brings anything any more, as over a network that
-//! was cut.
+//! Streams that neither end nor deliver any more, as over a network that was cut.
 
 use std::{
     sync::{
@@ -25,7 +24,7 @@ use crate::support::*;
 const ETIMEDOUT: i32 = 110;
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A stub behind a wire that can be cut without anyone being told.
+/// A stub whose stream can be cut without an error at either end.
 struct Wire {
     near: Option<DuplexStream>,
     cut: Arc<AtomicBool>,
@@ -69,7 +68,7 @@ impl Wire {
     }
 }
 
-/// Holds both ends open whatever comes; once cut, what comes is lost.
+/// Copies between two streams and keeps both open; once cut, loses every byte.
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
@@ -112,7 +111,7 @@ async fn a_stub_that_cannot_write_notices_too() {
     let client = wire.connect().await;
     let netns = Namespace::empty();
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1).open().await.unwrap();
-    // Nothing takes what the stub writes any more: the pump stops reading in mid-write.
+    // The pump stops reading during a write of the stub.
     wire.pumps[1].abort();
     for number in 0..300 {
         netns.ip(&format!("link add v{number} type veth peer name w{number}"));
@@ -128,7 +127,7 @@ async fn an_idle_connection_lives_on_as_does_one_that_only_hears_or_only_speaks(
     let client = wire.connect().await;
     tokio::time::sleep(INTERVAL * 10).await;
     client.ping().await.unwrap();
-    // Events alone: the client has nothing to say but its pings.
+    // Events alone: the client sends nothing but pings.
     let netns = Namespace::empty();
     let socket = client.socket(NETLINK_ROUTE).netns(netns.netns()).group(1).open().await.unwrap();
     for _ in 0..20 {
@@ -137,7 +136,7 @@ async fn an_idle_connection_lives_on_as_does_one_that_only_hears_or_only_speaks(
         tokio::time::sleep(INTERVAL / 3).await;
     }
     assert!(matches!(within(socket.recv()).await.unwrap(), Event::Datagram(_)));
-    // Sends alone, of what is answered with nothing.
+    // Sends alone, of messages without an answer.
     let mute = client.socket(NETLINK_USERSOCK).open().await.unwrap();
     for _ in 0..20 {
         mute.send(&[0; 16]).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is dropped is released at the far end, and what dies there is noticed here.
+//! Dropping releases the far end's sockets, and the death of a stub reaches its client.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,7 +10,7 @@ use netlink_remote::{
     Client, ErrorKind, NetnsMode,
     client::ClientOptions,
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -56,7 +56,7 @@ async fn an_abandoned_open_leaves_no_socket(transport: Transport) {
             let _ = opening.await;
         }
     }
-    // The port id is free again, which it would not be were one of them left.
+    // The port id is free again: no socket is left.
     let client = far.client.clone();
     let free = || async {
         loop {
@@ -78,7 +78,7 @@ async fn abandoned_requests_leave_nothing(transport: Transport) {
     let namespaces = far.client.netns();
     let open = || within(namespaces.open(netns.netns(), NetnsMode::Existing));
     let first = open().await.unwrap().fd();
-    // More than may be in flight at a time, all of them abandoned.
+    // More requests than may be in flight at a time, all abandoned.
     for _ in 0..3 {
         let mut abandoned = Vec::new();
         for _ in 0..200 {
@@ -95,8 +95,8 @@ async fn abandoned_requests_leave_nothing(transport: Transport) {
         tokio::task::yield_now().await;
         abandoned.iter().for_each(|task| task.abort());
     }
-    // Handles that a late reply opened are closed again: in the end none of their numbers is
-    // taken. (Other tests of this process take and free numbers too, but a stub process is alone.)
+    // Handles that a late reply opened are closed again: none of their numbers stays taken. (Only
+    // a stub process is alone with its numbers; other tests of this process use them too.)
     if transport == Transport::Process {
         within(async { while open().await.unwrap().fd() != first {} }).await;
     }
@@ -136,14 +136,14 @@ async fn the_end_of_this_side_wakes_every_waiter(transport: Transport) {
         let error = within(waiter).await.unwrap();
         assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
     }
-    // And so does whatever is tried afterwards.
+    // So does every later call.
     assert_eq!(socket.send(&[]).await.unwrap_err().kind(), ErrorKind::Disconnected);
     assert_eq!(socket.join(1).await.unwrap_err().kind(), ErrorKind::Disconnected);
     assert_eq!(socket.send_confirmed(&[]).await.unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
-/// Drops the handles of a connection one by one, in an order that makes each kind the last once;
-/// until then everything works. Whoever calls looks at whether the stub ends.
+/// Drops the handles of a connection one by one, in an order in which handle `last` is the last. Up
+/// to the last everything works.
 async fn drop_one_by_one(client: Client, last: usize) {
     let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
     let current = netlink_remote::Netns::Current;
@@ -213,7 +213,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
     tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
 }
 
-/// In a process of its own, where nobody else opens and closes anything.
+/// The stub is a process of its own, in which no other test opens descriptors.
 #[tokio::test]
 async fn a_thousand_sockets_come_and_go_and_leave_no_descriptor() {
     let (client, pid) = child().await;
@@ -244,13 +244,13 @@ async fn child() -> (Client, Pid) {
     child_behind(Arc::default()).await
 }
 
-/// One whose output goes through a valve.
+/// A stub as a child process whose output passes a valve.
 async fn child_behind(control: Arc<ValveControl>) -> (Client, Pid) {
     world::require();
-    let (stream, exit_report) = process::spawn(stub_command()).unwrap();
+    let running = process::spawn(stub_command()).unwrap();
     let mut options = ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let valve = Valve { inner: stream, control };
+    options.exit_report = Some(ExitReport::of_command("the stub", running.stderr, running.end));
+    let valve = Valve { inner: running.stdio, control };
     let client = Client::handshake_with(valve, options).await.unwrap();
     let pid = Pid::from_raw(i32::try_from(client.host().pid).unwrap());
     (client, pid)
@@ -276,7 +276,7 @@ async fn a_killed_stub_wakes_every_waiter_and_the_error_says_so() {
     }
     let error = client.ping().await.unwrap_err();
     assert!(error.to_string().contains("killed by signal 9"), "{error}");
-    // Reaped: the pid is nobody's, not even a zombie's.
+    // The stub is reaped: its pid is free.
     assert!(kill(pid, None).is_err());
 }
 
@@ -292,12 +292,12 @@ async fn a_stub_killed_in_mid_dump_is_an_error_behind_what_had_come() {
         adding.send(&add_route(number, 0)).await.unwrap();
     }
     within(adding.send_confirmed(&link_by_index(1, 1))).await.unwrap();
-    // A window of one byte lets one datagram through.
+    // A window of one byte lets one datagram pass.
     let dumping = socket(1).open().await.unwrap();
     let read = || control.read.load(Ordering::SeqCst);
     let before = read();
     dumping.send(&dump_routes(1)).await.unwrap();
-    // No other frame is that long.
+    // No other frame is so long.
     eventually("the first part of the dump has come", || read() > before + 1000).await;
     kill(pid, Signal::SIGKILL).unwrap();
     let (mut datagrams, mut done) = (0, false);
@@ -370,8 +370,8 @@ async fn an_nft_table_with_an_owner_goes_with_its_socket() {
     let _ = client.closed().await;
 }
 
-/// A client that asks for everything and reads nothing: the stub stays small, and what it held
-/// back arrives once the client reads.
+/// A client requests dumps and reads nothing: the stub's memory stays bounded, and the dumps arrive
+/// whole once the client reads.
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
     let control = Arc::new(ValveControl::default());
@@ -398,8 +398,8 @@ async fn a_client_that_does_not_read_costs_the_stub_no_memory() {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap()
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // Forty dumps are 40 MB. On a busy machine many jobs count as slow, and each thread that takes
-    // over has buffers of its own.
+    // Forty dumps are 40 MB. On a busy machine many system calls count as slow, and each thread
+    // that takes one over has buffers of its own.
     const LIMIT_KIB: u64 = 32 * 1024;
     assert!(resident() < LIMIT_KIB, "{} KiB", resident());
     control.release();

@@ -1,4 +1,4 @@
-//! What the crate does, on the real kernel, over every transport.
+//! The behaviour of remote sockets, on the real kernel, over every transport.
 
 #![cfg(test)]
 
@@ -12,5 +12,6 @@ mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
+mod requests;
 mod sockets;
 mod support;

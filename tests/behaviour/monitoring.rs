@@ -1,4 +1,4 @@
-//! Multicast groups, and what is told when events are lost.
+//! Multicast groups, and reports of lost events.
 
 use netlink_packet_core::NLM_F_ACK;
 use netlink_remote::{Event, RemoteSocket, client::options};
@@ -49,7 +49,7 @@ async fn groups_past_32_are_joined_told_and_listed(transport: Transport) {
     let bit = RTNLGRP_IPV4_MCADDR as usize - 1;
     let word = u32::from_ne_bytes(members[bit / 32 * 4..][..4].try_into().unwrap());
     assert_eq!(word, 1 << (bit % 32));
-    // Setting the link up joins 224.0.0.1, of which the kernel tells this group.
+    // Setting the link up joins 224.0.0.1, which is an event of this group.
     netns.ip("link add v0 type veth peer name v1");
     netns.ip("link set v0 up");
     assert_eq!(datagram(&socket).await.info.group, RTNLGRP_IPV4_MCADDR);
@@ -67,7 +67,7 @@ async fn joining_and_leaving_take_effect(transport: Transport) {
     socket.leave(RTNLGRP_LINK).await.unwrap();
     while socket.try_recv().unwrap().is_some() {}
     netns.ip("link set v0 mtu 1401");
-    // A confirmed request comes back behind whatever the change would have caused.
+    // An event of the change would arrive before the reply to a confirmed request.
     within(socket.send_confirmed(&link_by_index(1, 9))).await.unwrap();
     let Some(Event::Datagram(answer)) = socket.try_recv().unwrap() else { panic!() };
     assert_eq!(sequence_of(&answer.data), 9);
@@ -78,14 +78,16 @@ async fn joining_and_leaving_take_effect(transport: Transport) {
 async fn a_group_that_is_none_is_refused(transport: Transport) {
     let far = Far::new(transport).await;
     let socket = far.route().await;
-    assert_eq!(socket.join(5000).await.unwrap_err().errno(), Some(EINVAL));
+    for group in [0, 5000, -1] {
+        assert_eq!(socket.join(group).await.unwrap_err().errno(), Some(EINVAL));
+    }
     let error = far.client.socket(NETLINK_ROUTE).group(5000).open().await.unwrap_err();
     assert_eq!(error.errno(), Some(EINVAL));
     assert!(error.to_string().contains("group 5000"), "{error}");
     far.end().await;
 }
 
-/// Adds `count` routes, one event each, and waits until it is done.
+/// Adds `count` routes, one event each, and waits for their acknowledgements.
 async fn add_routes(socket: &RemoteSocket, from: u32, count: u32) {
     for number in from..from + count {
         socket.send(&add_route(number, NLM_F_ACK)).await.unwrap();
@@ -93,14 +95,14 @@ async fn add_routes(socket: &RemoteSocket, from: u32, count: u32) {
     }
 }
 
-/// What came: numbers of the routes, with the losses at their places.
+/// The numbers of routes in the events received, with the losses in their places.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Route(u32),
     Lost(u64),
 }
 
-/// Receives until a route of number `last` or beyond has come: that one itself may be lost.
+/// Receives up to a route of number `last` or higher: the event of `last` itself may be lost.
 async fn collect(socket: &RemoteSocket, last: u32) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
@@ -119,8 +121,8 @@ async fn collect(socket: &RemoteSocket, last: u32) -> Vec<Seen> {
     }
 }
 
-/// Checks that routes come in order and that each gap is told where it is, with its size. Gives
-/// what was lost.
+/// Asserts that routes are in order and that each gap is reported in its place with its size; gives
+/// the sum of the gaps.
 fn assert_every_gap_is_told(seen: &[Seen]) -> u64 {
     let (mut next, mut lost) = (0, 0);
     for item in seen {
@@ -130,7 +132,7 @@ fn assert_every_gap_is_told(seen: &[Seen]) -> u64 {
                 next += u32::try_from(*dropped).unwrap();
             }
             Seen::Route(number) => {
-                assert_eq!(*number, next, "a gap that was not told at its place: {seen:?}");
+                assert_eq!(*number, next, "a gap without a report in its place: {seen:?}");
                 next += 1;
             }
         }
@@ -160,10 +162,10 @@ async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
     let events = socket().receive_buffer(4096).window(1, 1).open().await.unwrap();
     events.join(RTNLGRP_IPV4_ROUTE).await.unwrap();
     let requests = socket().open().await.unwrap();
-    // Nobody reads: the buffer is full after a few.
+    // The stub has no credit to read, so a few events fill the kernel's buffer.
     add_routes(&requests, 0, 500).await;
     let reading = tokio::spawn(async move { (collect(&events, 600).await, events) });
-    // And the socket goes on working behind the gap.
+    // The socket works after the gap.
     let (seen, events) = add_until_finished(&requests, 500, reading).await;
     let lost = assert_every_gap_is_told(&seen);
     assert!(lost > 400, "of 500 events in a 4 KiB buffer, only {lost} were lost");
@@ -172,7 +174,7 @@ async fn an_overrun_is_told_at_its_place_with_its_count(transport: Transport) {
 }
 
 async fn a_silent_overrun_is_told_too(transport: Transport) {
-    // Without ENOBUFS the kernel gives no place, only a count: it is told behind what was queued.
+    // Without ENOBUFS the kernel gives a count and no place: the report follows the queued events.
     let far = Far::new(transport).await;
     let netns = Namespace::empty();
     netns.ip("link set lo up");
@@ -185,7 +187,7 @@ async fn a_silent_overrun_is_told_too(transport: Transport) {
     while routes + lost < 300 {
         match within(events.recv()).await.unwrap() {
             Event::Datagram(d) => routes += route_numbers(&d.data).count() as u64,
-            Event::Lost { dropped, total } => {
+            Event::Lost { dropped, total, .. } => {
                 lost += dropped;
                 assert_eq!(lost, total);
             }
@@ -224,7 +226,8 @@ async fn a_burst_of_twenty_thousand_events_is_not_lost(transport: Transport) {
         requests.send(&add_route(number, 0)).await.unwrap();
     }
     let lost = assert_every_gap_is_told(&add_until_finished(&requests, 20_000, reading).await);
-    // The kernel gives a user without privileges 212,992 bytes, which a burst may overflow.
+    // The kernel limits the buffer of a user without privileges to 212,992 bytes, which a burst may
+    // overflow.
     assert!(lost == 0 || world::is_user(), "{lost} lost");
     far.end().await;
 }

@@ -1,11 +1,11 @@
-//! Namespaces: found, made, entered, and moved into.
+//! Network namespaces: found, created, entered, and a link moved into one.
 
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage},
 };
-use netlink_remote::{ErrorKind, Netns, NetnsMode, client::NetlinkSocket, kernel};
+use netlink_remote::{ErrorKind, Netns, NetnsMode, client::NetlinkSocket, kernel, transport};
 
 use crate::support::*;
 
@@ -23,7 +23,7 @@ async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
     let far = Far::new(transport).await;
     let netns = Namespace::empty();
     netns.ip("link add marker type veth peer name peer");
-    // A process inside, to be found by its pid.
+    // A process inside, for its pid.
     let mut inside = std::process::Command::new("ip")
         .args(["netns", "exec", &netns.0, "sleep", "1000"])
         .spawn()
@@ -37,15 +37,15 @@ async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
     eventually("the process is inside", || id(path.as_ref()) == id(&wanted)).await;
     let handle = far.client.netns().open(netns.netns(), NetnsMode::Existing).await.unwrap();
     assert_eq!(Some(handle.id().inode), id(&wanted));
-    let ways = [
+    let places = [
         netns.netns(),
         Netns::Path(wanted.to_str().unwrap().to_owned()),
         Netns::Pid(inside.id()),
         Netns::Handle(handle.fd()),
     ];
-    for way in ways {
-        let socket = far.client.socket(NETLINK_ROUTE).netns(way.clone()).open().await.unwrap();
-        assert!(link_names(&socket).await.contains(&"marker".to_owned()), "{way}");
+    for place in places {
+        let socket = far.client.socket(NETLINK_ROUTE).netns(place.clone()).open().await.unwrap();
+        assert!(link_names(&socket).await.contains(&"marker".to_owned()), "{place}");
     }
     let by_handle = far.client.socket(NETLINK_ROUTE).netns_handle(&handle).open().await.unwrap();
     assert!(link_names(&by_handle).await.contains(&"marker".to_owned()));
@@ -68,7 +68,7 @@ async fn what_is_no_namespace_is_refused(transport: Transport) {
         (path("/proc/self/status"), EINVAL),
         (path("/"), EINVAL),
         (path(&fifo_path), EINVAL),
-        // A namespace, but of the wrong kind.
+        // A namespace of another kind.
         (path("/proc/self/ns/mnt"), EINVAL),
         (Netns::Pid(0), ENOENT),
         (Netns::Pid(u32::MAX), ENOENT),
@@ -79,7 +79,7 @@ async fn what_is_no_namespace_is_refused(transport: Transport) {
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(errno)), "{error}");
     }
     std::fs::remove_file(fifo).unwrap();
-    // None of it harmed the connection.
+    // The connection works after all of it.
     assert!(link_names(&far.route().await).await.contains(&"lo".to_owned()));
     far.end().await;
 }
@@ -129,7 +129,7 @@ async fn made_here_seen_by_ip_and_the_other_way_round(transport: Transport) {
 
 fn move_link(index: u32, fd: i32) -> Vec<u8> {
     use netlink_packet_core::{Emitable, NetlinkHeader};
-    // rtnetlink's builder wants a RawFd; this is what it makes of one.
+    // The message that rtnetlink's builder makes of a RawFd.
     let mut link = LinkMessage::default();
     link.header.index = index;
     link.attributes.push(LinkAttribute::NetNsFd(fd));
@@ -155,7 +155,7 @@ async fn a_veth_is_moved_through_a_handle(transport: Transport) {
     rtnl.link().set(change).execute().await.unwrap();
     assert!(to.ip("link show").contains("mover"));
     assert!(!from.ip("link show").contains("mover@"));
-    // A number made up does not hit something that the stub has open.
+    // No made-up number is a descriptor of the stub's own.
     if transport == Transport::Process {
         let raw = far.client.socket(NETLINK_ROUTE).netns(from.netns()).open().await.unwrap();
         raw.send(&link_by_name("stays")).await.unwrap();
@@ -204,18 +204,19 @@ async fn names_that_cannot_be(transport: Transport) {
     far.end().await;
 }
 
-/// In a user namespace of its own a process may make namespaces, but none of those that belong
-/// to the one outside: neither enter them nor change anything in them.
+/// A process in a user namespace of its own may create network namespaces. It may not enter or
+/// change those of the user namespace outside.
 #[tokio::test]
 async fn what_is_not_permitted_gives_eperm() {
     world::require();
     let netns = Namespace::empty();
     let mut command = tokio::process::Command::new("unshare");
     command.args(["--user", "--map-root-user", programs::stub()]);
-    let (stream, exit_report) = netlink_remote::transport::process::spawn(command).unwrap();
+    let running = transport::process::spawn(command).unwrap();
     let mut options = netlink_remote::client::ClientOptions::default();
-    options.exit_report = Some(exit_report);
-    let client = netlink_remote::Client::handshake_with(stream, options).await.unwrap();
+    options.exit_report =
+        Some(transport::ExitReport::of_command("the stub", running.stderr, running.end));
+    let client = netlink_remote::Client::handshake_with(running.stdio, options).await.unwrap();
     let error = client.socket(NETLINK_ROUTE).netns(netns.netns()).open().await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EPERM)), "{error}");
     assert!(error.to_string().contains("CAP_SYS_ADMIN"), "{error}");
@@ -226,7 +227,7 @@ async fn what_is_not_permitted_gives_eperm() {
     link.attributes.push(LinkAttribute::Mtu(1400));
     socket.send(&ack_of(RouteNetlinkMessage::SetLink(link), 1)).await.unwrap();
     assert_eq!(error_code(&datagram(&socket).await.data), Some(EPERM));
-    // What needs no privilege goes on.
+    // Requests without a need for privileges work.
     assert!(link_names(&socket).await.contains(&"lo".to_owned()));
     let error = client.socket(NETLINK_NETFILTER).group(1).open().await.unwrap_err();
     assert_eq!(error.errno(), Some(EPERM));

@@ -1,4 +1,4 @@
-//! Sending, receiving, options.
+//! Sending, receiving, and socket options.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,7 +64,7 @@ async fn the_kernels_errno_and_its_words_reach_the_caller(transport: Transport) 
     let socket = far.route().await;
     socket.send(&link_by_index(999_999, 5)).await.unwrap();
     assert_eq!(error_code(&datagram(&socket).await.data), Some(ENODEV));
-    // NETLINK_EXT_ACK is on: the kernel says what it did not like.
+    // NETLINK_EXT_ACK is on: the error has the kernel's words.
     let mut link = LinkMessage::default();
     link.header.index = 1;
     let strict = 1_i32.to_ne_bytes();
@@ -91,7 +91,7 @@ async fn a_confirmed_send_returns_behind_what_it_was_answered_with(transport: Tr
         assert_eq!(sequence_of(&answer.data), sequence);
         assert_eq!(socket.try_recv().unwrap(), None);
     }
-    // What piled up unread before is there as well.
+    // Earlier unread answers are delivered too.
     for sequence in 300..330 {
         socket.send(&link_by_index(1, sequence)).await.unwrap();
     }
@@ -128,7 +128,7 @@ async fn a_confirmed_send_gives_the_errno_of_sendmsg(transport: Transport) {
     let too_large = vec![0; socket.send_buffer() as usize];
     let error = within(socket.send_confirmed(&too_large)).await.unwrap_err();
     assert_eq!(error.errno(), Some(EMSGSIZE));
-    // Three bytes are accepted and ignored, as a local socket does.
+    // Three bytes are accepted and ignored, as by a local socket.
     within(socket.send_confirmed(&[1, 2, 3])).await.unwrap();
     assert_eq!(socket.try_recv().unwrap(), None);
     far.end().await;
@@ -152,7 +152,7 @@ async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_
 ) {
     let far = Far::new(transport).await;
     let netns = Namespace::empty();
-    // They make an answer some kilobytes long.
+    // Altnames make the answer some kilobytes long.
     for names in (0..60).collect::<Vec<_>>().chunks(6) {
         let names: Vec<_> = names.iter().map(|n| format!("altname {n:x>120}")).collect();
         netns.ip(&format!("link property add dev lo {}", names.join(" ")));
@@ -170,7 +170,7 @@ async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_
             0 => Some((padded(link_by_index(1, sequence), 8192), EMSGSIZE)),
             _ => None,
         };
-        // So many at a time that the stub does not come to wait for the stream.
+        // Few enough at a time that the stub never waits for the stream.
         for round in (0..300).step_by(15) {
             for sequence in round + 1..=round + 15 {
                 let request = fails(sequence).map(|(request, _)| request);
@@ -193,7 +193,7 @@ async fn many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_
     far.end().await;
 }
 
-/// Makes a message so long, with zeros.
+/// Pads a message with zeros to a length.
 fn padded(mut message: Vec<u8>, length: u32) -> Vec<u8> {
     message.resize(length as usize, 0);
     message[..4].copy_from_slice(&length.to_ne_bytes());
@@ -202,7 +202,7 @@ fn padded(mut message: Vec<u8>, length: u32) -> Vec<u8> {
 
 async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
     let far = Far::new(transport).await;
-    // Once with credit for few datagrams.
+    // The second time with credit for three datagrams.
     for window in [1 << 20, 3] {
         let builder = far.client.socket(NETLINK_ROUTE).window(1 << 20, window);
         let socket = builder.open().await.unwrap();
@@ -212,7 +212,7 @@ async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
                     within(socket.send(&link_by_index(1, round + sequence))).await.unwrap();
                 }
                 if round % 20 == 0 {
-                    // A message that says nothing, in several frames.
+                    // An NLMSG_NOOP that takes several frames.
                     let mut nothing = padded(link_by_index(1, 0), 100_000);
                     nothing[4..6].copy_from_slice(&1_u16.to_ne_bytes());
                     within(socket.send(&nothing)).await.unwrap();
@@ -232,7 +232,7 @@ async fn sends_of_all_kinds_are_made_in_their_order(transport: Transport) {
     far.end().await;
 }
 
-/// To a dump that is asked for during another the kernel says EBUSY.
+/// The kernel answers a dump request during another dump with EBUSY.
 async fn pipelined_dumps_do_not_get_into_each_others_way(transport: Transport) {
     let far = Far::new(transport).await;
     let socket = far.route().await;
@@ -255,7 +255,7 @@ async fn pipelined_dumps_do_not_get_into_each_others_way(transport: Transport) {
     far.end().await;
 }
 
-/// The kernel waits for all others to let go of an interface that it deletes.
+/// Deleting a link waits in the kernel until every other user has released it.
 async fn what_is_slow_is_answered_before_what_was_sent_behind_it_is_done(transport: Transport) {
     const LINKS: u32 = 10;
     let far = Far::new(transport).await;
@@ -265,7 +265,7 @@ async fn what_is_slow_is_answered_before_what_was_sent_behind_it_is_done(transpo
     }
     let open = || far.client.socket(NETLINK_ROUTE).netns(namespace.netns()).open();
     let (socket, other) = (open().await.unwrap(), open().await.unwrap());
-    // That others were fast says nothing.
+    // Quick sends before must not make the stub expect another quick one.
     for sequence in 0..5 {
         within(socket.send(&link_by_index(1, sequence))).await.unwrap();
         datagram(&socket).await;
@@ -298,7 +298,7 @@ async fn options_are_set_and_read(transport: Transport) {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(ENOPROTOOPT)));
     let error = socket.option(level, 9999, 4).await.unwrap_err();
     assert_eq!(error.errno(), Some(ENOPROTOOPT));
-    // At open, too; a failing one fails the open.
+    // Options of open: one that fails makes open fail.
     let builder = || far.client.socket(NETLINK_ROUTE);
     let socket = builder().netlink_option(options::CAP_ACK, true).open().await.unwrap();
     assert_eq!(socket.option(level, options::CAP_ACK, 4).await.unwrap()[..], on);
@@ -314,7 +314,7 @@ async fn the_kernels_defaults_are_ours(transport: Transport) {
     let socket = far.route().await;
     let ext_ack = socket.option(options::SOL_NETLINK, options::EXT_ACK, 4).await.unwrap();
     assert_eq!(ext_ack[..], 1_i32.to_ne_bytes());
-    // Twice 32 MiB by the kernel's accounting, or what it allows a user.
+    // Twice 32 MiB in the kernel's accounting, or the kernel's limit for a user.
     if world::is_user() {
         assert!(socket.receive_buffer() >= 212_992, "{}", socket.receive_buffer());
     } else {
@@ -323,14 +323,14 @@ async fn the_kernels_defaults_are_ours(transport: Transport) {
     far.end().await;
 }
 
-/// Sends from one remote socket to another one, which a kernel lets root do.
+/// Sends from one remote socket to another, which takes root.
 async fn send_across(far: &Far, length: usize) -> (Vec<u8>, netlink_remote::RemoteSocket) {
     let room = 32 << 20;
     let builder = || far.client.socket(NETLINK_USERSOCK).send_buffer(room).receive_buffer(room);
     let (from, to) = (builder().open().await.unwrap(), builder().open().await.unwrap());
     let length = length.min(from.send_buffer() as usize - 32);
     let sent: Vec<u8> = (0..length).map(|i| (i / 7) as u8).collect();
-    let destination = Destination { portid: to.portid(), groups: 0 };
+    let destination = Destination::new(to.portid(), 0);
     within(from.send_confirmed_to(&sent, destination)).await.unwrap();
     (sent, to)
 }
@@ -350,7 +350,7 @@ async fn a_datagram_too_large_to_forward_is_told(transport: Transport) {
     let far = Far::new(transport).await;
     let (sent, to) = send_across(&far, 6_000_000).await;
     if sent.len() < 6_000_000 {
-        // Without privileges, and with a small net.core.wmem_max, the kernel takes none that large.
+        // Without privileges net.core.wmem_max may be too small for a datagram of this size.
         assert!(world::is_user());
         assert_eq!(datagram(&to).await.data.len(), sent.len());
     } else {
@@ -358,7 +358,7 @@ async fn a_datagram_too_large_to_forward_is_told(transport: Transport) {
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Receive, Some(EMSGSIZE)));
         assert!(error.to_string().contains(&sent.len().to_string()), "{error}");
     }
-    // The socket goes on.
+    // The socket works afterwards.
     assert_eq!(to.try_recv().unwrap(), None);
     far.end().await;
 }
@@ -426,9 +426,9 @@ async fn a_slow_request_delays_no_other_socket(transport: Transport) {
     let fits = |transaction: &Vec<u8>| transaction.len() + 32 <= nft.send_buffer() as usize;
     let counts = [100_000, 50_000, 9_000];
     let transaction = counts.into_iter().map(nft_transaction).find(fits).unwrap();
-    // The kernel does not interrupt the transaction, so on a busy machine the other threads may
-    // find no processor until it is over. A stub that waits for it lets at most two requests
-    // through each time; one that does not needs one time with a processor to spare.
+    // The kernel does not interrupt the transaction, so on a busy machine the other threads may get
+    // no CPU until its end. A stub that waits for the transaction answers at most two requests
+    // meanwhile, each time; another stub needs one time with a free CPU.
     let mut sequence = 0;
     for attempt in 0.. {
         let (theirs, transaction) = (Arc::clone(&nft), transaction.clone());
@@ -441,7 +441,7 @@ async fn a_slow_request_delays_no_other_socket(transport: Transport) {
             meanwhile += usize::from(!slow.is_finished());
         }
         let report = slow.await.unwrap().unwrap();
-        // An NLMSG_ERROR with code 0: the transaction was carried out.
+        // An NLMSG_ERROR with errno 0: the transaction succeeded.
         let ack = datagram(&nft).await.data;
         assert_eq!((ack[4], i32::from_ne_bytes(ack[16..20].try_into().unwrap())), (2, 0));
         if meanwhile > 10 {

@@ -1,4 +1,4 @@
-//! Far ends over every transport, and what the behaviours ask of a socket.
+//! Far ends over every transport, requests, and streams that can be cut.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use netlink_remote::{
     client::ClientOptions,
     hops::{Connector, TargetOptions},
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
-    transport::{process, unix},
+    transport::{ExitReport, process, unix},
 };
 use testing::sshd::sshd;
 pub(crate) use testing::{
@@ -53,21 +53,24 @@ pub(crate) const ENOPROTOOPT: i32 = 92;
 pub(crate) const EPROTONOSUPPORT: i32 = 93;
 pub(crate) const EADDRINUSE: i32 = 98;
 
-/// The byte streams that every behaviour is tested over.
+/// The transports that every behaviour is tested over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
+    /// An in-memory stream to a stub in this process.
     Duplex,
+    /// The pipes of a child process.
     Process,
+    /// A unix socket to a listener in this process.
     Unix,
-    /// By ssh in this process, the stub being sent.
+    /// ssh in this process, which sends the stub.
     Ssh,
-    /// By the program ssh, to an installed stub.
+    /// The program ssh, to an installed stub.
     OpenSsh,
-    /// Behind sudo.
+    /// The pipes of sudo, which starts the stub.
     Sudo,
 }
 
-/// A client, and what has to be taken down behind it.
+/// A client, and the listener that it is connected to, if any.
 pub(crate) struct Far {
     pub(crate) client: Client,
     listener: Option<(Shutdown, JoinHandle<()>)>,
@@ -80,10 +83,11 @@ impl Far {
         let client = match transport {
             Transport::Duplex => Client::handshake(in_memory_stub()).await,
             Transport::Process => {
-                let (stream, exit_report) = process::spawn(stub_command()).unwrap();
+                let running = process::spawn(stub_command()).unwrap();
                 let mut options = ClientOptions::default();
-                options.exit_report = Some(exit_report);
-                Client::handshake_with(stream, options).await
+                options.exit_report =
+                    Some(ExitReport::of_command("the stub", running.stderr, running.end));
+                Client::handshake_with(running.stdio, options).await
             }
             Transport::Unix => {
                 let path = temporary("nlr").with_extension("sock");
@@ -111,15 +115,15 @@ impl Far {
         self.client.socket(NETLINK_ROUTE).open().await.unwrap()
     }
 
-    /// One whose port id no other test gets: the kernel's first choice is a process's pid, again
-    /// and again, and stubs in this process share that.
+    /// A socket whose port id no other test gets. The kernel's first choice is the pid, which stubs
+    /// in this process share.
     pub(crate) async fn route_of_its_own(&self) -> RemoteSocket {
         static NEXT: AtomicU32 = AtomicU32::new(0x4000_0000);
         let portid = NEXT.fetch_add(1, Ordering::Relaxed);
         self.client.socket(NETLINK_ROUTE).portid(portid).open().await.unwrap()
     }
 
-    /// Takes it down and waits until it is.
+    /// Closes the client, and waits for the end of the listener.
     pub(crate) async fn end(self) {
         self.client.close().await;
         if let Some((shutdown, thread)) = self.listener {
@@ -156,7 +160,7 @@ pub(crate) fn in_memory_stub_with(config: Config) -> DuplexStream {
     near
 }
 
-/// The next datagram, everything else being a failure.
+/// The next datagram; any other event is a failure.
 pub(crate) async fn datagram(socket: &RemoteSocket) -> netlink_remote::client::Datagram {
     match within(socket.recv()).await.unwrap() {
         Event::Datagram(datagram) => datagram,
@@ -213,12 +217,12 @@ pub(crate) async fn link_names(socket: &RemoteSocket) -> Vec<String> {
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "still not so: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not reached: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-/// Whether the kernel has a route socket of this port id in the namespace of this process.
+/// Whether this process's namespace has a route socket of this port id.
 pub(crate) fn has_portid(portid: u32) -> bool {
     let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
     let wanted = portid.to_string();
@@ -229,7 +233,7 @@ pub(crate) fn has_portid(portid: u32) -> bool {
     table.lines().any(is_it)
 }
 
-/// A stream that can be held back or cut towards its reader, and counts what its writer sends.
+/// A stream whose reading can be held back or cut, and whose writing is recorded.
 pub(crate) struct Valve<S> {
     pub(crate) inner: S,
     pub(crate) control: Arc<ValveControl>,
@@ -238,7 +242,7 @@ pub(crate) struct Valve<S> {
 #[derive(Debug, Default)]
 pub(crate) struct ValveControl {
     pub(crate) held: std::sync::atomic::AtomicBool,
-    /// Bytes that may still be read before the stream ends; 0 for no such bound.
+    /// The number of bytes read after which the stream ends; 0 for no end.
     pub(crate) cut_after: std::sync::atomic::AtomicUsize,
     pub(crate) read: std::sync::atomic::AtomicUsize,
     pub(crate) written: std::sync::Mutex<Vec<u8>>,

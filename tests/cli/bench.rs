@@ -1,4 +1,4 @@
-//! `nlr bench`: what a path costs.
+//! `nlr bench`: the times of a path.
 
 use std::{
     fs,
@@ -7,14 +7,13 @@ use std::{
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
 use testing::{
     Namespace, Running, finish, is_alive, temporary,
     tool::{Server, json_lines, nlr},
     wait, world,
 };
 
-/// Percentiles that do not contradict each other.
+/// Asserts that percentiles are in order.
 #[track_caller]
 fn check_times(times: &Value) {
     let number = |key: &str| times[key].as_u64().unwrap_or_else(|| panic!("{key}: {times}"));
@@ -24,13 +23,13 @@ fn check_times(times: &Value) {
     assert!((number("min")..=number("max")).contains(&number("mean")), "{times}");
 }
 
-/// All figures of a target that was measured.
+/// Asserts that a measured target has all figures.
 #[track_caller]
 fn check(line: &Value) {
     for key in ["ping_ns", "request_ns", "kernel_ns"] {
         check_times(&line[key]);
     }
-    // Each is measured as often as the others.
+    // All are measured the same number of times.
     assert_eq!(line["ping_ns"]["count"], line["kernel_ns"]["count"], "{line}");
     let median = |key: &str| line[key]["p50"].as_u64().unwrap();
     let rest = median("request_ns").saturating_sub(median("ping_ns") + median("kernel_ns"));
@@ -107,13 +106,13 @@ fn events_are_counted_where_a_namespace_may_be_made() {
         }
         (world::Kind::Root, Some(_)) => panic!("{line}"),
     }
-    // The namespace has gone with the connection, and its name before.
+    // The namespace ended with the connection, and its name before.
     let names = fs::read_dir("/run/netns").unwrap();
     let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.all(|name| !name.starts_with("nlr-bench")));
 }
 
-/// The names of elements that are open at the end of each tag; panics where they do not match.
+/// Asserts that the elements of an XML text are nested.
 fn check_xml(text: &str) {
     let mut open = Vec::new();
     let mut rest = text;
@@ -153,7 +152,7 @@ fn the_picture_has_curves_for_each_target() {
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
     check_xml(&svg);
     assert_eq!(svg.matches("<g class=").count(), 2);
-    // A curve and an entry in the legend each.
+    // A curve and an entry in the legend for each target.
     assert_eq!(svg.matches("<path class=\"request\"").count(), 4);
     assert_eq!(svg.matches("<path class=\"ping\"").count(), 4);
     assert!(svg.contains("a&amp;b&#39;&lt;&quot;c&quot;") && svg.contains("99 %"), "{svg}");
@@ -187,7 +186,7 @@ fn a_target_that_fails_does_not_keep_the_others_from_being_measured() {
     check(&lines[2]);
     assert!(lines[1]["error"].as_str().unwrap().contains("/nosuch"), "{}", lines[1]);
     assert!(lines[1]["request_ns"].is_null() && lines[1]["connect_ns"].is_null());
-    // Where nothing was measured there is no table.
+    // Without a measurement there is no table.
     finish(nlr(&["bench", "unix:/nosuch"])).failed(3, &["unix:/nosuch"]);
     finish(nlr(&["bench", "-n", "nosuch"])).failed(1, &["local: ", "nosuch", "nlr netns list"]);
 }

@@ -1,4 +1,4 @@
-//! Targets, stubs, namespaces and permissions: what is reached, and how it fails.
+//! Targets, stubs, namespaces and permissions, and the errors of each.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
@@ -16,7 +16,7 @@ fn a_stub_that_cannot_be_started_is_code_3_or_4() {
     fs::write(&path, "").unwrap();
     let ended = finish(nlr(&["show", "link", "--stub", path.to_str().unwrap()]));
     ended.failed(4, &[path.to_str().unwrap(), "Permission denied", "chmod +x"]);
-    // Executable, and something else.
+    // Executable, and no stub.
     fs::write(&path, "#!/bin/sh\necho no stub here\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let ended = finish(nlr(&["show", "link", "--stub", path.to_str().unwrap()]));
@@ -90,7 +90,7 @@ fn a_namespace_that_is_none_is_code_1_with_a_remedy() {
 #[test]
 fn no_permission_is_code_4_with_a_remedy() {
     let namespace = Namespace::new();
-    // In a user namespace of its own, nobody may enter what belongs to ours.
+    // A user namespace of its own may not enter the namespaces of this one.
     let denied = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.arg("--user").arg(programs::nlr()).args(arguments);
@@ -102,7 +102,7 @@ fn no_permission_is_code_4_with_a_remedy() {
     denied(&netns).failed(4, &[&namespace.0, "Operation not permitted", "sudo"]);
     denied(&["netns", "del", &namespace.0]).failed(4, &[&namespace.0, "sudo"]);
     assert!(denied(&["show", "link"]).printed().contains("lo"), "reading needs no privileges");
-    // Among all groups are some that need privileges; the others are listened to.
+    // Some groups need privileges; the events of the others are shown.
     denied(&["monitor", "--timeout", "0"]).printed();
     denied(&["monitor", "--group", "ipv4-mroute-r"]).failed(4, &["ipv4-mroute-r", "sudo"]);
 }

@@ -1,9 +1,8 @@
-//! How it ends: signals, readers that go, full disks, and nothing left behind.
+//! Exit codes and interrupts: signals, closed pipes, full disks, and no process left.
 
 use std::{fs::OpenOptions, io::Read, process::Command, time::Instant};
 
 use nix::sys::signal::Signal;
-
 use testing::{Namespace, Running, finish, is_alive, programs, tool::nlr, wait};
 
 /// Starts the tool and waits for its stub.
@@ -34,7 +33,7 @@ fn ctrl_c_on_the_terminal_of_both_is_as_quiet() {
     for _ in 0..5 {
         let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
         namespace.wait_for_listener();
-        // The stub's end may be noticed before the signal is.
+        // The tool may notice the stub's end before its own signal.
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub.cast_signed()), Signal::SIGKILL)
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -60,7 +59,7 @@ fn ctrl_c_while_connecting_leaves_nothing() {
 #[test]
 fn ctrl_c_ends_a_ping_with_its_summary() {
     let (mut running, stub) = with_stub(&["ping", "--interval", "0.01"]);
-    // The greeting and three round trips.
+    // The first line and three round trips.
     let mut stdout = running.0.stdout.take().unwrap();
     let (mut text, mut byte) = (Vec::new(), [0]);
     while text.iter().filter(|byte| **byte == b'\n').count() < 4 {
@@ -90,7 +89,7 @@ fn ctrl_c_ends_it_though_nobody_reads_its_output() {
     let mut command = nlr(&["show", "route", "--json", "-n", &namespace.0]);
     command.stdin(std::process::Stdio::null());
     let mut running = Running::start(command);
-    // More than a pipe holds, so that it is blocked in write(2) once the first bytes are there.
+    // The output is larger than a pipe, so after its first bytes the tool is blocked in write(2).
     let mut byte = [0];
     let mut stdout = running.0.stdout.take().unwrap();
     stdout.read_exact(&mut byte).unwrap();
@@ -143,7 +142,7 @@ fn a_reader_that_goes_is_no_error() {
     let ended = shell("set -o pipefail; \"$0\" --help | true");
     assert_eq!(ended.printed(), "");
 
-    // A monitor notices though there is nothing to write.
+    // A monitor notices a closed pipe without an event to write.
     let began = Instant::now();
     let ended = shell("set -o pipefail; \"$0\" monitor -n \"$1\" | sleep 0.2");
     assert_eq!(ended.printed(), "");

@@ -10,3 +10,4 @@ mod netns;
 mod parity;
 mod serve;
 mod usage;
+mod verbose;

@@ -1,22 +1,21 @@
-//! `nlr monitor`.
+//! `nlr monitor`: events, their order, and losses.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
 use testing::{
     Namespace, Running,
     tool::{json_lines, nlr, nlr_words},
 };
 
-/// Listens while changes are made, up to and without the event by which the test ends it.
+/// The events of `nlr monitor` during some changes, up to an event that ends it.
 fn watch(namespace: &Namespace, options: &str, changes: impl FnOnce()) -> String {
     let words = format!("monitor -n {} {options}", namespace.0);
     let running = Running::start(nlr(&words.split_whitespace().collect::<Vec<_>>()));
     namespace.wait_for_listener();
     changes();
-    // Nothing says that all is told; what comes within a second does.
+    // No event marks the end: a second without one does.
     std::thread::sleep(Duration::from_secs(1));
     running.signal(Signal::SIGINT);
     let ended = running.end();
@@ -192,8 +191,8 @@ fn events_are_not_kept_back_while_it_listens() {
     }
 }
 
-/// 200,000 events while nothing reads the output: whatever does not fit is told as lost, and
-/// told again is how many.
+/// 200,000 events while the output is not read: the events that do not fit are reported as lost,
+/// with their number.
 #[test]
 fn what_is_lost_is_told_and_names_are_learnt_again() {
     let namespace = Namespace::new();
@@ -212,7 +211,7 @@ fn what_is_lost_is_told_and_names_are_learnt_again() {
     };
     flood("add");
     flood("del");
-    // Lost with the rest, so that only a new list of links tells of it.
+    // This event is lost too: only another dump of links shows the name.
     namespace.ip("link set v0 name renamed");
     let mut stdout = running.0.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
@@ -228,7 +227,7 @@ fn what_is_lost_is_told_and_names_are_learnt_again() {
         }
         lines
     });
-    // The queue has to be empty before new events get in.
+    // New events fit once the queue is empty.
     testing::wait("the event after the gap", || {
         if !reader.is_finished() {
             namespace.ip("route replace 192.0.2.0/24 via 10.0.0.2");

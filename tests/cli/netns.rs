@@ -1,14 +1,13 @@
-//! `nlr netns` and `ip netns` see the same.
+//! `nlr netns` and `ip netns`: the same namespaces.
 
 use serde_json::Value;
-
 use testing::{
     Namespace, run,
     tool::{elements, nlr_words},
     unique,
 };
 
-/// What `nlr netns list` has of a name.
+/// The entries of `nlr netns list` for a name.
 fn listed(name: &str) -> Option<Value> {
     let list = elements(&nlr_words("netns list --json").printed());
     list.into_iter().find(|entry| entry["name"] == *name)

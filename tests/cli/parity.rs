@@ -1,5 +1,5 @@
-//! What `nlr show` lists against what `ip` lists, in namespaces with links of many kinds: the same
-//! objects in the same order, each with the same keys in the same order with the same values.
+//! `nlr show` against `ip`, in namespaces with links of many kinds: the same objects in the same
+//! order, each with the same keys in the same order with the same values.
 
 use std::{
     thread,
@@ -13,17 +13,17 @@ use testing::{
     world,
 };
 
-/// What `nlr show` prints with these arguments.
+/// The output of `nlr show` with these arguments.
 fn show(namespace: &Namespace, arguments: &str) -> String {
     nlr_words(&format!("show {arguments} -n {}", namespace.0)).printed()
 }
 
-/// Likewise as JSON.
+/// The output of `nlr show --json` with these arguments.
 fn json(namespace: &Namespace, arguments: &str) -> String {
     show(namespace, &format!("{arguments} --json"))
 }
 
-/// A list without the values of a bridge's timers, which run on from one program to the next.
+/// A list without the values of a bridge's timers, which differ from one moment to the next.
 fn without_timers(mut list: Vec<Value>) -> Vec<Value> {
     fn stop(value: &mut Value) {
         for (key, value) in value.as_object_mut().into_iter().flatten() {
@@ -40,8 +40,8 @@ fn without_timers(mut list: Vec<Value>) -> Vec<Value> {
     list
 }
 
-/// Compares a list with that of `ip`. Timers run between the two, so that a difference must
-/// persist to count.
+/// Asserts that a list is that of `ip`, and gives it. Ages differ from one moment to the next, so
+/// only a difference that persists counts.
 #[track_caller]
 fn compare(namespace: &Namespace, ip: &str, nlr: &str) -> Vec<Value> {
     let mut difference = String::new();
@@ -74,7 +74,7 @@ fn links_are_those_of_ip() {
     let (namespace, other) = (Namespace::new(), Namespace::new());
     links(&namespace, &other);
     if world::kind() == world::Kind::Root {
-        // The device file is root's alone on many machines.
+        // On many machines the device file is for root alone.
         namespace.batch(
             "tuntap add tap0 mode tap multi_queue user 4242
              tuntap add tun0 mode tun",
@@ -106,7 +106,7 @@ fn links_are_those_of_ip() {
     assert_eq!(named("far0")["link_index"], 2);
     assert_eq!(named("p0")["linkinfo"]["info_slave_kind"], "bridge");
 
-    // The link that the peer of `far0` names here is another one: only the namespace tells.
+    // The index of `far0` in its peer's "link" is that of another link here: the namespace differs.
     let there = compare(&other, "-d -j link", "link");
     assert!(
         there.iter().any(|link| link["ifname"] == "far1" && link.get("link_netnsid").is_some())
@@ -145,7 +145,7 @@ fn addresses_are_those_of_ip() {
          addr add 2001:db8:2::1 peer 2001:db8:2::2/128 dev far0
          addr add 2001:db8:3::1/64 dev mv0 valid_lft 5000 preferred_lft 4000 noprefixroute",
     );
-    // With duplicate address detection, and a link without carrier: tentative for good.
+    // With duplicate address detection on a link without carrier, an address stays tentative.
     namespace.sysctl("net/ipv6/conf/default/accept_dad", "1");
     namespace.ip("link add w0 type veth peer name w1");
     namespace.ip("link set w0 up");
@@ -168,7 +168,7 @@ fn addresses_are_those_of_ip() {
     let inet = compare(&namespace, "-4 -j addr", "addr -4");
     assert!(inet.iter().all(|link| link["ifname"] != "w0" && link.get("address").is_none()));
 
-    // See `Listing` for why these have keys that `ip -6` lacks.
+    // `Listing` explains the keys that `ip -6` lacks.
     let theirs = elements(&namespace.ip("-6 -j addr"));
     let ours = elements(&json(&namespace, "addr -6"));
     assert_eq!(theirs.len(), ours.len());
@@ -261,7 +261,7 @@ fn routes_are_those_of_ip() {
     compare(&namespace, "-j route show table local", "route --table 255");
     compare(&namespace, "-6 -j route show table local", "route -6 --table 255");
 
-    // `ip` writes "dst" twice, so that most readers of its JSON take the end of the tunnel for the destination.
+    // `ip` writes "dst" twice: most readers of its JSON take the tunnel's end for the destination.
     namespace.ip("route add 192.0.20.0/24 encap ip id 5 src 10.0.0.1 dst 10.0.0.3 ttl 9 key via 10.0.0.2 dev v0");
     let theirs = elements(&namespace.ip("-j route"));
     let ours = elements(&json(&namespace, "route"));

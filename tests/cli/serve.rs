@@ -1,4 +1,4 @@
-//! `nlr serve`.
+//! `nlr serve`: its socket, its clients, its log, and its end.
 
 use std::{
     fs,
@@ -7,7 +7,6 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-
 use testing::{
     Namespace, Running, finish, programs, temporary,
     tool::{Server, json_lines, nlr},
@@ -67,7 +66,7 @@ fn a_stale_file_is_replaced_and_others_are_not() {
     let server = Server::start_at(path.clone(), &[]);
     finish(nlr(&["ping", "--count", "1", &server.target()])).printed();
 
-    // Somebody listens there now.
+    // Now a server listens there.
     let second = finish(nlr(&["serve", &server.target()]));
     second.failed(1, &[path.to_str().unwrap(), "another process listens"]);
     finish(nlr(&["ping", "--count", "1", &server.target()])).printed();
@@ -85,7 +84,7 @@ fn a_stale_file_is_replaced_and_others_are_not() {
 #[test]
 fn a_uid_that_is_not_allowed_is_told_so() {
     let server = Server::start(&["--allow-uid", "4242"]);
-    // Often, since whether its hello had come by then makes a difference.
+    // Many times: the order of the client's hello and its end matters.
     for _ in 0..20 {
         let ended = finish(nlr(&["show", "link", &server.target()]));
         ended.failed(3, &[&server.target(), "uid 0 may not connect here"]);
@@ -97,7 +96,7 @@ fn a_uid_that_is_not_allowed_is_told_so() {
 #[test]
 fn another_user_is_let_in_only_by_name() {
     if world::is_user() {
-        // A user namespace that an ordinary user made has one uid.
+        // The user namespace of an ordinary user has one uid.
         return;
     }
     let show_as_nobody = |server: &Server| {

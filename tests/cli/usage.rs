@@ -4,7 +4,7 @@ use std::process::Command;
 
 use testing::{
     Namespace, finish, temporary,
-    tool::{nlr, nlr_words},
+    tool::{elements, nlr, nlr_words},
 };
 
 #[test]
@@ -28,6 +28,7 @@ fn a_wrong_command_line_is_code_2_and_one_line() {
         ("monitor --timeout -1", "-1"),
         ("netns", "subcommand"),
         ("netns add", "<NAME>"),
+        ("ping --password-fd 99", "no such descriptor"),
         ("serve", "unix:PATH"),
         ("serve local:", "unix:PATH"),
         ("serve unix:/x --max-clients 0", "at least 1"),
@@ -35,14 +36,17 @@ fn a_wrong_command_line_is_code_2_and_one_line() {
         ("stub --now", "--now"),
     ] {
         let ended = nlr_words(words);
-        ended.failed(2, &[says, "--help`"][..if words.contains("table") { 1 } else { 2 }]);
+        let is_of_clap = !words.contains("table") && !words.contains("-fd");
+        ended.failed(2, &[says, "--help`"][..if is_of_clap { 2 } else { 1 }]);
     }
 }
 
 #[test]
 fn help_has_examples_and_exit_codes() {
     let help = nlr_words("--help").printed();
-    for word in ["Examples:", "Exit codes:", "130", "unix:PATH", "monitor", "--connect-timeout"] {
+    for word in
+        ["Examples:", "Exit codes:", "130", "unix:PATH", "monitor", "--connect-timeout", "-vv"]
+    {
         assert!(help.contains(word), "no {word}: {help}");
     }
     assert!(!help.contains("stub  "), "the stub is not for people: {help}");
@@ -97,11 +101,28 @@ fn colours_are_for_terminals_and_for_who_asks() {
 }
 
 #[test]
-fn a_name_with_commands_for_the_terminal_is_shown_harmless() {
+fn names_are_shown_harmless_and_kept_apart() {
     let namespace = Namespace::new();
-    let name = "a\u{1b}[2Jb";
-    let link = ["-n", &namespace.0, "link", "add", "x", "type", "veth", "peer", "name", name];
-    testing::run("ip", &link);
-    let text = finish(nlr(&["show", "link", "-n", &namespace.0, "--color", "never"])).printed();
-    assert!(text.contains("a\\u{1b}[2Jb") && !text.contains('\u{1b}'), "{text}");
+    // An escape sequence, a C1 control and DEL; a bidirectional override; an invisible character.
+    for (name, shown, json) in [
+        ("a\u{1b}[2Jb", r"a\u{1b}[2Jb", r"a\u001b[2Jb"),
+        ("b\u{9b}\u{7f}", r"b\u{9b}\u{7f}", r"b\u009b\u007f"),
+        ("c\u{202e}d", r"c\u{202e}d", r"c\u202ed"),
+        ("d\u{200b}", r"d\u{200b}", r"d\u200b"),
+    ] {
+        let link = ["-n", &namespace.0, "link", "add", "x", "type", "veth", "peer", "name", name];
+        testing::run("ip", &link);
+        let show = |arguments: &[&str]| {
+            let mut command = nlr(&["show", "link", "-n", &namespace.0]);
+            command.args(arguments);
+            finish(command).printed()
+        };
+        let text = show(&["--color", "never"]);
+        assert!(text.contains(shown) && !text.contains(name), "{text:?}");
+        let text = show(&["--json"]);
+        assert!(text.contains(json) && !text.contains(name), "{text:?}");
+        let links = elements(&text);
+        assert!(links.iter().any(|link| link["ifname"] == name), "{text}");
+        namespace.ip("link del x");
+    }
 }

@@ -25,10 +25,12 @@ pub(crate) fn check_length(
     breaches
 }
 
-/// Checks that no attribute names a module's file, and that no public item is hidden.
-pub(crate) fn check_attributes(files: &Files) -> Vec<String> {
+/// Checks that no attribute names a module's file, and that no public item is hidden, in the files
+/// of a folder.
+pub(crate) fn check_attributes(folder: &str, files: &Files) -> Vec<String> {
     let mut breaches = Vec::new();
     for (file, text) in files {
+        let file = &format!("{folder}/{file}");
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{file}: {error}"));
         Attributes { file, breaches: &mut breaches }.visit_file(&parsed);
     }

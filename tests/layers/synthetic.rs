@@ -140,7 +140,10 @@ fn files_have_their_rules() {
     let text = "#[path = \"x.rs\"] mod x; #[doc(hidden)] fn private() {}\n#[doc(hidden)] pub mod y;\n\
                 impl X { #[doc(hidden)] pub fn f() {} }";
     let files = files(&[("a.rs", text), ("b.rs", "\n")]);
-    finds(&style::check_attributes(&files), &["a.rs:1: `#[path]`", "a.rs:2: ", "a.rs:3: "]);
+    finds(
+        &style::check_attributes("src", &files),
+        &["src/a.rs:1: `#[path]`", "src/a.rs:2: ", "src/a.rs:3: "],
+    );
     finds(
         &style::check_length(&files, 2, &[("b.rs", "it is long")]),
         &["a.rs has 3", "b.rs needs"],

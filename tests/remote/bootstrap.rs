@@ -1,7 +1,6 @@
-//! Bringing the stub along, over real ssh.
+//! Sending the stub over real ssh.
 
 use netlink_remote::{Netns, Step, Target, hops::Connector};
-
 use testing::{lab::Lab, remote::*};
 
 const CACHE: &str = "/home/ci/.cache/netlink-remote";
@@ -86,7 +85,7 @@ async fn one_ssh_connection_carries_many_stubs_and_tunnels() {
         let is_session = |process: &&String| process.contains("sshd: ci");
         host.processes().iter().filter(is_session).count()
     };
-    // One for the connection; OpenSSH 9.8 and later name one more.
+    // One session of sshd for the connection; OpenSSH 9.8 and later have two processes for it.
     assert!(sessions(&gateway) <= 2, "{:?}", gateway.processes());
     assert!(sessions(&inner) <= 2, "{:?}", inner.processes());
     drop(connector);
@@ -137,7 +136,7 @@ async fn more_stubs_at_once_than_a_connection_may_carry_get_others() {
     host.assert_idle();
 }
 
-/// As with ssh, what the configuration says about a name counts for that name alone.
+/// As with ssh, the configuration of a name applies to that name alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_made_under_another_name_vouches_for_nothing() {
     if !Lab::available() {

@@ -1,4 +1,4 @@
-//! Hops that die, and networks that are cut, at each step: an error comes, and nothing stays.
+//! Hops that die and networks that are cut, at each step: an error, and no process left.
 
 use std::{
     process::Stdio,
@@ -6,24 +6,23 @@ use std::{
 };
 
 use netlink_remote::{Client, Connector, ErrorKind, Netns};
-
 use testing::{
     lab::{Host, Lab},
     remote::*,
     wait_up_to,
 };
 
-struct Way {
+struct Hosts {
     lab: Lab,
     gateway: Host,
     test01: Host,
 }
 
-fn way() -> Way {
+fn hosts() -> Hosts {
     let lab = Lab::new();
     let gateway = lab.host("gateway").on("public").on("inner").start();
     let test01 = lab.host("test01").on("inner").sudoers("ci ALL=NOPASSWD: ALL").start();
-    Way { lab, gateway, test01 }
+    Hosts { lab, gateway, test01 }
 }
 
 const TARGET: &str = "ssh://gateway,ssh://test01,sudo:";
@@ -39,7 +38,7 @@ async fn each_hop_killed_in_turn() {
     if !Lab::available() {
         return;
     }
-    let Way { lab, gateway, test01 } = way();
+    let Hosts { lab, gateway, test01 } = hosts();
     let options = options(&lab);
     // The stub, sudo, and the sshds; each is killed while a socket is in use.
     let stub = |host: &Host| {
@@ -70,7 +69,7 @@ async fn each_hop_killed_in_turn() {
             {
                 host.start_sshd();
             }
-            // What sshd had running it could not end itself: the stub has to.
+            // A killed sshd does not end its commands: the stub ends by itself.
             host.assert_idle();
         }
     }
@@ -81,7 +80,7 @@ async fn a_network_that_is_cut_is_noticed_on_both_sides() {
     if !Lab::available() {
         return;
     }
-    let Way { lab, gateway, test01 } = way();
+    let Hosts { lab, gateway, test01 } = hosts();
     let mut options = options(&lab);
     options.keepalive = Some(Duration::from_millis(300));
     let client = connect(TARGET, &options).await.unwrap();
@@ -91,7 +90,7 @@ async fn a_network_that_is_cut_is_noticed_on_both_sides() {
     let error = dies(client).await;
     assert!(error.to_string().contains("has not answered"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(20));
-    // sshd there has heard nothing; the stub has ended all the same, and sudo with it.
+    // The sshd has no sign of the cut yet; the stub has ended, and sudo with it.
     let gone = wait_up_to(Duration::from_secs(20), || {
         !test01.processes().iter().any(|process| process.contains("netlink-remote/stub-"))
     });
@@ -107,9 +106,9 @@ async fn a_connection_given_up_at_any_time_leaves_nothing() {
     if !Lab::available() {
         return;
     }
-    let Way { lab, gateway, test01 } = way();
+    let Hosts { lab, gateway, test01 } = hosts();
     let options = options(&lab);
-    // How long it takes when nothing is cached, and so how far each attempt comes.
+    // The time of a connection without a cached stub, to cut each attempt at another step.
     let began = Instant::now();
     connect(TARGET, &options).await.unwrap().close().await;
     let whole = began.elapsed();
@@ -131,7 +130,7 @@ fn a_killed_nlr_leaves_nothing() {
     if !Lab::available() {
         return;
     }
-    let Way { lab, gateway, test01 } = way();
+    let Hosts { lab, gateway, test01 } = hosts();
     for target in [TARGET, "openssh://gateway,openssh://test01,sudo:"] {
         let mut command = lab.nlr(&["--stubs", stub(), "monitor", target]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -1,9 +1,8 @@
-//! Each step that fails names the hop, itself and the remedy.
+//! The error of each failed step names the hop, the step and the remedy.
 
 use std::{io::Write, net::TcpListener};
 
 use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
-
 use testing::{
     lab::{Bad, Lab},
     programs,
@@ -31,11 +30,11 @@ fn a_host_that_is_not_there_or_not_the_one_it_was() {
     let said = fails("ssh://changed", 3, &["ssh://changed: host key: ", "ssh-keygen -R"]);
     assert!(said.contains("known_hosts:"), "{said}");
     fails("ssh://unknown", 3, &["ssh://unknown: host key: ", "SHA256:"]);
-    // The system's ssh says it in its own words.
+    // The program ssh has words of its own.
     fails("openssh://refused", 3, &["openssh://refused: ", "Connection refused"]);
     fails("openssh://unknown", 3, &["openssh://unknown: ", "Host key verification failed"]);
     fails("ssh://someone@changed:23", 3, &["connect: ", "Connection refused"]);
-    // Nothing was sent to hosts that were not proved to be the right ones.
+    // Nothing was sent to a host without the right key.
     for host in [&changed, &unknown] {
         assert!(!host.sshd_log().contains("Accepted"), "{}", host.sshd_log());
         host.assert_idle();
@@ -48,13 +47,13 @@ async fn what_answers_and_is_no_ssh_server() {
     let target = format!("ssh://ci@{}", listener.local_addr().unwrap());
     let mut options = TargetOptions::default();
     options.ssh_config = Some("none".into());
-    // As it was built, since stripping it would write beside it.
+    // The stub as it was built: stripping would write a file beside it.
     options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
         ("\0\0\0", "is not an ssh server; check the port"),
         ("", "is not an ssh server; check the port"),
-        ("SSH-2.0-x\r\nrubbish, rubbish", "no way to talk that both sides know"),
+        ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
     ] {
         let answers = async || {
             let listener = listener.try_clone().unwrap();
@@ -112,7 +111,7 @@ fn what_is_no_stub_or_no_host_for_one() {
     fails("ssh://test01,docker:web", 3, &["bootstrap: ", "docker"]);
     fails("exec:no-such-program-here", 3, &["bootstrap: ", "no-such-program-here"]);
     host.file("/usr/local/bin/uname", "#!/bin/sh\necho sparc64\n", 0o755);
-    fails("ssh://test01,sudo:", 3, &["bootstrap: ", "sparc64", "nlr-stub-ARCH"]);
+    fails("ssh://test01,sudo:", 3, &["bootstrap: ", "sparc64", "nlr-stub-<target triple>"]);
     host.assert_idle();
 }
 

@@ -1,4 +1,4 @@
-//! Many tunnels through one gateway, some of which lead nowhere.
+//! Many tunnels through one gateway, some to addresses that do not answer.
 
 use std::{
     net::IpAddr,
@@ -10,14 +10,13 @@ use netlink_remote::{
     hops::{Connector, TargetOptions},
     prompter::Prompter,
 };
-use tokio::task::JoinSet;
-
 use testing::{
     Ended,
     lab::{Host, Lab},
     remote::*,
     wait_up_to,
 };
+use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -28,8 +27,8 @@ struct Net {
     options: TargetOptions,
 }
 
-/// `inner` has as many more names, `good0` and so on, each an address of its own; what is sent to
-/// the `dead` ones gets lost behind the gateway.
+/// A gateway and a host `inner` with more names, `good0` and so on, each with an address of its own.
+/// Packets to the `dead` names are lost beyond the gateway.
 fn net(good: usize, dead: usize, password: Option<&str>) -> Net {
     let lab = Lab::new();
     let mut gateway = lab.host("gateway").on("public").on("inner");
@@ -84,7 +83,7 @@ async fn dead_hosts_behind_a_gateway_hold_up_no_others() {
     let through = |name: String| format!("ssh://gateway,ssh://{name}");
     let dead = (0..4).map(|index| through(format!("dead{index}")));
     let good = (0..30).map(|index| through(format!("good{index}")));
-    // Commands on the gateway itself are not to wait either.
+    // Commands on the gateway itself do not wait either.
     let targets = dead.chain(good).chain((0..2).map(|_| "ssh://gateway".to_owned()));
     for target in targets {
         let connector = connector.clone();
@@ -122,7 +121,7 @@ async fn dead_hosts_behind_a_gateway_hold_up_no_others() {
     inner.assert_idle();
 }
 
-/// What was made for a rush ends with it, and one connection stays.
+/// The connections made for a burst of tunnels end with it, and one stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_are_made_only_for_as_long_as_they_are_used() {
     if !Lab::available() {
@@ -136,7 +135,7 @@ async fn more_connections_are_made_only_for_as_long_as_they_are_used() {
         is_overdue(&target, &error);
     };
     let good = async {
-        // Behind the dead ones.
+        // After the dead ones.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let target = "ssh://gateway,ssh://good0".parse().unwrap();
         within(connector.connect(&target)).await.unwrap()
@@ -146,7 +145,7 @@ async fn more_connections_are_made_only_for_as_long_as_they_are_used() {
     let logins = || gateway.sshd_log().matches("Accepted publickey").count();
     let before = logins();
     assert!((2..=4).contains(&before), "{}", gateway.sshd_log());
-    // What is left is used again.
+    // The connection that is left is used again.
     let target = "ssh://gateway".parse().unwrap();
     within(connector.connect(&target)).await.unwrap().close().await;
     assert_eq!(logins(), before);
@@ -183,12 +182,12 @@ async fn a_password_is_not_asked_for_again_for_more_connections() {
         within(connector.connect(&good)).await.unwrap()
     };
     let looking = async {
-        // By now another connection would have been made, if it took no question.
+        // Time for another connection, which would take no question.
         tokio::time::sleep(Duration::from_millis(2200)).await;
         assert_eq!(asked.lock().unwrap().len(), 1);
     };
     let ((), client, ()) = tokio::join!(failing, waiting, looking);
-    // The connection that was held up is given up, so that there is a new one in the end.
+    // The connection that was held up is given up for a new one.
     assert_eq!(asked.lock().unwrap().len(), 2);
     assert_eq!(dump_links(&client, Netns::Current).await, links_of(&inner));
     assert_eq!(dump_links(&first, Netns::Current).await, links_of(&gateway));
@@ -197,7 +196,7 @@ async fn a_password_is_not_asked_for_again_for_more_connections() {
     inner.assert_idle();
 }
 
-/// It says nothing about it: the connection is there, and nothing comes.
+/// A gateway whose connection is up and delivers nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     if !Lab::available() {
@@ -212,11 +211,11 @@ async fn a_gateway_that_was_cut_off_is_connected_to_anew() {
     gateway.link_down();
     let error = within(connector.connect(&good(1))).await.unwrap_err();
     is_overdue("ssh://good1", &error);
-    // sshd there is gone meanwhile as well, so that the old connection is of no use.
+    // The gateway's sshd is killed too, so the old connection cannot recover.
     gateway.kill_sshd();
     gateway.start_sshd();
     gateway.link_up();
-    // The kernels find each other again in their own time.
+    // The kernels' neighbour tables take a while to recover.
     let reaches = |ended: Ended| ended.code() == 0;
     let knock = |address: String| format!("timeout 1 bash -c '</dev/tcp/{address}/22'");
     let near = knock(gateway.addresses()[0].to_string());

@@ -1,5 +1,5 @@
-//! Hosts with nothing installed there, over ssh, gateways, sudo and containers: real sshds, real
-//! sudo, and hosts that are namespaces of their own.
+//! Hosts without an installed stub, over ssh, gateways, sudo and containers: real sshds and sudo, on
+//! hosts of the lab.
 
 #![cfg(test)]
 
@@ -13,3 +13,4 @@ mod pyroute2_cases;
 mod round_trips;
 mod stand_ins;
 mod terminal;
+mod verbose;

@@ -1,9 +1,8 @@
-//! sudo, doas and su: the real ones, with their real configuration.
+//! The real sudo, doas and su, with real configuration files.
 
 use std::{io::Write, os::fd::AsRawFd, time::Duration};
 
 use netlink_remote::{Client, ErrorKind, Netns, Step};
-
 use testing::{
     finish_with,
     lab::{Lab, Pty},
@@ -38,7 +37,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     assert!(requests[0].prompt.contains("root"), "{}", requests[0].prompt);
     assert!(!requests[0].echo);
 
-    // sudo remembers a success for a while, though not where there is no terminal to know it by.
+    // sudo remembers a success for a terminal, and there is none here.
     let (ask, asked) = answers(&["wrong", "right one"]);
     options.prompter = ask;
     let client = connect(TARGET, &options).await.unwrap();
@@ -54,7 +53,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     assert!(!error.to_string().contains("right one"), "{error}");
     assert_eq!(asked.lock().unwrap().len(), 3);
 
-    // Nobody to ask.
+    // Without a prompter.
     options.prompter = netlink_remote::prompter::Prompter::none();
     let error = connect(TARGET, &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
@@ -79,7 +78,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
 
     let mut command = lab.nlr(&words);
     command.args(["--password-fd", "0"]);
-    // The second line is for another question, not for who refuses the first.
+    // The second line answers another question, not a refusal of the first.
     let ended = finish_with(command, "wrong\nright one\n");
     assert_eq!(ended.code(), 4, "{ended:?}");
     assert!(ended.stderr.contains("sudo") && ended.stderr.contains("password"), "{ended:?}");
@@ -89,7 +88,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
     assert_eq!(ended.code(), 0, "{ended:?}");
-    let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
+    let asks = "(via ssh://test01) Password for sudo: (to become root): ";
     assert!(ended.stderr.contains(asks), "{ended:?}");
 
     let mut pty = Pty::start(&lab.nlr(&words));
@@ -105,7 +104,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     host.assert_idle();
 }
 
-/// Fails where a process has a secret in its memory.
+/// Asserts that no writable memory of a process has a secret.
 #[track_caller]
 fn assert_forgotten(pid: u32, secret: &str) {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -142,7 +141,7 @@ fn a_password_is_seen_nowhere() {
     let mut child = command.spawn().unwrap();
     let is_up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
     assert!(wait_up_to(Duration::from_secs(30), is_up), "{:?}", host.processes());
-    // What anyone may read there of every process: its arguments; and root of its environment.
+    // Everyone may read the arguments of every process, and root its environment.
     for process in host.processes() {
         let pid = process.split(' ').next().unwrap();
         for file in ["cmdline", "environ"] {
@@ -150,7 +149,7 @@ fn a_password_is_seen_nowhere() {
             assert!(!String::from_utf8_lossy(&bytes).contains("Tr0ub4dor"), "{process}: {file}");
         }
     }
-    // Once it was used it is in no memory here either.
+    // After its use no memory here has it either.
     assert_forgotten(child.id(), "Tr0ub4dor");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -194,7 +193,7 @@ async fn sudo_as_it_is_configured_out_there() {
     for (name, lines, secrets) in [
         ("nopasswd", "ci ALL=NOPASSWD: ALL", &[][..]),
         ("lecture", "Defaults lecture=always\nci ALL=ALL", &["secret"][..]),
-        // It copies what the command reads and writes, and leaves stdin non-blocking.
+        // sudo then copies the command's input and output, and leaves stdin non-blocking.
         ("log", "Defaults log_output\nDefaults log_input\nci ALL=NOPASSWD: ALL", &[][..]),
         ("log-asks", "Defaults log_output\nci ALL=ALL", &["secret"][..]),
         ("pty", "Defaults use_pty\nci ALL=NOPASSWD: ALL", &[][..]),
@@ -242,7 +241,7 @@ fn what_sudo_refuses_is_explained() {
     }
 }
 
-/// The step is the one that failed, not one behind which it did.
+/// The error's step is the one that failed, not an earlier one.
 #[test]
 fn what_fails_behind_a_sudo_that_asked_is_no_fault_of_it() {
     if !Lab::available() {
@@ -295,7 +294,7 @@ async fn doas_and_su() {
     options.prompter = ask;
     let error = connect("ssh://su,su:", &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
-    // Root itself is not asked, whoever it becomes.
+    // Root is not asked for a password.
     let client = connect("ssh://root@su,su:ci,stub:/usr/bin/true", &options).await;
     assert!(client.is_err());
     let client = connect("ssh://root@su,su:ci", &options).await.unwrap();
@@ -341,7 +340,7 @@ fn a_password_before_a_shell_that_is_typed_into() {
     host.assert_idle();
 }
 
-/// What is behind su cannot have root's password by asking as su does.
+/// A program that su starts cannot get root's password with a prompt like su's.
 #[test]
 fn a_host_that_says_what_su_says_gets_nothing() {
     if !Lab::available() {

@@ -1,15 +1,14 @@
-//! The four cases of RemoteIPRoute's page: a host, behind a gateway, with privileges, and in a
-//! namespace there; by the tool and by the library.
+//! The four cases on the page of RemoteIPRoute in pyroute2's documentation: a host, a host behind a
+//! gateway, with privileges, and in a namespace; by the tool and by the library.
 
 use netlink_remote::{Client, Netns, client::NetlinkSocket};
 use rtnetlink::LinkBridge;
-
 use testing::{
     lab::{Host, Lab},
     remote::*,
 };
 
-/// A gateway, and a host behind it that the client cannot reach otherwise.
+/// A gateway, and a host that the client reaches through it alone.
 fn hosts(lab: &Lab) -> (Host, Host) {
     let gateway = lab.host("gateway").on("public").on("inner").start();
     let test01 = lab.host("test01").on("inner").sudoers("ci ALL=NOPASSWD: ALL").start();
@@ -32,12 +31,12 @@ fn by_the_tool() {
     assert_eq!(shown("ssh://ci@gateway,ssh://ci@test01"), links_of(&test01));
     assert_eq!(shown("openssh://ci@gateway,openssh://ci@test01"), links_of(&test01));
     // With privileges.
-    let way = "ssh://ci@gateway,ssh://ci@test01";
-    nlr_fails(&lab, &["netns", "add", "blue", way], 4, &["test01", "run it as root"]);
-    nlr_ok(&lab, &["netns", "add", "blue", &format!("{way},sudo:")]);
+    let user = "ssh://ci@gateway,ssh://ci@test01";
+    nlr_fails(&lab, &["netns", "add", "blue", user], 4, &["test01", "run it as root"]);
+    nlr_ok(&lab, &["netns", "add", "blue", &format!("{user},sudo:")]);
     assert!(test01.run("ip netns list").contains("blue"));
-    // In a namespace there.
-    let target = format!("{way},sudo:");
+    // In a namespace of the host.
+    let target = format!("{user},sudo:");
     let shown = nlr_ok(&lab, &["show", "link", "--json", &target, "-n", "test-netns"]);
     assert_eq!(link_names(&shown), ["lo"]);
     let target = "openssh://ci@gateway,openssh://ci@test01,sudo:";
@@ -78,7 +77,7 @@ async fn by_the_library() {
     test01.assert_idle();
 }
 
-/// What the page does in its examples, by rtnetlink as it is.
+/// The examples of the page, by rtnetlink unmodified.
 async fn add_bridge(client: &Client, netns: Netns) {
     let socket = client.socket(0).netns(netns).open().await.unwrap();
     let (connection, handle, _) = rtnetlink::from_socket(NetlinkSocket::from(socket));

@@ -1,15 +1,14 @@
-//! How many round trips a connection takes, over a relay that holds each direction back.
+//! The round trips of a connection, counted by a relay that delays each direction.
 
 use std::time::Duration;
 
 use netlink_remote::Client;
-
 use testing::{
     lab::{Lab, Relay},
     remote::*,
 };
 
-/// One way. Longer than anything takes on this machine, so that only waiting counts.
+/// The delay of one direction: longer than any step on this machine, so that waiting alone counts.
 const DELAY: Duration = Duration::from_millis(50);
 
 struct Slow {
@@ -39,7 +38,7 @@ async fn warm_at_most_one_more_than_true_and_cold_at_most_two() {
         return;
     }
     let slow = slow();
-    // What the same ssh needs to run `true`: what it says then is the end.
+    // The same ssh running `true`, whose end is an error.
     let before = slow.relay.round_trips();
     let options = options(&slow.lab);
     let error = connect("ssh://slow,stub:/bin/true", &options).await.unwrap_err();
@@ -61,8 +60,8 @@ async fn warm_at_most_one_more_than_true_and_cold_at_most_two() {
     assert!(first <= 1, "{first}");
 }
 
-/// A large window lets the whole payload go in one piece; what TCP's slow start takes on top is
-/// not in the relay, which reads all at once.
+/// The round trips of the payload: none with a large window. The relay reads all at once, so TCP's
+/// slow start adds none.
 fn payload() -> u64 {
     0
 }

@@ -1,9 +1,9 @@
-//! Hops whose engines do not run here: programs of the same command line stand in for them, which
-//! shows what is passed to them, and not that they take it.
+//! Hops whose engines do not run in the lab. Stand-ins of the same command line show the arguments,
+//! and not that the real engine accepts them.
 
 use testing::{lab::Lab, remote::*};
 
-/// Checks its arguments up to `--`, or so many, and runs the rest.
+/// A script that checks its first `skip` arguments and runs the others.
 fn stand_in(expected: &str, skip: usize) -> String {
     format!(
         "#!/bin/sh\nname=${{0##*/}} seen=\ni=0\nwhile [ $i -lt {skip} ]; do\n  \
@@ -34,7 +34,7 @@ fn each_engine_is_called_as_its_manual_says() {
         let target = format!("ssh://test01,{hop}");
         let shown = nlr_ok(&lab, &["show", "link", "--json", &target]);
         assert_eq!(link_names(&shown), links_of(&host), "{target}");
-        // Its own complaint is told.
+        // The error has the engine's own words.
         host.file(&path, "#!/bin/sh\necho \"Error: no such thing as web\" >&2; exit 1\n", 0o755);
         nlr_fails(&lab, &["show", "link", &target], 3, &["bootstrap: ", "no such thing as web"]);
         host.run(&format!("rm {path}"));

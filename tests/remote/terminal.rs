@@ -1,4 +1,4 @@
-//! What somebody at a terminal sees.
+//! Prompts and progress on a terminal.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
     }
     let lab = Lab::new();
     let host = lab.host("slow").password("secret").start();
-    // No key of this user's opens it.
+    // Without the user's key.
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
     let size = std::fs::metadata(stub()).unwrap().len();
-    // About four seconds.
+    // An upload of about four seconds.
     host.shape(&format!("tbf rate {}bit burst 64k latency 400ms", size * 8 / 4));
     let command = lab.nlr(&["--stubs", stub(), "show", "link", "ssh://ci@slow"]);
     let mut pty = Pty::start(&command);
@@ -34,7 +34,7 @@ fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
     assert!(pty.wait().success(), "{}", pty.transcript());
     let screen = pty.screen();
     assert!(screen.contains("eth0"), "{screen}");
-    // The bar is gone once it is full, and nothing of the password was ever shown.
+    // The full bar is erased, and the password was never on the terminal.
     assert!(!screen.contains("sending"), "{screen}");
     assert!(!pty.transcript().contains("secret"), "{}", pty.transcript());
     host.assert_idle();
@@ -95,7 +95,7 @@ fn hosts_of_one_name_are_told_apart_by_the_way_to_them() {
     let gateway = lab.host("gateway").on("public").on("inner").password("outer one").start();
     let inner = lab.host("inner").on("inner").password("inner one").start();
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
-    // Whatever stands behind a gateway may have any name.
+    // A host behind a gateway may have any name.
     let config = lab.client().read("/home/me/.ssh/config");
     let alias = config.replace("Host inner\n", "Host inner\n  HostKeyAlias nobody-knows\n");
     lab.client().file("/home/me/.ssh/config", &alias, 0o600);
@@ -107,10 +107,10 @@ fn hosts_of_one_name_are_told_apart_by_the_way_to_them() {
     pty.expect("nobody-knows, behind ssh://gateway, is not known yet", SOON);
     pty.expect("(yes/no)", SOON);
     pty.send("yes\n");
-    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.expect("(via ssh://gateway) Password for ci@", SOON);
     pty.send("wrong\n");
     pty.expect("ssh://gateway,ssh://inner: that was not accepted", SOON);
-    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.expect("(via ssh://gateway) Password for ci@", SOON);
     pty.send("inner one\n");
     assert!(pty.wait().success(), "{}", pty.transcript());
     gateway.assert_idle();

@@ -1,34 +1,32 @@
-//! Why the tool ends otherwise than well: an exit code, and one line that says what failed, where,
-//! and what to do about it.
+//! Errors of the tool: an exit code, and one line with the cause, the place and a remedy.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    process::ExitCode,
+use std::{fmt, io, process::ExitCode};
+
+use super::progress;
+use netlink_remote::{
+    Error, ErrorKind, Netns, Step,
+    errno::{EACCES, EINVAL, ENOENT, EPERM, ESRCH, words},
+    text::one_line,
 };
 
-use nix::errno::Errno;
-
-use netlink_remote::{Error, ErrorKind, Netns, Step};
-
-/// The exit codes, which `nlr --help` lists.
+/// The exit codes that `nlr --help` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    /// The reader of the output has gone: nothing is left to do, and nothing is wrong.
+pub(crate) enum Code {
+    /// The reader of the output has closed it: no error.
     Done = 0,
     Request = 1,
     Usage = 2,
     Connection = 3,
     Permission = 4,
-    /// As a shell has it for a program that SIGINT killed.
+    /// A shell's code for a program that SIGINT killed.
     Interrupted = 130,
 }
 
-/// An end that is not a plain success.
+/// An end other than a plain success.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     code: Code,
-    /// Without one it ends quietly.
+    /// `None` ends the tool silently.
     text: Option<String>,
 }
 
@@ -37,117 +35,115 @@ impl Failure {
         Self { code, text: Some(text.to_string()) }
     }
 
-    /// What was asked for was refused.
-    pub(super) fn request(text: impl fmt::Display) -> Self {
+    /// A request failed.
+    pub(crate) fn request(text: impl fmt::Display) -> Self {
         Self::new(Code::Request, text)
     }
 
-    /// What was asked for cannot be.
-    pub(super) fn usage(text: impl fmt::Display) -> Self {
+    /// A request makes no sense.
+    pub(crate) fn usage(text: impl fmt::Display) -> Self {
         Self::new(Code::Usage, text)
     }
 
-    /// A request failed with an errno and, perhaps, words of the kernel's.
-    pub(super) fn errno(errno: i32, text: impl fmt::Display) -> Self {
-        let (code, remedy) = match Errno::from_raw(errno) {
-            Errno::EPERM | Errno::EACCES => (Code::Permission, PRIVILEGES),
+    /// A request failed with an errno; `text` has its words.
+    pub(crate) fn errno(errno: i32, text: impl fmt::Display) -> Self {
+        let (code, remedy) = match errno {
+            EPERM | EACCES => (Code::Permission, PRIVILEGES),
             _ => (Code::Request, ""),
         };
         Self::new(code, format_args!("{text}{remedy}"))
     }
 
     /// Ctrl-C.
-    pub(super) fn interrupted() -> Self {
+    pub(crate) fn interrupted() -> Self {
         Self { code: Code::Interrupted, text: None }
     }
 
-    /// Standard output cannot be written to; quiet if only its reader has gone.
-    pub(super) fn output(error: &io::Error) -> Self {
+    /// Standard output cannot be written; silent where its reader has closed it.
+    pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { code: Code::Done, text: None };
         }
-        Self::new(Code::Request, format_args!("writing to standard output: {}", describe(error)))
+        Self::new(Code::Request, format_args!("writing to standard output: {}", words(error)))
     }
 
     /// A socket in a namespace could not be opened.
-    pub(super) fn opening(error: Error, netns: &Netns) -> Self {
-        let remedy = match (error.errno().map(Errno::from_raw), netns) {
-            (Some(Errno::ENOENT), Netns::Name(_)) => "; `nlr netns list` shows those there are",
-            (Some(Errno::ENOENT | Errno::ESRCH), Netns::Pid(_)) => "; is that process running?",
-            (Some(Errno::EINVAL), Netns::Path(_)) => "; give a file such as /proc/PID/ns/net",
+    pub(crate) fn opening(error: Error, netns: &Netns) -> Self {
+        let remedy = match (error.errno(), netns) {
+            (Some(ENOENT), Netns::Name(_)) => "; `nlr netns list` lists the namespaces",
+            (Some(ENOENT | ESRCH), Netns::Pid(_)) => "; is that process running?",
+            (Some(EINVAL), Netns::Path(_)) => "; expected a file such as /proc/PID/ns/net",
             _ => "",
         };
-        let known = error.to_string().contains(&netns.to_string());
+        let is_named = format!("{error:#}").contains(&netns.to_string());
         let error = match netns {
             Netns::Current => error,
-            _ if known => error,
+            _ if is_named => error,
             netns => error.context(netns),
         };
-        Self::from(error).followed_by(remedy)
+        Self::from(error).with_remedy(remedy)
     }
 
-    /// An answer did not come in time.
-    pub(super) fn unanswered(text: impl fmt::Display) -> Self {
+    /// The far end did not answer in time.
+    pub(crate) fn timeout(text: impl fmt::Display) -> Self {
         Self::new(Code::Connection, text)
     }
 
-    /// The same, with a remedy behind it.
-    pub(super) fn followed_by(mut self, remedy: &str) -> Self {
+    /// Appends a remedy to the text.
+    pub(crate) fn with_remedy(mut self, remedy: &str) -> Self {
         self.text = self.text.map(|text| format!("{text}{remedy}"));
         self
     }
 
-    /// The same, said about something in particular.
-    pub(super) fn context(mut self, about: impl fmt::Display) -> Self {
-        self.text = self.text.map(|text| format!("{about}: {text}"));
+    /// Puts the subject in front of the text.
+    pub(crate) fn context(mut self, subject: impl fmt::Display) -> Self {
+        self.text = self.text.map(|text| format!("{subject}: {text}"));
         self
     }
 
-    /// Whether the far end, or the way there, has gone.
-    pub(super) fn is_connection(&self) -> bool {
+    /// Whether the connection was lost, or never made.
+    pub(crate) fn is_connection(&self) -> bool {
         self.code == Code::Connection
     }
 
-    /// Whether something there, or on the way, does not let one. That can be for want of an
-    /// answer which Ctrl-C cut off.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Whether permission was denied, be it that Ctrl-C cut off the question for a password.
+    pub(crate) fn is_permission(&self) -> bool {
         self.code == Code::Permission
     }
 
-    /// Says it now. What is left ends the tool quietly, with the same exit code.
-    pub(super) fn tell(mut self) -> (Self, String) {
+    /// Writes the text to standard error now, and returns it with the failure. The failure is
+    /// silent from then on and keeps its exit code.
+    pub(crate) fn print(mut self) -> (Self, String) {
         let text = self.text.take().unwrap_or_default();
-        complain(&text);
+        warn(&text);
         (self, text)
     }
 
-    /// Says it on standard error, and gives the exit code.
-    pub(super) fn report(&self) -> ExitCode {
+    /// Writes the text to standard error, and returns the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
         if let Some(text) = &self.text {
-            complain(text);
+            warn(text);
         }
         ExitCode::from(self.code as u8)
     }
 }
 
-/// What helps against EPERM and EACCES.
-const PRIVILEGES: &str = "; the stub lacks the privileges: run it as root, for instance with sudo";
+/// The remedy for EPERM and EACCES.
+const PRIVILEGES: &str = "; the stub lacks privileges: run it as root, by the hop `sudo:` in the target, or nlr itself by sudo";
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let denied =
-            matches!(error.errno().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
-        let refused = matches!(error.step(), Some(Step::Authentication | Step::Privilege));
+        let is_denied = error.is_permission();
+        let is_refused = matches!(error.step(), Some(Step::Authentication | Step::Privilege));
         let code = match error.kind() {
-            ErrorKind::Connect if refused => Code::Permission,
-            // What cannot be executed or connected to has its own remedy in the text already.
-            ErrorKind::Connect if denied => Code::Permission,
+            // The text has a remedy of its own already.
+            ErrorKind::Connect if is_refused || is_denied => Code::Permission,
             ErrorKind::Connect
             | ErrorKind::Handshake
             | ErrorKind::Disconnected
             | ErrorKind::Timeout => Code::Connection,
             ErrorKind::Invalid => Code::Usage,
-            _ if denied => {
+            _ if is_denied => {
                 return Self::new(Code::Permission, format_args!("{error:#}{PRIVILEGES}"));
             }
             _ => Code::Request,
@@ -156,75 +152,71 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writes one line to standard error, whatever the text holds.
-pub(super) fn complain(text: &str) {
-    // Where this cannot be written there is nobody to be told.
-    let _ = writeln!(io::stderr(), "nlr: {}", one_line(text));
+/// Writes a message to standard error, as one line whatever its text holds.
+pub(crate) fn warn(text: &str) {
+    progress::print_line(&format!("nlr: {}", message(text)));
 }
 
-/// Text from elsewhere must not command the terminal, nor look like several messages.
-pub(super) fn one_line(text: &str) -> String {
-    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
-/// The system's words for an error, without the number that std puts behind them.
-pub(super) fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+/// Text of an error on one line, harmless on a terminal.
+pub(crate) fn message(text: &str) -> String {
+    one_line(text.trim()).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netlink_remote::Origin;
+    use netlink_remote::{
+        Origin,
+        errno::{ECONNREFUSED, ENOSPC},
+    };
 
-    fn code(kind: ErrorKind, errno: Option<Errno>) -> Code {
-        let errno = errno.map(|errno| errno as i32);
+    fn code(kind: ErrorKind, errno: Option<i32>) -> Code {
         Failure::from(Error::new(kind, "x").with_origin(Origin::Kernel).with_errno(errno)).code
     }
 
     #[test]
     fn codes_follow_the_kind_and_the_errno() {
         for kind in [ErrorKind::Open, ErrorKind::Namespace, ErrorKind::Request, ErrorKind::Send] {
-            assert_eq!(code(kind, Some(Errno::ENOENT)), Code::Request);
-            assert_eq!(code(kind, Some(Errno::EPERM)), Code::Permission);
-            assert_eq!(code(kind, Some(Errno::EACCES)), Code::Permission);
+            assert_eq!(code(kind, Some(ENOENT)), Code::Request);
+            assert_eq!(code(kind, Some(EPERM)), Code::Permission);
+            assert_eq!(code(kind, Some(EACCES)), Code::Permission);
         }
         for kind in [ErrorKind::Connect, ErrorKind::Handshake, ErrorKind::Disconnected] {
-            assert_eq!(code(kind, Some(Errno::ECONNREFUSED)), Code::Connection);
+            assert_eq!(code(kind, Some(ECONNREFUSED)), Code::Connection);
         }
         assert_eq!(code(ErrorKind::Timeout, None), Code::Connection);
-        assert_eq!(code(ErrorKind::Connect, Some(Errno::EACCES)), Code::Permission);
+        assert_eq!(code(ErrorKind::Connect, Some(EACCES)), Code::Permission);
         assert_eq!(code(ErrorKind::Invalid, None), Code::Usage);
     }
 
     #[test]
     fn a_namespace_is_named_once_and_a_remedy_given() {
-        let error = |text: &str, errno: Errno| {
-            Error::new(ErrorKind::Open, text).with_origin(Origin::Kernel).with_errno(errno as i32)
+        let error = |text: &str, errno: i32| {
+            Error::new(ErrorKind::Open, text).with_origin(Origin::Kernel).with_errno(errno)
         };
         let blue = Netns::Name("blue".into());
         let text = |error, netns: &Netns| Failure::opening(error, netns).text.unwrap();
         assert_eq!(
-            text(error("opening namespace \"blue\": No such file", Errno::ENOENT), &blue),
-            "opening namespace \"blue\": No such file; `nlr netns list` shows those there are"
+            text(error("opening namespace \"blue\": No such file", ENOENT), &blue),
+            "opening namespace \"blue\": No such file; `nlr netns list` lists the namespaces"
         );
-        let denied = text(error("entering the namespace: no", Errno::EPERM), &blue);
+        let denied = text(error("entering the namespace: no", EPERM), &blue);
         assert!(denied.starts_with("namespace \"blue\": entering the namespace: no; "), "{denied}");
         assert!(denied.ends_with("sudo"), "{denied}");
-        assert_eq!(text(error("a", Errno::EINVAL), &Netns::Current), "a");
+        assert_eq!(text(error("a", EINVAL), &Netns::Current), "a");
     }
 
     #[test]
-    fn a_message_is_one_line() {
-        assert_eq!(one_line(" a\nb\u{1b}[2J\n"), "a b [2J");
+    fn a_message_is_one_harmless_line() {
+        assert_eq!(message(" a\nb\u{1b}[2J\n"), "a b\u{fffd}[2J");
+        assert_eq!(message("a\u{202e}b\u{200b}"), "a\u{fffd}b\u{fffd}");
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_error() {
+    fn a_closed_reader_is_no_error() {
         let failure = Failure::output(&io::ErrorKind::BrokenPipe.into());
         assert_eq!((failure.code, failure.text), (Code::Done, None));
-        let failure = Failure::output(&io::Error::from_raw_os_error(Errno::ENOSPC as i32));
+        let failure = Failure::output(&io::Error::from_raw_os_error(ENOSPC));
         assert_eq!(failure.code, Code::Request);
         assert!(failure.text.unwrap().ends_with("No space left on device"));
     }

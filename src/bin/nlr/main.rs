@@ -1,64 +1,58 @@
-//! The tool `nlr`, of which `src/bin/nlr.rs` is the entry point. Not part of the library's
-//! interface.
+//! The tool `nlr`: shows, watches and serves the network of namespaces, on this host and on
+//! others. A program on the public interface of the library.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | `args` | the command line |
-//! | `ask` | questions on the way to a target, and the progress bar |
-//! | `session` | connecting, Ctrl-C, and leaving nothing behind |
-//! | `failure` | errors as one line and an exit code |
-//! | `output` | standard output |
-//! | `show` | what is shown, and `nlr show` |
-//! | `dump` | asking a kernel for all objects of a kind |
-//! | `monitor`, `groups` | `nlr monitor` |
-//! | `bench` | `nlr bench` |
-//! | `netns`, `ping`, `serve`, `clean`, `completion` | the other subcommands |
+//! | `show`, `monitor`, `netns`, `ping`, `bench`, `serve`, `clean`, `completion`, `stub` | the subcommands |
+//! | `cli` | the command line, made of the subcommands' arguments |
+//! | `session` | a connection for one subcommand, and Ctrl-C |
+//! | `dump` | lists of a kernel's objects |
+//! | `prompt` | questions while connecting |
+//! | `connection`, `args` | global options; arguments of several subcommands |
+//! | `log`, `progress` | log lines and progress bars on standard error |
+//! | `output`, `table`, `json`, `time` | standard output: columns, JSON, times |
+//! | `failure`, `clap_error` | errors as one line and an exit code |
 
 #![forbid(unsafe_code)]
 
 mod args;
-mod ask;
 mod bench;
+mod clap_error;
 mod clean;
+mod cli;
 mod completion;
+mod connection;
 mod dump;
 mod failure;
-mod groups;
+mod json;
+mod log;
 mod monitor;
 mod netns;
 mod output;
 mod ping;
+mod progress;
+mod prompt;
 mod serve;
 mod session;
 mod show;
+mod stub;
+mod table;
 mod time;
-mod usage;
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command, NetnsCommand};
+use cli::{Cli, Command};
 use failure::Failure;
-use netlink_remote::stub;
-use session::Session;
 
-/// Runs the tool: reads the command line of the process, and gives its exit code.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // A stub starts without a parsed command line and without a runtime: connecting waits for it.
+    netlink_remote::stub::serve_if_asked_as(stub::NAME);
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // A stub needs neither a command line nor a runtime, and is to be there at once.
-    match arguments.as_slice() {
-        [_, stub] if stub == session::STUB => return serve_stdio(),
-        // What `nlr-stub --version` says: whoever brought this program along asks either.
-        [_, stub, version] if stub == session::STUB && version == "--version" => {
-            println!("nlr-stub {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        _ => {}
-    }
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),
-        Err(error) => usage::explain(&error, &arguments),
+        Err(error) => clap_error::print(&error, Cli::command(), &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,46 +60,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve_stdio() -> ExitCode {
-    let exit = stub::serve_stdio(stub::Config::default());
-    if exit.code() != 0 {
-        // Nobody may be left to read it.
-        let _ = writeln!(std::io::stderr(), "nlr stub: {exit}");
-    }
-    ExitCode::from(exit.code())
-}
-
 fn run(cli: Cli) -> Result<(), Failure> {
-    let Cli { connection, command } = cli;
+    let Cli { connection, verbose, command } = cli;
+    log::start(verbose)?;
     match command {
-        Command::Show(args) => Session::run(&connection, args.target.clone(), async |session| {
-            show::command::run(session, &args).await
-        }),
-        Command::Monitor(args) => Session::run(&connection, args.target.clone(), async |session| {
-            monitor::run(session, &args).await
-        }),
-        Command::Ping(args) => Session::run(&connection, args.target.clone(), async |session| {
-            ping::run(session, &args).await
-        }),
+        Command::Show(args) => show::run(&connection, &args),
+        Command::Monitor(args) => monitor::run(&connection, &args),
+        Command::Netns(command) => netns::run(&connection, &command),
+        Command::Ping(args) => ping::run(&connection, &args),
         Command::Bench(args) => bench::run(&connection, &args),
-        Command::Netns(NetnsCommand::List(args)) => {
-            Session::run(&connection, args.target.clone(), async |session| {
-                netns::list(session, &args).await
-            })
-        }
-        Command::Netns(NetnsCommand::Add(args)) => {
-            Session::run(&connection, args.target.clone(), async |session| {
-                netns::add(session, &args.name).await
-            })
-        }
-        Command::Netns(NetnsCommand::Del(args)) => {
-            Session::run(&connection, args.target.clone(), async |session| {
-                netns::delete(session, &args.name).await
-            })
-        }
         Command::Serve(args) => serve::run(&args),
         Command::Clean(args) => clean::run(&connection, &args),
-        Command::Completion(args) => completion::run(&args),
-        Command::Stub => Err(Failure::usage("`nlr stub` takes no arguments")),
+        Command::Completion(args) => completion::run(&args, Cli::command()),
+        Command::Stub => Err(stub::misused()),
     }
 }

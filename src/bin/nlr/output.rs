@@ -18,83 +18,82 @@ use tokio::{
 
 use super::failure::Failure;
 
-/// Pieces that may wait for the writer.
-const WAITING: usize = 4;
+/// Pieces that the writer's queue holds.
+const QUEUE: usize = 4;
 
-/// Standard output, written on a thread of its own: where its reader is slow the write blocks, and
-/// neither Ctrl-C nor the connection may have to wait for that.
+/// Standard output, written by a thread of its own: a slow reader blocks the write, but neither
+/// Ctrl-C nor the connection.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     pieces: mpsc::Sender<Vec<u8>>,
-    ended: oneshot::Receiver<io::Result<()>>,
+    result: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Output {
-    pub(super) fn new() -> Result<Self, Failure> {
-        let (pieces, waiting) = mpsc::channel(WAITING);
-        let (tell, ended) = oneshot::channel();
-        let begin = || -> io::Result<()> {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let (pieces, queue) = mpsc::channel(QUEUE);
+        let (sender, result) = oneshot::channel();
+        let start = || -> io::Result<()> {
             let file = File::from(duplicate()?);
             let writer = move || {
-                // Nobody is there to be told where the tool ends meanwhile.
-                let _ = tell.send(write_all(file, waiting));
+                // The receiver is gone where the tool ends before the write does.
+                let _ = sender.send(write_all(file, queue));
             };
             thread::Builder::new().name("output".to_owned()).spawn(writer).map(drop)
         };
-        begin().map_err(|error| Failure::output(&error))?;
-        Ok(Self { pieces, ended })
+        start().map_err(|error| Failure::output(&error))?;
+        Ok(Self { pieces, result })
     }
 
-    /// Has bytes written, after those of before. Returns before they are; once it waits, the
-    /// writer is behind.
-    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
+    /// Queues bytes for the writer. Waits while the queue is full.
+    pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
         if bytes.is_empty() || self.pieces.send(bytes).await.is_ok() {
             return Ok(());
         }
-        // The writer ends early with an error only.
-        Err(ended((&mut self.ended).await).err().unwrap_or_else(Failure::interrupted))
+        // The writer ends early after an error only.
+        Err(failure((&mut self.result).await).err().unwrap_or_else(Failure::interrupted))
     }
 
     /// Waits until everything is written.
-    pub(super) async fn finish(self) -> Result<(), Failure> {
-        let Self { pieces, ended: end } = self;
+    pub(crate) async fn finish(self) -> Result<(), Failure> {
+        let Self { pieces, result } = self;
         drop(pieces);
-        ended(end.await)
+        failure(result.await)
     }
 }
 
-fn write_all(mut file: File, mut waiting: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-    while let Some(piece) = waiting.blocking_recv() {
+fn write_all(mut file: File, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+    while let Some(piece) = queue.blocking_recv() {
         file.write_all(&piece)?;
     }
     Ok(())
 }
 
-fn ended(told: Result<io::Result<()>, oneshot::error::RecvError>) -> Result<(), Failure> {
-    let result = told.unwrap_or_else(|_| Err(io::Error::other("the writer has gone")));
+fn failure(result: Result<io::Result<()>, oneshot::error::RecvError>) -> Result<(), Failure> {
+    let result = result.unwrap_or_else(|_| Err(io::Error::other("the writer has gone")));
     result.map_err(|error| Failure::output(&error))
 }
 
-/// Writes at once, for what needs no connection.
-pub(super) fn print(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes at once, for subcommands without a connection.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let result = duplicate().and_then(|fd| File::from(fd).write_all(bytes));
     result.map_err(|error| Failure::output(&error))
 }
 
-/// Standard output without the buffer of std's, which would keep what could not be written.
+/// Standard output without std's buffer, which would keep bytes after a failed write.
 fn duplicate() -> io::Result<OwnedFd> {
     io::stdout().as_fd().try_clone_to_owned()
 }
 
-/// Waits until the reader of standard output has gone, as `head` does; for ever where standard
-/// output is no pipe.
-pub(super) async fn reader_gone() {
+/// Waits until the reader of standard output has closed it, as `head` does; for ever where
+/// standard output is no pipe.
+pub(crate) async fn reader_gone() {
     let watch = || -> io::Result<Option<pipe::Sender>> {
         let file = File::from(duplicate()?);
         if !file.metadata()?.file_type().is_fifo() {
             return Ok(None);
         }
-        // Not made non-blocking, which whoever else writes to this pipe would notice.
+        // O_NONBLOCK stays off: it would hold for every process that writes to this pipe.
         pipe::Sender::from_file_unchecked(file).map(Some)
     };
     if let Ok(Some(pipe)) = watch() {

@@ -2,29 +2,62 @@
 
 use std::time::Duration;
 
+use clap::{Args, value_parser};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
-    args::PingArgs,
-    failure::{Failure, one_line},
+    args::seconds,
+    connection::ConnectionArgs,
+    failure::{Failure, message},
+    json,
     output::Output,
     session::{self, Session},
 };
+use netlink_remote::Target;
 
-pub(super) async fn run(session: &Session, args: &PingArgs) -> Result<(), Failure> {
+const EXAMPLES: &str = "\
+Ctrl-C ends it with the summary, and exit code 0 if there was an answer.
+
+Examples:
+  nlr ping --count 5 unix:/run/nlr.sock
+  nlr ping --interval 0.2 --json";
+
+/// Measures the round trip to a stub
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PingArgs {
+    /// Number of round trips, without which it goes on
+    #[arg(long, short, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Time between two round trips
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+    /// A JSON object on each line
+    #[arg(long, short)]
+    json: bool,
+    /// Target, as `nlr --help` describes
+    #[arg(default_value = "local:")]
+    target: Target,
+}
+
+pub(crate) fn run(connection: &ConnectionArgs, args: &PingArgs) -> Result<(), Failure> {
+    session::run(connection, &args.target, async |session| ping(session, args).await)
+}
+
+async fn ping(session: &Session, args: &PingArgs) -> Result<(), Failure> {
     let mut interrupt = session::interrupt()?;
-    session.minds_interrupt.set(true);
+    session.handles_interrupt.set(true);
     let mut output = Output::new()?;
     if !args.json {
         output.write(greeting(session).into_bytes()).await?;
     }
-    // An interval of zero is one that is always over.
+    // tokio's interval has to be above zero.
     let mut ticks = interval(args.interval.max(Duration::from_nanos(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut times = Times::default();
-    let began = Instant::now();
-    let failed = loop {
+    let start = Instant::now();
+    let failure = loop {
         if args.count == Some(times.count) {
             break None;
         }
@@ -38,15 +71,15 @@ pub(super) async fn run(session: &Session, args: &PingArgs) -> Result<(), Failur
         };
         match time {
             Ok(time) => times.add(time),
-            // Ctrl-C on the terminal of both ends the stub too.
-            Err(_) if session::came(&mut interrupt).await => break None,
+            // Ctrl-C on a terminal ends a local stub too.
+            Err(_) if session::arrives(&mut interrupt).await => break None,
             Err(error) => break Some(Failure::from(error)),
         }
         output.write(times.line(args.json).into_bytes()).await?;
     };
-    output.write(times.summary(args.json, began.elapsed()).into_bytes()).await?;
+    output.write(times.summary(args.json, start.elapsed()).into_bytes()).await?;
     output.finish().await?;
-    match failed {
+    match failure {
         Some(failure) => Err(failure),
         None if times.count == 0 => Err(Failure::interrupted()),
         None => Ok(()),
@@ -65,27 +98,27 @@ fn greeting(session: &Session) -> String {
         client.protocol_version(),
         host.uid,
     );
-    one_line(&line) + "\n"
+    message(&line) + "\n"
 }
 
-/// Round trips, in milliseconds.
+/// Statistics of round trips, in milliseconds.
 #[derive(Debug, Default)]
 struct Times {
     count: u64,
     last: f64,
-    least: f64,
-    most: f64,
+    min: f64,
+    max: f64,
     mean: f64,
-    /// Sum of the squares of the distances from the mean.
+    /// Sum of the squared distances from the mean.
     squares: f64,
 }
 
 impl Times {
-    /// Takes one in, by Welford's method, which needs no list of them.
+    /// Adds a round trip, by Welford's method, which keeps no list.
     fn add(&mut self, time: Duration) {
         self.last = time.as_secs_f64() * 1e3;
-        self.least = if self.count == 0 { self.last } else { self.least.min(self.last) };
-        self.most = self.most.max(self.last);
+        self.min = if self.count == 0 { self.last } else { self.min.min(self.last) };
+        self.max = self.max.max(self.last);
         self.count += 1;
         let distance = self.last - self.mean;
         self.mean += distance / self.count as f64;
@@ -98,36 +131,36 @@ impl Times {
 
     fn line(&self, json: bool) -> String {
         match json {
-            true => json!({ "seq": self.count, "time_ms": rounded(self.last) }).to_string() + "\n",
+            true => json::text(&json!({ "seq": self.count, "time_ms": rounded(self.last) })) + "\n",
             false => format!("seq={} time={:.3} ms\n", self.count, self.last),
         }
     }
 
-    fn summary(&self, json: bool, took: Duration) -> String {
-        let Self { count, least, most, mean, .. } = *self;
+    fn summary(&self, json: bool, elapsed: Duration) -> String {
+        let Self { count, min, max, mean, .. } = *self;
         let stddev = self.stddev();
         if json {
             let summary = json!({
                 "count": count,
-                "min_ms": rounded(least),
+                "min_ms": rounded(min),
                 "avg_ms": rounded(mean),
-                "max_ms": rounded(most),
+                "max_ms": rounded(max),
                 "stddev_ms": rounded(stddev),
             });
-            return summary.to_string() + "\n";
+            return json::text(&summary) + "\n";
         }
-        let took = took.as_secs_f64();
+        let elapsed = elapsed.as_secs_f64();
         match count {
             0 => "no round trip\n".to_owned(),
             _ => format!(
-                "{count} round trips in {took:.3} s, min/avg/max/stddev = \
-                 {least:.3}/{mean:.3}/{most:.3}/{stddev:.3} ms\n"
+                "{count} round trips in {elapsed:.3} s, min/avg/max/stddev = \
+                 {min:.3}/{mean:.3}/{max:.3}/{stddev:.3} ms\n"
             ),
         }
     }
 }
 
-/// To a microsecond, which is more than such a time means.
+/// Rounds to a microsecond, finer than a round trip repeats.
 fn rounded(milliseconds: f64) -> f64 {
     (milliseconds * 1e3).round() / 1e3
 }

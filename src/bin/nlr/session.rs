@@ -1,6 +1,6 @@
-//! A connection for the length of one subcommand.
+//! A connection for one subcommand, Ctrl-C, and their orderly end.
 
-use std::{cell::Cell, ffi::OsString, future::Future, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
 use tokio::{
     runtime,
@@ -8,207 +8,172 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    args::ConnectionArgs,
-    ask,
-    failure::{Failure, describe},
-    output,
-};
+use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
 use netlink_remote::{
     Client, Target,
+    client::HostInfo,
+    errno::words,
     hops::{Connector, TargetOptions},
 };
 
-/// The subcommand that makes nlr a stub.
-pub(super) const STUB: &str = "stub";
+/// Time limit for closing a connection; a stub that hangs is abandoned then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long closing the connection may take; a stub that hangs is left to itself then.
-const CLOSING: Duration = Duration::from_secs(5);
+/// Ctrl-C on a terminal reaches a local stub too, and the end of the stub may arrive first.
+const SIGNAL_DELAY: Duration = Duration::from_millis(100);
 
-/// Ctrl-C reaches a stub on the same terminal too, and its end may be noticed first.
-const GRACE: Duration = Duration::from_millis(100);
-
-/// What a subcommand works with.
+/// The connection of a subcommand.
 #[derive(Debug)]
-pub(super) struct Session {
-    /// The connection.
-    pub(super) client: Client,
-    /// Where it leads.
-    pub(super) target: Target,
-    /// Whether the first Ctrl-C is the subcommand's own to act upon.
-    pub(super) minds_interrupt: Cell<bool>,
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) target: Target,
+    /// Whether the subcommand handles the first Ctrl-C itself.
+    pub(crate) handles_interrupt: Cell<bool>,
 }
 
-impl Session {
-    /// Connects, does the work, and closes the connection whatever came of it. Ctrl-C, and the
-    /// end of who reads the output, end the work where it waits.
-    pub(super) fn run(
-        connection: &ConnectionArgs,
-        target: Target,
-        work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        block_on(Self::connected(connection, target, work))
-    }
-
-    /// Removes the stubs at the far end; gives the paths of what there was.
-    pub(super) fn clean(
-        connection: &ConnectionArgs,
-        target: &Target,
-    ) -> Result<Vec<String>, Failure> {
-        block_on(async {
-            let mut interrupt = interrupt()?;
-            let connector = Connector::new(target_options(connection)?);
-            tokio::select! {
-                cleaned = connector.clean(target) => cleaned.map_err(Failure::from),
-                _ = interrupt.recv() => Err(Failure::interrupted()),
-            }
-        })
-    }
-
-    async fn connected(
-        connection: &ConnectionArgs,
-        target: Target,
-        work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+/// Connects, does the work, and closes the connection whatever the result. The work ends at an
+/// await point on Ctrl-C, and once the reader of standard output has closed it.
+pub(crate) fn run(
+    connection: &ConnectionArgs,
+    target: &Target,
+    work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    block_on(async {
         let mut interrupt = interrupt()?;
-        let connector = Connector::new(target_options(connection)?);
-        let connected = tokio::select! {
-            connected = connector.connect(&target) => connected.map_err(Failure::from),
-            _ = interrupt.recv() => Err(Failure::interrupted()),
-        };
-        let result = match connected {
-            Ok(client) => {
-                let session = Self { client, target, minds_interrupt: Cell::new(false) };
-                let result = tokio::select! {
-                    // What is done counts, should both happen at once.
-                    biased;
-                    result = work(&session) => result,
-                    () = session.interrupted(&mut interrupt) => Err(Failure::interrupted()),
-                    () = output::reader_gone() => Ok(()),
-                };
-                let Self { client, target, .. } = session;
-                close(client).await;
-                match target == Target::local() {
-                    // "local:" would say nothing.
-                    true => result,
-                    false => result.map_err(|failure| failure.context(&target)),
-                }
-            }
-            Err(failure) => Err(failure),
-        };
+        let result = connected(connection, target, &mut interrupt, work).await;
         match result {
-            Err(failure) if failure.is_connection() || failure.is_refusal() => {
-                Err(if came(&mut interrupt).await { Failure::interrupted() } else { failure })
+            Err(failure) if failure.is_connection() || failure.is_permission() => {
+                Err(match arrives(&mut interrupt).await {
+                    true => Failure::interrupted(),
+                    false => failure,
+                })
             }
             result => result,
         }
-    }
+    })
+}
 
-    /// Waits for the Ctrl-C that is to end the work.
+async fn connected(
+    connection: &ConnectionArgs,
+    target: &Target,
+    interrupt: &mut Signal,
+    work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let connector = Connector::new(target_options(connection)?);
+    let client = tokio::select! {
+        client = connector.connect(target) => client?,
+        _ = interrupt.recv() => return Err(Failure::interrupted()),
+    };
+    let session = Session { client, target: target.clone(), handles_interrupt: Cell::new(false) };
+    let result = tokio::select! {
+        // Completed work counts, where both happen at once.
+        biased;
+        result = work(&session) => result,
+        () = session.interrupted(interrupt) => Err(Failure::interrupted()),
+        () = output::reader_gone() => Ok(()),
+    };
+    close(session.client).await;
+    match *target == Target::local() {
+        // "local:" in front of a message says nothing.
+        true => result,
+        false => result.map_err(|failure| failure.context(target)),
+    }
+}
+
+/// Removes the stubs at a target, and returns the removed paths.
+pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<String>, Failure> {
+    block_on(async {
+        let mut interrupt = interrupt()?;
+        let connector = Connector::new(target_options(connection)?);
+        tokio::select! {
+            removed = connector.clean(target) => Ok(removed?),
+            _ = interrupt.recv() => Err(Failure::interrupted()),
+        }
+    })
+}
+
+impl Session {
+    /// Waits for the Ctrl-C that ends the work.
     async fn interrupted(&self, interrupt: &mut Signal) {
         interrupt.recv().await;
-        if self.minds_interrupt.get() {
-            // Whoever presses it again does not want to wait for that.
+        if self.handles_interrupt.get() {
+            // The second one ends a subcommand that takes its time.
             interrupt.recv().await;
         }
     }
 
-    /// [`check_byte_order`] of this connection.
-    pub(super) fn check_byte_order(&self) -> Result<(), Failure> {
-        check_byte_order(&self.client)
+    /// [`check_byte_order`] of the target's host.
+    pub(crate) fn check_byte_order(&self) -> Result<(), Failure> {
+        check_byte_order(self.client.host())
     }
 }
 
-/// Refuses a host whose netlink messages cannot be read here.
-pub(super) fn check_byte_order(client: &Client) -> Result<(), Failure> {
-    let there = client.host().big_endian;
-    if there == cfg!(target_endian = "big") {
+/// Refuses a host of the other byte order: its netlink messages cannot be parsed here.
+pub(crate) fn check_byte_order(host: &HostInfo) -> Result<(), Failure> {
+    if host.big_endian == cfg!(target_endian = "big") {
         return Ok(());
     }
-    let order = if there { "big" } else { "little" };
+    let order = if host.big_endian { "big" } else { "little" };
     Err(Failure::request(format_args!(
         "the host there is {order}-endian and this one is not, so that nlr cannot read its \
          messages; run nlr there"
     )))
 }
 
-/// Closes a connection, and does not wait for ever.
-pub(super) async fn close(client: Client) {
-    let _ = timeout(CLOSING, client.close()).await;
+/// Closes a connection within [`CLOSE_TIMEOUT`].
+pub(crate) async fn close(client: Client) {
+    let _ = timeout(CLOSE_TIMEOUT, client.close()).await;
 }
 
-pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        Failure::request(format_args!("starting the runtime: {}", describe(&error)))
+        Failure::request(format_args!("starting the runtime: {}", words(&error)))
     })?;
     let result = runtime.block_on(work);
-    // A write that blocks for good keeps a thread, which is not worth waiting for.
+    // A write that blocks for good keeps its thread; waiting for the thread would hang.
     runtime.shutdown_background();
     result
 }
 
-pub(super) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+/// The library's options that the command line asks for.
+pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
-    options.stub = stub.map(|path| vec![path]).or_else(own_stub);
-    options.stubs.clone_from(&connection.stubs);
+    options.stub = stub.map(|path| vec![path]);
+    options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
-    options.prompter = ask::whom(connection)?;
+    options.prompter = prompt::prompter(connection)?;
     options.ssh_config.clone_from(&connection.ssh_config);
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
     Ok(options)
 }
 
 /// Ctrl-C, from now on.
-pub(super) fn interrupt() -> Result<Signal, Failure> {
+pub(crate) fn interrupt() -> Result<Signal, Failure> {
     signal(SignalKind::interrupt())
-        .map_err(|error| Failure::request(format_args!("handling Ctrl-C: {}", describe(&error))))
+        .map_err(|error| Failure::request(format_args!("handling Ctrl-C: {}", words(&error))))
 }
 
-/// Whether a signal came just before, or comes just after, a connection's end.
-pub(super) async fn came(interrupt: &mut Signal) -> bool {
-    timeout(GRACE, interrupt.recv()).await.is_ok()
-}
-
-/// This program as a stub.
-fn own_stub() -> Option<Vec<OsString>> {
-    let program = std::env::current_exe().ok()?;
-    Some(vec![program.into(), STUB.into()])
+/// Whether a signal has arrived just before the end of a connection, or arrives just after it.
+pub(crate) async fn arrives(interrupt: &mut Signal) -> bool {
+    timeout(SIGNAL_DELAY, interrupt.recv()).await.is_ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
     use super::*;
-    use netlink_remote::wire::{
-        Hello, MARKER,
-        hello::{HostInfo, PeerLimits, Role},
-    };
 
-    /// What is said of a host of that byte order.
-    async fn check(big_endian: bool) -> Result<(), Failure> {
-        let (near, mut far) = duplex(4096);
-        let mut greeting = MARKER.to_vec();
-        let mut host = HostInfo::default();
-        host.big_endian = big_endian;
-        Hello::new(Role::Stub, PeerLimits::default(), Some(host)).encode(&mut greeting);
-        far.write_all(&greeting).await.unwrap();
-        let client = Client::handshake(near).await.unwrap();
-        tokio::spawn(async move { far.read_to_end(&mut Vec::new()).await });
-        let session = Session { client, target: Target::local(), minds_interrupt: false.into() };
-        let checked = session.check_byte_order();
-        session.client.close().await;
-        checked
-    }
-
-    #[tokio::test]
-    async fn a_host_of_the_other_byte_order_is_refused_with_a_remedy() {
+    #[test]
+    fn a_host_of_the_other_byte_order_is_refused_with_a_remedy() {
+        let check = |big_endian| {
+            let mut host = HostInfo::default();
+            host.big_endian = big_endian;
+            check_byte_order(&host)
+        };
         let here = cfg!(target_endian = "big");
-        check(here).await.unwrap();
-        let failure = check(!here).await.unwrap_err();
-        let text = format!("{failure:?}");
+        check(here).unwrap();
+        let text = format!("{:?}", check(!here).unwrap_err());
         assert!(text.contains("-endian") && text.contains("run nlr there"), "{text}");
     }
 }

@@ -1,10 +1,10 @@
-//! Times as text: of the day, and how long something took.
+//! Points in time and durations as text.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A time as RFC 3339 has it, in UTC and with microseconds: `2024-02-29T12:34:56.000789Z`.
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    // A clock before 1970 is a broken one.
+/// A time by RFC 3339, in UTC with microseconds: `2024-02-29T12:34:56.000789Z`.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    // Only a broken clock is before 1970.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
@@ -13,9 +13,9 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// The date so many days after 1970-01-01, in the Gregorian calendar.
+/// The Gregorian date of a day, counted from 1970-01-01: year, month, day.
 fn date(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March here, so that the leap day is the last day of its year.
+    // Years begin in March here, so that the leap day is the last day of its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
@@ -27,11 +27,11 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + next, month, day)
 }
 
-/// How long something took, to three digits: `7 ns`, `48.2 µs`, `1.05 ms`, `30.0 s`.
-pub(super) fn duration(nanoseconds: u64) -> String {
+/// A duration with three digits: `7 ns`, `48.2 µs`, `1.05 ms`, `30.0 s`.
+pub(crate) fn duration(nanoseconds: u64) -> String {
     let (unit, name) = match nanoseconds {
-        // From where three digits would be a thousand of the unit.
         0..1_000 => return format!("{nanoseconds} ns"),
+        // Rounded to three digits, the next number is 1.00 of the next unit.
         1_000..999_500 => (1e3, "µs"),
         999_500..999_500_000 => (1e6, "ms"),
         _ => (1e9, "s"),
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn dates() {
-        // As date(1) has them.
+        // As date(1) prints them.
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00.000789Z"),
             (951_782_399, "2000-02-28T23:59:59.000789Z"),

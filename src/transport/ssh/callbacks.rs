@@ -1,8 +1,8 @@
-//! The two calls by which libssh2 uses its socket.
+//! The two callbacks by which libssh2 uses its socket: recv and send.
 //!
-//! libssh2 does not tell what it took in on the way to something else, nor why it stopped. Both
-//! have to be known here: what was taken in is no event any more for those it is meant for, and
-//! what is known to be empty need not be asked again.
+//! An operation of libssh2 reports neither the data it received for other channels nor the reason it
+//! stopped. The callbacks record both: received data raises no further event of the socket, so its
+//! waiters have to be woken; and a socket known to be drained needs no recv that fails.
 
 use std::{
     cell::Cell,
@@ -19,57 +19,58 @@ use nix::{
     sys::socket::{MsgFlags, recv, send},
 };
 
-/// What is taken in at most at a time: libssh2 would go on for as long as something comes.
-const FILL: usize = 1 << 20;
+/// The most bytes received within one [`observe`]: libssh2 itself stops only when nothing is there.
+const RECEIVE_LIMIT: usize = 1 << 20;
 
-/// What came of libssh2's calls.
+/// What libssh2's callbacks did within one [`observe`].
 #[derive(Clone, Copy, Default)]
 pub(super) struct Traffic {
-    /// There was nothing more to receive.
-    pub(super) dry: bool,
-    /// There was no room for all that was to be sent.
-    pub(super) full: bool,
-    /// Bytes received.
+    /// The socket has nothing more to receive.
+    pub(super) drained: bool,
+    /// A send found no buffer space for all of its bytes.
+    pub(super) send_blocked: bool,
+    /// The number of bytes received.
     pub(super) received: usize,
 }
 
 thread_local! {
-    /// libssh2 has one place for a pointer of its user's, which the ssh2 crate uses.
-    /// Nothing is noted, nor taken for known, but within [`watched`].
+    /// The record of this thread's [`observe`]; `None` outside of one. Not in the session: libssh2's
+    /// one user pointer belongs to the ssh2 crate.
     static TRAFFIC: Cell<Option<Traffic>> = const { Cell::new(None) };
 }
 
-/// Notes what the calls come to that something makes. What is known to be dry is not asked.
-pub(super) fn watched<T>(dry: bool, something: impl FnOnce() -> T) -> (T, Traffic) {
-    /// Whatever comes later on this thread knows nothing of it, even behind a panic.
-    struct Forget;
-    impl Drop for Forget {
+/// Runs operations of libssh2 and records their traffic. A socket known to be drained is not read.
+pub(super) fn observe<T>(drained: bool, operations: impl FnOnce() -> T) -> (T, Traffic) {
+    /// Ends the record, after a panic too.
+    struct EndRecord;
+    impl Drop for EndRecord {
         fn drop(&mut self) {
             TRAFFIC.take();
         }
     }
-    let _forget = Forget;
-    TRAFFIC.set(Some(Traffic { dry, ..Traffic::default() }));
-    let result = something();
+    let _end = EndRecord;
+    TRAFFIC.set(Some(Traffic { drained, ..Traffic::default() }));
+    let result = operations();
     (result, TRAFFIC.get().unwrap_or_default())
 }
 
-/// Whether nothing more is there to be received, as far as is known.
-pub(super) fn is_dry() -> bool {
-    TRAFFIC.get().is_some_and(|traffic| traffic.dry)
+/// Whether the socket is known to have nothing more to receive.
+pub(super) fn is_drained() -> bool {
+    TRAFFIC.get().is_some_and(|traffic| traffic.drained)
 }
 
-/// Notes that something is not sent before there is room.
-pub(super) fn note_full() {
-    TRAFFIC.set(TRAFFIC.get().map(|traffic| Traffic { full: true, ..traffic }));
+/// Records that something waits for buffer space to be sent.
+pub(super) fn note_send_blocked() {
+    TRAFFIC.set(TRAFFIC.get().map(|traffic| Traffic { send_blocked: true, ..traffic }));
 }
 
-/// Has a session use these calls from now on.
+/// Makes a session use these callbacks from now on.
 pub(super) fn install(session: &ssh2::Session) {
     let mut raw = session.raw();
     let (receive, send): (Receive, Transmit) = (on_receive, on_send);
-    // SAFETY: the session is alive and locked, and the functions have the types that libssh2.h
-    // gives for these two numbers, LIBSSH2_RECV_FUNC and LIBSSH2_SEND_FUNC.
+    // SAFETY: `raw` points to a live session, locked by its guard until the end of this function,
+    // and the functions have the types that libssh2.h gives for these two numbers,
+    // LIBSSH2_RECV_FUNC and LIBSSH2_SEND_FUNC.
     unsafe {
         let raw = from_mut(&mut *raw).cast::<c_void>();
         libssh2_session_callback_set(raw, CALLBACK_RECV, receive as *mut c_void);
@@ -84,8 +85,8 @@ type Receive = unsafe extern "C" fn(RawFd, *mut c_void, size_t, c_int, *mut *mut
 type Transmit =
     unsafe extern "C" fn(RawFd, *const c_void, size_t, c_int, *mut *mut c_void) -> ssize_t;
 
-// The newer name, libssh2_session_callback_set2, is missing before 1.11.1.
-// SAFETY: as libssh2.h has it. The library is linked by way of the ssh2 crate.
+// Its successor, libssh2_session_callback_set2, is missing before libssh2 1.11.1.
+// SAFETY: the declaration in libssh2.h. The ssh2 crate links the library.
 unsafe extern "C" {
     fn libssh2_session_callback_set(
         session: *mut c_void,
@@ -94,8 +95,8 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-/// libssh2 takes an error as a negative number.
-fn refused(errno: Errno) -> ssize_t {
+/// An errno as libssh2 takes it: negative, and EAGAIN for a call to be repeated.
+fn negative(errno: Errno) -> ssize_t {
     let errno = if errno == Errno::EINTR { Errno::EAGAIN } else { errno };
     -(errno as i32 as ssize_t)
 }
@@ -107,25 +108,26 @@ unsafe extern "C" fn on_receive(
     flags: c_int,
     _: *mut *mut c_void,
 ) -> ssize_t {
-    let watched = TRAFFIC.get();
-    let mut traffic = watched.unwrap_or_default();
-    if traffic.dry || traffic.received >= FILL {
-        return refused(Errno::EAGAIN);
+    let record = TRAFFIC.get();
+    let mut traffic = record.unwrap_or_default();
+    if traffic.drained || traffic.received >= RECEIVE_LIMIT {
+        return negative(Errno::EAGAIN);
     }
-    // SAFETY: libssh2 gives a buffer of this length, in its session, which was zeroed.
+    // SAFETY: libssh2 passes a buffer of this length within its session, which nothing else uses
+    // during the call and which was zeroed when it was allocated.
     let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
-    let taken = recv(socket, buffer, MsgFlags::from_bits_retain(flags));
-    match taken {
-        Ok(taken) => {
-            traffic.received += taken;
-            // Of a stream, less than was asked for is all there is; see epoll(7). Nothing at all
-            // is its end, which stays to be seen.
-            traffic.dry = taken > 0 && taken < length;
+    let received = recv(socket, buffer, MsgFlags::from_bits_retain(flags));
+    match received {
+        Ok(received) => {
+            traffic.received += received;
+            // A stream that gives less than was asked for is drained; see epoll(7). One that gives
+            // nothing is at its end, which the next recv has to see again.
+            traffic.drained = received > 0 && received < length;
         }
-        Err(errno) => traffic.dry = errno == Errno::EAGAIN,
+        Err(errno) => traffic.drained = errno == Errno::EAGAIN,
     }
-    TRAFFIC.set(watched.and(Some(traffic)));
-    taken.map_or_else(refused, |taken| ssize_t::try_from(taken).unwrap_or(ssize_t::MAX))
+    TRAFFIC.set(record.and(Some(traffic)));
+    received.map_or_else(negative, |received| ssize_t::try_from(received).unwrap_or(ssize_t::MAX))
 }
 
 unsafe extern "C" fn on_send(
@@ -135,12 +137,12 @@ unsafe extern "C" fn on_send(
     flags: c_int,
     _: *mut *mut c_void,
 ) -> ssize_t {
-    // SAFETY: libssh2 gives bytes of its own, of this length.
+    // SAFETY: libssh2 passes a buffer of this length, which it does not change during the call.
     let bytes = unsafe { slice::from_raw_parts(buffer.cast::<u8>(), length) };
     let sent = send(socket, bytes, MsgFlags::from_bits_retain(flags));
     let is_wait = |errno| matches!(errno, Errno::EAGAIN | Errno::EINTR);
     if sent.map_or_else(is_wait, |sent| sent < length) {
-        note_full();
+        note_send_blocked();
     }
-    sent.map_or_else(refused, |sent| ssize_t::try_from(sent).unwrap_or(ssize_t::MAX))
+    sent.map_or_else(negative, |sent| ssize_t::try_from(sent).unwrap_or(ssize_t::MAX))
 }

@@ -1,6 +1,4 @@
-//! What a command's, or a connection's, user holds of a channel.
-
-#![forbid(unsafe_code)]
+//! The handles of one channel's user: its streams, and the wait for its command's end.
 
 use std::{
     future::poll_fn,
@@ -13,36 +11,37 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::shared::Shared;
+use super::shared_session::SharedSession;
 use crate::transport::{End, Running};
 
-/// How long a command may go on from when its end is first waited for, as with a child process.
+/// The grace period of a command from the first poll of its end, as for a child process.
 const GRACE: Duration = Duration::from_millis(1500);
 
 const STDOUT: i32 = 0;
 const STDERR: i32 = 1;
 
-/// A channel, closed when nobody holds it any more.
-struct Channel {
-    shared: Arc<Shared>,
+/// Closes its channel when the last handle is dropped.
+struct ChannelGuard {
+    session: Arc<SharedSession>,
     id: u64,
 }
 
-impl Drop for Channel {
+impl Drop for ChannelGuard {
     fn drop(&mut self) {
-        self.shared.note(|state| state.close(self.id));
+        tracing::debug!(hop = self.session.hop(), channel = self.id, "closing channel");
+        self.session.request(|state| state.close(self.id));
     }
 }
 
-/// What reads one of a channel's streams, or waits for its end.
-struct Waiter {
-    channel: Arc<Channel>,
+/// One waiter on a channel: a reader, a writer, or the wait for the end.
+struct ChannelWaiter {
+    channel: Arc<ChannelGuard>,
     key: u64,
 }
 
-impl Waiter {
-    fn new(channel: &Arc<Channel>) -> Self {
-        Self { channel: Arc::clone(channel), key: channel.shared.key() }
+impl ChannelWaiter {
+    fn new(channel: &Arc<ChannelGuard>) -> Self {
+        Self { channel: Arc::clone(channel), key: channel.session.new_key() }
     }
 
     fn poll_read(
@@ -51,25 +50,24 @@ impl Waiter {
         stream: i32,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Channel { shared, id } = &*self.channel;
-        shared.poll(self.key, cx, |state, wire| state.poll_read(*id, stream, buf, wire))
+        let ChannelGuard { session, id } = &*self.channel;
+        session.poll(self.key, cx, |state, socket| state.poll_read(*id, stream, buf, socket))
     }
 }
 
-impl Drop for Waiter {
+impl Drop for ChannelWaiter {
     fn drop(&mut self) {
-        self.channel.shared.forget(self.key);
+        self.channel.session.forget(self.key);
     }
 }
 
 /// Reads stdout and writes stdin.
 ///
-/// A write is done once its bytes are taken, a packet's worth at most: they are sent even if
-/// nobody polls any more. Flushing does nothing, since there is nothing to do: libssh2's flush
-/// throws away what has been received.
+/// A write is done once its bytes are accepted, a packet's worth at most: they are sent even if the
+/// writer is never polled again. Flushing does nothing: libssh2's flush discards received data.
 pub(super) struct ChannelStream {
-    reader: Waiter,
-    writer: Waiter,
+    reader: ChannelWaiter,
+    writer: ChannelWaiter,
 }
 
 impl AsyncRead for ChannelStream {
@@ -88,8 +86,8 @@ impl AsyncWrite for ChannelStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Channel { shared, id } = &*self.writer.channel;
-        shared.poll(self.writer.key, cx, |state, _| state.poll_write(*id, bytes))
+        let ChannelGuard { session, id } = &*self.writer.channel;
+        session.poll(self.writer.key, cx, |state, _| state.poll_write(*id, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -97,24 +95,25 @@ impl AsyncWrite for ChannelStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Channel { shared, id } = &*self.writer.channel;
-        shared.poll(self.writer.key, cx, |state, _| {
-            state.end_input(*id);
-            state.poll_end_input(*id)
+        let ChannelGuard { session, id } = &*self.writer.channel;
+        session.poll(self.writer.key, cx, |state, _| {
+            state.end_stdin(*id);
+            state.poll_end_stdin(*id)
         })
     }
 }
 
 impl Drop for ChannelStream {
     fn drop(&mut self) {
-        let Channel { shared, id } = &*self.writer.channel;
-        shared.note(|state| state.end_input(*id));
+        let ChannelGuard { session, id } = &*self.writer.channel;
+        session.request(|state| state.end_stdin(*id));
     }
 }
 
-struct Stderr(Waiter);
+/// Reads stderr.
+struct ChannelStderr(ChannelWaiter);
 
-impl AsyncRead for Stderr {
+impl AsyncRead for ChannelStderr {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,50 +123,52 @@ impl AsyncRead for Stderr {
     }
 }
 
-/// Closes the channel unless the command has ended.
-struct Ending {
-    waiter: Waiter,
-    ended: bool,
+/// Waits for a command's end; if dropped before, closes the channel.
+struct EndWaiter {
+    waiter: ChannelWaiter,
+    has_ended: bool,
 }
 
-impl Drop for Ending {
+impl Drop for EndWaiter {
     fn drop(&mut self) {
-        if !self.ended {
-            let Channel { shared, id } = &*self.waiter.channel;
-            shared.note(|state| state.close(*id));
+        if !self.has_ended {
+            let ChannelGuard { session, id } = &*self.waiter.channel;
+            session.request(|state| state.close(*id));
         }
     }
 }
 
-async fn end(mut ending: Ending) -> End {
-    let natural = poll_fn(|cx| {
-        let Channel { shared, id } = &*ending.waiter.channel;
-        shared.poll(ending.waiter.key, cx, |state, _| state.poll_end(*id))
+async fn end(mut waiter: EndWaiter) -> End {
+    let by_itself = poll_fn(|cx| {
+        let ChannelGuard { session, id } = &*waiter.waiter.channel;
+        session.poll(waiter.waiter.key, cx, |state, _| state.poll_end(*id))
     });
-    match tokio::time::timeout(GRACE, natural).await {
+    let end = match tokio::time::timeout(GRACE, by_itself).await {
         Ok(end) => {
-            ending.ended = true;
+            waiter.has_ended = true;
             end
         }
         Err(_) => End::Overdue,
-    }
+    };
+    let ChannelGuard { session, id } = &*waiter.waiter.channel;
+    tracing::debug!(hop = session.hop(), channel = id, "command {end}");
+    end
 }
 
-/// The stream of a channel that the session has opened under this number.
-pub(super) fn stream(shared: Arc<Shared>, id: u64) -> ChannelStream {
-    stream_of(&Arc::new(Channel { shared, id }))
+/// The stream of an open channel.
+pub(super) fn stream(session: Arc<SharedSession>, id: u64) -> ChannelStream {
+    stream_of(&Arc::new(ChannelGuard { session, id }))
 }
 
-fn stream_of(channel: &Arc<Channel>) -> ChannelStream {
-    ChannelStream { reader: Waiter::new(channel), writer: Waiter::new(channel) }
+fn stream_of(channel: &Arc<ChannelGuard>) -> ChannelStream {
+    ChannelStream { reader: ChannelWaiter::new(channel), writer: ChannelWaiter::new(channel) }
 }
 
-/// The command that runs on a channel that the session has opened under this number.
-pub(super) fn running(shared: Arc<Shared>, id: u64) -> Running {
-    let channel = Arc::new(Channel { shared, id });
-    Running {
-        stdio: Box::new(stream_of(&channel)),
-        stderr: Box::new(Stderr(Waiter::new(&channel))),
-        end: Box::pin(end(Ending { waiter: Waiter::new(&channel), ended: false })),
-    }
+/// The command that runs on an open channel.
+pub(super) fn running(session: Arc<SharedSession>, id: u64) -> Running {
+    let channel = Arc::new(ChannelGuard { session, id });
+    let waiter = EndWaiter { waiter: ChannelWaiter::new(&channel), has_ended: false };
+    Running::new(stream_of(&channel))
+        .with_stderr(ChannelStderr(ChannelWaiter::new(&channel)))
+        .with_end(end(waiter))
 }

@@ -1,6 +1,4 @@
-//! One open channel, as the session's state has it.
-
-#![forbid(unsafe_code)]
+//! The state of one open channel.
 
 use std::io::{self, Read, Write};
 
@@ -11,143 +9,147 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     callbacks,
     fault::{self, code, would_block},
-    wire::Wire,
+    socket::SshSocket,
 };
-use crate::transport::End;
+use crate::{text::one_line, transport::End};
 
-/// What one packet carries.
+/// The most bytes that libssh2 puts into one packet.
 const PACKET_DATA: usize = 32_700;
 
-pub(super) struct Pipe {
+pub(super) struct ChannelState {
     session: ssh2::Session,
     channel: ssh2::Channel,
-    /// Taken from a writer, and not sent yet: at most a packet. Once libssh2 has seen it, no
-    /// other may be sent in its place, even if the writer is gone.
-    out: Zeroizing<Vec<u8>>,
-    input: Input,
-    closing: bool,
+    /// Accepted from a writer and not yet sent: at most a packet. Once libssh2 has seen it, no other
+    /// bytes may be sent in its place, even if the writer is gone.
+    unsent: Zeroizing<Vec<u8>>,
+    stdin: StdinState,
+    is_closing: bool,
 }
 
-/// The command's stdin.
+/// The state of the command's stdin.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Input {
+enum StdinState {
     Open,
+    /// To be ended once all is sent.
     Ending,
+    /// The EOF has been sent.
     Ended,
 }
 
-/// What came of driving it on.
+/// The outcome of [`ChannelState::drive`].
 #[derive(PartialEq, Eq)]
-pub(super) enum Moved {
-    No,
-    Yes,
-    /// It is closed on both sides.
+pub(super) enum DriveOutcome {
+    Blocked,
+    Progressed,
+    /// Both sides have closed the channel.
     Closed,
 }
 
-/// What came of an attempt.
-pub(super) enum Tried<T> {
+/// The outcome of an operation on a channel.
+pub(super) enum OpOutcome<T> {
     Done(T),
-    Wait,
-    /// Try again at once.
-    Again,
+    Blocked,
+    /// To be repeated at once.
+    Retry,
 }
 
-impl Pipe {
+impl ChannelState {
     pub(super) fn new(session: ssh2::Session, channel: ssh2::Channel) -> Self {
-        Self { session, channel, out: Zeroizing::default(), input: Input::Open, closing: false }
+        let (unsent, stdin) = (Zeroizing::default(), StdinState::Open);
+        Self { session, channel, unsent, stdin, is_closing: false }
     }
 
     pub(super) fn close(&mut self) {
-        self.closing = true;
-        self.end_input();
+        self.is_closing = true;
+        self.end_stdin();
     }
 
-    pub(super) fn end_input(&mut self) {
-        if self.input == Input::Open {
-            self.input = Input::Ending;
+    pub(super) fn end_stdin(&mut self) {
+        if self.stdin == StdinState::Open {
+            self.stdin = StdinState::Ending;
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.out.is_empty() || self.input == Input::Ending || self.closing
+        !self.unsent.is_empty() || self.stdin == StdinState::Ending || self.is_closing
     }
 
-    /// Whether libssh2 may hold a part of a packet of it.
-    pub(super) fn is_in_flight(&self) -> bool {
-        !self.out.is_empty()
+    /// Whether libssh2 may hold a part of one of the channel's packets.
+    pub(super) fn may_hold_packet(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
-    /// Does what is to be done. An error is the session's end.
-    pub(super) fn drive(&mut self, wire: &Wire) -> Result<Moved, ssh2::Error> {
-        if !self.out.is_empty() {
-            return self.drive_out();
+    /// Does the next piece of outstanding work. An error ends the session.
+    pub(super) fn drive(&mut self, socket: &SshSocket) -> Result<DriveOutcome, ssh2::Error> {
+        if !self.unsent.is_empty() {
+            return self.send_unsent();
         }
-        // The packet is on libssh2's stack: it must go out whole, or not at all.
-        if self.input == Input::Ending && has_room(wire) {
+        // The EOF's packet is on libssh2's stack: it has to be sent whole, or not at all.
+        if self.stdin == StdinState::Ending && has_send_space(socket) {
             return match self.channel.send_eof() {
-                Err(error) if would_block(&error) => Ok(Moved::No),
+                Err(error) if would_block(&error) => Ok(DriveOutcome::Blocked),
                 Err(error) if !fault::spares_session(&error) => Err(error),
                 _ => {
-                    self.input = Input::Ended;
-                    Ok(Moved::Yes)
+                    self.stdin = StdinState::Ended;
+                    Ok(DriveOutcome::Progressed)
                 }
             };
         }
-        if self.closing && self.input == Input::Ended {
+        if self.is_closing && self.stdin == StdinState::Ended {
             return match self.channel.close() {
-                Err(error) if would_block(&error) => Ok(Moved::No),
+                Err(error) if would_block(&error) => Ok(DriveOutcome::Blocked),
                 Err(error) if !fault::spares_session(&error) => Err(error),
-                _ => Ok(Moved::Closed),
+                _ => Ok(DriveOutcome::Closed),
             };
         }
-        Ok(Moved::No)
+        Ok(DriveOutcome::Blocked)
     }
 
-    fn drive_out(&mut self) -> Result<Moved, ssh2::Error> {
+    fn send_unsent(&mut self) -> Result<DriveOutcome, ssh2::Error> {
         match self.write_packet() {
             Ok(0) => {
-                // Nothing of it is under way where the far end grants nothing.
-                if self.closing && self.channel.write_window().remaining == 0 {
-                    self.out.zeroize();
-                    return Ok(Moved::Yes);
+                // Without a window libssh2 has not begun the packet.
+                if self.is_closing && self.channel.write_window().remaining == 0 {
+                    self.unsent.zeroize();
+                    return Ok(DriveOutcome::Progressed);
                 }
-                Ok(Moved::No)
+                Ok(DriveOutcome::Blocked)
             }
             Ok(sent) => {
-                let sent = sent.min(self.out.len());
-                self.out.drain(..sent);
-                if self.out.is_empty() {
+                let sent = sent.min(self.unsent.len());
+                self.unsent.drain(..sent);
+                if self.unsent.is_empty() {
                     // It may have been a password.
-                    self.out.zeroize();
+                    self.unsent.zeroize();
                 }
-                Ok(Moved::Yes)
+                Ok(DriveOutcome::Progressed)
             }
             Err(error) if fault::spares_session(&error) => {
-                self.out.zeroize();
-                Ok(Moved::Yes)
+                self.unsent.zeroize();
+                Ok(DriveOutcome::Progressed)
             }
             Err(error) => Err(error),
         }
     }
 
     fn write_packet(&mut self) -> Result<usize, ssh2::Error> {
-        match self.channel.write(&self.out) {
+        match self.channel.write(&self.unsent) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(_) => Err(self.last_error()),
             Ok(sent) => Ok(sent),
         }
     }
 
-    /// Sends the rest of a packet, for libssh2 to let go of it.
-    pub(super) fn finish(&mut self) {
-        if !self.out.is_empty() {
-            let _ = self.channel.write(&self.out);
+    /// Sends the rest of a packet, so that libssh2 can free the channel.
+    pub(super) fn finish_packet(&mut self) {
+        if !self.unsent.is_empty() {
+            let _ = self.channel.write(&self.unsent);
         }
     }
 
-    /// Takes in what has arrived for the session; not where this channel's end has been seen.
-    pub(super) fn take_in(&mut self) -> Option<Result<(), ssh2::Error>> {
+    /// Receives data for all channels; `None` if this channel's EOF has come, at which libssh2 does
+    /// not receive.
+    pub(super) fn receive(&mut self) -> Option<Result<(), ssh2::Error>> {
         match self.channel.wait_eof() {
             Ok(()) => None,
             Err(error) if would_block(&error) => Some(Ok(())),
@@ -160,111 +162,111 @@ impl Pipe {
         &mut self,
         stream: i32,
         buf: &mut ReadBuf<'_>,
-        wire: &Wire,
-    ) -> Result<Tried<()>, ssh2::Error> {
-        if self.closing || buf.remaining() == 0 {
-            return Ok(Tried::Done(()));
+        socket: &SshSocket,
+    ) -> Result<OpOutcome<()>, ssh2::Error> {
+        if self.is_closing || buf.remaining() == 0 {
+            return Ok(OpOutcome::Done(()));
         }
-        let mut ended = false;
+        let mut is_at_eof = false;
         if self.channel.read_window().available == 0 {
             match self.channel.wait_eof() {
-                Ok(()) => ended = true,
+                Ok(()) => is_at_eof = true,
                 Err(error) if would_block(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        // A read first grants what has become free, if that is much; see libssh2's channel.c.
+        // A read with little window left first sends a window adjustment; see libssh2's channel.c.
         let window = self.channel.read_window();
-        let room = window.window_size_initial / 4 * 3;
+        let threshold = window.window_size_initial / 4 * 3;
         let wanted = usize::try_from(window.available).unwrap_or(usize::MAX).min(buf.remaining());
-        let granted = room.saturating_add(u32::try_from(wanted).unwrap_or(u32::MAX));
+        let needed = threshold.saturating_add(u32::try_from(wanted).unwrap_or(u32::MAX));
         if wanted == 0 {
-            return Ok(if ended { Tried::Done(()) } else { Tried::Wait });
+            return Ok(if is_at_eof { OpOutcome::Done(()) } else { OpOutcome::Blocked });
         }
-        if window.remaining < granted && !has_room(wire) {
-            return Ok(Tried::Wait);
+        if window.remaining < needed && !has_send_space(socket) {
+            return Ok(OpOutcome::Blocked);
         }
-        // No more than there is: what is beyond it would be zeroed for nothing.
+        // No more than has arrived: the buffer beyond it would be zeroed for nothing.
         match self.channel.stream(stream).read(buf.initialize_unfilled_to(wanted)) {
             Ok(0) => match self.channel.wait_eof() {
-                Ok(()) => Ok(Tried::Done(())),
-                Err(error) if would_block(&error) => Ok(Tried::Again),
+                Ok(()) => Ok(OpOutcome::Done(())),
+                Err(error) if would_block(&error) => Ok(OpOutcome::Retry),
                 Err(error) => Err(error),
             },
             Ok(length) => {
                 buf.advance(length);
-                Ok(Tried::Done(()))
+                Ok(OpOutcome::Done(()))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Tried::Wait),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(OpOutcome::Blocked),
             Err(_) => Err(self.last_error()),
         }
     }
 
-    /// Takes bytes to send; none where nobody reads them any more.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Tried<usize>, ssh2::Error> {
-        if bytes.is_empty() || self.input != Input::Open || self.is_closed() {
-            return Ok(Tried::Done(0));
+    /// Accepts bytes to send, a packet's worth at most; none once nothing reads them any more.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<OpOutcome<usize>, ssh2::Error> {
+        if bytes.is_empty() || self.stdin != StdinState::Open || self.is_closed() {
+            return Ok(OpOutcome::Done(0));
         }
-        if !self.out.is_empty() {
-            return Ok(Tried::Wait);
+        if !self.unsent.is_empty() {
+            return Ok(OpOutcome::Blocked);
         }
         let packet = bytes.get(..PACKET_DATA).unwrap_or(bytes);
         match self.channel.write(packet) {
-            Ok(sent @ 1..) => return Ok(Tried::Done(sent)),
+            Ok(sent @ 1..) => return Ok(OpOutcome::Done(sent)),
             Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
                 let error = self.last_error();
-                return if fault::spares_session(&error) { Ok(Tried::Done(0)) } else { Err(error) };
+                return match fault::spares_session(&error) {
+                    true => Ok(OpOutcome::Done(0)),
+                    false => Err(error),
+                };
             }
         }
-        self.out.extend_from_slice(packet);
-        Ok(Tried::Done(packet.len()))
+        self.unsent.extend_from_slice(packet);
+        Ok(OpOutcome::Done(packet.len()))
     }
 
-    /// Whether all that was written has been sent, and the end of it too.
-    pub(super) fn input_ended(&self) -> bool {
-        self.input == Input::Ended && self.out.is_empty()
+    /// Whether all that was written has been sent, and the EOF after it.
+    pub(super) fn has_ended_stdin(&self) -> bool {
+        self.stdin == StdinState::Ended && self.unsent.is_empty()
     }
 
-    /// Whether the far end has closed it, and all that it sent has been read.
+    /// Whether the far end has closed the channel, and all that it sent has been read.
     fn is_closed(&mut self) -> bool {
         self.channel.eof() && self.channel.wait_close().is_ok()
     }
 
-    /// How the command ended, once it has.
-    pub(super) fn end(&mut self) -> Result<Tried<End>, ssh2::Error> {
+    /// The command's end, once it has ended.
+    pub(super) fn end(&mut self) -> Result<OpOutcome<End>, ssh2::Error> {
         for waited in [self.channel.wait_eof(), self.channel.wait_close()] {
             match waited {
                 Ok(()) => {}
-                // There is no end yet of which a close could be waited for.
+                // INVAL: libssh2 waits for a close only once the EOF has come.
                 Err(error) if would_block(&error) || fault::code_of(&error) == code::INVAL => {
-                    return Ok(Tried::Wait);
+                    return Ok(OpOutcome::Blocked);
                 }
                 Err(error) => return Err(error),
             }
         }
         let signal = self.channel.exit_signal().ok().and_then(|signal| signal.exit_signal);
-        Ok(Tried::Done(match signal {
-            Some(signal) => {
-                End::Signal(signal.chars().filter(|letter| !letter.is_control()).collect())
-            }
+        Ok(OpOutcome::Done(match signal {
+            Some(signal) => End::Signal(one_line(&signal).into_owned()),
             None => End::Code(self.channel.exit_status()?),
         }))
     }
 
-    /// The error behind one that `Read` and `Write` gave, who leave its code out.
+    /// The session's last error, whose code the errors of `Read` and `Write` leave out.
     fn last_error(&self) -> ssh2::Error {
-        let lost = || ssh2::Error::from_errno(ssh2::ErrorCode::Session(code::SOCKET_RECV));
-        ssh2::Error::last_session_error(&self.session).unwrap_or_else(lost)
+        ssh2::Error::last_session_error(&self.session).unwrap_or_else(fault::loss)
     }
 }
 
-/// Whether a small packet can go out whole. Where it can not, it is noted that room is waited for.
-fn has_room(wire: &Wire) -> bool {
-    let room = wire.is_writable();
-    if !room {
-        callbacks::note_full();
+/// Whether a small packet can be sent whole. If not, the wait for space is recorded.
+fn has_send_space(socket: &SshSocket) -> bool {
+    let has_space = socket.is_writable();
+    if !has_space {
+        callbacks::note_send_blocked();
     }
-    room
+    has_space
 }

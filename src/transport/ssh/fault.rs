@@ -1,12 +1,10 @@
-//! What libssh2 says went wrong, in words of use.
-
-#![forbid(unsafe_code)]
+//! Errors of libssh2: which part of a session each one ends, and its words.
 
 use async_ssh2_lite::ssh2::{self, ErrorCode};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, text::one_line};
 
-/// libssh2's error codes that tell apart what is done about them.
+/// libssh2's error codes that are handled apart, as libssh2.h has them.
 pub(super) mod code {
     pub(in super::super) const SOCKET_SEND: i32 = -7;
     pub(in super::super) const SOCKET_DISCONNECT: i32 = -13;
@@ -32,44 +30,50 @@ pub(super) fn would_block(error: &ssh2::Error) -> bool {
     code_of(error) == code::EAGAIN
 }
 
-/// Whether it concerns one channel only, and the session goes on.
+/// Whether an error ends one channel only, and not the session.
 pub(super) fn spares_session(error: &ssh2::Error) -> bool {
     matches!(code_of(error), code::CHANNEL_EOF_SENT..=code::CHANNEL_FAILURE | code::INVAL)
 }
 
-/// Whether there is no connection any more.
+/// Whether an error means that the connection is gone.
 pub(super) fn is_loss(error: &ssh2::Error) -> bool {
     matches!(code_of(error), code::SOCKET_SEND | code::SOCKET_DISCONNECT | code::SOCKET_RECV)
 }
 
-/// libssh2's words, without control characters: some are the server's.
+/// An error's words, made harmless: some of them are the server's.
 pub(super) fn words(error: &ssh2::Error) -> String {
-    error.message().chars().filter(|letter| !letter.is_control()).collect()
+    one_line(error.message()).into_owned()
 }
 
-/// A session that is over.
-pub(super) fn lost(error: &ssh2::Error) -> Error {
+/// The ssh2 error for a connection that is gone.
+pub(super) fn loss() -> ssh2::Error {
+    ssh2::Error::from_errno(ErrorCode::Session(code::SOCKET_RECV))
+}
+
+/// The error of a session that libssh2 can no longer use.
+pub(super) fn session_lost(error: &ssh2::Error) -> Error {
     if is_loss(error) {
-        return closed();
+        return connection_closed();
     }
     let text = format!("the ssh connection broke: {}", words(error));
     Error::new(ErrorKind::Disconnected, text)
 }
 
-/// A session whose connection is closed.
-pub(super) fn closed() -> Error {
+/// The error of a session whose connection is closed.
+pub(super) fn connection_closed() -> Error {
     let text = "the ssh connection is lost: the server, or something on the way, closed it";
     Error::new(ErrorKind::Disconnected, text)
 }
 
-/// The ssh2 error inside one of async-ssh2-lite's, where there is one.
-pub(super) fn inner(error: async_ssh2_lite::Error) -> ssh2::Error {
+/// The ssh2 error within one of async-ssh2-lite's; any other counts as a lost connection.
+pub(super) fn ssh2_error(error: async_ssh2_lite::Error) -> ssh2::Error {
     match error {
         async_ssh2_lite::Error::Ssh2(error) => error,
-        _ => ssh2::Error::from_errno(ErrorCode::Session(code::SOCKET_RECV)),
+        _ => loss(),
     }
 }
 
+/// An error of connecting, caused by the server.
 pub(super) fn connect(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Connect, text)
 }

@@ -1,6 +1,4 @@
-//! Agreeing on a way to talk, and finding out whether it is the right host.
-
-#![forbid(unsafe_code)]
+//! The ssh handshake: agreement on algorithms, and verification of the host key.
 
 use std::sync::Arc;
 
@@ -10,34 +8,31 @@ use async_ssh2_lite::{
 };
 
 use super::{
-    fault::{self, inner, words},
+    fault::{self, ssh2_error, words},
     host::SshHost,
-    known_hosts::KnownHosts,
+    known_hosts::{KnownHosts, verify},
+    socket::SshSocket,
     thread::on_thread,
-    wire::Wire,
 };
-use crate::{Error, ErrorKind, connect_context::ConnectContext};
+use crate::{Error, connect_context::ConnectContext, text::one_line_of};
 
-/// A session whose host is the right one. No secret has been sent yet.
+/// A session with the right host. No secret has been sent yet.
 pub(super) async fn handshake(
     host: &Arc<SshHost>,
-    wire: &Wire,
+    socket: &SshSocket,
     context: &ConnectContext,
-) -> Result<AsyncSession<Wire>, Error> {
+) -> Result<AsyncSession<SshSocket>, Error> {
     let known = read_known_hosts(host).await?;
-    let session = AsyncSession::new(wire.clone(), configuration(host))
-        .map_err(|error| failed(host, &inner(error)))?;
-    let keys =
-        host_key_preference(&session, &known).await.map_err(|error| failed(host, &inner(error)))?;
-    let preferred = session.method_pref(MethodType::HostKey, &keys).await;
-    preferred.map_err(|error| failed(host, &inner(error)))?;
-    choose_ciphers(&session).await.map_err(|error| failed(host, &inner(error)))?;
-    let shaken = on_thread(wire, |session| session.clone().handshake()).await;
-    shaken.map_err(|error| failed(host, &error))?;
+    let session = AsyncSession::new(socket.clone(), configuration(host))
+        .map_err(|error| failed(host, &ssh2_error(error)))?;
+    set_preferences(&session, &known).await.map_err(|error| failed(host, &ssh2_error(error)))?;
+    let agreed = on_thread(socket, |session| session.clone().handshake()).await;
+    agreed.map_err(|error| failed(host, &error))?;
+    log_agreement(&session);
     let key = session.host_key().map(|(key, _)| key.to_vec());
     match key {
-        Some(key) => known.check(host, &key, context).await?,
-        None => return Err(protocol("the server has no host key")),
+        Some(key) => verify(&known, host, &key, context).await?,
+        None => return Err(fault::connect("the server has no host key")),
     }
     Ok(session)
 }
@@ -45,40 +40,44 @@ pub(super) async fn handshake(
 async fn read_known_hosts(host: &Arc<SshHost>) -> Result<KnownHosts, Error> {
     let host = Arc::clone(host);
     let read = tokio::task::spawn_blocking(move || KnownHosts::read(&host)).await;
-    read.map_err(|_| protocol("reading known_hosts broke off"))?
+    read.map_err(|_| fault::connect("reading known_hosts broke off"))?
 }
 
 fn configuration(host: &SshHost) -> SessionConfiguration {
     let mut configuration = SessionConfiguration::new();
     configuration.set_compress(host.compression);
-    // Pages of a server's release depend on the start only.
+    // Servers that adapt to a client's release compare the start only.
     configuration.set_banner(concat!("SSH-2.0-netlink_remote_", env!("CARGO_PKG_VERSION")));
     configuration
 }
 
-/// The kinds of key that are known first: another one would look like a change. Certificates are
-/// left out, since nothing here can tell which authority to trust; so is DSA.
-async fn host_key_preference(
-    session: &AsyncSession<Wire>,
+async fn set_preferences(
+    session: &AsyncSession<SshSocket>,
     known: &KnownHosts,
-) -> Result<String, async_ssh2_lite::Error> {
-    let mut rest = session.supported_algs(MethodType::HostKey).await?;
-    rest.retain(|name| !name.contains("-cert-") && *name != "ssh-dss");
-    let (mut names, rest): (Vec<_>, Vec<_>) = {
-        let preferred = known.preferred();
-        let first = preferred.into_iter().filter(|name| rest.contains(name)).collect::<Vec<_>>();
-        let rest = rest.into_iter().filter(|name| !first.contains(name)).collect::<Vec<_>>();
-        (first, rest)
-    };
-    names.extend(rest);
-    Ok(names.join(","))
+) -> Result<(), async_ssh2_lite::Error> {
+    prefer_known_keys(session, known).await?;
+    choose_ciphers(session).await
 }
 
-/// As OpenSSH, offers no cipher in CBC mode or older, and no MAC by MD5 or RIPEMD.
+/// Prefers the types of the keys that are known: a key of another type would look like a changed
+/// one. Leaves out certificates, since no authority is trusted here, and DSA.
+async fn prefer_known_keys(
+    session: &AsyncSession<SshSocket>,
+    known: &KnownHosts,
+) -> Result<(), async_ssh2_lite::Error> {
+    let mut names = session.supported_algs(MethodType::HostKey).await?;
+    names.retain(|name| !name.contains("-cert-") && *name != "ssh-dss");
+    let preferred = known.preferred();
+    let rank = |name: &&str| preferred.iter().position(|known| known == name);
+    names.sort_by_key(|name| rank(name).unwrap_or(usize::MAX));
+    session.method_pref(MethodType::HostKey, &names.join(",")).await
+}
+
+/// Offers, as OpenSSH does, no cipher in CBC mode or older, and no MAC by MD5 or RIPEMD.
 ///
-/// Where the processor has instructions for AES, AES-GCM takes a fraction of the time that libssh2's
-/// first choice does, which is the best one elsewhere. Neither is the safer one.
-async fn choose_ciphers(session: &AsyncSession<Wire>) -> Result<(), async_ssh2_lite::Error> {
+/// Prefers AES-GCM where the processor has instructions for AES: it takes a fraction of the time of
+/// libssh2's first choice, which is the fastest elsewhere. Both are equally safe.
+async fn choose_ciphers(session: &AsyncSession<SshSocket>) -> Result<(), async_ssh2_lite::Error> {
     for direction in [MethodType::CryptCs, MethodType::CryptSc] {
         let mut names = session.supported_algs(direction).await?;
         names.retain(|name| ["-gcm@", "-ctr", "-poly1305@"].iter().any(|mode| name.contains(mode)));
@@ -110,27 +109,34 @@ fn has_aes_instructions() -> bool {
     false
 }
 
+fn log_agreement(session: &AsyncSession<SshSocket>) {
+    let method = |kind| session.methods(kind);
+    tracing::debug!(
+        server = session.banner_bytes().map(one_line_of),
+        key_exchange = method(MethodType::Kex),
+        cipher_out = method(MethodType::CryptCs),
+        cipher_in = method(MethodType::CryptSc),
+        "algorithms agreed on",
+    );
+}
+
 fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
     let said = words(error);
     let (name, port) = (&host.host_name, host.port);
-    let kex = said.contains("exchange encryption keys") || said.contains("kex");
+    let is_key_exchange = said.contains("exchange encryption keys") || said.contains("kex");
     let text = if said.contains("banner") {
         format!("what answers at {name} port {port} is not an ssh server; check the port")
-    } else if fault::is_loss(error) && !kex {
+    } else if fault::is_loss(error) && !is_key_exchange {
         format!(
             "{name} closed the connection before it was up; see the server's log (MaxStartups?)"
         )
-    } else if kex {
+    } else if is_key_exchange {
         format!(
-            "no way to talk that both sides know ({said}); an old server needs `openssh:` in \
-             place of `ssh:`"
+            "no key exchange or cipher in common with the server ({said}); write `openssh:` in \
+             place of `ssh:` to use the program ssh, which knows more of them"
         )
     } else {
         said
     };
-    protocol(text)
-}
-
-fn protocol(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Connect, text)
+    fault::connect(text)
 }

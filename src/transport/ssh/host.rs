@@ -1,51 +1,51 @@
-//! What has to be known to connect to an ssh host, as the configuration says it.
-
-#![forbid(unsafe_code)]
+//! The settings for a connection to an ssh host.
 
 use std::{path::PathBuf, time::Duration};
 
-/// Whether a host key that is not known is accepted: `StrictHostKeyChecking`.
+/// The treatment of a host key that is not known: `StrictHostKeyChecking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Strict {
-    /// Ask, and refuse where nobody is there to be asked: ssh's default.
+pub(crate) enum StrictChecking {
+    /// Asks the user, and refuses the key without a callback to ask: ssh's default.
     Ask,
-    /// Refuse.
+    /// Refuses it.
     Yes,
-    /// Accept it and write it down; a changed one is refused.
+    /// Accepts it and appends it to known_hosts; a changed one is refused.
     AcceptNew,
-    /// Accept anything: `no`.
+    /// As `AcceptNew`, also where it cannot be appended: `no`.
     No,
 }
 
-/// The `ssh` that a user would start would use these.
+/// The settings by which the program `ssh` would connect to a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SshHost {
-    /// How the target has it: `ssh://ci@gateway:22`, for prompts and errors.
+    /// The hop as the target has it, for prompts and errors: `ssh://ci@gateway:22`.
     pub(crate) hop: String,
     /// The name or address to connect to, IPv6 without brackets: `HostName`.
     pub(crate) host_name: String,
     pub(crate) port: u16,
     pub(crate) user: String,
-    /// What it is looked up by in known_hosts, in place of the name and port: `HostKeyAlias`.
+    /// The name to look up in known_hosts, in place of host name and port: `HostKeyAlias`.
     pub(crate) host_key_alias: Option<String>,
-    /// Private keys, in the order to try them; those that do not exist are left out.
+    /// Private keys that exist, in the order to try them: `IdentityFile`.
     pub(crate) identity_files: Vec<PathBuf>,
-    /// Of the agent's keys only those that `identity_files` name.
+    /// Of the agent's keys, tries only those that `identity_files` name: `IdentitiesOnly`.
     pub(crate) identities_only: bool,
     /// The agent's socket: `IdentityAgent`, else `SSH_AUTH_SOCK`.
     pub(crate) agent: Option<PathBuf>,
-    /// `UserKnownHostsFile` first, where new keys are written to the first of them, then
-    /// `GlobalKnownHostsFile`, which is only read.
+    /// `UserKnownHostsFile`; new keys are appended to the first.
     pub(crate) user_known_hosts: Vec<PathBuf>,
+    /// `GlobalKnownHostsFile`, only read.
     pub(crate) global_known_hosts: Vec<PathBuf>,
-    /// Names are written down hashed: `HashKnownHosts`.
+    /// Appends names in hashed form: `HashKnownHosts`.
     pub(crate) hash_known_hosts: bool,
-    pub(crate) strict: Strict,
+    pub(crate) strict: StrictChecking,
+    /// `ConnectTimeout`.
     pub(crate) connect_timeout: Option<Duration>,
-    /// `ServerAliveInterval`; after `alive_count` without an answer the connection is given up.
+    /// `ServerAliveInterval`: the time between two probes of the server.
     pub(crate) alive_interval: Option<Duration>,
+    /// `ServerAliveCountMax`: the number of intervals without answer that ends the connection.
     pub(crate) alive_count: u32,
     pub(crate) compression: bool,
-    /// Through which hosts to go, outermost first, each `[user@]host[:port]`: `ProxyJump`.
+    /// The hosts to connect through, outermost first, each `[user@]host[:port]`: `ProxyJump`.
     pub(crate) jumps: Vec<String>,
 }

@@ -1,45 +1,44 @@
-//! Whether the server still answers: `ServerAliveInterval`.
-
-#![forbid(unsafe_code)]
+//! Detects a server that no longer answers: `ServerAliveInterval`.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use super::{opening::Way, shared::Shared};
+use super::{opening::ChannelKind, shared_session::SharedSession};
 use crate::{Error, ErrorKind};
 
-/// Asks the server something every now and then, and gives the session up when no answer comes.
+/// Probes the server at each interval, and ends the session after `count` intervals without answer.
 ///
-/// What is asked is the opening of a channel, closed at once; a refusal is an answer too. The
-/// answers to libssh2's own keepalive are never taken out of its queue, which every read walks.
+/// The probe is the opening of a channel, closed at once; a refusal is an answer too. libssh2's own
+/// keepalive is not used: it never takes the answers out of its queue, which every read walks.
 ///
-/// The question may have to wait behind the opening of a tunnel, for minutes where that leads to a
-/// host that is down. So whatever else comes from the server is an answer as well, as with ssh.
-pub(super) fn start(shared: &Arc<Shared>, interval: Duration, count: u32) {
-    let task = tokio::spawn(watch(Arc::downgrade(shared), interval, count.max(1)));
-    shared.keep_alive_by(task.abort_handle());
+/// A probe may have to wait for the opening of a tunnel before it, for minutes where that leads to a
+/// host that is down. So any other data from the server counts as an answer, as it does for ssh.
+pub(super) fn start(session: &Arc<SharedSession>, interval: Duration, count: u32) {
+    let task = tokio::spawn(watch(Arc::downgrade(session), interval, count.max(1)));
+    session.set_keepalive(task.abort_handle());
 }
 
-async fn watch(shared: Weak<Shared>, interval: Duration, count: u32) {
+async fn watch(session: Weak<SharedSession>, interval: Duration, count: u32) {
     let patience = interval.saturating_mul(count);
     loop {
         tokio::time::sleep(interval).await;
-        let Some(heard) = shared.upgrade().map(|shared| shared.heard()) else { return };
-        let asked = Shared::open(shared.clone(), Way::Probe, None);
-        let answered = tokio::time::timeout(patience, asked).await;
-        let Some(shared) = shared.upgrade() else { return };
-        if answered.is_err() && shared.heard() == heard {
+        let Some(before) = session.upgrade().map(|session| session.receptions()) else { return };
+        let probe = SharedSession::open(session.clone(), ChannelKind::Probe, None);
+        let answered = tokio::time::timeout(patience, probe).await;
+        let Some(session) = session.upgrade() else { return };
+        tracing::trace!(hop = session.hop(), answered = answered.is_ok(), "keepalive");
+        if answered.is_err() && session.receptions() == before {
             let text = format!(
                 "the ssh server has not answered for {patience:?} (ServerAliveInterval {} s, \
                  {count} times)",
                 interval.as_secs_f32(),
             );
-            shared.give_up(Error::new(ErrorKind::Disconnected, text));
+            session.fail(Error::new(ErrorKind::Disconnected, text));
             return;
         }
-        if shared.is_dead() {
+        if session.has_failed() {
             return;
         }
     }

@@ -1,20 +1,30 @@
-//! ssh in this process, by libssh2.
+//! ssh within this process, by libssh2.
 //!
-//! ```text
-//! session    what one uses: connect, exec
-//! tcp, tunnel     the socket below it: over TCP, or through another session's channel
-//! handshake, auth     alone with the session, one operation at a time, each on a thread
-//! shared, state, opening, pipe    many users, any of whom may be cancelled
-//! calls      libssh2's own use of the socket, the only unsafe code
-//! channel    what a user of one channel holds
-//! ```
+//! | modules | duty |
+//! |---|---|
+//! | `config`, `host`, `known_hosts` | a host's settings and keys, from OpenSSH's files |
+//! | `session` | the entry: reach a host, log in, run a command |
+//! | `tcp`, `tunnel`, `socket` | the socket below a session: TCP, or a channel of another session |
+//! | `handshake`, `auth` | one operation at a time, each on a thread, until the session is authenticated |
+//! | `shared_session`, `session_state`, `opening`, `channel_state` | many users of one session, any of whom may be cancelled |
+//! | `callbacks` | libssh2's calls to recv and send; the only unsafe code |
+//! | `channel` | the handles of one channel's user |
 //!
-//! async-ssh2-lite serves up to where a session is authenticated, over a stream of our own
-//! ([`wire`]). Its channels are not used: their flush loses data, they leave it to their user to
-//! finish a packet that was begun, and wake nobody else when they took in what is another's.
+//! async-ssh2-lite serves up to authentication, over a stream of this crate's own ([`socket`]). Its
+//! channels are not used: their flush discards received data, a packet sent in part is left to
+//! their user to finish, and an operation that receives another channel's data wakes no waiter.
+//!
+//! # OpenSSL
+//!
+//! libssh2 is always built from the source its crate bundles; the cryptography below it is the
+//! system's OpenSSL, or with the feature `vendored-openssl` one built from source. The two differ in
+//! one point: the post-quantum key exchanges (`mlkem768x25519-sha256`, `mlkem768nistp256-sha256`,
+//! `mlkem1024nistp384-sha384`) need OpenSSL 3.5 or later, as the vendored one is. Without them the
+//! handshake agrees on `curve25519-sha256` or an older one, and fails only with a server that accepts
+//! nothing else. No code here names a key exchange: libssh2 offers all it was built with.
 
 mod auth;
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "libssh2 takes C functions")]
 mod callbacks;
 mod channel;
 mod channel_state;
@@ -23,20 +33,21 @@ mod fault;
 mod handshake;
 pub(crate) mod host;
 mod keepalive;
-pub(crate) mod known_hosts;
+mod key_blob;
+mod known_hosts;
 mod opening;
 mod session;
-mod shared;
-mod state;
+mod session_state;
+mod shared_session;
+mod socket;
 mod tcp;
 mod thread;
 mod tunnel;
 mod wakers;
-mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use config::ConfigSource;
-pub(crate) use opening::Turn;
-pub(crate) use session::{Reached, Session, WeakSession};
+pub(crate) use opening::OpenPermit;
+pub(crate) use session::{ReachedHost, Session, WeakSession};

@@ -1,132 +1,147 @@
-//! The opening of a channel, up to the command that runs on it.
+//! The opening of a channel, up to the start of its command.
 
-#![forbid(unsafe_code)]
-
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_ssh2_lite::ssh2;
 
 use super::fault::{self, code, would_block};
-use crate::{Error, ErrorKind};
+use crate::{Error, sync::lock};
 
-/// What the far end may send before more is granted: what fits into a round trip, at most.
+/// The bytes a server may send before more are granted: the most that fits into a round trip.
 const WINDOW: u32 = 16 << 20;
 const PACKET: u32 = 32 << 10;
 
-/// What a channel is for.
-pub(super) enum Way {
-    /// A command.
+/// The purpose of a channel.
+pub(super) enum ChannelKind {
+    /// Runs a command, given to the user's shell.
     Command(String),
-    /// A connection that the server makes.
+    /// Carries a TCP connection that the server makes (`direct-tcpip`, RFC 4254, section 7.2).
     Direct { host: String, port: u16 },
-    /// To see whether the server answers; it is closed at once.
+    /// Shows whether the server answers; closed at once.
     Probe,
 }
 
-/// Whoever lets someone open a channel gets this back, by its being dropped, once libssh2 can open
-/// another. That may be long after nobody waits any more: what is under way cannot be withdrawn.
+/// The permit to open one channel of a session, dropped once libssh2 can open the next. That may be
+/// long after the opener has stopped waiting: libssh2 cannot withdraw an opening it has begun.
 ///
-/// It is dropped while the session is locked, so it must not use one.
-pub(crate) type Turn = Box<dyn Send>;
+/// It is dropped while its session is locked, so its Drop must not use a session.
+pub(crate) type OpenPermit = Box<dyn Send>;
 
-/// Where the result of an opening is put.
+/// The result of an opening, for the opener to take.
 #[derive(Default)]
-pub(super) struct Opened(Mutex<Option<Result<(), Error>>>);
+pub(super) struct OpenResult(Mutex<Option<Result<(), Error>>>);
 
-impl Opened {
+impl OpenResult {
     fn put(&self, result: Result<(), Error>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        *lock(&self.0) = Some(result);
     }
 
     pub(super) fn take(&self) -> Option<Result<(), Error>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 
+/// A channel that waits to be opened, or is being opened.
 pub(super) struct Opening {
     pub(super) id: u64,
-    way: Way,
-    opened: Arc<Opened>,
-    _turn: Option<Turn>,
+    kind: ChannelKind,
+    result: Arc<OpenResult>,
+    _permit: Option<OpenPermit>,
     channel: Option<ssh2::Channel>,
-    /// Nobody wants it any more.
-    pub(super) abandoned: bool,
-    /// The server may have heard of it, so that it has to be gone through with.
-    pub(super) begun: bool,
+    /// The opener has gone.
+    pub(super) is_abandoned: bool,
+    /// The request may have been sent, so the opening has to be completed.
+    pub(super) has_begun: bool,
 }
 
-/// How far an opening has come.
-pub(super) enum Stage {
-    /// As far as it was.
-    Waiting,
-    Further,
+/// The outcome of one step of an opening.
+pub(super) enum OpenStep {
+    /// It would block.
+    Blocked,
+    /// There is another step to take.
+    Advanced,
     Open(ssh2::Channel),
-    /// Refused; what channel there is has to be closed.
+    /// Refused by the server; a channel opened before the refusal has to be closed.
     Refused(Option<ssh2::Channel>),
 }
 
 impl Opening {
-    pub(super) fn new(id: u64, way: Way, opened: Arc<Opened>, turn: Option<Turn>) -> Self {
-        Self { id, way, opened, _turn: turn, channel: None, abandoned: false, begun: false }
+    pub(super) fn new(
+        id: u64,
+        kind: ChannelKind,
+        result: Arc<OpenResult>,
+        permit: Option<OpenPermit>,
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            result,
+            _permit: permit,
+            channel: None,
+            is_abandoned: false,
+            has_begun: false,
+        }
     }
 
-    /// Whether the channel is of no use once it is open.
-    pub(super) fn is_in_vain(&self) -> bool {
-        self.abandoned || matches!(self.way, Way::Probe)
+    /// Whether the channel is to be closed as soon as it is open.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_abandoned || matches!(self.kind, ChannelKind::Probe)
     }
 
     pub(super) fn is_for_command(&self) -> bool {
-        matches!(self.way, Way::Command(_))
+        matches!(self.kind, ChannelKind::Command(_))
     }
 
-    /// One step. An error is the session's end.
-    pub(super) fn step(&mut self, session: &ssh2::Session) -> Result<Stage, ssh2::Error> {
-        self.begun = true;
+    /// Takes one step. An error ends the session.
+    pub(super) fn step(&mut self, session: &ssh2::Session) -> Result<OpenStep, ssh2::Error> {
+        self.has_begun = true;
         let Some(channel) = &mut self.channel else {
-            let opened = match &self.way {
-                Way::Direct { host, port } => session.channel_direct_tcpip(host, *port, None),
-                Way::Command(_) | Way::Probe => {
+            let opened = match &self.kind {
+                ChannelKind::Direct { host, port } => {
+                    session.channel_direct_tcpip(host, *port, None)
+                }
+                ChannelKind::Command(_) | ChannelKind::Probe => {
                     session.channel_open("session", WINDOW, PACKET, None)
                 }
             };
             return match opened {
                 Ok(channel) => {
                     self.channel = Some(channel);
-                    Ok(Stage::Further)
+                    Ok(OpenStep::Advanced)
                 }
                 Err(error) => self.failed(error),
             };
         };
-        if let Way::Command(command) = &self.way
+        if let ChannelKind::Command(command) = &self.kind
             && let Err(error) = channel.exec(command)
         {
             return self.failed(error);
         }
-        self.opened.put(Ok(()));
+        self.result.put(Ok(()));
         match self.channel.take() {
-            Some(channel) => Ok(Stage::Open(channel)),
-            None => Ok(Stage::Refused(None)),
+            Some(channel) => Ok(OpenStep::Open(channel)),
+            None => Ok(OpenStep::Refused(None)),
         }
     }
 
-    fn failed(&mut self, error: ssh2::Error) -> Result<Stage, ssh2::Error> {
+    fn failed(&mut self, error: ssh2::Error) -> Result<OpenStep, ssh2::Error> {
         if would_block(&error) {
-            return Ok(Stage::Waiting);
+            return Ok(OpenStep::Blocked);
         }
         if !fault::spares_session(&error) {
-            self.opened.put(Err(fault::lost(&error)));
+            self.result.put(Err(fault::session_lost(&error)));
             return Err(error);
         }
-        self.opened.put(Err(self.refusal(&error)));
-        Ok(Stage::Refused(self.channel.take()))
+        self.result.put(Err(self.refusal(&error)));
+        Ok(OpenStep::Refused(self.channel.take()))
     }
 
-    /// A refusal in words of use. The server's own are not to be had.
+    /// The error of a refusal, with a remedy. libssh2 does not keep the server's own description.
     fn refusal(&self, error: &ssh2::Error) -> Error {
-        let text = words_of_refusal(error);
-        let text = match &self.way {
-            Way::Direct { host, port } => {
-                let remedy = match text.as_str() {
+        let reason = refusal_reason(error);
+        let text = match &self.kind {
+            ChannelKind::Direct { host, port } => {
+                let remedy = match reason.as_str() {
                     "connect failed" => {
                         "check that it is up, and its name and port as seen from there"
                     }
@@ -134,21 +149,21 @@ impl Opening {
                         "the gateway may forbid it: see AllowTcpForwarding and PermitOpen in its sshd_config"
                     }
                 };
-                format!("the gateway does not connect to {host} port {port} ({text}); {remedy}")
+                format!("the gateway does not connect to {host} port {port} ({reason}); {remedy}")
             }
             _ if fault::code_of(error) == code::CHANNEL_REQUEST_DENIED => {
                 "the server does not run commands for this user".to_owned()
             }
             _ => format!(
-                "the server opens no further session ({text}); see MaxSessions in its sshd_config"
+                "the server opens no further session ({reason}); see MaxSessions in its sshd_config"
             ),
         };
-        Error::new(ErrorKind::Connect, text)
+        fault::connect(text)
     }
 }
 
-/// "Channel open failure (connect failed)": what is in the parentheses.
-fn words_of_refusal(error: &ssh2::Error) -> String {
+/// The reason in libssh2's words, `Channel open failure (connect failed)`: the part in parentheses.
+fn refusal_reason(error: &ssh2::Error) -> String {
     let words = fault::words(error);
     match words.split_once('(').and_then(|(_, rest)| rest.split_once(')')) {
         Some((reason, _)) => reason.to_owned(),

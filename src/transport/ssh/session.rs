@@ -1,148 +1,171 @@
 //! One ssh connection.
 
-#![forbid(unsafe_code)]
-
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::{
     auth, channel, handshake,
     host::SshHost,
     keepalive,
-    opening::{Turn, Way},
-    shared::Shared,
+    opening::{ChannelKind, OpenPermit},
+    shared_session::SharedSession,
+    socket::{SshSocket, StreamSocket},
     tcp, tunnel,
-    wire::{Socket, Wire},
 };
 use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
 
 /// An ssh connection, which carries many commands. Clones are the same connection.
 ///
-/// It is closed when the last clone is gone, and every command and every connection that goes
-/// through it.
+/// It closes when the last clone, and the last command and tunnel on it, is dropped.
 #[derive(Clone)]
 pub(crate) struct Session {
-    shared: Arc<Shared>,
-    hop: Arc<str>,
+    shared: Arc<SharedSession>,
 }
 
-/// A session that is not held: it may be over.
+/// A reference to a session that does not keep it open.
 #[derive(Clone)]
 pub(crate) struct WeakSession {
-    shared: Weak<Shared>,
-    hop: Arc<str>,
+    shared: Weak<SharedSession>,
 }
 
 impl WeakSession {
     pub(crate) fn upgrade(&self) -> Option<Session> {
-        let shared = self.shared.upgrade()?;
-        Some(Session { shared, hop: Arc::clone(&self.hop) })
+        Some(Session { shared: self.shared.upgrade()? })
     }
 }
 
-/// A host that is reached, and with which no word has been exchanged.
-pub(crate) struct Reached {
+/// A connected host, before the ssh handshake.
+pub(crate) struct ReachedHost {
     host: Arc<SshHost>,
-    wire: Wire,
-    carrier: Option<oneshot::Sender<()>>,
+    socket: SshSocket,
+    tunnel: Option<oneshot::Sender<()>>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("hop", &self.hop).finish_non_exhaustive()
+        f.debug_struct("Session").field("hop", &self.shared.hop()).finish_non_exhaustive()
     }
 }
 
 impl Session {
-    /// Reaches a host, directly or through another one, where it is this opening's turn. Errors
-    /// name the hop and the step. What a dropped future had started ends.
+    /// Connects to a host by TCP, or through a session whose permit is given. Errors name the hop
+    /// and the step. Dropping the future ends what it had started.
     pub(crate) async fn reach(
         host: &SshHost,
-        via: Option<(&Session, Turn)>,
+        via: Option<(&Session, OpenPermit)>,
         context: &ConnectContext,
-    ) -> Result<Reached, Error> {
+    ) -> Result<ReachedHost, Error> {
         let host = Arc::new(host.clone());
         let limit = host.connect_timeout.unwrap_or(context.limit());
+        let span = host_span(&host);
         let reached = match via {
             None => {
-                // The addresses share out the time themselves, and say which one did not answer.
-                let reach = async { Ok(Wire::new(Socket::Tcp(tcp::connect(&host, limit).await?))) };
+                let reach = tcp::connect(&host, limit).instrument(span);
+                // The addresses share `limit` and name the one that did not answer; the slack lets
+                // their error come first.
                 let slack = Duration::from_secs(1);
                 let reached = context.step_within(Step::Connect, limit + slack, reach).await;
-                reached.map(|wire| (wire, None))
+                reached.map(|stream| (StreamSocket::Tcp(stream), None))
             }
-            Some((gateway, turn)) => {
-                let reach = async {
-                    let way = Way::Direct { host: host.host_name.clone(), port: host.port };
-                    let gateway_shared = Arc::downgrade(&gateway.shared);
-                    let id = Shared::open(gateway_shared, way, Some(turn)).await?;
-                    let stream = channel::stream(Arc::clone(&gateway.shared), id);
-                    let joined = tunnel::socket_of(stream);
-                    let (socket, carrier) = joined.map_err(|error| no_socket(&error))?;
-                    Ok((Wire::new(Socket::Unix(socket)), Some(carrier)))
-                };
-                context.step_within(Step::Connect, limit, reach).await
+            Some((gateway, permit)) => {
+                let reach = gateway.tunnel(&host, permit).instrument(span);
+                let reached = context.step_within(Step::Connect, limit, reach).await;
+                reached.map(|(stream, tunnel)| (StreamSocket::Unix(stream), Some(tunnel)))
             }
         };
-        let (wire, carrier) = reached.map_err(|error| error.context(&host.hop))?;
-        Ok(Reached { host, wire, carrier })
+        let (socket, tunnel) = reached.map_err(|error| error.context(&host.hop))?;
+        Ok(ReachedHost { host, socket: SshSocket::new(socket), tunnel })
     }
 
-    /// Starts a command, given to the user's shell. Cancel-safe: what a dropped future had started
-    /// ends. It takes as long as the server does; the caller's step sets it a limit.
-    pub(crate) async fn run(&self, command: &str, turn: Option<Turn>) -> Result<Running, Error> {
+    /// Opens a tunnel to another host, and a socket joined to it.
+    async fn tunnel(
+        &self,
+        host: &SshHost,
+        permit: OpenPermit,
+    ) -> Result<(tokio::net::UnixStream, oneshot::Sender<()>), Error> {
+        let kind = ChannelKind::Direct { host: host.host_name.clone(), port: host.port };
+        let id = SharedSession::open(Arc::downgrade(&self.shared), kind, Some(permit)).await?;
+        tracing::debug!(gateway = self.shared.hop(), channel = id, "tunnel opened");
+        let stream = channel::stream(Arc::clone(&self.shared), id);
+        tunnel::socket_of(stream).map_err(no_socket)
+    }
+
+    /// Starts a command, given to the user's shell. Cancel-safe: dropping the future closes its
+    /// channel. Has no time limit of its own; that is the caller's step.
+    pub(crate) async fn run(
+        &self,
+        command: &str,
+        permit: Option<OpenPermit>,
+    ) -> Result<Running, Error> {
         if command.contains('\0') {
             return Err(Error::invalid("a command cannot contain a zero byte"));
         }
-        let way = Way::Command(command.to_owned());
-        let id = Shared::open(Arc::downgrade(&self.shared), way, turn).await?;
-        Ok(channel::running(Arc::clone(&self.shared), id))
+        let kind = ChannelKind::Command(command.to_owned());
+        let opened = SharedSession::open(Arc::downgrade(&self.shared), kind, permit).await;
+        let hop = self.shared.hop();
+        match opened {
+            Ok(id) => {
+                tracing::debug!(hop, channel = id, "command started");
+                Ok(channel::running(Arc::clone(&self.shared), id))
+            }
+            Err(error) => {
+                tracing::debug!(hop, %error, "command not started");
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn downgrade(&self) -> WeakSession {
-        WeakSession { shared: Arc::downgrade(&self.shared), hop: Arc::clone(&self.hop) }
+        WeakSession { shared: Arc::downgrade(&self.shared) }
     }
 
-    /// Whether the server has refused to run one more command on it.
+    /// Whether the server has refused a further command on this session.
     pub(crate) fn is_full(&self) -> bool {
         self.shared.is_full()
     }
 
-    /// Whether it is not known to be over.
+    /// Whether the session is not known to be over.
     pub(crate) fn is_open(&self) -> bool {
         self.shared.is_open()
     }
 }
 
-impl Reached {
-    /// Makes sure that it is the right host, and proves who the user is. Errors name the hop and
-    /// the step. What a dropped future had started ends.
+impl ReachedHost {
+    /// Verifies the host by its key, then authenticates the user. Errors name the hop and the step.
+    /// Dropping the future ends what it had started.
     pub(crate) async fn log_in(self, context: &ConnectContext) -> Result<Session, Error> {
         let host = Arc::clone(&self.host);
-        self.log_in_steps(context).await.map_err(|error| error.context(&host.hop))
+        let session = self.log_in_steps(context).instrument(host_span(&host)).await;
+        session.map_err(|error| error.context(&host.hop))
     }
 
     async fn log_in_steps(self, context: &ConnectContext) -> Result<Session, Error> {
-        let Self { host, wire, carrier } = self;
-        let shaking = handshake::handshake(&host, &wire, context);
-        let session = context.step(Step::HostKey, shaking).await?;
-        let proving = auth::authenticate(&host, session, &wire, context);
-        let session = context.step(Step::Authentication, proving).await?;
-        let shared = Shared::new(session, wire, carrier);
+        let Self { host, socket, tunnel } = self;
+        let handshake = handshake::handshake(&host, &socket, context);
+        let session = context.step(Step::HostKey, handshake).await?;
+        let authentication = auth::authenticate(&host, session, &socket, context);
+        let session = context.step(Step::Authentication, authentication).await?;
+        let shared = SharedSession::new(host.hop.as_str().into(), session, socket, tunnel);
         if let Some(interval) = host.alive_interval.filter(|interval| !interval.is_zero()) {
             keepalive::start(&shared, interval, host.alive_count);
         }
-        Ok(Session { shared, hop: host.hop.as_str().into() })
+        Ok(Session { shared })
     }
 }
 
-fn no_socket(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Connect, error.to_string())
+/// The span of the steps up to a session.
+fn host_span(host: &SshHost) -> tracing::Span {
+    tracing::debug_span!("ssh", hop = host.hop)
+}
+
+fn no_socket(error: io::Error) -> Error {
+    Error::new(ErrorKind::Connect, "creating a socket pair")
+        .with_source(error)
         .with_origin(Origin::Library)
-        .with_errno(error.raw_os_error())
 }

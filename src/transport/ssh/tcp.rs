@@ -1,6 +1,4 @@
-//! Reaching a host over TCP.
-
-#![forbid(unsafe_code)]
+//! TCP connections to ssh servers.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,9 +6,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{fault, host::SshHost};
-use crate::{Error, ErrorKind, errno::describe};
+use crate::{Error, ErrorKind, text::one_line};
 
-/// Connects to the first of a name's addresses that answers, all of them within the time.
+/// Connects to the first of a name's addresses that answers, within `limit` for all of them.
 ///
 /// Addresses are tried one after the other, each for its share of the time that is left.
 pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream, Error> {
@@ -20,14 +18,20 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return prepare(stream).map_err(|error| failed(address, &error)),
-            Ok(Err(error)) => last = Some(failed(address, &error)),
-            Err(_) => last = Some(silent(address, share)),
-        }
+        tracing::debug!(%address, ?share, "connecting by TCP");
+        let error = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                tracing::debug!(%address, "connected by TCP");
+                return configure(stream).map_err(|error| failed(address, error));
+            }
+            Ok(Err(error)) => failed(address, error),
+            Err(_) => timed_out(address, share),
+        };
+        tracing::debug!("no TCP connection: {error:#}");
+        last = Some(error);
     }
-    let nowhere = || fault::connect(format!("{} has no address", host.host_name));
-    let error = last.unwrap_or_else(nowhere);
+    let no_address = || fault::connect(format!("{} has no address", one_line(&host.host_name)));
+    let error = last.unwrap_or_else(no_address);
     match addresses.len() {
         0 | 1 => Err(error),
         others => Err(error.with_note(&format!(" (the last of {others} addresses tried)"))),
@@ -36,8 +40,9 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
 
 async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
     let name = host.host_name.as_str();
-    let looking = tokio::net::lookup_host((name, host.port));
-    match tokio::time::timeout_at(deadline, looking).await {
+    let lookup = tokio::net::lookup_host((name, host.port));
+    let name = one_line(name);
+    match tokio::time::timeout_at(deadline, lookup).await {
         Ok(Ok(addresses)) => Ok(addresses.collect()),
         Ok(Err(error)) => {
             let text = error.to_string();
@@ -52,15 +57,15 @@ async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, E
     }
 }
 
-/// Small frames go out at once, and a host that is gone is noticed some day.
-fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
+/// Sends small frames at once (TCP_NODELAY), and has the kernel notice a host that is gone
+/// (SO_KEEPALIVE).
+fn configure(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     setsockopt(&stream, sockopt::KeepAlive, &true)?;
     Ok(stream)
 }
 
-fn failed(address: &SocketAddr, error: &io::Error) -> Error {
-    let errno = error.raw_os_error();
+fn failed(address: &SocketAddr, error: io::Error) -> Error {
     let remedy = match error.kind() {
         io::ErrorKind::ConnectionRefused => "; is sshd running there, and on this port?",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -69,11 +74,10 @@ fn failed(address: &SocketAddr, error: &io::Error) -> Error {
         io::ErrorKind::TimedOut => "; is the host up, and does a firewall drop it?",
         _ => "",
     };
-    let text = format!("{address}: {}{remedy}", describe(errno.unwrap_or_default()));
-    Error::new(ErrorKind::Connect, text).with_errno(errno)
+    Error::new(ErrorKind::Connect, address.to_string()).with_source(error).with_note(remedy)
 }
 
-fn silent(address: &SocketAddr, share: Duration) -> Error {
+fn timed_out(address: &SocketAddr, share: Duration) -> Error {
     let text = format!(
         "{address}: no answer within {share:.1?}; is the host up, and does a firewall drop it?"
     );

@@ -1,7 +1,5 @@
-//! A connection through another host: libssh2 needs a descriptor, so one end of a socket pair is
-//! joined to a channel.
-
-#![forbid(unsafe_code)]
+//! A connection through another host: libssh2 needs a descriptor, so a task joins the channel to one
+//! end of a socket pair.
 
 use std::{io, time::Duration};
 
@@ -13,13 +11,14 @@ use tokio::{
 
 use super::channel::ChannelStream;
 
+/// The most bytes copied at a time.
 const PIECE: usize = 32 << 10;
 
-/// What the last words of a session may take to go out.
+/// The time in which the last packets of a session go out.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket that is the channel. The copying between them ends with the channel, or with the
-/// socket, or a second after what is returned with it is dropped.
+/// A socket joined to the channel. The copying ends with the channel, with the socket, or a second
+/// after the returned sender is dropped.
 pub(super) fn socket_of(channel: ChannelStream) -> io::Result<(UnixStream, oneshot::Sender<()>)> {
     let (near, far) = UnixStream::pair()?;
     let (held, released) = oneshot::channel::<()>();
@@ -36,8 +35,8 @@ pub(super) fn socket_of(channel: ChannelStream) -> io::Result<(UnixStream, onesh
     Ok((near, held))
 }
 
-/// Copies both ways until the socket's other end is closed. That the channel's far end has ended
-/// is passed on, and the socket's other end then closes.
+/// Copies both ways until the socket's other end is closed. The end of the channel is passed on, at
+/// which the owner of the socket's other end closes it.
 async fn join(channel: ChannelStream, socket: UnixStream) {
     let (from_channel, to_channel) = tokio::io::split(channel);
     let (from_socket, to_socket) = socket.into_split();
@@ -51,7 +50,8 @@ async fn join(channel: ChannelStream, socket: UnixStream) {
     }
 }
 
-/// Not tokio's, which flushes; and this one ends the writer.
+/// Copies up to the end of `from`, then shuts `to` down. tokio's copy flushes, which a channel does
+/// not need.
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {

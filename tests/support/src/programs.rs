@@ -13,6 +13,11 @@ pub fn folder() -> PathBuf {
     env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }
 
+/// cargo's target folder: `target` of `target/debug`.
+pub fn target_folder() -> PathBuf {
+    folder().parent().unwrap().to_owned()
+}
+
 /// The root folder of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
@@ -39,6 +44,12 @@ fn built(name: &str) -> String {
     let path = folder().join(name);
     assert!(path.exists(), "{} is not built", path.display());
     path.into_os_string().into_string().unwrap()
+}
+
+/// A stub that `build-stubs` has built, such as `x86_64-unknown-linux-musl`.
+pub fn static_stub(target: &str) -> Option<PathBuf> {
+    let path = target_folder().join(format!("stubs/out/nlr-stub-{target}"));
+    path.exists().then_some(path)
 }
 
 /// The stub without its symbols, which make it many times as large as what users send. It lies in

@@ -15,7 +15,10 @@ use crate::{Ended, Namespace, Running, finish, programs, temporary, world};
 pub fn nlr(arguments: &[&str]) -> Command {
     world::require();
     let mut command = Command::new(programs::nlr());
-    command.args(arguments).env_remove("NLR_STUB").env_remove("NO_COLOR");
+    command.args(arguments);
+    for variable in ["NLR_STUB", "NLR_LOG", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     command
 }
 

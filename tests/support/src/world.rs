@@ -37,13 +37,22 @@ pub fn is_user() -> bool {
     kind() == Kind::User
 }
 
-/// Whether this world has real root. Where it has not, prints that the calling test is skipped, and
-/// `needs`, such as "sshd", takes it.
+/// Whether this world has real root. Where it has not, the calling test is skipped, since `needs`,
+/// such as "sshd", takes it.
 pub fn has_real_root(needs: &str) -> bool {
     if is_user() {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        // print! would go to the test harness, which shows it for failed tests alone.
-        let _ = writeln!(io::stderr(), "{test}: skipped: {needs} takes real root");
+        skip(&format!("{needs} takes real root"));
     }
     !is_user()
+}
+
+/// Prints that the calling test is skipped, and why.
+///
+/// # Panics
+/// As root with `CI` in the environment: there everything is to be tested.
+pub fn skip(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    assert!(is_user() || std::env::var_os("CI").is_none(), "{test} is skipped: {why}");
+    // print! would go to the test harness, which shows it for failed tests alone.
+    let _ = writeln!(io::stderr(), "{test} is skipped: {why}");
 }

@@ -1,4 +1,4 @@
-//! What was measured of a target.
+//! The figures of a target.
 
 use std::time::Duration;
 
@@ -6,14 +6,15 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use netlink_remote::{client::RawMessage, nlmsg::aligned};
 
-/// Digits that a histogram keeps of a time: to a thousandth of it.
+/// Precision of a histogram, in decimal digits.
 const DIGITS: u8 = 3;
 
-/// What a histogram has room for, in nanoseconds: an hour. What takes longer counts as that.
+/// The longest time of a histogram, in nanoseconds: an hour. Longer times count as an hour.
 const LONGEST: u64 = 3600 * 1_000_000_000;
 
-/// Durations in nanoseconds.
+/// A histogram of durations, in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Times(Histogram<u64>);
 
@@ -31,15 +32,15 @@ impl Times {
         self.0.len()
     }
 
-    pub(super) fn least(&self) -> u64 {
+    pub(super) fn min(&self) -> u64 {
         self.0.min()
     }
 
-    pub(super) fn most(&self) -> u64 {
+    pub(super) fn max(&self) -> u64 {
         self.0.max()
     }
 
-    /// The time that this share of all took no longer than.
+    /// The smallest time that this share of all times does not exceed.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         self.0.value_at_quantile(share)
     }
@@ -53,19 +54,19 @@ impl Times {
             0 => Value::Null,
             count => json!({
                 "count": count,
-                "min": self.least(),
+                "min": self.min(),
                 "mean": self.0.mean().round() as u64,
                 "p50": self.median(),
                 "p90": self.quantile(0.9),
                 "p99": self.quantile(0.99),
                 "p99_9": self.quantile(0.999),
-                "max": self.most(),
+                "max": self.max(),
             }),
         }
     }
 }
 
-/// What passed by, and in how long.
+/// Datagrams and bytes of a time span.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     pub(super) datagrams: u64,
@@ -79,7 +80,13 @@ impl Throughput {
         self.bytes += datagram.len() as u64;
     }
 
-    /// So many in a second, if they came in this time; 0 where there was no time.
+    /// Adds a message, and with the first message of a datagram the datagram.
+    pub(super) fn add_message(&mut self, message: &RawMessage) {
+        self.datagrams += u64::from(message.message().offset == 0);
+        self.bytes += aligned(message.bytes().len()) as u64;
+    }
+
+    /// The rate of a number in this time span; 0 for an empty span.
     pub(super) fn per_second(&self, number: u64) -> f64 {
         let elapsed = self.elapsed.as_secs_f64();
         if elapsed > 0.0 { number as f64 / elapsed } else { 0.0 }
@@ -94,12 +101,12 @@ impl Throughput {
     }
 }
 
-/// How many routes a listing has.
+/// The number of routes in a dump.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// Of the last one that was complete.
+    /// In the last complete dump.
     pub(super) complete: Option<u64>,
-    /// Of the one that is under way, or was cut short.
+    /// In the current dump, or in one that was cut short.
     pub(super) so_far: u64,
 }
 
@@ -108,8 +115,8 @@ impl Routes {
         self.so_far = 0;
     }
 
-    pub(super) fn add(&mut self, routes: u64) {
-        self.so_far += routes;
+    pub(super) fn add(&mut self) {
+        self.so_far += 1;
     }
 
     pub(super) fn end(&mut self) {
@@ -117,14 +124,19 @@ impl Routes {
     }
 }
 
-/// Events, if there were any to measure.
+/// The figures of events.
 #[derive(Debug)]
 pub(super) enum Events {
-    Measured { events: u64, lost: u64, throughput: Throughput },
+    Measured {
+        events: u64,
+        lost: u64,
+        throughput: Throughput,
+    },
+    /// The reason why there are no figures.
     LeftOut(String),
 }
 
-/// Everything of one target.
+/// All figures of a target.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) connect: Option<Duration>,
@@ -149,18 +161,18 @@ impl Figures {
         })
     }
 
-    /// Whether there is anything to tell.
+    /// Whether there are figures of requests.
     pub(super) fn is_measured(&self) -> bool {
         self.request.count() > 0 && self.ping.count() > 0 && self.kernel.count() > 0
     }
 
-    /// What of the median request is neither the way nor the kernel.
+    /// The median of requests less those of pings and of the kernel.
     pub(super) fn proxy(&self) -> u64 {
         let others = self.ping.median().saturating_add(self.kernel.median());
         self.request.median().saturating_sub(others)
     }
 
-    /// As keys of an object.
+    /// The keys of a JSON object.
     pub(super) fn json(&self) -> Vec<(&'static str, Value)> {
         let mut keys = vec![
             ("connect_ns", self.connect.map_or(Value::Null, |time| nanoseconds(time).into())),
@@ -176,7 +188,7 @@ impl Figures {
         keys.push(("dump", dump));
         match &self.events {
             None => {}
-            Some(Events::LeftOut(why)) => keys.push(("events", json!({ "left_out": why }))),
+            Some(Events::LeftOut(reason)) => keys.push(("events", json!({ "left_out": reason }))),
             Some(Events::Measured { events, lost, throughput }) => {
                 let counts = json!({ "events": events, "lost": lost });
                 keys.push(("events", with(counts, throughput.json())));
@@ -186,7 +198,7 @@ impl Figures {
     }
 }
 
-/// An object with the keys of another behind its own.
+/// An object with the keys of another appended.
 fn with(mut object: Value, other: Value) -> Value {
     if let (Value::Object(object), Value::Object(other)) = (&mut object, other) {
         object.extend(other);
@@ -194,7 +206,7 @@ fn with(mut object: Value, other: Value) -> Value {
     object
 }
 
-/// A duration as a number; what does not fit is more than 584 years.
+/// A duration in nanoseconds, saturating at 584 years.
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,150 +1,147 @@
-//! Measuring one target, a turn at a time.
+//! Rounds of measurements over one connection.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    TURNS,
+    churn::RouteChurn,
     figures::{Events, Figures},
     netlink::{dump_routes, failed, get_link, receive},
-    storm,
 };
 use crate::{dump::ROUTE, failure::Failure, session};
-use netlink_remote::{Client, Netns, RemoteSocket};
+use netlink_remote::{Client, Netns, RemoteSocket, client::Requests};
 
-/// Which share of a turn is for dumps.
+/// Rounds of each target.
+pub(super) const ROUNDS: u32 = 10;
+
+/// The share of a round for dumps.
 const DUMPS: f64 = 0.25;
 
-/// How much longer than its time a turn may take, before the far end counts as stuck.
+/// Time beyond its share after which a round counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection that is measured.
+/// The sockets of a measured connection.
 #[derive(Debug)]
 pub(super) struct Bench {
-    pub(super) client: Client,
+    client: Client,
     netns: Netns,
-    /// For single requests.
-    requests: RemoteSocket,
-    /// For dumps, until one has to be cut short.
-    dumps: Option<RemoteSocket>,
-    sequence: u32,
+    /// For single requests: their plain send is measured, without the bookkeeping of [`Requests`].
+    socket: RemoteSocket,
+    /// `None` before the first dump, and after one that was cut short.
+    dumps: Option<Requests>,
 }
 
 impl Bench {
-    /// Opens what is needed, and goes the way once, so that the first time is no special one.
+    /// Opens a socket, and measures once without keeping the figures: the first time is slower.
     pub(super) async fn new(client: &Client, netns: &Netns) -> Result<Self, Failure> {
-        session::check_byte_order(client)?;
-        let requests = open(client, netns).await?;
+        session::check_byte_order(client.host())?;
+        let socket = open(client, netns).await?;
         let (client, netns) = (client.clone(), netns.clone());
-        let mut bench = Self { client, netns, requests, dumps: None, sequence: 0 };
+        let mut bench = Self { client, netns, socket, dumps: None };
         within(PATIENCE, bench.probe(&mut Figures::new()?)).await?;
         Ok(bench)
     }
 
-    /// Measures for about this long, each thing once at least. A listing may take more than its
-    /// share of this turn, if it is as much less in the next ones.
-    pub(super) async fn turn(
+    /// Measures for about this long, and each figure once at least. A dump may take more than its
+    /// share of this round, which it then lacks in the next ones.
+    pub(super) async fn round(
         &mut self,
         figures: &mut Figures,
-        turn: u32,
+        round: u32,
         time: Duration,
     ) -> Result<(), Failure> {
         let dumps = time.mul_f64(DUMPS);
-        let until = Instant::now() + time.saturating_sub(dumps);
-        let (so_far, in_all) = (dumps * (turn + 1), dumps * TURNS);
-        within(time + in_all + PATIENCE, async {
+        let deadline = Instant::now() + time.saturating_sub(dumps);
+        let (dumps_so_far, all_dumps) = (dumps * (round + 1), dumps * ROUNDS);
+        within(time + all_dumps + PATIENCE, async {
             loop {
                 self.probe(figures).await?;
-                if Instant::now() >= until {
-                    return self.dump(figures, so_far, in_all).await;
+                if Instant::now() >= deadline {
+                    return self.dump(figures, dumps_so_far, all_dumps).await;
                 }
             }
         })
         .await
     }
 
-    /// A ping, a request and a confirmed send, side by side: what disturbs one disturbs all.
+    /// A ping, a request and a confirmed send in succession: a disturbance affects all alike.
     async fn probe(&mut self, figures: &mut Figures) -> Result<(), Failure> {
         figures.ping.add(self.client.ping().await.map_err(failed)?);
 
-        let (sequence, datagram) = self.request(get_link);
-        let began = Instant::now();
-        self.requests.send(&datagram).await.map_err(failed)?;
-        receive(&self.requests, sequence, |_| {}).await?;
-        figures.request.add(began.elapsed());
+        let architecture = &self.client.host().architecture;
+        let request = get_link();
+        let start = Instant::now();
+        self.socket.send(&request).await.map_err(failed)?;
+        receive(&self.socket, architecture).await?;
+        figures.request.add(start.elapsed());
 
-        // Not the one that was timed: the stub's word about it takes its time, too.
-        let (sequence, datagram) = self.request(get_link);
-        let sent = self.requests.send_confirmed(&datagram).await.map_err(failed)?;
-        receive(&self.requests, sequence, |_| {}).await?;
+        // Not the request that was timed: the stub's report of a confirmed send takes time.
+        let sent = self.socket.send_confirmed(&get_link()).await.map_err(failed)?;
+        receive(&self.socket, architecture).await?;
         figures.kernel.add(sent.kernel_time);
         Ok(())
     }
 
-    fn request(&mut self, make: impl Fn(u32) -> Vec<u8>) -> (u32, Vec<u8>) {
-        self.sequence = self.sequence.wrapping_add(1);
-        (self.sequence, make(self.sequence))
-    }
-
-    /// Lists the routes until that has taken `so_far`; cuts a listing short at `in_all`.
+    /// Dumps the routes until all dumps have taken `until` together; cuts one short at `limit`.
     async fn dump(
         &mut self,
         figures: &mut Figures,
-        so_far: Duration,
-        in_all: Duration,
+        until: Duration,
+        limit: Duration,
     ) -> Result<(), Failure> {
-        if figures.dump.elapsed >= so_far {
+        if figures.dump.elapsed >= until {
             return Ok(());
         }
-        let socket = match self.dumps.take() {
-            Some(socket) => socket,
-            None => open(&self.client, &self.netns).await?,
+        let requests = match self.dumps.take() {
+            Some(requests) => requests,
+            None => {
+                let socket = open(&self.client, &self.netns).await?;
+                Requests::new(socket).tolerate_interrupted_dumps()
+            }
         };
-        let began = Instant::now();
+        let start = Instant::now();
         let before = figures.dump.elapsed;
         let dumps = async {
-            while before + began.elapsed() < so_far {
-                let (sequence, datagram) = self.request(dump_routes);
-                socket.send(&datagram).await.map_err(failed)?;
+            while before + start.elapsed() < until {
+                let mut answer = requests.send(dump_routes());
                 figures.routes.begin();
-                loop {
-                    let part = receive(&socket, sequence, |bytes| figures.dump.add(bytes)).await?;
-                    figures.routes.add(part.objects);
-                    if part.is_last {
-                        break figures.routes.end();
-                    }
+                while let Some(route) = answer.next().await {
+                    figures.dump.add_message(&route.map_err(|error| failed(error.into()))?);
+                    figures.routes.add();
                 }
+                answer.end().iter().for_each(|done| figures.dump.add_message(done));
+                figures.routes.end();
             }
             Ok(())
         };
-        let result = timeout_at(began + in_all.saturating_sub(before), dumps).await;
-        figures.dump.elapsed += began.elapsed();
+        let result = timeout_at(start + limit.saturating_sub(before), dumps).await;
+        figures.dump.elapsed += start.elapsed();
         match result {
             Ok(result) => {
-                self.dumps = Some(socket);
+                self.dumps = Some(requests);
                 result
             }
-            // One large listing: what was on its way must not be in the way of what comes next.
-            Err(_) => socket.close().await.map(drop).map_err(failed),
+            Err(_) => {
+                // Closes the socket. The rest of the dump that is in flight must not delay the
+                // next measurement: it is in front of the answer to a ping.
+                drop(requests);
+                self.client.ping().await.map(drop).map_err(failed)
+            }
         }
     }
 
-    /// Measures how fast events arrive.
+    /// Measures the rate of events.
     pub(super) async fn events(
         &mut self,
         figures: &mut Figures,
         time: Duration,
     ) -> Result<(), Failure> {
-        let opened = within(PATIENCE, storm::Storm::open(&self.client)).await?;
-        let storm = match opened {
-            Ok(storm) => storm,
-            Err(why) => {
-                figures.events = Some(Events::LeftOut(why));
-                return Ok(());
-            }
-        };
-        figures.events = Some(within(time + PATIENCE, storm.run(time)).await?);
+        let opened = within(PATIENCE, RouteChurn::open(&self.client)).await?;
+        figures.events = Some(match opened {
+            Ok(churn) => within(time + PATIENCE, churn.run(time)).await?,
+            Err(reason) => Events::LeftOut(reason),
+        });
         Ok(())
     }
 }
@@ -154,13 +151,11 @@ async fn open(client: &Client, netns: &Netns) -> Result<RemoteSocket, Failure> {
     opened.map_err(|error| Failure::opening(error, netns))
 }
 
-/// Does something that must not take longer.
 async fn within<T>(
-    time: Duration,
+    limit: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    timeout(time, work).await.unwrap_or_else(|_| {
-        let text = format!("no answer came for {PATIENCE:?} and more");
-        Err(Failure::unanswered(text))
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Failure::timeout(format_args!("no answer for more than {PATIENCE:?}")))
     })
 }

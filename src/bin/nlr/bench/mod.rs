@@ -1,71 +1,111 @@
 //! `nlr bench`.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `run` | a target and its figures |
+//! | `measure` | rounds of measurements over a connection |
+//! | `churn` | events of routes that come and go |
+//! | `netlink` | the requests that are measured |
+//! | `figures` | histograms and rates |
+//! | `table`, `plot` | figures as text and as a picture |
 
-mod args;
+mod churn;
 mod figures;
 mod measure;
 mod netlink;
 mod plot;
-mod storm;
+mod run;
 mod table;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, IsTerminal, Write},
-    path::Path,
+    io::{self, Write},
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use clap::Args;
 use tokio::signal::unix::Signal;
 
 use super::{
-    args::ConnectionArgs,
-    failure::{Failure, describe, one_line},
+    args::{ColorArg, NetnsArg, seconds},
+    connection::ConnectionArgs,
+    failure::{Failure, message},
+    json,
     output::{self, Output},
+    progress::Bar,
     session,
-    time::rfc3339,
 };
-pub(crate) use args::BenchArgs;
-use figures::Figures;
-use measure::Bench;
-use netlink_remote::{Client, Target, client::HostInfo, hops::Connector};
+use measure::{Bench, ROUNDS};
+use netlink_remote::{Target, errno::words, hops::Connector};
+use run::Run;
 
-/// How often each target has its turn.
-const TURNS: u32 = 10;
-
-/// Which share of a target's time is for events, where they are asked for.
+/// The share of a target's time for events, with --events.
 const EVENTS: f64 = 0.2;
 
-/// A target and what is known of it.
-#[derive(Debug)]
-struct Run {
-    target: Target,
-    client: Option<Client>,
-    /// Until it fails.
-    bench: Option<Bench>,
-    figures: Figures,
-    host: HostInfo,
-    /// The far end's software.
-    stub: String,
-    spent: Duration,
-    error: Option<String>,
+const NOTES: &str = "\
+Measurements of each target:
+  request  from the plain send of a request for one link (RTM_GETLINK of index 1) to its answer
+  ping     a round trip to the stub and no further: transport and frames of this protocol
+  kernel   duration of sendmsg(2) at the far end, as the stub reports it for confirmed sends
+  proxy    median of request less those of ping and kernel: sockets, wake-ups, recvmsg(2) at the
+           far end. 0 where the medians differ by less than they vary
+  connect  from nothing to an answering stub. A target that shares a gateway with an earlier one
+           uses its connection. Time spent on questions counts
+  dump     datagrams and bytes of repeated dumps of all routes. A small table gives low figures;
+           a dump that would take more than a quarter of the time is cut short
+  events   with --events: routes come and go in a namespace that the stub creates for this, without
+           a name; it ends with the connection. Needs root there
+Ten rounds alternate between the targets, so that other load on the machines affects all alike.
+Ctrl-C ends it with the figures until then, and with exit code 0 if there are any. A target that
+fails is reported and the others are measured; the exit code is that of the first failure.
+
+With --json each line is an object for one target, in nanoseconds and bytes: `target`, `time` (RFC
+3339), `host`, `kernel`, `architecture`, `stub` (the far end's software), `connect_ns`; `ping_ns`,
+`request_ns` and `kernel_ns`, each with `count`, `min`, `mean`, `p50`, `p90`, `p99`, `p99_9` and
+`max`; `proxy_ns`; `dump` with `routes` (of a complete dump), `datagrams`, `bytes` and `elapsed_ns`;
+with --events, `events` with `events`, `lost`, `datagrams`, `bytes` and `elapsed_ns`, or with the
+reason `left_out`; `error` of a target that failed. Null stands for no measurement.
+
+Examples:
+  nlr bench
+  nlr bench local: unix:/run/nlr.sock ssh://ci@test01 --plot paths.svg
+  nlr bench ssh://ci@test01 --time 20 --json | jq .request_ns.p99
+  sudo nlr bench --events";
+
+/// Measures the cost of a path: transport, kernel and proxy, each by itself
+#[derive(Debug, Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct BenchArgs {
+    /// Time for each target, besides connecting; a late answer is awaited for another 10 seconds
+    #[arg(long, short, value_name = "SECONDS", default_value = "5", value_parser = time)]
+    time: Duration,
+    #[command(flatten)]
+    netns: NetnsArg,
+    /// Measures events per second as well
+    #[arg(long)]
+    events: bool,
+    /// A JSON object on each line
+    #[arg(long, short)]
+    json: bool,
+    /// Draws the percentiles of all targets into one picture
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    color: ColorArg,
+    /// Targets to compare, as `nlr --help` describes
+    #[arg(default_value = "local:", value_name = "TARGET")]
+    targets: Vec<Target>,
 }
 
-/// The targets, and the first failure among them.
-#[derive(Debug)]
-struct Runs {
-    runs: Vec<Run>,
-    failure: Option<Failure>,
-}
-
-pub(super) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), Failure> {
+pub(crate) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), Failure> {
     session::block_on(async {
         let mut interrupt = session::interrupt()?;
         let connector = Connector::new(session::target_options(connection)?);
-        let mut runs = Runs::new(&args.targets)?;
+        let runs = args.targets.iter().map(Run::new).collect::<Result<_, _>>()?;
+        let mut runs = Runs { runs, failure: None };
         let result = tokio::select! {
-            result = runs.measured(&connector, args, &mut interrupt) => result,
+            result = runs.bench(&connector, args, &mut interrupt) => result,
             () = output::reader_gone() => Ok(()),
         };
         for client in runs.runs.into_iter().filter_map(|run| run.client) {
@@ -75,20 +115,16 @@ pub(super) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), F
     })
 }
 
-impl Runs {
-    fn new(targets: &[Target]) -> Result<Self, Failure> {
-        let run = |target: &Target| {
-            let (client, bench, figures) = (None, None, Figures::new()?);
-            let (host, stub, spent) = (HostInfo::default(), String::new(), Duration::ZERO);
-            let target = target.clone();
-            Ok(Run { target, client, bench, figures, host, stub, spent, error: None })
-        };
-        let runs = targets.iter().map(run).collect::<Result<_, Failure>>()?;
-        Ok(Self { runs, failure: None })
-    }
+/// The targets and their first failure.
+#[derive(Debug)]
+struct Runs {
+    runs: Vec<Run>,
+    failure: Option<Failure>,
+}
 
-    /// Does it all. Ctrl-C ends only the measuring.
-    async fn measured(
+impl Runs {
+    /// Connects, measures and reports. Ctrl-C ends the measurement only.
+    async fn bench(
         &mut self,
         connector: &Connector,
         args: &BenchArgs,
@@ -99,14 +135,14 @@ impl Runs {
             () = self.connect(connector, args) => {}
             _ = interrupt.recv() => return Err(Failure::interrupted()),
         }
-        // Better told now than when everything is measured.
+        // Opened first: a file that cannot be written is reported before the measurement.
         let plot = args.plot.as_deref().filter(|_| self.runs.iter().any(|run| run.bench.is_some()));
         let plot = plot.map(|path| open(path).map(|file| (path, file))).transpose()?;
         let time = SystemTime::now();
         let interrupted = self.measure(args, interrupt).await;
         tokio::select! {
             biased;
-            told = self.tell(args, time, plot) => told?,
+            reported = self.report(args, time, plot) => reported?,
             _ = interrupt.recv() => return Err(Failure::interrupted()),
         }
         match self.failure.take() {
@@ -118,18 +154,18 @@ impl Runs {
         }
     }
 
-    /// Connects to one after the other.
+    /// Connects to one target after the other.
     async fn connect(&mut self, connector: &Connector, args: &BenchArgs) {
         for run in &mut self.runs {
-            let began = Instant::now();
+            let start = Instant::now();
             let connected = async {
                 let client = connector.connect(&run.target).await?;
-                run.figures.connect = Some(began.elapsed());
+                run.figures.connect = Some(start.elapsed());
                 run.host = client.host().clone();
                 run.stub = client.far_software().to_owned();
                 let bench = Bench::new(run.client.insert(client), &args.netns.netns()).await;
-                // An error of the connector's names the target already.
-                bench.map_err(|failure| failure.context(name(&run.target)))
+                // An error of the connector names the target itself.
+                bench.map_err(|failure| failure.context(run.name()))
             };
             match connected.await {
                 Ok(bench) => run.bench = Some(bench),
@@ -138,50 +174,51 @@ impl Runs {
         }
     }
 
-    /// Measures in turns; gives whether Ctrl-C came.
+    /// Measures all targets, and returns whether Ctrl-C has ended it.
     async fn measure(&mut self, args: &BenchArgs, interrupt: &mut Signal) -> bool {
-        let turns = u64::from(TURNS) + u64::from(args.events);
-        let progress = Bar::new(turns * self.runs.len() as u64);
+        let rounds = u64::from(ROUNDS) + u64::from(args.events);
+        let steps = rounds * self.runs.len() as u64 + 1;
+        let bar = Bar::new(steps, "[{bar:30}] {percent:>3} %  {wide_msg}");
         let events = if args.events { args.time.mul_f64(EVENTS) } else { Duration::ZERO };
         let time = args.time.saturating_sub(events);
-        for turn in 0..=TURNS {
-            if turn == TURNS && !args.events {
+        for round in 0..=ROUNDS {
+            if round == ROUNDS && !args.events {
                 break;
             }
             for run in &mut self.runs {
-                progress.step(&run.target);
+                bar.set_message(message(&run.target.to_string()));
+                bar.advance();
                 let Some(bench) = &mut run.bench else { continue };
-                let began = Instant::now();
+                let start = Instant::now();
                 let measuring = async {
-                    match turn {
-                        TURNS => bench.events(&mut run.figures, events).await,
-                        // Long ways take longer than their turns.
+                    match round {
+                        ROUNDS => bench.events(&mut run.figures, events).await,
+                        // The rounds of a slow path take longer than planned.
                         _ if run.spent >= time => Ok(()),
-                        _ => bench.turn(&mut run.figures, turn, time / TURNS).await,
+                        _ => bench.round(&mut run.figures, round, time / ROUNDS).await,
                     }
                 };
                 let result = tokio::select! {
-                    // What is done counts, should both happen at once.
+                    // Completed work counts, where both happen at once.
                     biased;
                     result = measuring => result,
                     _ = interrupt.recv() => return true,
                 };
-                run.spent += began.elapsed();
+                run.spent += start.elapsed();
                 if let Err(failure) = result {
-                    // Ctrl-C on the terminal of both ends the stub too.
-                    if failure.is_connection() && session::came(interrupt).await {
+                    // Ctrl-C on a terminal ends a local stub too.
+                    if failure.is_connection() && session::arrives(interrupt).await {
                         return true;
                     }
-                    let failure = failure.context(name(&run.target));
-                    progress.0.suspend(|| run.fail(failure, &mut self.failure));
+                    run.fail(failure.context(run.name()), &mut self.failure);
                 }
             }
         }
         false
     }
 
-    /// Prints and draws.
-    async fn tell(
+    /// Prints the figures and draws the picture.
+    async fn report(
         &self,
         args: &BenchArgs,
         time: SystemTime,
@@ -190,7 +227,7 @@ impl Runs {
         let measured: Vec<&Run> =
             self.runs.iter().filter(|run| run.figures.is_measured()).collect();
         let text = match args.json {
-            true => self.runs.iter().map(|run| run.json(time).to_string() + "\n").collect(),
+            true => self.runs.iter().map(|run| json::text(&run.json(time)) + "\n").collect(),
             false => table::tables(&measured, args.color.on()),
         };
         let mut output = Output::new()?;
@@ -203,90 +240,20 @@ impl Runs {
     }
 }
 
-impl Run {
-    /// Tells of a failure, which ends the measuring of this target.
-    fn fail(&mut self, failure: Failure, first: &mut Option<Failure>) {
-        let (failure, text) = failure.tell();
-        self.error = Some(one_line(&text));
-        self.bench = None;
-        first.get_or_insert(failure);
-    }
-
-    fn json(&self, time: SystemTime) -> Value {
-        let mut object = serde_json::Map::new();
-        let mut insert = |key: &str, value: Value| object.insert(key.to_owned(), value);
-        insert("target", self.target.to_string().into());
-        insert("time", rfc3339(time).into());
-        for (key, value) in [
-            ("host", &self.host.host_name),
-            ("kernel", &self.host.kernel_release),
-            ("architecture", &self.host.architecture),
-            ("stub", &self.stub),
-        ] {
-            let known = self.figures.connect.is_some();
-            insert(key, if known { value.as_str().into() } else { Value::Null });
-        }
-        for (key, value) in self.figures.json() {
-            insert(key, value);
-        }
-        if let Some(error) = &self.error {
-            insert("error", error.as_str().into());
-        }
-        object.into()
-    }
-}
-
-/// A target in front of a message's own colon.
-fn name(target: &Target) -> String {
-    target.to_string().trim_end_matches(':').to_owned()
-}
-
-/// A target's text in so many letters: how it begins and ends, if that is not all of it.
-fn shortened(target: &Target, letters: usize) -> String {
-    let text: Vec<char> = target.to_string().chars().collect();
-    if text.len() <= letters {
-        return text.into_iter().collect();
-    }
-    let end = letters / 2;
-    let begin = text.iter().take(letters.saturating_sub(end + 1));
-    begin.chain(['…'].iter()).chain(text.iter().skip(text.len() - end)).collect()
-}
-
-/// Opens a file to be written later, and leaves what is in it until then.
+/// Opens a file for writing, and keeps its content until then.
 fn open(path: &Path) -> Result<File, Failure> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
     opened.map_err(|error| unwritable(path, &error))
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::request(format_args!("writing {}: {}", path.display(), describe(error)))
+    Failure::request(format_args!("writing {}: {}", path.display(), words(error)))
 }
 
-/// How far it is, on a terminal.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new(steps: u64) -> Self {
-        let bar = match io::stderr().is_terminal() {
-            true => ProgressBar::new(steps + 1),
-            false => ProgressBar::hidden(),
-        };
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {percent:>3} %  {wide_msg}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Self(bar)
-    }
-
-    fn step(&self, target: &Target) {
-        self.0.set_message(one_line(&target.to_string()));
-        self.0.inc(1);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
+fn time(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let time = seconds(text).ok().filter(|time| allowed.contains(time));
+    time.ok_or_else(|| "expected a number of seconds from 0.1 to 3600".to_owned())
 }
 
 #[cfg(test)]
@@ -294,10 +261,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_target_is_shown_by_its_ends() {
-        let target: Target = "ssh://ci@gateway,ssh://ci@test01,sudo:".parse().unwrap();
-        assert_eq!(shortened(&target, 38), target.to_string());
-        assert_eq!(shortened(&target, 20), "ssh://ci@…st01,sudo:");
-        assert_eq!(shortened(&target, 21).chars().count(), 21);
+    fn the_time_is_bounded() {
+        assert_eq!(time("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(time("3600"), Ok(Duration::from_secs(3600)));
+        for wrong in ["0", "3601", "-1", "x", ""] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
     }
 }

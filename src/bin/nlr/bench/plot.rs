@@ -1,36 +1,37 @@
 //! The percentiles of all targets as a picture.
 //!
-//! To the right there are fewer and fewer requests: each step is a tenth of those before, so that
-//! the slow ones are not a pixel at the edge. Both axes are logarithmic.
+//! Both axes are logarithmic. Each step to the right leaves out nine tenths of the remaining
+//! requests, so that the slowest ones have room of their own.
 
 use std::{
     fmt::{self, Write},
     time::SystemTime,
 };
 
-use super::{Run, figures::Times, shortened};
+use super::{figures::Times, run::Run};
 use crate::time::{duration, rfc3339};
+use netlink_remote::text::escaped;
 
 const WIDTH: f64 = 960.0;
-/// The curves, in the picture.
+/// The place of the curves.
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 922.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 468.0;
-/// The legend beneath.
+/// The place of the legend.
 const LEGEND: f64 = 540.0;
 const ROW: f64 = 24.0;
-/// Where the pings are in it.
+/// The column of pings in the legend.
 const PING: f64 = 758.0;
 
-/// Points on a curve for each tenth of what is left.
+/// Points of a curve on each step.
 const POINTS: u32 = 60;
 
-/// Letters of a target in the legend.
+/// Width of a target in the legend, in letters.
 const NAME: usize = 46;
 
-/// Light and dark variants of colours that those tell apart, too, who see few (Okabe and Ito's,
-/// without their yellow). What there are more targets of is told apart by its marks.
+/// Light and dark variants of colours that colour-blind people can distinguish (Okabe and Ito's,
+/// without their yellow). More targets than colours differ by their marks.
 const COLOURS: [(&str, &str); 6] = [
     ("#0072b2", "#56b4e9"),
     ("#d55e00", "#ff8a3d"),
@@ -40,11 +41,11 @@ const COLOURS: [(&str, &str); 6] = [
     ("#444444", "#cccccc"),
 ];
 
-/// Shapes around the origin.
+/// Marks, drawn around the origin.
 const MARKS: [&str; 4] =
     ["M-4 -4H4V4H-4Z", "M0 -5.5L5.5 4.5H-5.5Z", "M0 -6L6 0L0 6L-6 0Z", "M0 5.5L5.5 -4.5H-5.5Z"];
 
-/// Draws the targets, of which each has been measured.
+/// Draws targets that have been measured.
 pub(super) fn svg(runs: &[&Run], time: SystemTime) -> String {
     let mut svg = String::new();
     // Writing to memory does not fail.
@@ -52,41 +53,40 @@ pub(super) fn svg(runs: &[&Run], time: SystemTime) -> String {
     svg
 }
 
-/// Where times and shares are in the picture.
+/// The places of times and shares.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
-    /// Logarithms of the least and the greatest time, in nanoseconds.
-    least: f64,
-    most: f64,
-    /// Tenths of tenths that are shown: 3 is 99.9 %.
-    tenths: u32,
+    /// Logarithms of the shortest and the longest time, in nanoseconds.
+    min: f64,
+    max: f64,
+    /// Steps on the axis of shares: the third ends at 99.9 %.
+    steps: u32,
 }
 
 impl Scale {
     fn new(runs: &[&Run]) -> Self {
         let all = || runs.iter().flat_map(|run| [&run.figures.request, &run.figures.ping]);
-        let least = all().map(Times::least).min().unwrap_or(1).max(1);
+        let min = all().map(Times::min).min().unwrap_or(1).max(1);
         let count = all().map(Times::count).max().unwrap_or(1);
-        let tenths = count.checked_ilog10().unwrap_or(0).clamp(2, 5);
-        let most = all().map(|times| times.quantile(share(f64::from(tenths))));
-        let most = most.max().unwrap_or(1).max(least + 1);
-        let below = ticks().filter(|tick| *tick <= least).last().unwrap_or(1);
-        let above = ticks().find(|tick| *tick >= most).unwrap_or(most);
-        Self { least: (below as f64).log10(), most: (above as f64).log10(), tenths }
+        let steps = count.checked_ilog10().unwrap_or(0).clamp(2, 5);
+        let max = all().map(|times| times.quantile(share(f64::from(steps))));
+        let max = max.max().unwrap_or(1).max(min + 1);
+        let below = ticks().filter(|tick| *tick <= min).last().unwrap_or(1);
+        let above = ticks().find(|tick| *tick >= max).unwrap_or(max);
+        Self { min: (below as f64).log10(), max: (above as f64).log10(), steps }
     }
 
     fn y(&self, time: u64) -> f64 {
-        let share = ((time.max(1) as f64).log10() - self.least) / (self.most - self.least);
+        let share = ((time.max(1) as f64).log10() - self.min) / (self.max - self.min);
         BOTTOM - share.clamp(0.0, 1.0) * (BOTTOM - TOP)
     }
 
-    /// The place of so many tenths of tenths.
-    fn x(&self, tenths: f64) -> f64 {
-        LEFT + tenths / f64::from(self.tenths) * (RIGHT - LEFT)
+    fn x(&self, steps: f64) -> f64 {
+        LEFT + steps / f64::from(self.steps) * (RIGHT - LEFT)
     }
 }
 
-/// 1, 2 and 5 of each power of ten, up to some hours of nanoseconds.
+/// 1, 2 and 5 times each power of ten: nanoseconds, up to some hours.
 fn ticks() -> impl Iterator<Item = u64> {
     (0..14).flat_map(|power| [1, 2, 5].map(|step| step * 10_u64.pow(power)))
 }
@@ -165,7 +165,7 @@ fn title(svg: &mut String, time: SystemTime) -> fmt::Result {
 fn axes(svg: &mut String, scale: Scale) -> fmt::Result {
     for tick in ticks() {
         let power = (tick as f64).log10();
-        if power < scale.least || power > scale.most {
+        if power < scale.min || power > scale.max {
             continue;
         }
         let y = scale.y(tick);
@@ -175,14 +175,14 @@ fn axes(svg: &mut String, scale: Scale) -> fmt::Result {
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 10.0,
             y + 4.5,
-            // Such a number has no digits behind the point.
+            // Ticks have no digits after the point.
             duration(tick).replace(".00", "").replace(".0", "")
         )?;
     }
     let half = (0.5_f64.recip().log10(), "50 %".to_owned());
-    let tenths = (0..=scale.tenths).map(|tenths| (f64::from(tenths), percent(tenths)));
-    for (tenths, label) in std::iter::once(half).chain(tenths) {
-        let x = scale.x(tenths);
+    let steps = (0..=scale.steps).map(|steps| (f64::from(steps), percent(steps)));
+    for (steps, label) in std::iter::once(half).chain(steps) {
+        let x = scale.x(steps);
         writeln!(
             svg,
             "<path class=\"grid\" d=\"M{x:.1} {TOP}V{BOTTOM}\"/>\
@@ -196,38 +196,38 @@ fn axes(svg: &mut String, scale: Scale) -> fmt::Result {
         "<path class=\"axis\" d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\"/>\n\
          <text class=\"minor\" transform=\"translate(20 {middle}) rotate(-90)\" \
          text-anchor=\"middle\">time</text>\n\
-         <text class=\"minor\" x=\"{centre}\" y=\"{}\" text-anchor=\"middle\">share of all that \
-         took no longer (percentile)</text>",
+         <text class=\"minor\" x=\"{centre}\" y=\"{}\" text-anchor=\"middle\">share of all \
+         requests within that time (percentile)</text>",
         BOTTOM + 42.0
     )
 }
 
-/// The share of so many tenths of tenths: of 3, `99.9 %`.
-fn percent(tenths: u32) -> String {
-    match tenths {
+/// The share at the end of a step as text: of the third, `99.9 %`.
+fn percent(steps: u32) -> String {
+    match steps {
         0 => "0 %".to_owned(),
         1 => "90 %".to_owned(),
         2 => "99 %".to_owned(),
-        _ => format!("99.{} %", "9".repeat(tenths.saturating_sub(2) as usize)),
+        _ => format!("99.{} %", "9".repeat(steps.saturating_sub(2) as usize)),
     }
 }
 
-/// The share of all that is not among the slowest so many tenths of tenths.
-fn share(tenths: f64) -> f64 {
-    1.0 - 10_f64.powf(-tenths)
+/// The share after so many steps.
+fn share(steps: f64) -> f64 {
+    1.0 - 10_f64.powf(-steps)
 }
 
-/// How far a curve goes: no further than there are times to tell of.
+/// The end of a curve, in steps: a step needs ten times as many requests as the one before.
 fn end(scale: Scale, times: &Times) -> f64 {
-    (times.count().max(1) as f64).log10().min(f64::from(scale.tenths))
+    (times.count().max(1) as f64).log10().min(f64::from(scale.steps))
 }
 
 fn curve(svg: &mut String, scale: Scale, class: &str, times: &Times) -> fmt::Result {
     let end = end(scale, times);
-    write!(svg, "<path class=\"{class}\" d=\"M{:.1} {:.1}", scale.x(0.0), scale.y(times.least()))?;
+    write!(svg, "<path class=\"{class}\" d=\"M{:.1} {:.1}", scale.x(0.0), scale.y(times.min()))?;
     let points = (1..).map(|point| f64::from(point) / f64::from(POINTS));
-    for tenths in points.take_while(|tenths| *tenths < end).chain([end]) {
-        write!(svg, "L{:.1} {:.1}", scale.x(tenths), scale.y(times.quantile(share(tenths))))?;
+    for steps in points.take_while(|steps| *steps < end).chain([end]) {
+        write!(svg, "L{:.1} {:.1}", scale.x(steps), scale.y(times.quantile(share(steps))))?;
     }
     writeln!(svg, "\"/>")
 }
@@ -235,9 +235,9 @@ fn curve(svg: &mut String, scale: Scale, class: &str, times: &Times) -> fmt::Res
 fn marks(svg: &mut String, scale: Scale, number: usize, times: &Times) -> fmt::Result {
     let end = end(scale, times);
     let half = 0.5_f64.recip().log10();
-    for tenths in std::iter::once(half).chain((1..=scale.tenths).map(f64::from)) {
-        if tenths <= end {
-            let at = (scale.x(tenths), scale.y(times.quantile(share(tenths))));
+    for steps in std::iter::once(half).chain((1..=scale.steps).map(f64::from)) {
+        if steps <= end {
+            let at = (scale.x(steps), scale.y(times.quantile(share(steps))));
             mark(svg, number, at)?;
         }
     }
@@ -260,7 +260,7 @@ fn legend(svg: &mut String, number: usize, run: &Run) -> fmt::Result {
          <tspan class=\"minor\" dx=\"12\">50 %: {}, 99 %: {}</tspan></text>\n\
          <text class=\"minor\" x=\"{}\" y=\"{text}\">ping 50 %: {}</text>",
         LEFT + 44.0,
-        escape(&shortened(&run.target, NAME)),
+        escape(&run.short_name(NAME)),
         duration(request.median()),
         duration(request.quantile(0.99)),
         PING + 44.0,
@@ -270,23 +270,23 @@ fn legend(svg: &mut String, number: usize, run: &Run) -> fmt::Result {
     mark(svg, number, (LEFT + 17.0, y))
 }
 
-/// Text in XML, also within quotes. Control characters cannot be in it.
+/// Text in XML, inside quotes too. XML has no control characters: they, and invisible characters,
+/// become visible escapes.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    let mut xml = String::with_capacity(text.len());
+    for letter in escaped(text).chars() {
         match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
-                escaped.push('\u{fffd}');
-            }
-            letter => escaped.push(letter),
+            '&' => xml.push_str("&amp;"),
+            '<' => xml.push_str("&lt;"),
+            '>' => xml.push_str("&gt;"),
+            '"' => xml.push_str("&quot;"),
+            '\'' => xml.push_str("&#39;"),
+            // No characters of XML either.
+            '\u{fffe}' | '\u{ffff}' => xml.push('\u{fffd}'),
+            letter => xml.push(letter),
         }
     }
-    escaped
+    xml
 }
 
 #[cfg(test)]
@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_place() {
-        assert_eq!(escape("exec:a<b>&\"c'\n"), "exec:a&lt;b&gt;&amp;&quot;c&#39;\u{fffd}");
+        assert_eq!(escape("exec:a<b>&\"c'\n"), "exec:a&lt;b&gt;&amp;&quot;c&#39;\\n");
+        assert_eq!(escape("a\u{202e}b\u{ffff}"), "a\\u{202e}b\u{fffd}");
     }
 
     #[test]
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn longer_is_higher_and_rarer_is_further() {
-        let scale = Scale { least: 3.0, most: 6.0, tenths: 4 };
+        let scale = Scale { min: 3.0, max: 6.0, steps: 4 };
         assert_eq!((scale.y(1_000), scale.y(1_000_000)), (BOTTOM, TOP));
         assert!(scale.y(5_000) > scale.y(6_000));
         assert_eq!((scale.x(0.0), scale.x(4.0)), (LEFT, RIGHT));

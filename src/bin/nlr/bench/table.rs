@@ -1,38 +1,37 @@
-//! The figures on a terminal.
+//! The figures as text.
 
 use super::{
-    Run,
     figures::{Events, nanoseconds},
-    shortened,
+    run::Run,
 };
 use crate::{
-    failure::one_line,
-    show::table::{Cell, Paint, Table, line},
+    table::{Cell, Paint, Table, line},
     time::duration,
 };
 
-/// Letters of a target: with the figures behind it a line has a hundred at most.
+/// Width of a target, in letters: with its figures a line has a hundred at most.
 const NAME: usize = 40;
 
 const PERCENTILES: &str = "\
-A request asks for one link and waits for the answer; of a hundred, 99 took no longer than p99.";
+A request asks for one link and waits for the answer; p99: 99 of 100 took that long or less.";
 
 const SHARES: &str = "\
 The median request: PING (to the stub and back), KERNEL (its sendmsg) and PROXY (the rest).";
 
 const DUMPS: &str = "\
-A dump lists all routes, again and again: DATAGRAMS and MiB in a second, ROUTES in one listing.";
+Dumps of all routes, one after the other: DATAGRAMS and MiB per second, ROUTES in one dump.";
 
-const EVENTS: &str = "EVENTS of routes that come and go, in a second; LOST were dropped there.";
+const EVENTS: &str =
+    "EVENTS per second of routes that come and go; LOST: dropped by the far kernel.";
 
-/// A column: its heading, what its cells mean, and the cells.
+/// A column: its heading, the meaning of its cells, and the cells.
 struct Column {
     name: &'static str,
     paint: Paint,
     cells: Vec<String>,
 }
 
-/// Two tables, a row for each target, and beneath them what they say.
+/// Tables with a row for each target, and notes beneath.
 pub(super) fn tables(runs: &[&Run], color: bool) -> String {
     if runs.is_empty() {
         return String::new();
@@ -45,14 +44,14 @@ pub(super) fn tables(runs: &[&Run], color: bool) -> String {
     let quantile = |name, paint, share| {
         column(name, paint, &move |run| duration(run.figures.request.quantile(share)))
     };
-    let most = |run: &Run| duration(run.figures.request.most());
+    let max = |run: &Run| duration(run.figures.request.max());
     let count = |run: &Run| grouped(run.figures.request.count());
     let latency = [
         quantile("p50", Paint::Bold, 0.5),
         quantile("p90", Paint::Plain, 0.9),
         quantile("p99", Paint::Plain, 0.99),
         quantile("p99.9", Paint::Plain, 0.999),
-        column("max", Paint::Plain, &most),
+        column("max", Paint::Plain, &max),
         column("REQUESTS", Paint::Dim, &count),
     ];
     let shares = [
@@ -73,12 +72,12 @@ pub(super) fn tables(runs: &[&Run], color: bool) -> String {
         rates.push(column("LOST", Paint::Dim, &lost));
         notes.push(EVENTS.to_owned());
         for run in runs {
-            if let Some(Events::LeftOut(why)) = &run.figures.events {
-                notes.push(format!("No events of {}: {why}.", one_line(&run.target.to_string())));
+            if let Some(Events::LeftOut(reason)) = &run.figures.events {
+                notes.push(format!("No events of {}: {reason}.", run.target));
             }
         }
     }
-    let names = column("TARGET", Paint::Name, &|run| shortened(&run.target, NAME));
+    let names = column("TARGET", Paint::Name, &|run| run.short_name(NAME));
     let mut text = String::new();
     for (columns, notes) in [
         (latency.as_slice(), vec![PERCENTILES.to_owned()]),
@@ -97,7 +96,7 @@ pub(super) fn tables(runs: &[&Run], color: bool) -> String {
     text
 }
 
-/// Names to the left, figures to the right.
+/// A table with names to the left, figures to the right.
 fn table(names: &Column, columns: &[Column], color: bool) -> String {
     let widths: Vec<usize> = columns.iter().map(Column::width).collect();
     let headings: Vec<String> = columns

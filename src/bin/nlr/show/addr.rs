@@ -1,18 +1,16 @@
 //! Addresses, as `ip addr` shows them.
 
-use super::fields::{Fields, Put};
-use super::link;
-use super::message::{Message, read_u32};
-use super::names::Names;
-use super::notation::{AF_INET, AF_INET6, family, host};
-use super::table::{Cell, Paint};
-use super::words;
 use serde_json::Value;
 
-/// `RTM_NEWADDR`.
-pub(crate) const NEW: u16 = 20;
-/// `RTM_DELADDR`.
-pub(crate) const DEL: u16 = 21;
+use super::{
+    fields::{Fields, Put},
+    link,
+    names::Names,
+    notation::{AF_INET, AF_INET6, family, host},
+    plain_text,
+};
+use crate::table::{Cell, Paint};
+use netlink_remote::nlmsg::{Message, read_u32};
 
 /// Length of `struct ifaddrmsg`.
 const HEADER: usize = 8;
@@ -29,11 +27,11 @@ mod ifa {
     pub(super) const RT_PRIORITY: u16 = 9;
 }
 
-/// `IFA_F_SECONDARY`, which means "temporary" for IPv6.
+/// `IFA_F_SECONDARY`; of an IPv6 address `IFA_F_TEMPORARY`.
 const SECONDARY: u32 = 0x01;
 /// `IFA_F_DEPRECATED`.
 const DEPRECATED: u32 = 0x20;
-/// `IFA_F_PERMANENT`, whose absence is what is shown.
+/// `IFA_F_PERMANENT`. Its absence is shown, as "dynamic".
 const PERMANENT: u32 = 0x80;
 
 /// The flags in the order of `ip`.
@@ -52,13 +50,13 @@ const FLAGS: [(u32, &str); 12] = [
     (0x800, "stable-privacy"),
 ];
 
-/// The index of the link an address belongs to.
+/// The index of an address's link.
 pub(crate) fn link_index(message: &Message<'_>) -> Option<u32> {
     message.u32(4)
 }
 
-/// The address in the keys and the order of `ip`: an element of `addr_info`, or with `device` (for an event, which
-/// has no link around it) with `index` and `dev` before it.
+/// An address with the keys of `ip`, in their order: an element of `addr_info`. With `device` the
+/// keys `index` and `dev` come first, for an event, which has no link around it.
 pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option<Fields> {
     let (number, prefix_length, header_flags, scope) =
         (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
@@ -66,7 +64,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
     let attributes = message.attributes(HEADER);
     let flags = attributes.u32(ifa::FLAGS).unwrap_or(header_flags.into());
     let mut fields = Fields::new();
-    fields.put_true("deleted", message.kind == DEL);
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELADDR);
     if device {
         fields.put("index", index);
         fields.put("dev", names.link(index));
@@ -95,7 +93,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
         && let (Some(preferred), Some(valid)) = (read_u32(times, 0), read_u32(times, 4))
     {
         fields.put("valid_life_time", valid);
-        // Past its time the kernel counts on below zero.
+        // After its preferred time the kernel counts below zero.
         let deprecated = flags & DEPRECATED != 0 && preferred != u32::MAX;
         let preferred =
             if deprecated { preferred.cast_signed().into() } else { i64::from(preferred) };
@@ -104,7 +102,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
     Some(fields)
 }
 
-/// Puts the flags, each as a key of its own.
+/// Puts each flag as a key.
 fn put_flags(fields: &mut Fields, number: u8, flags: u32) {
     for (bit, name) in FLAGS {
         let name = if bit == SECONDARY && number == AF_INET6 { "temporary" } else { name };
@@ -122,9 +120,11 @@ pub(crate) const COLUMNS: &[&str] = &["NAME", "STATE", "ADDRESS", "SCOPE", "DETA
 /// The columns of [`row`].
 pub(crate) const EVENT_COLUMNS: &[&str] = &["DEV", "ADDRESS", "SCOPE", "DETAILS"];
 
-/// The rows of a link (an element of `ip -j addr`): one for each address, or one that says there is none.
+/// The rows of a link (an element of `ip -j addr`): one for each address, or one without an
+/// address.
 pub(crate) fn rows(link: &Fields) -> Vec<Vec<Cell>> {
-    let name = Cell::new(link.get("ifname").map(words::value).unwrap_or_default(), Paint::Name);
+    let name =
+        Cell::new(link.get("ifname").map(plain_text::value).unwrap_or_default(), Paint::Name);
     let addresses =
         link.get("addr_info").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let row =
@@ -137,16 +137,17 @@ pub(crate) fn rows(link: &Fields) -> Vec<Vec<Cell>> {
 
 /// The row of an event.
 pub(crate) fn row(address: &Fields) -> Vec<Cell> {
-    let name = Cell::new(address.get("dev").map(words::value).unwrap_or_default(), Paint::Name);
+    let name =
+        Cell::new(address.get("dev").map(plain_text::value).unwrap_or_default(), Paint::Name);
     [name].into_iter().chain(cells(address)).collect()
 }
 
-/// The cells from the address on.
+/// The cells of [`EVENT_COLUMNS`] after the first.
 fn cells(address: &Fields) -> Vec<Cell> {
-    let text = |key: &str| address.get(key).map(words::value).unwrap_or_default();
+    let text = |key: &str| address.get(key).map(plain_text::value).unwrap_or_default();
     let peer = address
         .get("address")
-        .map(|peer| format!(" peer {}", words::value(peer)))
+        .map(|peer| format!(" peer {}", plain_text::value(peer)))
         .unwrap_or_default();
     let paint = if address.get("family").and_then(Value::as_str) == Some(family(AF_INET)) {
         Paint::Inet
@@ -165,7 +166,7 @@ fn cells(address: &Fields) -> Vec<Cell> {
         "valid_life_time",
         "preferred_life_time",
     ];
-    let mut details = words::others(address, &shown);
+    let mut details = plain_text::details(address, &shown);
     for (key, word) in [("valid_life_time", "valid"), ("preferred_life_time", "preferred")] {
         let time =
             address.get(key).and_then(Value::as_i64).filter(|time| *time != i64::from(u32::MAX));

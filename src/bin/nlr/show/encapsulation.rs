@@ -1,9 +1,12 @@
-//! Lightweight tunnels: how a route wraps its packets.
+//! Lightweight tunnels: the encapsulation of a route's packets.
 
-use super::fields::{Fields, Put};
-use super::message::{Attributes, read_u32};
-use super::notation::{AF_INET, AF_INET6, host, mpls};
 use serde_json::Value;
+
+use super::{
+    fields::{Fields, Put},
+    notation::{AF_INET, AF_INET6, host, mpls},
+};
+use netlink_remote::nlmsg::{Attributes, read_u32};
 
 /// The kinds (`LWTUNNEL_ENCAP_*`) by number.
 const KINDS: [&str; 11] =
@@ -14,8 +17,8 @@ const SEGMENT_MODES: [&str; 5] = ["inline", "encap", "l2encap", "encap.red", "l2
 
 /// Puts the kind of the encapsulation and, for MPLS, IP and IPv6 segment routing, its parameters.
 ///
-/// `ip` puts them beside the keys of the route, twice the same key if need be ("dst"). Here a key that is taken is
-/// preceded by `encap_`.
+/// `ip` puts the parameters beside the keys of the route, even the same key twice ("dst"). Here a
+/// key that is in use gets the prefix `encap_`.
 pub(crate) fn put(route: &mut Fields, kind: u16, data: Attributes<'_>) {
     let name = KINDS.get(usize::from(kind)).copied().unwrap_or("unknown");
     route.put("encap", name);
@@ -32,7 +35,7 @@ pub(crate) fn put(route: &mut Fields, kind: u16, data: Attributes<'_>) {
     }
 }
 
-/// Labels (`MPLS_IPTUNNEL_*`).
+/// MPLS labels (`MPLS_IPTUNNEL_*`).
 fn labels(data: Attributes<'_>) -> Fields {
     let mut fields = Fields::new();
     fields.put_some("dst", data.bytes(1).map(mpls));
@@ -40,7 +43,7 @@ fn labels(data: Attributes<'_>) -> Fields {
     fields
 }
 
-/// A tunnel header (`LWTUNNEL_IP_*` and `LWTUNNEL_IP6_*`, which have the same numbers).
+/// A tunnel header (`LWTUNNEL_IP_*` and `LWTUNNEL_IP6_*`: the numbers are the same).
 fn tunnel(data: Attributes<'_>, family: u8, (limit, class): (&str, &str)) -> Fields {
     let mut fields = Fields::new();
     fields.put_some("id", data.u64(1).map(u64::from_be));
@@ -55,7 +58,8 @@ fn tunnel(data: Attributes<'_>, family: u8, (limit, class): (&str, &str)) -> Fie
     fields
 }
 
-/// A segment routing header (`SEG6_IPTUNNEL_SRH`): the mode, then the header of RFC 8754, last segment first.
+/// A segment routing header (`SEG6_IPTUNNEL_SRH`): the mode, then the header of RFC 8754, whose
+/// first segment is the last of the path.
 fn segments(data: Attributes<'_>) -> Option<Fields> {
     const FIRST_SEGMENT: usize = 12;
     let header = data.bytes(1)?;

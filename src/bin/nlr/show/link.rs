@@ -1,27 +1,22 @@
 //! Links, as `ip -d link` and `ip addr` show them.
 
-use super::fields::{Fields, Put, flag_names};
-use super::link_info;
-use super::message::{Attributes, Message};
-use super::names::Names;
-use super::notation::{hexadecimal, link_address, link_type};
-use super::table::{Cell, Paint};
-use super::words;
 use serde_json::Value;
 
-/// `RTM_NEWLINK`.
-pub(crate) const NEW: u16 = 16;
-/// `RTM_DELLINK`.
-pub(crate) const DEL: u16 = 17;
-
-/// Length of `struct ifinfomsg`.
-const HEADER: usize = 16;
+use super::{
+    fields::{Fields, Put, flag_names},
+    link_header::{self, LinkHeader},
+    link_info,
+    names::Names,
+    notation::{hexadecimal, link_address, link_type},
+    plain_text,
+};
+use crate::table::{Cell, Paint};
+use netlink_remote::nlmsg::{self, Attributes, Message};
 
 /// Attributes (`IFLA_*`, `linux/if_link.h`).
 mod ifla {
     pub(super) const ADDRESS: u16 = 1;
     pub(super) const BROADCAST: u16 = 2;
-    pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const LINK: u16 = 5;
     pub(super) const QDISC: u16 = 6;
@@ -65,7 +60,7 @@ const POINT_TO_POINT: u32 = 0x10;
 /// `IFF_RUNNING`.
 const RUNNING: u32 = 0x40;
 
-/// The flags in the order of `ip`, without `IFF_RUNNING`, whose absence is what `ip` shows.
+/// The flags in the order of `ip`, without `IFF_RUNNING`: `ip` shows its absence.
 const FLAGS: [(u32, &str); 18] = [
     (0x8, "LOOPBACK"),
     (0x2, "BROADCAST"),
@@ -91,7 +86,7 @@ const FLAGS: [(u32, &str); 18] = [
 const OPERATIONAL_STATES: [&str; 7] =
     ["UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"];
 
-/// What happened to the link (`IFLA_EVENT_*`); the first stands for nothing.
+/// Events of a link (`IFLA_EVENT_*`). The first stands for no event.
 const EVENTS: [&str; 7] = [
     "NONE",
     "REBOOT",
@@ -102,66 +97,28 @@ const EVENTS: [&str; 7] = [
     "BONDING OPTION",
 ];
 
-/// What a link message says about names.
-pub(crate) struct Seen {
-    /// The index of the link.
-    pub(crate) index: u32,
-    /// Its name, if the message has it.
-    pub(crate) name: Option<String>,
-    /// Its `IFF_*` flags.
-    pub(crate) flags: u32,
-    /// Its `ARPHRD_*` type.
-    pub(crate) link_type: u16,
-    /// The link is gone. Not set when a bridge port is deleted, which leaves the link alone.
-    pub(crate) deleted: bool,
-}
-
-impl Seen {
-    /// Reads a link message; other messages give `None`.
-    pub(crate) fn new(message: &Message<'_>) -> Option<Self> {
-        if !matches!(message.kind, NEW | DEL) {
-            return None;
-        }
-        let family = message.u8(0)?;
-        if message.kind == DEL && family != 0 {
-            return None;
-        }
-        Some(Self {
-            index: message.u32(4)?,
-            name: message.attributes(HEADER).text(ifla::IFNAME),
-            flags: message.u32(8)?,
-            link_type: message.u16(2)?,
-            deleted: message.kind == DEL,
-        })
-    }
-}
-
-/// How much of a link is shown.
+/// The keys of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    /// Everything, as `ip -d link`.
+    /// All, as of `ip -d link`.
     Full,
-    /// What `ip addr` shows; with -4 or -6 it leaves out the link-layer addresses.
-    Addresses {
-        /// Whether the link-layer addresses are shown.
-        link_layer: bool,
-    },
+    /// Those of `ip addr`, which with -4 or -6 leaves out the link-layer addresses.
+    Addresses { link_layer: bool },
 }
 
-/// The link in the keys and the order of `ip`.
+/// A link with the keys of `ip`, in their order.
 ///
-/// Not there: `vfinfo_list`, which would have to be asked for and is long; `stats64`; the reasons in
-/// `proto_down_reason`; of `xdp` all but mode and program id, which is all that the message has.
+/// Missing are `vfinfo_list`, which needs a request of its own and is long; `stats64`; the reasons
+/// in `proto_down_reason`; and of `xdp` all but mode and program id: the message has no more.
 pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<Fields> {
-    let seen =
-        Seen { deleted: message.kind == DEL, ..Seen::new(&Message { kind: NEW, ..*message })? };
-    let attributes = message.attributes(HEADER);
+    let header = LinkHeader::parse(message)?;
+    let attributes = message.attributes(link_header::LENGTH);
     let mut fields = Fields::new();
-    fields.put_true("deleted", seen.deleted);
-    fields.put("ifindex", seen.index);
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELLINK);
+    fields.put("ifindex", header.index);
     let lower_is_down = put_lower(&mut fields, attributes, names);
-    fields.put("ifname", seen.name.unwrap_or_else(|| format!("if{}", seen.index)));
-    fields.put("flags", flags(seen.flags, lower_is_down));
+    fields.put("ifname", header.name.unwrap_or_else(|| format!("if{}", header.index)));
+    fields.put("flags", flags(header.flags, lower_is_down));
     fields.put_some("mtu", attributes.u32(ifla::MTU));
     put_xdp(&mut fields, attributes);
     fields.put_some("qdisc", attributes.text(ifla::QDISC));
@@ -182,7 +139,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
         fields.put("event", name.map_or_else(|| Value::from(event), |name| Value::from(*name)));
     }
     if view != (View::Addresses { link_layer: false }) {
-        put_link_layer(&mut fields, attributes, seen.link_type, seen.flags);
+        put_link_layer(&mut fields, attributes, header.link_type, header.flags);
     }
     fields.put_some("link_netnsid", attributes.i32(ifla::LINK_NETNSID));
     fields.put_true("proto_down", attributes.u8(ifla::PROTO_DOWN).is_some_and(|down| down != 0));
@@ -191,16 +148,13 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
     }
     if let Some(properties) = attributes.nested(ifla::PROP_LIST) {
         let alternatives = properties.iter().filter(|(kind, _)| *kind == ifla::ALT_IFNAME);
-        fields.put(
-            "altnames",
-            alternatives.map(|(_, name)| super::message::text(name)).collect::<Vec<_>>(),
-        );
+        fields.put("altnames", alternatives.map(|(_, name)| nlmsg::text(name)).collect::<Vec<_>>());
     }
     Some(fields)
 }
 
-/// Puts the link below (or the peer): its name, or its index when it is in another namespace. Says whether the link
-/// below is known to be down.
+/// Puts the lower link or the peer: its name, or the index of one in another namespace. Returns
+/// whether the lower link is known to be down.
 fn put_lower(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) -> bool {
     match attributes.u32(ifla::LINK) {
         None => return false,
@@ -231,7 +185,7 @@ fn flags(flags: u32, lower_is_down: bool) -> Vec<Value> {
     list
 }
 
-/// Puts the name of a state, or its number under `KEY_index` when it has none.
+/// Puts the name of a state, or under `KEY_index` the number of one without a name.
 fn put_indexed(fields: &mut Fields, key: &str, state: Option<u8>, names: &[&str]) {
     match state.map(|state| (state, names.get(usize::from(state)))) {
         None => {}
@@ -270,7 +224,7 @@ fn put_xdp(fields: &mut Fields, attributes: Attributes<'_>) {
     fields.put("xdp", attached);
 }
 
-/// Puts what `-d` adds.
+/// Puts the keys that `-d` adds.
 fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put_some("promiscuity", attributes.u32(ifla::PROMISCUITY));
     fields.put_some("allmulti", attributes.u32(ifla::ALLMULTI));
@@ -305,7 +259,7 @@ fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put_some("ifalias", attributes.text(ifla::IFALIAS));
 }
 
-/// How IPv6 addresses are made: `IFLA_INET6_ADDR_GEN_MODE` (8) of `AF_INET6` (10).
+/// The generation of IPv6 addresses: `IFLA_INET6_ADDR_GEN_MODE` (8) of `AF_INET6` (10).
 fn address_generation(families: Attributes<'_>) -> Option<String> {
     let mode = families.nested(10)?.u8(8)?;
     Some(match mode {
@@ -323,7 +277,7 @@ pub(crate) const COLUMNS: &[&str] =
 
 /// The row of a link.
 pub(crate) fn row(link: &Fields) -> Vec<Cell> {
-    let text = |key: &str| link.get(key).map(words::value).unwrap_or_default();
+    let text = |key: &str| link.get(key).map(plain_text::value).unwrap_or_default();
     let lower = match (link.get("link"), link.get("link_index")) {
         (Some(Value::String(name)), _) => format!("@{name}"),
         (_, Some(index)) => format!("@if{index}"),
@@ -344,7 +298,7 @@ pub(crate) fn row(link: &Fields) -> Vec<Cell> {
 
 /// The operational state, coloured.
 pub(crate) fn state(link: &Fields) -> Cell {
-    let state = link.get("operstate").map(words::value).unwrap_or_default();
+    let state = link.get("operstate").map(plain_text::value).unwrap_or_default();
     let paint = match state.as_str() {
         "UP" => Paint::Good,
         "DOWN" => Paint::Bad,

@@ -1,17 +1,20 @@
-//! `linkinfo`: what a kind of link says about itself, and what its master says about it.
+//! `linkinfo`: the attributes of a kind of link, and those of its master's kind on the link.
 //!
-//! The kinds here are bridge and its ports, macvlan and macvtap, ipvlan and ipvtap, vlan, vxlan, vrf and its ports,
-//! tun and xfrm. Of other kinds only the name is given, with no `info_data`.
+//! The kinds are bridge and its ports, macvlan and macvtap, ipvlan and ipvtap, vlan, vxlan, vrf and
+//! its ports, tun and xfrm. Other kinds get their name, without `info_data`.
 
-use super::fields::{Fields, Put, flag_names};
-use super::message::Attributes;
-use super::names::Names;
-use super::notation::{AF_INET, AF_INET6, hexadecimal, host, prefixed_hexadecimal, vlan_protocol};
+use serde_json::Value;
+
+use super::{
+    fields::{Fields, Put, flag_names},
+    names::Names,
+    notation::{AF_INET, AF_INET6, hexadecimal, host, prefixed_hexadecimal, vlan_protocol},
+};
 use Form::{
     Address, BridgeId, Hex16, LinkName, Number8, Number16, Number32, Number64, OnOff, Protocol,
     Seconds,
 };
-use serde_json::Value;
+use netlink_remote::nlmsg::Attributes;
 
 /// `IFLA_INFO_KIND`.
 const KIND: u16 = 1;
@@ -22,7 +25,7 @@ const SLAVE_KIND: u16 = 4;
 /// `IFLA_INFO_SLAVE_DATA`.
 const SLAVE_DATA: u16 = 5;
 
-/// How an attribute is read and written.
+/// The type of an attribute and its form in JSON.
 #[derive(Clone, Copy)]
 enum Form {
     /// A `u8`, as a number.
@@ -39,7 +42,7 @@ enum Form {
     Hex16,
     /// A link-layer address.
     Address,
-    /// A bridge identifier: priority, dot, address. `ip` leaves out leading zeros in the address.
+    /// A bridge identifier: priority, dot, address without leading zeros in its bytes.
     BridgeId,
     /// Hundredths of a second, as seconds.
     Seconds,
@@ -54,7 +57,7 @@ type Entry = (u16, &'static str, Form);
 
 /// `IFLA_BR_*` before `IFLA_BR_MULTI_BOOLOPT`, in the order of `ip`.
 ///
-/// `ip` 6.1 prints the bridge's own identifier as `root_id`; this is the root's.
+/// `ip` 6.1 prints the bridge's own identifier as `root_id`; here it is the root's.
 const BRIDGE: &[Entry] = &[
     (1, "forward_delay", Number32),
     (2, "hello_time", Number32),
@@ -82,7 +85,7 @@ const BRIDGE: &[Entry] = &[
     (23, "mcast_snooping", Number8),
 ];
 
-/// `IFLA_BR_MULTI_BOOLOPT`: a `u32` of values, a `u32` that says which of them count.
+/// `IFLA_BR_MULTI_BOOLOPT`: a `u32` of values and their mask.
 const BRIDGE_OPTIONS: u16 = 46;
 
 /// `IFLA_BR_*` after `IFLA_BR_MULTI_BOOLOPT`, in the order of `ip`.
@@ -184,14 +187,14 @@ pub(crate) fn json(info: Attributes<'_>, names: &Names) -> Fields {
     fields
 }
 
-/// The attributes of a list that are there.
+/// The present attributes of a list.
 fn list(data: Attributes<'_>, entries: &[Entry], names: &Names) -> Fields {
     let mut fields = Fields::new();
     put_list(&mut fields, data, entries, names);
     fields
 }
 
-/// Puts the attributes of a list that are there.
+/// Puts the present attributes of a list.
 fn put_list(fields: &mut Fields, data: Attributes<'_>, entries: &[Entry], names: &Names) {
     for (kind, key, form) in entries {
         fields.put_some(key, value(data, *kind, *form, names));
@@ -237,7 +240,7 @@ fn bridge(data: Attributes<'_>, names: &Names) -> Fields {
     fields
 }
 
-/// The two `u32` that stand one after the other where a `u64` was read.
+/// Two successive `u32` that were read as a `u64`.
 fn halves(both: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = both.to_ne_bytes();
     (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
@@ -262,7 +265,7 @@ fn bridge_port(data: Attributes<'_>, names: &Names) -> Fields {
     fields
 }
 
-/// The protocols whose link-local frames a port forwards.
+/// The protocols whose link-local frames a bridge port forwards.
 fn forward_mask(mask: u16) -> String {
     let names: Vec<_> = (0..16)
         .filter(|bit| mask & (1 << bit) != 0)
@@ -374,7 +377,7 @@ fn vxlan(data: Attributes<'_>, names: &Names) -> Fields {
     fields.put_true("external", on(25));
     fields.put_true("vnifilter", on(30));
     fields.put_some("id", data.u32(1));
-    // IPv4 and IPv6 attributes; an address of zeros stands for none.
+    // An address of zeros stands for none.
     for (inet, inet6, one, many) in [(2, 16, "remote", "group"), (4, 17, "local", "local")] {
         let (address, family, suffix) = match data.bytes(inet) {
             Some(address) => (address, AF_INET, ""),
@@ -422,8 +425,8 @@ fn vxlan(data: Attributes<'_>, names: &Names) -> Fields {
     fields
 }
 
-/// A tun or tap (`IFLA_TUN_*`). Owner and group are numbers: the names `ip` would give them are those of another
-/// machine.
+/// A tun or tap (`IFLA_TUN_*`). Owner and group are numbers here: their names in `ip` are those of
+/// the machine on which it runs.
 fn tun(data: Attributes<'_>, names: &Names) -> Fields {
     let mut fields = Fields::new();
     fields.put_some(

@@ -1,58 +1,61 @@
-//! A list of objects, written while the answers to its requests come in.
+//! A list of objects, written while the answers to its requests arrive.
 
-use super::addr;
-use super::fields::Fields;
-use super::message::Message;
-use super::names::Names;
-use super::table::{Cell, Table};
-use super::{Filter, Object, link, neigh, route, rule};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
+
 use serde_json::Value;
-use std::collections::HashMap;
-use std::io::{self, Write};
 
-/// How a list is written.
+use super::{
+    addr,
+    fields::Fields,
+    link,
+    names::Names,
+    neigh,
+    query::{Family, Filter, Object},
+    route, rule,
+};
+use crate::{
+    json,
+    table::{Cell, Table},
+};
+use netlink_remote::nlmsg::{Builder, Message, messages};
+
+/// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// A JSON array, one element a line.
     Json,
     /// An aligned table.
-    Text {
-        /// Whether in colour.
-        color: bool,
-    },
+    Text { color: bool },
 }
 
-/// A list under way.
+/// An unfinished list.
 ///
-/// Routes, neighbours and rules are written as they come. Links and addresses are kept to the end, since a link may
-/// name another that comes after it, and addresses are shown under their link.
+/// Routes, neighbours and rules are written at once. Links and addresses are kept until the end: a
+/// link may name one in a later message, and addresses are shown with their link.
 #[derive(Debug)]
 pub(crate) struct Listing<W> {
-    /// What is listed.
     object: Object,
-    /// What of it.
     filter: Filter,
-    /// Names of links and numbers.
     names: Names,
-    /// Link messages (type, payload), for those lists that show links.
-    links: Vec<(u16, Vec<u8>)>,
+    /// Link messages, in a list that shows links.
+    links: Vec<u8>,
     /// `addr_info` by index of link.
     addresses: HashMap<u32, Vec<Value>>,
-    /// Where the list goes.
     sink: Sink<W>,
 }
 
-/// Where a list goes.
 #[derive(Debug)]
 enum Sink<W> {
-    /// An array, and whether nothing was written yet.
+    /// An array, and whether it is still empty.
     Json(W, bool),
-    /// A table.
     Text(Table<W>),
 }
 
 impl<W: Write> Listing<W> {
-    /// An empty list. The writer should be buffered: JSON is written in small pieces.
+    /// An empty list. The writer should be buffered.
     pub(crate) fn new(
         out: W,
         object: Object,
@@ -74,33 +77,32 @@ impl<W: Write> Listing<W> {
         Self { object, filter, names, links: Vec::new(), addresses: HashMap::new(), sink }
     }
 
-    /// Takes in a message. Those that are not about what is listed, such as the end of a dump, are ignored.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
+    /// Adds the object of a message. Messages of other types are ignored.
     pub(crate) fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
-        match (self.object, message.kind) {
-            (_, link::NEW) => {
+        match (self.object, message.header.kind) {
+            (_, libc::RTM_NEWLINK) => {
                 self.names.observe(message);
                 if matches!(self.object, Object::Link | Object::Addr) {
-                    self.links.push((message.kind, message.body.to_vec()));
+                    let link = Builder::new(message.header.kind, 0).put(message.payload);
+                    self.links.extend(link.finish());
                 }
             }
-            (Object::Addr, addr::NEW) => self.address(message),
-            (Object::Route, route::NEW) if route::listed(message, &self.filter) => {
+            (Object::Addr, libc::RTM_NEWADDR) => self.address(message),
+            (Object::Route, libc::RTM_NEWROUTE) if route::listed(message, &self.filter) => {
                 if let Some(route) =
                     route::json(message, &self.names, self.filter.route_table().is_some())
                 {
                     self.sink.put(route, route::rows)?;
                 }
             }
-            (Object::Neigh, neigh::NEW) if neigh::listed(message) && self.of_family(message) => {
+            (Object::Neigh, libc::RTM_NEWNEIGH)
+                if neigh::listed(message) && self.of_family(message) =>
+            {
                 if let Some(neighbour) = neigh::json(message, &self.names) {
                     self.sink.put(neighbour, |neighbour| vec![neigh::row(neighbour)])?;
                 }
             }
-            (Object::Rule, rule::NEW) if self.lists_rule(message) => {
+            (Object::Rule, libc::RTM_NEWRULE) if self.lists_rule(message) => {
                 if let Some(rule) = rule::json(message, &self.names) {
                     self.sink.put(rule, |rule| vec![rule::row(rule)])?;
                 }
@@ -110,14 +112,10 @@ impl<W: Write> Listing<W> {
         Ok(())
     }
 
-    /// Writes what was kept and the end of the list, and gives the writer back.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
+    /// Writes the kept objects and the end of the list, and returns the writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        for (kind, body) in std::mem::take(&mut self.links) {
-            let message = Message { kind, flags: 0, sequence: 0, body: &body };
+        let links = std::mem::take(&mut self.links);
+        for message in messages(&links) {
             if self.object == Object::Link {
                 if let Some(link) = link::json(&message, &self.names, link::View::Full) {
                     self.sink.put(link, |link| vec![link::row(link)])?;
@@ -129,7 +127,7 @@ impl<W: Write> Listing<W> {
         self.sink.finish()
     }
 
-    /// Keeps an address for its link.
+    /// Keeps an address until its link is written.
     fn address(&mut self, message: &Message<'_>) {
         if self.of_family(message)
             && let (Some(index), Some(address)) =
@@ -139,11 +137,12 @@ impl<W: Write> Listing<W> {
         }
     }
 
-    /// The link in the form of `ip addr`. With a family, links that have no address of it are left out, where some
-    /// versions of `ip` have an empty object.
+    /// The link in the form of `ip addr`. With a family, links without an address of that family
+    /// are left out, where some versions of `ip` print an empty object.
     ///
-    /// With -6 `ip` asks for links in a form that lacks `qdisc`, `master`, `group` and the namespace of the peer, so
-    /// that a link of another namespace can get the name of a local one. Here the links are those of -4.
+    /// With -6 `ip` requests links in a form without `qdisc`, `master`, `group` and the namespace
+    /// of the peer, and so may show a peer in another namespace by the name of a local link. Here
+    /// the links are those of -4.
     fn link_with_addresses(&mut self, message: &Message<'_>) -> Option<Fields> {
         let view = link::View::Addresses { link_layer: self.filter.family.is_none() };
         let mut link = link::json(message, &self.names, view)?;
@@ -156,14 +155,14 @@ impl<W: Write> Listing<W> {
         Some(link)
     }
 
-    /// Whether an object whose first byte is its family is of the family that was asked for.
+    /// Whether the family, the first byte of the payload, passes the filter.
     fn of_family(&self, message: &Message<'_>) -> bool {
         self.filter.family.is_none_or(|family| message.u8(0) == Some(family.number()))
     }
 
-    /// Whether a rule is of the family and leads to the table that was asked for.
+    /// Whether the family and the table of a rule pass the filter.
     fn lists_rule(&self, message: &Message<'_>) -> bool {
-        let family = self.filter.family.unwrap_or(super::Family::Inet);
+        let family = self.filter.family.unwrap_or(Family::Inet);
         message.u8(0) == Some(family.number())
             && self.filter.rule_table().is_none_or(|table| rule::table(message) == Some(table))
     }
@@ -180,7 +179,7 @@ impl<W: Write> Sink<W> {
             Self::Json(out, first) => {
                 out.write_all(if *first { b"[" } else { b",\n" })?;
                 *first = false;
-                serde_json::to_writer(out, &object).map_err(io::Error::from)
+                out.write_all(json::text(&object.into()).as_bytes())
             }
             Self::Text(table) => rows(&object).into_iter().try_for_each(|row| table.row(row)),
         }

@@ -1,195 +1,170 @@
-//! Links, addresses, routes, neighbours and rules, shown as `ip` shows them.
+//! `nlr show`: links, addresses, routes, neighbours and rules, as `ip` lists them.
 //!
-//! For a list: send each of [`requests`] on a socket with `NETLINK_GET_STRICT_CHK` (the kernel then filters), the
-//! next one when the former is done, and give every datagram of the answers to a [`Listing`]. For a monitor: list
-//! the links into [`Names`], then make an [`event()`] of every message.
+//! The JSON is that of iproute2 6.1: the same keys in the same order with the same values.
+//! Deviations are documented where they are made.
 //!
-//! The JSON is that of iproute2 6.1: the same keys in the same order with the same values. Where it is not, the
-//! function says so.
+//! Messages are rendered from their bytes, for two reasons. A decoder of every attribute refuses
+//! the whole message when one attribute has an unexpected length or encoding (an alias that is
+//! not UTF-8, a bond newer than the decoder), while `ip` prints the rest; and it has no name for
+//! unknown message types, which a monitor has to report.
 //!
-//! # Layout
-//!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`message`] | messages and attributes as bytes |
-//! | [`names`], [`notation`] | names and notations of numbers and addresses |
-//! | [`link`], [`link_info`], [`addr`], [`route`], [`encapsulation`], [`neigh`], [`rule`] | the objects |
-//! | [`other`] | objects only a monitor shows |
-//! | [`mod@event`], [`listing`] | a monitor, a list |
-//! | [`command`] | the subcommand `nlr show` |
-//! | [`fields`], [`table`], [`words`] | JSON objects, columns, text made of JSON |
+//! | `query` | objects, filters, requests |
+//! | `listing` | a list, written while answers arrive |
+//! | `link`, `link_header`, `link_info`, `addr`, `route`, `encapsulation`, `neigh`, `rule` | the objects |
+//! | `names`, `notation` | names and notations of numbers and addresses |
+//! | `fields`, `plain_text` | JSON objects, and text made of them |
 
-mod addr;
-pub(super) mod command;
-mod encapsulation;
-mod event;
+pub(crate) mod addr;
+pub(crate) mod encapsulation;
 pub(crate) mod fields;
-mod link;
+pub(crate) mod link;
+mod link_header;
 mod link_info;
 mod listing;
-pub(crate) mod message;
-mod names;
-mod neigh;
-mod notation;
-mod other;
-mod route;
-mod rule;
-pub(crate) mod table;
-mod words;
+pub(crate) mod names;
+pub(crate) mod neigh;
+pub(crate) mod notation;
+pub(crate) mod plain_text;
+mod query;
+pub(crate) mod route;
+pub(crate) mod rule;
 
-pub(crate) use event::event;
-pub(crate) use listing::{Format, Listing};
-pub(crate) use names::Names;
+use std::time::Duration;
 
-use message::Request;
+use clap::Args;
 
-/// `RT_TABLE_MAIN`.
-const MAIN_TABLE: u32 = 254;
-
-/// `RTM_GETLINK` and its like, of `linux/rtnetlink.h`.
-const GET_LINK: u16 = 18;
-const GET_ADDR: u16 = 22;
-const GET_ROUTE: u16 = 26;
-const GET_NEIGH: u16 = 30;
-const GET_RULE: u16 = 34;
-
-/// The table a route is in.
-const RTA_TABLE: u16 = 15;
-
-/// What of a link is wanted; `RTEXT_FILTER_SKIP_STATS`.
-const IFLA_EXT_MASK: u16 = 29;
-const SKIP_STATS: u32 = 1 << 3;
-
-/// `ENOENT`, what the kernel ends a dump with when the table does not exist.
-const NO_SUCH_TABLE: i32 = 2;
-
-/// What can be listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Object {
-    /// Links, as `ip -d link`.
-    Link,
-    /// Addresses, as `ip addr`.
-    Addr,
-    /// Routes, as `ip route`.
-    Route,
-    /// Neighbours, as `ip neigh`.
-    Neigh,
-    /// Rules, as `ip rule`.
-    Rule,
-}
-
-impl Object {
-    /// What a message calls several of them.
-    pub(crate) fn plural(self) -> &'static str {
-        match self {
-            Self::Link => "links",
-            Self::Addr => "addresses",
-            Self::Route => "routes",
-            Self::Neigh => "neighbours",
-            Self::Rule => "rules",
-        }
-    }
-}
-
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// IPv4.
-    Inet,
-    /// IPv6.
-    Inet6,
-}
-
-impl Family {
-    /// Its `AF_*` number.
-    pub(crate) fn number(self) -> u8 {
-        match self {
-            Self::Inet => notation::AF_INET,
-            Self::Inet6 => notation::AF_INET6,
-        }
-    }
-}
-
-/// A choice of routing tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Table {
-    /// All of them.
-    All,
-    /// The one of this number.
-    Id(u32),
-}
-
-impl Table {
-    /// Reads "all", a name or a number.
-    pub(crate) fn parse(text: &str, names: &Names) -> Option<Self> {
-        match names.table_id(text) {
-            Some(0) => Some(Self::All),
-            Some(id) => Some(Self::Id(id)),
-            None => (text == "all").then_some(Self::All),
-        }
-    }
-}
-
-/// What is to be listed of an object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
-    /// Only this family. Without it: all addresses and neighbours; the routes of one table and the rules of IPv4;
-    /// the routes of all tables of every family. Links have no family.
-    pub(crate) family: Option<Family>,
-    /// Routes: of this table, the main one by default. Rules: that lead to this table, all by default.
-    pub(crate) table: Option<Table>,
-}
-
-impl Filter {
-    /// The table whose routes are listed, `None` for all tables.
-    fn route_table(&self) -> Option<u32> {
-        match self.table {
-            None => Some(MAIN_TABLE),
-            Some(Table::Id(id)) => Some(id),
-            Some(Table::All) => None,
-        }
-    }
-
-    /// The table the listed rules lead to, `None` for all rules.
-    fn rule_table(&self) -> Option<u32> {
-        match self.table {
-            None | Some(Table::All) => None,
-            Some(Table::Id(id)) => Some(id),
-        }
-    }
-}
-
-/// The requests whose answers make up a list, in the order in which they are to be sent.
-///
-/// All but that for rules begin with the links, for their names. What the kernel is asked to leave out it leaves out
-/// only on a socket with `NETLINK_GET_STRICT_CHK`.
-pub(crate) fn requests(object: Object, filter: &Filter) -> Vec<Request> {
-    let family = filter.family.map(Family::number);
-    let one_family = family.unwrap_or(notation::AF_INET);
-    let main = match object {
-        Object::Link => None,
-        Object::Addr => Some(Request::new(GET_ADDR, 8, family.unwrap_or_default())),
-        Object::Route => Some(match filter.route_table() {
-            Some(table) => Request::new(GET_ROUTE, 12, one_family).with_u32(RTA_TABLE, table),
-            None => Request::new(GET_ROUTE, 12, family.unwrap_or_default()),
-        }),
-        Object::Neigh => Some(Request::new(GET_NEIGH, 12, family.unwrap_or_default())),
-        Object::Rule => Some(Request::new(GET_RULE, 12, one_family)),
-    };
-    let links = (object != Object::Rule).then(link_request);
-    links.into_iter().chain(main).collect()
-}
-
-/// Asks for the links, without the statistics.
-pub(crate) fn link_request() -> Request {
-    Request::new(GET_LINK, 16, 0).with_u32(IFLA_EXT_MASK, SKIP_STATS)
-}
-
-/// Whether an error at the end of a dump means that there is nothing to list: the kernel has no main table before
-/// there is a route in it. Of another table it is an error, as for `ip`.
-pub(crate) fn is_empty_list(object: Object, filter: &Filter, errno: i32) -> bool {
-    object == Object::Route && errno == NO_SUCH_TABLE && filter.route_table() == Some(MAIN_TABLE)
-}
+use super::{
+    args::{ColorArg, NetnsArg},
+    connection::ConnectionArgs,
+    dump::{self, Dumper},
+    failure::Failure,
+    output::Output,
+    session::{self, Session},
+};
+use names::Names;
+use netlink_remote::{Target, client::RequestError};
+use query::{Family, is_empty_list, requests};
 
 #[cfg(test)]
-mod tests;
+pub(crate) use query::Table;
+pub(crate) use {
+    listing::{Format, Listing},
+    query::{Filter, Object, link_request},
+};
+
+/// Attempts at a list whose objects change while it is made.
+const ATTEMPTS: u32 = 10;
+
+/// Bytes that the writer gets at once.
+const PIECE: usize = 256 * 1024;
+
+const EXAMPLES: &str = "\
+With --json the output is that of `ip -j`, and for links of `ip -d -j`. A list is printed when it
+is complete; an incomplete one is an error and prints nothing.
+
+Examples:
+  nlr show link -n blue
+  nlr show addr --json | jq -r '.[].addr_info[].local'
+  nlr show route -6 --table all unix:/run/nlr.sock
+  nlr show neigh -n pid:4242
+  nlr show addr -n docker:web            without executing anything inside the container";
+
+/// Lists links, addresses, routes, neighbours or rules
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// Kind of object
+    object: Object,
+    #[command(flatten)]
+    netns: NetnsArg,
+    /// Only IPv4
+    #[arg(short = '4', conflicts_with = "inet6")]
+    inet: bool,
+    /// Only IPv6
+    #[arg(short = '6')]
+    inet6: bool,
+    /// Routes of this table, or rules that look it up: a name, a number or `all`
+    #[arg(long, value_name = "TABLE")]
+    table: Option<String>,
+    /// A JSON array, as of `ip -j`
+    #[arg(long, short)]
+    json: bool,
+    #[command(flatten)]
+    color: ColorArg,
+    /// Target, as `nlr --help` describes
+    #[arg(default_value = "local:")]
+    target: Target,
+}
+
+pub(crate) fn run(connection: &ConnectionArgs, args: &ShowArgs) -> Result<(), Failure> {
+    session::run(connection, &args.target, async |session| show(session, args).await)
+}
+
+async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
+    let object = args.object;
+    let names = Names::local();
+    let filter = filter(args, &names)?;
+    let format = match args.json {
+        true => Format::Json,
+        false => Format::Text { color: args.color.on() },
+    };
+    session.check_byte_order()?;
+    let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
+    let mut attempt = 1;
+    let list = loop {
+        // Kept in memory until it is known to be complete.
+        let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
+        match list(&dumper, listing, object, &filter).await {
+            Ok(list) => break list,
+            Err(error) if dump::is_transient(&error) && attempt < ATTEMPTS => {
+                tokio::time::sleep(Duration::from_millis(10) * attempt).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(dump::failure(error, object.plural())),
+        }
+    };
+    let mut output = Output::new()?;
+    for piece in list.chunks(PIECE) {
+        output.write(piece.to_vec()).await?;
+    }
+    output.finish().await
+}
+
+fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
+    let family = match (args.inet, args.inet6) {
+        (true, _) => Some(Family::Inet),
+        (_, true) => Some(Family::Inet6),
+        _ => None,
+    };
+    let Some(text) = args.table.as_deref() else {
+        return Ok(Filter { family, table: None });
+    };
+    if !matches!(args.object, Object::Route | Object::Rule) {
+        let text = format!("--table applies to routes and rules, not {}", args.object.plural());
+        return Err(Failure::usage(text));
+    }
+    match query::Table::parse(text, names) {
+        Some(table) => Ok(Filter { family, table: Some(table) }),
+        None => Err(Failure::usage(format_args!(
+            "unknown table {text:?}: expected a number, `all`, or a name in iproute2's rt_tables"
+        ))),
+    }
+}
+
+async fn list(
+    dumper: &Dumper,
+    mut listing: Listing<Vec<u8>>,
+    object: Object,
+    filter: &Filter,
+) -> Result<Vec<u8>, RequestError> {
+    for request in requests(object, filter) {
+        // Writing to memory does not fail.
+        match dumper.dump(request, |message| drop(listing.message(message))).await {
+            Err(error) if is_empty_list(object, filter, &error) => {}
+            result => result?,
+        }
+    }
+    Ok(listing.finish().unwrap_or_default())
+}

@@ -1,33 +1,36 @@
-//! Names for the numbers in messages: of links, learnt from link messages, and of tables, protocols and so on, read
-//! from the databases of iproute2 on the machine that renders.
+//! Names of the numbers in messages: of links, from link messages; of tables, protocols and so on,
+//! from the databases of iproute2 on this machine.
 
-use super::link;
-use super::message::Message;
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
-use std::{fs, iter};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, iter,
+    path::Path,
+};
 
-/// Where iproute2 has its databases. The administrator's come first: a file there hides the distribution's.
+use super::link_header::LinkHeader;
+use netlink_remote::nlmsg::Message;
+
+/// The folders of iproute2's databases. A file of the administrator's, which come first, hides the
+/// distribution's.
 const DIRECTORIES: [&str; 2] = ["/etc/iproute2", "/usr/share/iproute2"];
 
 /// The names of IP protocols.
 const PROTOCOLS: &str = "/etc/protocols";
 
-/// What a link message told about a link.
+/// The facts of a link that messages of other objects refer to.
 #[derive(Clone, Debug)]
 struct Link {
-    /// Its name.
     name: String,
-    /// Its `IFF_*` flags.
+    /// `IFF_*`.
     flags: u32,
-    /// Its `ARPHRD_*` type.
+    /// `ARPHRD_*`.
     kind: u16,
 }
 
-/// Names for numbers. What has no name is written as `ip` writes it: `if12`, or the number.
+/// Names of numbers. A number without a name is written as by `ip`: `if12`, or the number.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    /// The links seen, by index.
+    /// Links by index.
     links: HashMap<u32, Link>,
     /// `rt_tables`.
     tables: HashMap<u32, String>,
@@ -46,7 +49,7 @@ pub(crate) struct Names {
 }
 
 impl Default for Names {
-    /// The names built into iproute2, and no others.
+    /// The names that are built into iproute2.
     fn default() -> Self {
         Self {
             links: HashMap::new(),
@@ -92,9 +95,9 @@ impl Default for Names {
 impl Names {
     /// The built-in names and those of this machine's databases.
     ///
-    /// Files that are missing or cannot be read are no error. `ip` reads a database only when a number has no
-    /// built-in name, so that a file which renames, say, protocol 4 takes effect or not depending on what was
-    /// printed before; here it always does.
+    /// A missing or unreadable file is no error. `ip` reads a database at the first number without
+    /// a built-in name, and so the effect of a file that renames, say, protocol 4 depends on the
+    /// numbers printed before; here it always has an effect.
     pub(crate) fn local() -> Self {
         let mut names = Self::default();
         for (database, file) in [
@@ -114,20 +117,26 @@ impl Names {
         names
     }
 
-    /// Learns from a link message, and forgets the link when the message says it is gone. Other messages are
-    /// ignored.
+    /// Learns the name of a new or changed link, and forgets that of a deleted one. Messages of
+    /// other types are ignored.
     pub(crate) fn observe(&mut self, message: &Message<'_>) {
-        let Some(seen) = link::Seen::new(message) else {
+        let deleted = match message.header.kind {
+            libc::RTM_NEWLINK => false,
+            // With a family it is a port that leaves its bridge, and the link stays.
+            libc::RTM_DELLINK if message.u8(0) == Some(0) => true,
+            _ => return,
+        };
+        let Some(LinkHeader { index, name, flags, link_type }) = LinkHeader::parse(message) else {
             return;
         };
-        if seen.deleted {
-            self.links.remove(&seen.index);
-        } else if let Some(name) = seen.name {
-            self.links.insert(seen.index, Link { name, flags: seen.flags, kind: seen.link_type });
+        if deleted {
+            self.links.remove(&index);
+        } else if let Some(name) = name {
+            self.links.insert(index, Link { name, flags, kind: link_type });
         }
     }
 
-    /// Forgets all links, to learn them anew.
+    /// Forgets all links.
     pub(crate) fn forget_links(&mut self) {
         self.links.clear();
     }
@@ -141,12 +150,12 @@ impl Names {
         }
     }
 
-    /// The `IFF_*` flags of a link, if it is known.
+    /// The `IFF_*` flags of a known link.
     pub(crate) fn link_flags(&self, index: u32) -> Option<u32> {
         self.links.get(&index).map(|link| link.flags)
     }
 
-    /// The hardware type of a link, `ARPHRD_VOID` if it is not known.
+    /// The hardware type of a link, `ARPHRD_VOID` of an unknown one.
     pub(crate) fn link_type(&self, index: u32) -> u16 {
         self.links.get(&index).map_or(u16::MAX, |link| link.kind)
     }
@@ -156,7 +165,7 @@ impl Names {
         lookup(&self.tables, id)
     }
 
-    /// The routing table of that name or number. The number may be hexadecimal, as `strtoul` takes it.
+    /// The number of a routing table, from its name or number. A number after `0x` is hexadecimal.
     pub(crate) fn table_id(&self, name: &str) -> Option<u32> {
         let named = self.tables.iter().filter(|(_, known)| *known == name).map(|(id, _)| *id).min();
         named.or_else(|| match name.strip_prefix("0x").or_else(|| name.strip_prefix("0X")) {
@@ -206,9 +215,9 @@ fn lookup(names: &HashMap<u32, String>, id: u32) -> String {
     names.get(&id).cloned().unwrap_or_else(|| id.to_string())
 }
 
-/// The texts that make up a database, later ones overriding earlier ones: the file itself from the first directory
-/// that has it, then the `*.conf` files of `FILE.d` in the order of their names, each from the first directory that
-/// has it.
+/// The texts of a database; an entry in a later one overrides earlier ones. First the file itself,
+/// then the `*.conf` files of `FILE.d` in the order of their names, each from the first directory
+/// in which it exists.
 fn database_files(directories: &[&Path], file: &str) -> Vec<String> {
     let first = |name: &Path| {
         directories.iter().find_map(|directory| fs::read_to_string(directory.join(name)).ok())
@@ -227,8 +236,8 @@ fn database_files(directories: &[&Path], file: &str) -> Vec<String> {
         .collect()
 }
 
-/// The entries of a database: lines of a number (decimal, or hexadecimal after `0x`), a name, and anything after it.
-/// Like `ip`, stops at a line that is none.
+/// The entries of a database: lines of a number (decimal, or hexadecimal after `0x`), a name, and
+/// any other text. Stops at a malformed line, as `ip` does.
 fn entries(text: &str) -> impl Iterator<Item = (u32, String)> {
     let lines =
         text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -243,8 +252,8 @@ fn entries(text: &str) -> impl Iterator<Item = (u32, String)> {
     })
 }
 
-/// The entries of `/etc/protocols`: lines of a name, a number, and aliases. The first entry of a number counts, so
-/// they come in reverse order.
+/// The entries of `/etc/protocols`: lines of a name, a number, and aliases. In reverse order,
+/// because the first entry of a number counts.
 fn ip_protocols(text: &str) -> impl Iterator<Item = (u32, String)> {
     text.lines().rev().filter_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();

@@ -1,18 +1,13 @@
 //! Neighbours, as `ip neigh` shows them.
 
-use super::fields::{Fields, Put, flag_names};
-use super::message::Message;
-use super::names::Names;
-use super::notation::{AF_BRIDGE, AF_INET, AF_INET6, host, link_address};
-use super::table::{Cell, Paint};
-use super::words;
-
-/// `RTM_NEWNEIGH`.
-pub(crate) const NEW: u16 = 28;
-/// `RTM_DELNEIGH`.
-pub(crate) const DEL: u16 = 29;
-/// `RTM_GETNEIGH`, which the kernel sends when it asks an `app_solicit` daemon for an address.
-pub(crate) const GET: u16 = 30;
+use super::{
+    fields::{Fields, Put, flag_names},
+    names::Names,
+    notation::{AF_BRIDGE, AF_INET, AF_INET6, host, link_address},
+    plain_text,
+};
+use crate::table::{Cell, Paint};
+use netlink_remote::nlmsg::Message;
 
 /// Length of `struct ndmsg`.
 const HEADER: usize = 12;
@@ -51,8 +46,8 @@ const STATES: [(u32, &str); 8] = [
     (0x80, "PERMANENT"),
 ];
 
-/// Whether `ip neigh` lists the entry: it hides those that need no resolution (`NOARP`) or have no state, unless they
-/// are proxies or were learnt from outside.
+/// Whether `ip neigh` lists the entry. It hides entries without resolution (`NOARP`) or state, but
+/// no proxies and no externally learnt ones.
 pub(crate) fn listed(message: &Message<'_>) -> bool {
     let (Some(state), Some(flags)) = (message.u16(8), message.u8(10)) else {
         return false;
@@ -60,14 +55,15 @@ pub(crate) fn listed(message: &Message<'_>) -> bool {
     state & 0xff & !NOARP != 0 || flags & (PROXY | EXTERN_LEARN) != 0
 }
 
-/// The neighbour in the keys and the order of `ip`.
+/// A neighbour with the keys of `ip`, in their order.
 pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
     let (number, index, state, flags) =
         (message.u8(0)?, message.u32(4)?, message.u16(8)?, message.u8(10)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
-    fields.put_true("deleted", message.kind == DEL);
-    fields.put_word("miss", message.kind == GET);
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELNEIGH);
+    // The kernel's question to an `app_solicit` daemon.
+    fields.put_word("miss", message.header.kind == libc::RTM_GETNEIGH);
     if let Some(address) = attributes.bytes(nda::DST) {
         let number = match (number, address.len()) {
             (AF_BRIDGE, 16) => AF_INET6,
@@ -102,7 +98,7 @@ pub(crate) const COLUMNS: &[&str] = &["ADDRESS", "DEV", "LLADDR", "STATE", "DETA
 
 /// The row of a neighbour.
 pub(crate) fn row(neighbour: &Fields) -> Vec<Cell> {
-    let text = |key: &str| neighbour.get(key).map(words::value).unwrap_or_default();
+    let text = |key: &str| neighbour.get(key).map(plain_text::value).unwrap_or_default();
     let state = text("state");
     let paint = match state.as_str() {
         "REACHABLE" | "PERMANENT" => Paint::Good,
@@ -115,7 +111,7 @@ pub(crate) fn row(neighbour: &Fields) -> Vec<Cell> {
         Cell::new(text("lladdr"), Paint::LinkAddress),
         Cell::new(state, paint),
         Cell::plain(
-            words::others(neighbour, &["deleted", "dst", "dev", "lladdr", "state"]).join(" "),
+            plain_text::details(neighbour, &["deleted", "dst", "dev", "lladdr", "state"]).join(" "),
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! How addresses, link types and numbers are written: character for character as `ip` does.
+//! The notation of addresses, link types and numbers: character for character that of `ip`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -17,7 +17,7 @@ const FAMILY_IPMR: u8 = 128;
 /// `RTNL_FAMILY_IP6MR`: IPv6 multicast routes.
 const FAMILY_IP6MR: u8 = 129;
 
-/// A host address of the given family.
+/// A host address of a family.
 pub(crate) fn host(family: u8, bytes: &[u8]) -> String {
     match family {
         AF_INET | FAMILY_IPMR => {
@@ -33,8 +33,8 @@ pub(crate) fn host(family: u8, bytes: &[u8]) -> String {
     .unwrap_or_else(|| "???".to_owned())
 }
 
-/// An IPv6 address as `inet_ntop` of glibc writes it: unlike Rust it writes the last 32 bits of an IPv4-compatible
-/// address with dots.
+/// An IPv6 address as glibc's `inet_ntop` writes it: other than by Rust, the last 32 bits of an
+/// IPv4-compatible address have dots.
 fn ipv6(address: Ipv6Addr) -> String {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
@@ -58,7 +58,7 @@ pub(crate) fn mpls(bytes: &[u8]) -> String {
     labels.join("/")
 }
 
-/// The bits of a complete address of this family, or -1 where there is no such thing.
+/// The bits of a complete address of a family, -1 for a family without one.
 pub(crate) fn host_bits(family: u8) -> i32 {
     match family {
         AF_INET | FAMILY_IPMR => 32,
@@ -68,7 +68,7 @@ pub(crate) fn host_bits(family: u8) -> i32 {
     }
 }
 
-/// The name of an address family, `???` when `ip` has none for it.
+/// The name of an address family, `???` for one without a name in `ip`.
 pub(crate) fn family(family: u8) -> &'static str {
     match family {
         AF_INET => "inet",
@@ -80,7 +80,7 @@ pub(crate) fn family(family: u8) -> &'static str {
     }
 }
 
-/// A link-layer address. Tunnels have the address of their end there, which is written as such.
+/// A link-layer address. That of a tunnel is the IP address of its end.
 pub(crate) fn link_address(bytes: &[u8], link_type: u16) -> String {
     match (bytes.len(), link_type) {
         (4, 768 | 776 | 778) => host(AF_INET, bytes),
@@ -94,12 +94,12 @@ pub(crate) fn hexadecimal(bytes: &[u8], separator: &str) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
 }
 
-/// A number as C writes it with `%#x`: zero has no `0x`.
+/// A number in C's `%#x`: zero has no `0x`.
 pub(crate) fn prefixed_hexadecimal(number: u64) -> String {
     if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
 }
 
-/// The name of an Ethernet protocol, of those that can be a VLAN protocol.
+/// The name of a VLAN's Ethernet protocol.
 pub(crate) fn vlan_protocol(protocol: u16) -> String {
     match protocol {
         0x8100 => "802.1Q".to_owned(),
@@ -108,7 +108,7 @@ pub(crate) fn vlan_protocol(protocol: u16) -> String {
     }
 }
 
-/// The name of a route type (`RTN_*`), which is also that of a rule's action.
+/// The name of a route type (`RTN_*`), or of a rule's action.
 pub(crate) fn route_type(number: u8) -> String {
     const NAMES: [&str; 12] = [
         "none",
@@ -127,7 +127,7 @@ pub(crate) fn route_type(number: u8) -> String {
     NAMES.get(usize::from(number)).map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
-/// The name of a link's hardware type (`ARPHRD_*`), `[N]` when it has none.
+/// The name of a hardware type (`ARPHRD_*`), `[N]` of one without a name.
 pub(crate) fn link_type(number: u16) -> String {
     let name = match number {
         0 => "netrom",

@@ -1,21 +1,19 @@
 //! Routes, as `ip route` shows them.
 
-use super::Filter;
-use super::encapsulation;
-use super::fields::{Fields, Put, flag_names};
-use super::message::{Attributes, Message, aligned, read_u16, read_u32};
-use super::names::Names;
-use super::notation::{
-    AF_INET, AF_INET6, AF_MPLS, family, host, host_bits, prefixed_hexadecimal, route_type,
-};
-use super::table::{Cell, Paint};
-use super::words;
 use serde_json::Value;
 
-/// `RTM_NEWROUTE`.
-pub(crate) const NEW: u16 = 24;
-/// `RTM_DELROUTE`.
-pub(crate) const DEL: u16 = 25;
+use super::{
+    encapsulation,
+    fields::{Fields, Put, flag_names},
+    names::Names,
+    notation::{
+        AF_INET, AF_INET6, AF_MPLS, family, host, host_bits, prefixed_hexadecimal, route_type,
+    },
+    plain_text,
+    query::Filter,
+};
+use crate::table::{Cell, Paint};
+use netlink_remote::nlmsg::{Attributes, Message, aligned, read_u16, read_u32};
 
 /// Length of `struct rtmsg`.
 const HEADER: usize = 12;
@@ -47,16 +45,16 @@ mod rta {
     pub(super) const NH_ID: u16 = 30;
 }
 
-/// `RTN_UNICAST`, the type that goes without saying.
+/// `RTN_UNICAST`, the type that `ip` leaves out.
 const UNICAST: u8 = 1;
-/// `RTPROT_BOOT`, the protocol that goes without saying.
+/// `RTPROT_BOOT`, the protocol that `ip` leaves out.
 const BOOT: u8 = 3;
-/// `RT_TABLE_MAIN`, the table that goes without saying.
+/// `RT_TABLE_MAIN`, the table that `ip` leaves out.
 const MAIN: u32 = 254;
-/// `RTM_F_CLONED`: not in a table, but made from a route to one destination.
+/// `RTM_F_CLONED`: in no table, but derived from a route for one destination.
 const CLONED: u32 = 0x200;
 
-/// Clock ticks per second in what the kernel reports (`USER_HZ`); 100 everywhere but on Alpha.
+/// Clock ticks per second in messages (`USER_HZ`): 100 everywhere but on Alpha.
 const TICKS: u32 = 100;
 
 /// The flags of routes and next hops (`RTNH_F_*`, `RTM_F_*`) in the order of `ip`.
@@ -92,7 +90,7 @@ const CACHE_FLAGS: [(u32, &str); 14] = [
     (0x0008_0000, "proxy"),
 ];
 
-/// The metrics (`RTAX_*`) by number; the first two are none.
+/// The metrics (`RTAX_*`) by number. The first two numbers are no metrics.
 const METRICS: [&str; 18] = [
     "",
     "",
@@ -114,9 +112,9 @@ const METRICS: [&str; 18] = [
     "fastopen_no_cookie",
 ];
 
-/// Whether `ip route` lists the route: not cloned, of the family, in the table.
+/// Whether a route passes the filter and is not cloned.
 ///
-/// On a kernel without IPv6 tables `ip` guesses the table from the type; this is not done here.
+/// On a kernel without IPv6 tables `ip` guesses the table from the type; here it is not guessed.
 pub(crate) fn listed(message: &Message<'_>, filter: &Filter) -> bool {
     let (Some(number), Some(flags), Some(table)) = (message.u8(0), message.u32(8), table(message))
     else {
@@ -132,11 +130,11 @@ fn table(message: &Message<'_>) -> Option<u32> {
     message.attributes(HEADER).u32(rta::TABLE).or_else(|| message.u8(4).map(u32::from))
 }
 
-/// The route in the keys and the order of `ip`. The table is left out when it is the main one or, as in a list of
-/// one table, `one_table` says that it is known.
+/// A route with the keys of `ip`, in their order. The main table is left out, and with `one_table`,
+/// in a list of one table, any table.
 ///
-/// `ip` writes "src" instead of "from" for a source prefix with no address; the kernel sends none, and here it is
-/// "from" always.
+/// `ip` writes "src" instead of "from" for a source prefix without an address. The kernel sends no
+/// such prefix, and here the key is always "from".
 pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Option<Fields> {
     let (number, dst_length, src_length, tos) =
         (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
@@ -144,7 +142,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Opt
         (message.u8(5)?, message.u8(6)?, message.u8(7)?, message.u32(8)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
-    fields.put_true("deleted", message.kind == DEL);
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELROUTE);
     if kind != UNICAST {
         fields.put("type", route_type(kind));
     }
@@ -187,7 +185,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Opt
     );
     fields.put_some("iif", attributes.u32(rta::IIF).map(|index| names.link(index)));
     fields.put_some("pref", attributes.u8(rta::PREF).map(preference));
-    // The key is misspelt in `ip`.
+    // Misspelt by `ip`.
     fields.put_some(
         "ttl-propogate",
         attributes.u8(rta::TTL_PROPAGATE).map(|propagate| propagate != 0),
@@ -197,7 +195,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, one_table: bool) -> Opt
     Some(fields)
 }
 
-/// A prefix, or `None` when it covers everything. The length is left out when it is that of a whole address.
+/// A prefix, `None` for one of every address. The length of a complete address is left out.
 fn prefix(number: u8, address: Option<&[u8]>, length: u8) -> Option<String> {
     match address {
         Some(address) if i32::from(length) == host_bits(number) => Some(host(number, address)),
@@ -207,7 +205,7 @@ fn prefix(number: u8, address: Option<&[u8]>, length: u8) -> Option<String> {
     }
 }
 
-/// Puts what is done to the packet: the new destination and the encapsulation.
+/// Puts the changes to packets: new destination and encapsulation.
 fn put_translation(fields: &mut Fields, attributes: Attributes<'_>, number: u8) {
     fields.put_some("to", attributes.bytes(rta::NEWDST).map(|address| host(number, address)));
     if let (Some(kind), Some(data)) =
@@ -217,7 +215,7 @@ fn put_translation(fields: &mut Fields, attributes: Attributes<'_>, number: u8) 
     }
 }
 
-/// Puts the gateway, which may be of another family.
+/// Puts the gateway, be it of another family.
 fn put_gateway(fields: &mut Fields, attributes: Attributes<'_>, number: u8) {
     fields.put_some("gateway", attributes.bytes(rta::GATEWAY).map(|address| host(number, address)));
     if let Some(bytes) = attributes.bytes(rta::VIA)
@@ -242,12 +240,12 @@ fn put_realms(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put("flow", flow);
 }
 
-/// Puts what `struct rta_cacheinfo` has, without its statistics.
+/// Puts `struct rta_cacheinfo` without its statistics.
 fn put_cache_info(fields: &mut Fields, info: &[u8]) {
     let field = |at: usize| read_u32(info, at * 4).filter(|value| *value != 0);
     let hexadecimal = |value: u32| prefixed_hexadecimal(value.into());
     fields.put_some("expires", field(2).map(|ticks| ticks.cast_signed() / TICKS.cast_signed()));
-    // Errors are negative, and printed as they stand.
+    // A negative errno, printed as `ip` does: unsigned.
     fields.put_some("error", field(3));
     fields.put_some("ipid", field(5).map(hexadecimal));
     if field(6).is_some() || field(7).is_some() {
@@ -256,7 +254,8 @@ fn put_cache_info(fields: &mut Fields, info: &[u8]) {
     }
 }
 
-/// The metrics. A locked metric that is not set is there as 0; `RTAX_LOCK` (1) says which are locked.
+/// The metrics. `RTAX_LOCK` (1) has the bits of the locked ones; a locked metric without a value
+/// is 0.
 fn metrics(list: Attributes<'_>) -> Fields {
     const RTT: u16 = 4;
     const RTTVAR: u16 = 5;
@@ -296,7 +295,7 @@ fn preference(value: u8) -> Value {
     }
 }
 
-/// The next hops of a multipath route: a list of `struct rtnexthop`, each followed by attributes.
+/// The next hops of a multipath route: `struct rtnexthop` with attributes, repeated.
 fn next_hops(bytes: &[u8], number: u8, names: &Names) -> Vec<Value> {
     let mut rest = bytes;
     let mut hops = Vec::new();
@@ -326,11 +325,13 @@ fn next_hops(bytes: &[u8], number: u8, names: &Names) -> Vec<Value> {
 pub(crate) const COLUMNS: &[&str] =
     &["DESTINATION", "VIA", "DEV", "PROTO", "SCOPE", "SRC", "METRIC", "DETAILS"];
 
-/// The rows of a route: itself, then its next hops.
+/// The rows of a route: the route, then its next hops.
 pub(crate) fn rows(route: &Fields) -> Vec<Vec<Cell>> {
-    let kind = route.get("type").map(|kind| format!("{} ", words::value(kind))).unwrap_or_default();
+    let kind =
+        route.get("type").map(|kind| format!("{} ", plain_text::value(kind))).unwrap_or_default();
     let mut first = cells(route);
-    let destination = format!("{kind}{}", route.get("dst").map(words::value).unwrap_or_default());
+    let destination =
+        format!("{kind}{}", route.get("dst").map(plain_text::value).unwrap_or_default());
     first.insert(0, Cell::address(destination));
     let hops =
         route.get("nexthops").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -342,13 +343,13 @@ pub(crate) fn rows(route: &Fields) -> Vec<Vec<Cell>> {
     std::iter::once(first).chain(hops).collect()
 }
 
-/// The cells after the destination.
+/// The cells of [`COLUMNS`] after the destination.
 fn cells(route: &Fields) -> Vec<Cell> {
-    let text = |key: &str| route.get(key).map(words::value).unwrap_or_default();
+    let text = |key: &str| route.get(key).map(plain_text::value).unwrap_or_default();
     let via = route
         .get("via")
         .and_then(|via| via.get("host"))
-        .map_or_else(|| text("gateway"), words::value);
+        .map_or_else(|| text("gateway"), plain_text::value);
     let shown = [
         "deleted", "type", "dst", "gateway", "via", "dev", "protocol", "scope", "prefsrc",
         "metric", "nexthops",
@@ -360,6 +361,6 @@ fn cells(route: &Fields) -> Vec<Cell> {
         Cell::plain(text("scope")),
         Cell::address(text("prefsrc")),
         Cell::plain(text("metric")),
-        Cell::plain(words::others(route, &shown).join(" ")),
+        Cell::plain(plain_text::details(route, &shown).join(" ")),
     ]
 }

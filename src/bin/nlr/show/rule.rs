@@ -1,17 +1,15 @@
 //! Routing rules, as `ip rule` shows them.
 
-use super::fields::{Fields, Put};
-use super::message::{Attributes, Message, read_u16, read_u32};
-use super::names::Names;
-use super::notation::{host, host_bits, prefixed_hexadecimal, route_type};
-use super::table::{Cell, Paint};
-use super::words;
 use serde_json::Value;
 
-/// `RTM_NEWRULE`.
-pub(crate) const NEW: u16 = 32;
-/// `RTM_DELRULE`.
-pub(crate) const DEL: u16 = 33;
+use super::{
+    fields::{Fields, Put},
+    names::Names,
+    notation::{host, host_bits, prefixed_hexadecimal, route_type},
+    plain_text,
+};
+use crate::table::{Cell, Paint};
+use netlink_remote::nlmsg::{Attributes, Message, read_u16, read_u32};
 
 /// Length of `struct fib_rule_hdr`.
 const HEADER: usize = 12;
@@ -22,7 +20,7 @@ mod fra {
     pub(super) const SRC: u16 = 2;
     pub(super) const IIFNAME: u16 = 3;
     pub(super) const GOTO: u16 = 4;
-    /// Of NAT rules, long gone.
+    /// Of NAT rules, which current kernels do not have.
     pub(super) const GATEWAY: u16 = 5;
     pub(super) const PRIORITY: u16 = 6;
     pub(super) const FWMARK: u16 = 10;
@@ -61,19 +59,19 @@ const NAT: u8 = 10;
 /// `RTPROT_KERNEL`.
 const KERNEL: u8 = 2;
 
-/// The table a rule leads to, 0 for none.
+/// The table that a rule looks up, 0 for none.
 pub(crate) fn table(message: &Message<'_>) -> Option<u32> {
     message.attributes(HEADER).u32(fra::TABLE).or_else(|| message.u8(4).map(u32::from))
 }
 
-/// The rule in the keys and the order of `ip`.
+/// A rule with the keys of `ip`, in their order.
 pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
     let (number, dst_length, src_length, tos) =
         (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u8(3)?);
     let (action, flags) = (message.u8(7)?, message.u32(8)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
-    fields.put_true("deleted", message.kind == DEL);
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELRULE);
     fields.put("priority", attributes.u32(fra::PRIORITY).unwrap_or(0));
     fields.put_word("not", flags & INVERT != 0);
     put_prefix(&mut fields, ("src", "srclen"), number, attributes.bytes(fra::SRC), src_length);
@@ -126,7 +124,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
     Some(fields)
 }
 
-/// Puts an address and the length of its prefix; the length only when it is not that of a whole address.
+/// Puts an address and the length of its prefix. The length of a complete address is left out.
 fn put_prefix(
     fields: &mut Fields,
     keys: (&str, &str),
@@ -147,7 +145,7 @@ fn put_prefix(
     fields.put(keys.1, length);
 }
 
-/// Puts the mark, and its mask when it is not all ones.
+/// Puts the mark, and its mask unless that is all ones.
 fn put_mark(fields: &mut Fields, attributes: Attributes<'_>) {
     let (mark, mask) = (attributes.u32(fra::FWMARK), attributes.u32(fra::FWMASK));
     if mark.is_some() || mask.is_some() {
@@ -157,7 +155,7 @@ fn put_mark(fields: &mut Fields, attributes: Attributes<'_>) {
     fields.put_some("fwmask", mask.map(|mask| prefixed_hexadecimal(mask.into())));
 }
 
-/// Puts a port, or the ends of a range of them.
+/// Puts a port, or the ends of a range of ports.
 fn put_ports(fields: &mut Fields, key: &str, range: Option<&[u8]>) {
     let Some(range) = range else { return };
     let (Some(start), Some(end)) = (read_u16(range, 0), read_u16(range, 2)) else {
@@ -171,7 +169,7 @@ fn put_ports(fields: &mut Fields, key: &str, range: Option<&[u8]>) {
     }
 }
 
-/// Puts what the rule does, unless it leads to a table.
+/// Puts the action, except for the lookup of a table.
 fn put_action(fields: &mut Fields, attributes: Attributes<'_>, number: u8, action: u8, flags: u32) {
     match action {
         TO_TABLE => {}
@@ -196,14 +194,14 @@ pub(crate) const COLUMNS: &[&str] = &["PRIORITY", "FROM", "TO", "ACTION", "DETAI
 
 /// The row of a rule.
 pub(crate) fn row(rule: &Fields) -> Vec<Cell> {
-    let text = |key: &str| rule.get(key).map(words::value).unwrap_or_default();
+    let text = |key: &str| rule.get(key).map(plain_text::value).unwrap_or_default();
     let prefix = |address: &str, length: &str| match rule.get(length) {
-        Some(length) => format!("{}/{}", text(address), words::value(length)),
+        Some(length) => format!("{}/{}", text(address), plain_text::value(length)),
         None => text(address),
     };
     let mut action = Vec::new();
     for (key, word) in [("table", "lookup "), ("goto", "goto "), ("action", "")] {
-        action.extend(rule.get(key).map(|value| format!("{word}{}", words::value(value))));
+        action.extend(rule.get(key).map(|value| format!("{word}{}", plain_text::value(value))));
     }
     for key in ["l3mdev", "nop"] {
         action.extend(rule.get(key).map(|_| key.to_owned()));
@@ -217,6 +215,6 @@ pub(crate) fn row(rule: &Fields) -> Vec<Cell> {
         Cell::address(prefix("src", "srclen")),
         Cell::address(prefix("dst", "dstlen")),
         Cell::new(action.join(" "), Paint::Bold),
-        Cell::plain(words::others(rule, &shown).join(" ")),
+        Cell::plain(plain_text::details(rule, &shown).join(" ")),
     ]
 }

@@ -1,7 +1,7 @@
-//! The keys in an agent.
+//! The keys that an ssh agent holds (draft-miller-ssh-agent).
 //!
-//! What the agent holds is asked for here, so that one that hangs is noticed; the signing is
-//! libssh2's, on a thread, since it blocks.
+//! The list of keys is requested here, so that an agent that hangs meets the step's deadline; libssh2
+//! signs by the agent, on a thread, since it blocks.
 
 use std::{io, path::Path};
 
@@ -10,20 +10,20 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::keys::take_string;
+use crate::transport::ssh::key_blob::take_string;
 
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 
-/// As much as OpenSSH reads.
-const LONGEST: usize = 256 << 10;
+/// The most bytes read of an answer, as in OpenSSH.
+const MAX_ANSWER: usize = 256 << 10;
 
-/// The public keys, as blobs.
+/// The blobs of the agent's public keys.
 pub(super) async fn keys(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     let mut agent = UnixStream::connect(path).await?;
     agent.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES]).await?;
     let length = usize::try_from(agent.read_u32().await?).unwrap_or(usize::MAX);
-    if length > LONGEST {
+    if length > MAX_ANSWER {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut answer = vec![0; length];
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_as_far_as_they_go() {
+    fn a_truncated_answer_is_refused() {
         let answer = [12, 0, 0, 0, 1, 0, 0, 0, 2, b'a', b'b', 0, 0, 0, 1, b'c'];
         assert_eq!(parse(&answer), Some(vec![b"ab".to_vec()]));
         for length in 0..answer.len() {

@@ -1,4 +1,4 @@
-//! Keys, from the agent and from files, in ssh's order.
+//! The method `publickey` (RFC 4252, section 7), by keys of the agent and of files, in ssh's order.
 
 use std::{
     collections::VecDeque,
@@ -6,16 +6,26 @@ use std::{
 };
 
 use async_ssh2_lite::ssh2;
+use zeroize::Zeroizing;
 
-use super::{ATTEMPTS, Method, Outcome, agent, keys::KeyFile};
+use super::{
+    agent,
+    authenticator::{ATTEMPTS, Authenticator, MethodOutcome},
+    key_file::KeyFile,
+};
 use crate::{
-    Error,
-    prompter::SecretKind,
-    transport::ssh::fault::{self, code},
+    Error, errno,
+    prompter::{Secret, SecretKind},
+    text::one_line,
+    transport::ssh::{
+        fault::{self, code},
+        key_blob::fingerprint,
+    },
 };
 
-enum Candidate {
-    /// One in the agent, by its blob.
+/// A key to try.
+enum CandidateKey {
+    /// A key of the agent, by its blob.
     Agent(Vec<u8>),
     File(PathBuf, KeyFile),
 }
@@ -23,111 +33,129 @@ enum Candidate {
 /// The keys that have not been tried.
 #[derive(Default)]
 pub(super) struct PublicKeys {
-    left: Option<VecDeque<Candidate>>,
-    from_agent: usize,
+    /// `None` until they have been listed.
+    untried: Option<VecDeque<CandidateKey>>,
+    tried_of_agent: usize,
 }
 
-/// What a server made of a key.
-enum Answer {
-    /// It took the signature, whether it is content or not.
-    Signed,
-    /// It does not want the key.
+/// The server's answer to a key.
+#[derive(Debug)]
+enum KeyAnswer {
+    /// It accepted the signature; another method may be required as well.
+    Accepted,
+    /// It does not accept the key.
     Refused,
-    /// There was no signature.
+    /// No signature was made, and so none was sent.
     Unsigned,
 }
 
-fn answer_of(result: Result<(), ssh2::Error>) -> Answer {
-    match result {
-        Ok(()) => Answer::Signed,
-        Err(error) => match fault::code_of(&error) {
-            code::AUTHENTICATION_FAILED => Answer::Refused,
-            code::PUBLICKEY_UNVERIFIED if !error.message().starts_with("Callback") => {
-                Answer::Signed
-            }
-            _ => Answer::Unsigned,
-        },
+impl KeyAnswer {
+    fn of(result: Result<(), ssh2::Error>) -> Self {
+        match result {
+            Ok(()) => Self::Accepted,
+            Err(error) => match fault::code_of(&error) {
+                code::AUTHENTICATION_FAILED => Self::Refused,
+                code::PUBLICKEY_UNVERIFIED if !error.message().starts_with("Callback") => {
+                    Self::Accepted
+                }
+                _ => Self::Unsigned,
+            },
+        }
     }
 }
 
 impl PublicKeys {
-    /// Tries keys until the server takes one.
+    /// Tries keys until the server accepts one.
     pub(super) async fn next(
         &mut self,
-        method: &Method<'_>,
+        authenticator: &Authenticator<'_>,
         tried: &mut Vec<String>,
-    ) -> Result<Outcome, Error> {
-        if self.left.is_none() {
-            self.left = Some(self.gather(method, tried).await);
+    ) -> Result<MethodOutcome, Error> {
+        if self.untried.is_none() {
+            self.untried = Some(list(authenticator, tried).await);
         }
-        while let Some(candidate) = self.left.as_mut().and_then(VecDeque::pop_front) {
+        while let Some(candidate) = self.untried.as_mut().and_then(VecDeque::pop_front) {
             let answer = match candidate {
-                Candidate::Agent(blob) => {
-                    self.count_agent(tried);
-                    by_agent(method, blob).await
+                CandidateKey::Agent(blob) => {
+                    self.count_agent_key(tried);
+                    let key = fingerprint(&blob);
+                    let answer = by_agent(authenticator, blob).await;
+                    tracing::debug!(key, ?answer, "key of the agent");
+                    answer
                 }
-                Candidate::File(path, key) => by_file(method, &path, key, tried).await,
+                CandidateKey::File(path, file) => {
+                    let key = file.blob().as_deref().map(fingerprint);
+                    let answer = by_file(authenticator, &path, file, tried).await;
+                    tracing::debug!(key, file = shown(&path), ?answer, "key of a file");
+                    answer
+                }
             };
-            if let Answer::Signed = answer {
-                return Ok(Outcome::Ask);
+            if let KeyAnswer::Accepted = answer {
+                return Ok(MethodOutcome::CheckServer);
             }
         }
-        Ok(Outcome::Exhausted)
+        Ok(MethodOutcome::Exhausted)
     }
 
-    /// Keeps one entry for all of the agent's keys.
-    fn count_agent(&mut self, tried: &mut Vec<String>) {
-        self.from_agent += 1;
-        let keys = if self.from_agent == 1 { "key" } else { "keys" };
-        let entry = format!("agent ({} {keys})", self.from_agent);
+    /// Keeps one entry of `tried` for all keys of the agent.
+    fn count_agent_key(&mut self, tried: &mut Vec<String>) {
+        self.tried_of_agent += 1;
+        let keys = if self.tried_of_agent == 1 { "key" } else { "keys" };
+        let entry = format!("agent ({} {keys})", self.tried_of_agent);
         match tried.iter_mut().find(|entry| entry.starts_with("agent (")) {
             Some(old) => *old = entry,
             None => tried.push(entry),
         }
     }
-
-    /// The agent's keys that files name, the agent's others, then the keys in files that the agent
-    /// has not got.
-    async fn gather(&self, method: &Method<'_>, tried: &mut Vec<String>) -> VecDeque<Candidate> {
-        let mut files = Vec::new();
-        for path in method.host.identity_files.clone() {
-            let named = path.clone();
-            match tokio::task::spawn_blocking(move || KeyFile::read(&named)).await {
-                Ok(Ok(key)) => files.push((path, key)),
-                Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Ok(Err(error)) => tried.push(format!("{} ({})", shown(&path), error.kind())),
-                Err(_) => {}
-            }
-        }
-        let mut in_agent = match &method.host.agent {
-            None => Vec::new(),
-            Some(path) => agent::keys(path).await.unwrap_or_else(|error| {
-                tried.push(format!("agent at {} ({})", path.display(), error.kind()));
-                Vec::new()
-            }),
-        };
-        let mut named = Vec::new();
-        files.retain(|(_, key)| {
-            let blob = key.blob();
-            let Some(index) = in_agent.iter().position(|held| Some(held) == blob.as_ref()) else {
-                return key.private.is_some();
-            };
-            named.push(Candidate::Agent(in_agent.remove(index)));
-            false
-        });
-        if !method.host.identities_only {
-            named.extend(in_agent.into_iter().map(Candidate::Agent));
-        }
-        named.extend(files.into_iter().map(|(path, key)| Candidate::File(path, key)));
-        named.into()
-    }
 }
 
-async fn by_agent(method: &Method<'_>, blob: Vec<u8>) -> Answer {
-    let Some(path) = method.host.agent.clone() else { return Answer::Unsigned };
-    let user = method.host.user.clone();
+/// The keys to try: those of the agent that files name, the agent's others, then the keys of files
+/// that the agent does not hold.
+async fn list(
+    authenticator: &Authenticator<'_>,
+    tried: &mut Vec<String>,
+) -> VecDeque<CandidateKey> {
+    let mut files = Vec::new();
+    for path in authenticator.host.identity_files.clone() {
+        let named = path.clone();
+        match tokio::task::spawn_blocking(move || KeyFile::read(&named)).await {
+            Ok(Ok(file)) => files.push((path, file)),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(Err(error)) => {
+                tried.push(format!("{} ({})", shown(&path), errno::words(&error)));
+            }
+            Err(_) => {}
+        }
+    }
+    let mut in_agent = match &authenticator.host.agent {
+        None => Vec::new(),
+        Some(path) => agent::keys(path).await.unwrap_or_else(|error| {
+            tried.push(format!("agent at {} ({})", shown(path), errno::words(&error)));
+            Vec::new()
+        }),
+    };
+    tracing::debug!(agent = in_agent.len(), files = files.len(), "keys to try");
+    let mut candidates = Vec::new();
+    files.retain(|(_, file)| {
+        let blob = file.blob();
+        let Some(index) = in_agent.iter().position(|held| Some(held) == blob.as_ref()) else {
+            return file.private.is_some();
+        };
+        candidates.push(CandidateKey::Agent(in_agent.remove(index)));
+        false
+    });
+    if !authenticator.host.identities_only {
+        candidates.extend(in_agent.into_iter().map(CandidateKey::Agent));
+    }
+    candidates.extend(files.into_iter().map(|(path, file)| CandidateKey::File(path, file)));
+    candidates.into()
+}
+
+async fn by_agent(authenticator: &Authenticator<'_>, blob: Vec<u8>) -> KeyAnswer {
+    let Some(path) = authenticator.host.agent.clone() else { return KeyAnswer::Unsigned };
+    let user = authenticator.host.user.clone();
     let mut connected = None;
-    let result = method
+    let result = authenticator
         .on_thread(move |session| {
             let agent = match &connected {
                 Some(agent) => agent,
@@ -146,28 +174,28 @@ async fn by_agent(method: &Method<'_>, blob: Vec<u8>) -> Answer {
             }
         })
         .await;
-    answer_of(result)
+    KeyAnswer::of(result)
 }
 
 async fn by_file(
-    method: &Method<'_>,
+    authenticator: &Authenticator<'_>,
     path: &Path,
-    key: KeyFile,
+    file: KeyFile,
     tried: &mut Vec<String>,
-) -> Answer {
+) -> KeyAnswer {
     let name = shown(path);
-    let Some(private) = key.private else { return Answer::Unsigned };
-    let public = key.public.clone();
-    // Without a passphrase the server can still say whether it wants the key at all.
-    if !key.encrypted || public.is_some() {
-        let answer = sign(method, public.clone(), private.clone(), None).await;
+    let Some(private) = file.private else { return KeyAnswer::Unsigned };
+    let public = file.public.clone();
+    // Without the passphrase the server can still say whether it accepts the key at all.
+    if !file.is_encrypted || public.is_some() {
+        let answer = sign(authenticator, public.clone(), private.clone(), None).await;
         match answer {
-            Answer::Unsigned if key.encrypted => {}
-            Answer::Unsigned => {
+            KeyAnswer::Unsigned if file.is_encrypted => {}
+            KeyAnswer::Unsigned => {
                 tried.push(format!("{name} (not readable as a key)"));
                 return answer;
             }
-            Answer::Signed | Answer::Refused => {
+            KeyAnswer::Accepted | KeyAnswer::Refused => {
                 tried.push(name);
                 return answer;
             }
@@ -175,39 +203,42 @@ async fn by_file(
     }
     for attempt in 1..=ATTEMPTS {
         let prompt = format!("Passphrase for {name}: ");
-        let asked = method.ask(SecretKind::Passphrase, prompt, attempt).await;
+        let asked = authenticator.ask(SecretKind::Passphrase, prompt, attempt).await;
         let Some(passphrase) = asked else {
-            let why = if method.context.has_secrets() { "none given" } else { "nobody to ask" };
+            let why = match authenticator.context.has_secrets() {
+                true => "none given",
+                false => "nobody to ask",
+            };
             tried.push(format!("{name} (its passphrase: {why})"));
-            return Answer::Unsigned;
+            return KeyAnswer::Unsigned;
         };
-        let answer = sign(method, public.clone(), private.clone(), Some(passphrase)).await;
-        if !matches!(answer, Answer::Unsigned) {
+        let answer = sign(authenticator, public.clone(), private.clone(), Some(passphrase)).await;
+        if !matches!(answer, KeyAnswer::Unsigned) {
             tried.push(name);
             return answer;
         }
     }
     tried.push(format!("{name} (wrong passphrase)"));
-    Answer::Unsigned
+    KeyAnswer::Unsigned
 }
 
 async fn sign(
-    method: &Method<'_>,
+    authenticator: &Authenticator<'_>,
     public: Option<String>,
-    private: zeroize::Zeroizing<String>,
-    passphrase: Option<crate::prompter::Secret>,
-) -> Answer {
-    let user = method.host.user.clone();
-    let result = method
+    private: Zeroizing<String>,
+    passphrase: Option<Secret>,
+) -> KeyAnswer {
+    let user = authenticator.host.user.clone();
+    let result = authenticator
         .on_thread(move |session| {
             let passphrase = passphrase.as_ref().map(|secret| secret.expose());
             session.userauth_pubkey_memory(&user, public.as_deref(), &private, passphrase)
         })
         .await;
-    answer_of(result)
+    KeyAnswer::of(result)
 }
 
-/// A path as one would write it.
+/// A path as its user writes it, with `~` for the home folder.
 fn shown(path: &Path) -> String {
     let home =
         std::env::var_os("HOME").map(PathBuf::from).filter(|home| !home.as_os_str().is_empty());
@@ -215,5 +246,5 @@ fn shown(path: &Path) -> String {
         Some(rest) => format!("~/{}", rest.display()),
         None => path.display().to_string(),
     };
-    shown.chars().filter(|letter| !letter.is_control()).collect()
+    one_line(&shown).into_owned()
 }

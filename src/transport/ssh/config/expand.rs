@@ -1,15 +1,17 @@
-//! What stands for something else in a value: `%` tokens, `${VARIABLE}` and `~`.
+//! Expands `%` tokens, `${VARIABLE}` and `~` in values.
 
 use std::path::{Path, PathBuf};
 
-/// Looks up a variable of the environment.
-pub(super) type Env = dyn Fn(&str) -> Option<String>;
+use crate::text::escaped;
 
-/// Replaces `%` tokens and, where `env` is given, `${VARIABLE}`; what they stand for stays as it is.
+/// Looks up an environment variable.
+pub(super) type EnvLookup = dyn Fn(&str) -> Option<String>;
+
+/// Replaces `%` tokens and, where `env` is given, `${VARIABLE}`. Replacements are not expanded again.
 pub(super) fn expand(
     text: &str,
     token: impl Fn(char) -> Option<String>,
-    env: Option<&Env>,
+    env: Option<&EnvLookup>,
 ) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -18,10 +20,8 @@ pub(super) fn expand(
         expanded.push_str(before);
         if let (Some(env), Some(after)) = (env, from.strip_prefix("${")) {
             let (name, after) = after.split_once('}').ok_or("`${` without its `}`")?;
-            let value = env(name).ok_or_else(|| {
-                let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
-                format!("the variable {name} is not set")
-            })?;
+            let unset = || format!("the variable {} is not set", escaped(name));
+            let value = env(name).ok_or_else(unset)?;
             expanded.push_str(&value);
             rest = after;
             continue;
@@ -31,7 +31,10 @@ pub(super) fn expand(
             (Some('%'), Some('%')) => expanded.push('%'),
             (Some('%'), Some(letter)) => match token(letter) {
                 Some(value) => expanded.push_str(&value),
-                None => return Err(format!("%{letter} means nothing here")),
+                None => {
+                    let token = format!("%{letter}");
+                    return Err(format!("the token {} is not supported here", escaped(&token)));
+                }
             },
             (Some('%'), None) => return Err("a % at the end".to_owned()),
             _ => {
@@ -47,13 +50,13 @@ pub(super) fn expand(
     Ok(expanded)
 }
 
-/// Replaces `~` and `~user` in front.
+/// Replaces a leading `~` or `~user`.
 pub(super) fn tilde(text: &str, home: &Path) -> Result<String, String> {
     let Some(rest) = text.strip_prefix('~') else { return Ok(text.to_owned()) };
     let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let home = match user {
         "" => home.to_owned(),
-        user => home_of(user).ok_or_else(|| format!("there is no user {user}"))?,
+        user => home_of(user).ok_or_else(|| format!("there is no user {}", escaped(user)))?,
     };
     Ok(format!("{}{rest}", home.display()))
 }

@@ -1,21 +1,21 @@
-//! Every keyword of `ssh_config`, and what becomes of it here.
+//! Every keyword of `ssh_config`, and its treatment.
 //!
-//! What only concerns terminals, forwarding, multiplexing or how things look is ignored. What says
-//! how safely or which way to connect must not be ignored: it is either followed or refused.
+//! A keyword about terminals, forwarding, multiplexing or appearance is ignored. A keyword about the
+//! destination or the safety of a connection is either followed or refused, never ignored.
 
-/// What becomes of a keyword.
+/// The treatment of a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Followed, under its one name.
+pub(super) enum KeywordClass {
+    /// Followed, under its canonical name.
     Followed(&'static str),
-    /// Makes no difference here.
+    /// Of no effect here.
     Ignored,
-    /// Refused, unless its value is one of these: they ask for what is done anyway.
+    /// Refused, unless its value is one of these, which ask for the behaviour there is.
     Refused(&'static str, &'static [&'static str]),
 }
 
-/// What becomes of a keyword, which is in lower case; `None` where ssh does not know it either.
-pub(super) fn class(keyword: &str) -> Option<Class> {
+/// The treatment of a keyword in lower case; `None` for one that ssh does not know either.
+pub(super) fn classify(keyword: &str) -> Option<KeywordClass> {
     let keyword = match keyword {
         "challengeresponseauthentication" | "skeyauthentication" | "tisauthentication" => {
             "kbdinteractiveauthentication"
@@ -24,18 +24,18 @@ pub(super) fn class(keyword: &str) -> Option<Class> {
         "identityfile2" => "identityfile",
         "pubkeyacceptedkeytypes" => "pubkeyacceptedalgorithms",
         "smartcarddevice" => "pkcs11provider",
-        // Debian's.
+        // Debian's names.
         "protocolkeepalives" | "setuptimeout" => "serveraliveinterval",
         other => other,
     };
     if let Some(name) = FOLLOWED.iter().find(|name| **name == keyword) {
-        return Some(Class::Followed(name));
+        return Some(KeywordClass::Followed(name));
     }
     if let Some((name, harmless)) = REFUSED.iter().find(|(name, _)| *name == keyword) {
-        return Some(Class::Refused(name, harmless));
+        return Some(KeywordClass::Refused(name, harmless));
     }
     let ignored = keyword.starts_with("gssapi") || IGNORED.contains(&keyword);
-    ignored.then_some(Class::Ignored)
+    ignored.then_some(KeywordClass::Ignored)
 }
 
 const FOLLOWED: &[&str] = &[
@@ -93,12 +93,12 @@ const REFUSED: &[(&str, &[&str])] = &[
 const IGNORED: &[&str] = &[
     "addkeystoagent",
     "afstokenpassing",
-    // Nothing is made canonical, so how it would be does not matter.
+    // Of no effect without CanonicalizeHostname.
     "canonicaldomains",
     "canonicalizefallbacklocal",
     "canonicalizemaxdots",
     "canonicalizepermittedcnames",
-    // Host certificates are not asked for.
+    // Host certificates are not offered.
     "casignaturealgorithms",
     "channeltimeout",
     "cipher",
@@ -182,11 +182,11 @@ mod tests {
 
     #[test]
     fn classes() {
-        assert_eq!(class("port"), Some(Class::Followed("port")));
-        assert_eq!(class("identityfile2"), Some(Class::Followed("identityfile")));
-        assert_eq!(class("gssapitrustdns"), Some(Class::Ignored));
-        assert_eq!(class("sendenv"), Some(Class::Ignored));
-        assert_eq!(class("ciphers"), Some(Class::Refused("ciphers", &[])));
-        assert_eq!(class("prot"), None);
+        assert_eq!(classify("port"), Some(KeywordClass::Followed("port")));
+        assert_eq!(classify("identityfile2"), Some(KeywordClass::Followed("identityfile")));
+        assert_eq!(classify("gssapitrustdns"), Some(KeywordClass::Ignored));
+        assert_eq!(classify("sendenv"), Some(KeywordClass::Ignored));
+        assert_eq!(classify("ciphers"), Some(KeywordClass::Refused("ciphers", &[])));
+        assert_eq!(classify("prot"), None);
     }
 }

@@ -2,38 +2,41 @@
 
 use super::{
     expand::expand,
-    files::{Reader, Setting},
+    local::LocalAccount,
     pattern,
+    setting::{Setting, Settings},
 };
 use crate::Error;
 
-/// Whom the configuration is looked up for.
-#[derive(Debug, Clone)]
-pub(super) struct Subject<'a> {
+/// The host and users that conditions are compared with.
+#[derive(Clone)]
+pub(super) struct MatchSubject<'a> {
+    pub(super) local: &'a LocalAccount,
     /// The host as the target has it.
     pub(super) original: &'a str,
-    /// What `Host` is compared with: the same, and in the last pass what it became.
+    /// The host that `Host` matches: `original`, and in the final pass the resolved name.
     pub(super) host: String,
     /// The user that the target names.
     pub(super) user: Option<&'a str>,
-    /// Reading once more because of `Match final`.
-    pub(super) last_pass: bool,
+    /// The second pass, because of a `Match final`.
+    pub(super) is_final_pass: bool,
 }
 
-/// Whether a `Host` line is about the host.
-pub(super) fn host_applies(setting: &Setting, subject: &Subject<'_>) -> bool {
-    pattern::list_matches(&subject.host, setting.words.iter().map(String::as_str))
+/// Whether a `Host` line matches.
+pub(super) fn host_applies(setting: &Setting, subject: &MatchSubject<'_>) -> bool {
+    pattern::list_matches(&subject.host, setting.arguments.iter().map(String::as_str))
 }
 
-/// Whether a `Match` line holds. Criteria that are not supported are an error, unless another one
-/// fails: then they make no difference.
+/// Whether a `Match` line matches. An unsupported criterion is an error, unless another one fails:
+/// then it makes no difference.
 pub(super) fn match_applies(
     setting: &Setting,
-    reader: &mut Reader<'_>,
-    reachable: bool,
+    subject: &MatchSubject<'_>,
+    settings: &mut Settings,
+    is_reachable: bool,
 ) -> Result<bool, Error> {
     let mut words = setting
-        .words
+        .arguments
         .iter()
         .flat_map(|word| match word.split_once('=') {
             Some((left, right)) => [Some(left), Some(right)],
@@ -41,35 +44,35 @@ pub(super) fn match_applies(
         })
         .flatten()
         .filter(|word| !word.is_empty());
-    let mut holds = true;
+    let mut all_hold = true;
     let mut unsupported = None;
-    let mut alone = true;
+    let mut is_only_criterion = true;
     while let Some(word) = words.next() {
-        let (negated, name) = match word.strip_prefix('!') {
+        let (is_negated, name) = match word.strip_prefix('!') {
             Some(name) => (true, name),
             None => (false, word),
         };
         let name = name.to_ascii_lowercase();
-        let result = match &*name {
+        let holds = match &*name {
             "all" => {
-                if !alone || words.next().is_some() {
-                    return Err(setting.wrong("`all` goes with no other condition"));
+                if !is_only_criterion || words.next().is_some() {
+                    return Err(setting.error("`all` goes with no other condition"));
                 }
                 true
             }
             "final" => {
-                reader.found.wants_final = true;
-                reader.subject.last_pass
+                settings.wants_final = true;
+                subject.is_final_pass
             }
-            // Nothing is made canonical but by the last pass, as ssh sees it.
-            "canonical" => reader.subject.last_pass,
+            // As for ssh without CanonicalizeHostname: only the final pass counts as canonical.
+            "canonical" => subject.is_final_pass,
             _ => {
-                alone = false;
+                is_only_criterion = false;
                 let value = words
                     .next()
-                    .ok_or_else(|| setting.wrong(format_args!("`{name}` needs a value")))?;
-                match holds_for(&name, value, reader) {
-                    Some(result) => result,
+                    .ok_or_else(|| setting.error(format_args!("`{name}` needs a value")))?;
+                match criterion_holds(&name, value, subject, settings) {
+                    Some(holds) => holds,
                     None => {
                         unsupported.get_or_insert(name);
                         continue;
@@ -77,36 +80,42 @@ pub(super) fn match_applies(
                 }
             }
         };
-        holds &= result != negated;
+        all_hold &= holds != is_negated;
     }
     match unsupported {
-        Some(name) if holds && reachable => {
-            let host = reader.subject.original;
-            Err(setting.wrong(format_args!(
+        Some(name) if all_hold && is_reachable => {
+            let host = subject.original;
+            Err(setting.error(format_args!(
                 "`{name}` is not supported, and may apply to {host}; use openssh:// for it, which is ssh itself, or -F none"
             )))
         }
-        _ => Ok(holds && reachable),
+        _ => Ok(all_hold && is_reachable),
     }
 }
 
-fn holds_for(name: &str, value: &str, reader: &Reader<'_>) -> Option<bool> {
-    let Reader { here, subject, found } = reader;
-    let first = |name| found.first.get(name).map(Setting::word);
-    let users =
+/// Whether a criterion with a value holds; `None` for an unsupported one.
+fn criterion_holds(
+    name: &str,
+    value: &str,
+    subject: &MatchSubject<'_>,
+    settings: &Settings,
+) -> Option<bool> {
+    let MatchSubject { local, original, .. } = subject;
+    let first = |name| settings.first.get(name).map(Setting::value);
+    let user_matches =
         |user: Option<&str>| user.is_some_and(|user| pattern::list_matches(user, value.split(',')));
     Some(match name {
         "host" => {
-            let named = first("hostname").filter(|_| !subject.last_pass);
-            let host = match named {
-                Some(name) => expand_host_name(name, subject.original).ok()?,
+            let host_name = first("hostname").filter(|_| !subject.is_final_pass);
+            let host = match host_name {
+                Some(name) => expand_host_name(name, original).ok()?,
                 None => subject.host.clone(),
             };
             pattern::names_match(&host, value)
         }
-        "originalhost" => pattern::names_match(subject.original, value),
-        "user" => users(subject.user.or_else(|| first("user")).or(here.user.as_deref())),
-        "localuser" => users(here.user.as_deref()),
+        "originalhost" => pattern::names_match(original, value),
+        "user" => user_matches(subject.user.or_else(|| first("user")).or(local.user.as_deref())),
+        "localuser" => user_matches(local.user.as_deref()),
         _ => return None,
     })
 }

@@ -1,87 +1,50 @@
-//! What `ssh` would do to reach a host: `~/.ssh/config` and `/etc/ssh/ssh_config`, see
-//! ssh_config(5).
+//! ssh's configuration of a host, from `~/.ssh/config` and `/etc/ssh/ssh_config`; see ssh_config(5).
 //!
-//! What is not followed here, though it matters to where or how safely one connects, is an error
+//! An unsupported setting that matters to the destination or the safety of a connection is an error
 //! for the hosts it applies to, never ignored.
-
-#![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the transport on top of it comes next")]
 
 mod destination;
 mod expand;
 mod files;
 mod keywords;
+mod local;
 mod match_block;
 pub(crate) mod pattern;
 mod resolve;
+mod setting;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
 
 use std::{
-    env,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-#[allow(unused_imports, reason = "the transport on top of it comes next")]
 pub(crate) use destination::parse_destination;
 
 use self::{
-    files::{Found, Kind, Reader, Setting},
-    match_block::{Subject, expand_host_name},
+    files::{ConfigReader, FileRules},
+    local::LocalAccount,
+    match_block::{MatchSubject, expand_host_name},
+    resolve::Resolver,
+    setting::Settings,
 };
 use super::host::SshHost;
-use crate::Error;
+use crate::{Error, authority, text::one_line};
 
-/// Where the configuration of ssh comes from: `ssh -F`.
-#[allow(unreachable_pub, reason = "for the transport's API")]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigSource {
+/// The source of the configuration, as `ssh -F` chooses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigSource {
     /// The user's `~/.ssh/config`, then `/etc/ssh/ssh_config`.
-    #[default]
     Default,
     /// This file alone.
     File(PathBuf),
-    /// Nowhere: everything is as ssh has it without files.
+    /// No file: ssh's defaults.
     None,
 }
 
-/// What of this machine and process decides.
-struct Here {
-    home: PathBuf,
-    /// The name of this process's user, where it has one.
-    user: Option<String>,
-    uid: u32,
-    /// `/etc/ssh`.
-    etc: PathBuf,
-    env: fn(&str) -> Option<String>,
-}
-
-impl Here {
-    fn new() -> Result<Self, Error> {
-        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let uid = nix::unistd::Uid::current();
-        let entry = nix::unistd::User::from_uid(uid).ok().flatten();
-        let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let home = home.or_else(|| entry.as_ref().map(|entry| entry.dir.clone()));
-        let home = home.ok_or_else(|| {
-            Error::invalid(format!("there is no home folder for uid {uid}; set HOME"))
-        })?;
-        let user = entry.map(|entry| entry.name);
-        let user = user.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"));
-        let etc = PathBuf::from("/etc/ssh");
-        Ok(Self { home, user, uid: uid.as_raw(), etc, env: |name| env::var(name).ok() })
-    }
-
-    /// `~/.ssh`, or else the system's.
-    fn folder(&self, users: bool) -> PathBuf {
-        if users { self.home.join(".ssh") } else { self.etc.clone() }
-    }
-}
-
-/// Finds out how to reach a host. What the target itself says comes before the files.
+/// Resolves the settings for a host. The target's own user and port take precedence over the files.
 ///
 /// Blocks: it reads files.
 pub(crate) fn resolve(
@@ -91,11 +54,24 @@ pub(crate) fn resolve(
     port: Option<u16>,
     source: &ConfigSource,
 ) -> Result<SshHost, Error> {
-    resolve_here(&Here::new()?, hop, user, host, port, source)
+    let resolved = resolve_for(&LocalAccount::new()?, hop, user, host, port, source)?;
+    tracing::debug!(
+        hop,
+        host = resolved.host_name,
+        port = resolved.port,
+        user = resolved.user,
+        identity_files = ?resolved.identity_files,
+        agent = ?resolved.agent,
+        known_hosts = ?resolved.user_known_hosts,
+        strict = ?resolved.strict,
+        jumps = ?resolved.jumps,
+        "ssh configuration resolved",
+    );
+    Ok(resolved)
 }
 
-fn resolve_here(
-    here: &Here,
+fn resolve_for(
+    local: &LocalAccount,
     hop: &str,
     user: Option<&str>,
     host: &str,
@@ -103,35 +79,38 @@ fn resolve_here(
     source: &ConfigSource,
 ) -> Result<SshHost, Error> {
     let checked =
-        destination::check_host(host).and_then(|()| user.map_or(Ok(()), destination::check_user));
-    checked.map_err(|why| Error::invalid(format!("{hop}: {why}")))?;
+        authority::check_host(host).and_then(|()| user.map_or(Ok(()), authority::check_user));
+    checked.map_err(|reason| Error::invalid(format!("{}: {reason}", one_line(hop))))?;
 
-    let subject = Subject { original: host, host: host.to_owned(), user, last_pass: false };
-    let mut reader = Reader { here, subject, found: Found::default() };
+    let host_now = host.to_owned();
+    let subject =
+        MatchSubject { local, original: host, host: host_now, user, is_final_pass: false };
+    let mut reader = ConfigReader { subject, settings: Settings::default() };
     read(&mut reader, source)?;
     let host_name = host_name(&reader)?;
-    if reader.found.wants_final {
+    if reader.settings.wants_final {
         reader.subject.host.clone_from(&host_name);
-        reader.subject.last_pass = true;
-        // What it became is not changed any more.
+        reader.subject.is_final_pass = true;
+        // The second pass no longer changes the host name.
         read(&mut reader, source)?;
     }
-    resolve::Values { here, found: &reader.found, original: host, host_name }.host(hop, user, port)
+    Resolver { local, settings: &reader.settings, original: host, host_name }
+        .resolve(hop, user, port)
 }
 
-/// Where to connect to, as far as the files have been read.
-fn host_name(reader: &Reader<'_>) -> Result<String, Error> {
+/// The host to connect to, by the settings read so far.
+fn host_name(reader: &ConfigReader<'_>) -> Result<String, Error> {
     let original = reader.subject.original;
-    let name = match reader.found.first.get("hostname") {
+    let name = match reader.settings.first.get("hostname") {
         Some(setting) => {
-            let name =
-                expand_host_name(setting.word(), original).map_err(|why| setting.wrong(why))?;
-            destination::check_host(&name).map_err(|why| setting.wrong(why))?;
+            let name = expand_host_name(setting.value(), original)
+                .map_err(|reason| setting.error(reason))?;
+            authority::check_host(&name).map_err(|reason| setting.error(reason))?;
             name
         }
         None => original.to_owned(),
     };
-    // An address is looked up in known_hosts as it is usually written, and its zone has a case.
+    // known_hosts has addresses in their usual form; an address's zone is case-sensitive.
     Ok(match name.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
         Err(_) if name.contains([':', '%']) => name,
@@ -139,19 +118,15 @@ fn host_name(reader: &Reader<'_>) -> Result<String, Error> {
     })
 }
 
-fn read(reader: &mut Reader<'_>, source: &ConfigSource) -> Result<(), Error> {
-    let here = reader.here;
+fn read(reader: &mut ConfigReader<'_>, source: &ConfigSource) -> Result<(), Error> {
+    let local = reader.subject.local;
     match source {
         ConfigSource::None => Ok(()),
         ConfigSource::File(path) if path == Path::new("none") => Ok(()),
-        ConfigSource::File(path) => {
-            reader.file(path, Kind { users: true, guarded: false, required: true })
-        }
+        ConfigSource::File(path) => reader.read_file(path, FileRules::NAMED),
         ConfigSource::Default => {
-            let users = here.folder(true).join("config");
-            reader.file(&users, Kind { users: true, guarded: true, required: false })?;
-            let system = here.etc.join("ssh_config");
-            reader.file(&system, Kind { users: false, guarded: false, required: false })
+            reader.read_file(&local.user_folder().join("config"), FileRules::USER)?;
+            reader.read_file(&local.etc.join("ssh_config"), FileRules::SYSTEM)
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The patterns of `ssh_config` and of known_hosts: `*`, `?`, and `!` in lists.
 
-/// Whether the whole text matches: `*` is any run of bytes, `?` any one.
+/// Whether the whole text matches: `*` stands for any run of bytes, `?` for any one byte.
 pub(crate) fn matches(text: &str, pattern: &str) -> bool {
     let (mut text, mut pattern) = (text.as_bytes(), pattern.as_bytes());
-    // Where to go on after the last `*`, once it has taken one byte more.
+    // The rest of text and pattern at the last `*`, to be tried again with one byte more for it.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (text, pattern) {
@@ -25,7 +25,7 @@ pub(crate) fn matches(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether one of the list's patterns matches, and none of those behind a `!`.
+/// Whether one of the patterns matches, and none of those after a `!`.
 pub(crate) fn list_matches<'a>(text: &str, patterns: impl IntoIterator<Item = &'a str>) -> bool {
     let mut found = false;
     for pattern in patterns {
@@ -38,7 +38,7 @@ pub(crate) fn list_matches<'a>(text: &str, patterns: impl IntoIterator<Item = &'
     found
 }
 
-/// A list in one word, for host names: these have no case.
+/// Whether a host name matches a comma-separated list, regardless of case.
 pub(crate) fn names_match(name: &str, list: &str) -> bool {
     let list = list.to_ascii_lowercase();
     list_matches(&name.to_ascii_lowercase(), list.split(','))

@@ -1,17 +1,17 @@
-//! One line of `ssh_config`: a keyword and its words.
+//! Splits a line of `ssh_config` into a keyword and its arguments.
 
-/// A line as it is written, quotes and escapes undone.
+/// A line, with quotes and escapes removed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ConfigLine {
     pub(super) keyword: String,
-    pub(super) words: Vec<String>,
+    pub(super) arguments: Vec<String>,
 }
 
-const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Takes a line apart; `None` is an empty one or a comment.
-pub(super) fn take_apart(line: &str) -> Result<Option<Line>, &'static str> {
-    let line = line.trim_end_matches([' ', '\t', '\r', '\n', '\x0c']).trim_start_matches(BLANK);
+/// Splits a line; `None` for an empty one or a comment.
+pub(super) fn tokenize(line: &str) -> Result<Option<ConfigLine>, &'static str> {
+    let line = line.trim_end_matches([' ', '\t', '\r', '\n', '\x0c']).trim_start_matches(BLANKS);
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
@@ -24,14 +24,14 @@ pub(super) fn take_apart(line: &str) -> Result<Option<Line>, &'static str> {
     if keyword.is_empty() {
         return Err("a line begins with a keyword");
     }
-    let rest = rest.trim_start_matches(BLANK);
-    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(BLANK);
-    let words = split(rest)?;
-    Ok(Some(Line { keyword: keyword.to_owned(), words }))
+    let rest = rest.trim_start_matches(BLANKS);
+    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(BLANKS);
+    let arguments = split_arguments(rest)?;
+    Ok(Some(ConfigLine { keyword: keyword.to_owned(), arguments }))
 }
 
-/// Words between blanks; a `#` at the start of one ends the line.
-fn split(text: &str) -> Result<Vec<String>, &'static str> {
+/// Splits at blanks outside quotes; a `#` at the start of a word ends the line.
+fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut letters = text.chars().peekable();
     loop {
@@ -92,18 +92,18 @@ mod tests {
             ("X # a", Some(("X", &[]))),
         ];
         for (line, expected) in cases {
-            let expected = expected.map(|(keyword, words)| Line {
+            let expected = expected.map(|(keyword, arguments)| ConfigLine {
                 keyword: keyword.to_owned(),
-                words: words.iter().map(|word| (*word).to_owned()).collect(),
+                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             });
-            assert_eq!(take_apart(line), Ok(expected), "{line:?}");
+            assert_eq!(tokenize(line), Ok(expected), "{line:?}");
         }
     }
 
     #[test]
-    fn what_is_no_line() {
+    fn malformed_lines() {
         for line in ["X \"a", "X 'a\"", "\"X a", "=x", "X a\\\" \"b"] {
-            assert!(take_apart(line).is_err(), "{line:?}");
+            assert!(tokenize(line).is_err(), "{line:?}");
         }
     }
 }

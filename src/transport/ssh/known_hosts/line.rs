@@ -1,32 +1,33 @@
-//! One line of a known_hosts file, see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+//! One line of a known_hosts file; see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
-use crate::transport::ssh::config::pattern;
+use crate::transport::ssh::{config::pattern, key_blob::key_type};
 
-/// What a line says about its key.
+/// The meaning of a line's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
-    /// It is the host's.
+    /// The host's own key.
     None,
-    /// It vouches for the host's: `@cert-authority`.
+    /// The key of an authority that signs the host's: `@cert-authority`.
     Authority,
-    /// It must not be used any more: `@revoked`.
+    /// A key that must not be used any more: `@revoked`.
     Revoked,
 }
 
 /// A line about a host.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct KnownHostsLine {
     pub(super) marker: Marker,
     pub(super) key_type: &'static str,
+    /// The key's blob.
     pub(super) key: Vec<u8>,
 }
 
-/// The types of keys that there are; a line with another one is skipped, as ssh does.
-const TYPES: [&str; 8] = [
+/// The known types of keys; a line with another one is skipped, as ssh does.
+const KEY_TYPES: [&str; 8] = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
@@ -37,56 +38,51 @@ const TYPES: [&str; 8] = [
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
-const BLANK: [char; 2] = [' ', '\t'];
+const BLANKS: [char; 2] = [' ', '\t'];
 
-/// Reads a line; `None` where it is not about the host or not well formed.
-pub(super) fn about(line: &[u8], name: &str) -> Option<Line> {
+/// Parses a line if it is about the host of this name; `None` for a malformed line too.
+pub(super) fn parse_for(line: &[u8], name: &str) -> Option<KnownHostsLine> {
     let line = String::from_utf8_lossy(line);
     let mut rest = line.trim_matches([' ', '\t', '\r', '\n']);
     let mut marker = Marker::None;
     if rest.starts_with('@') {
-        let (word, after) = rest.split_once(BLANK)?;
+        let (word, after) = rest.split_once(BLANKS)?;
         marker = match word {
             "@cert-authority" => Marker::Authority,
             "@revoked" => Marker::Revoked,
             _ => return None,
         };
-        rest = after.trim_start_matches(BLANK);
+        rest = after.trim_start_matches(BLANKS);
     }
-    // A second marker, a comment, or nothing.
+    // A second marker, or a comment.
     if rest.starts_with(['@', '#']) {
         return None;
     }
-    let (names, rest) = rest.split_once(BLANK)?;
-    if !names_are(names, name) {
+    let (names, rest) = rest.split_once(BLANKS)?;
+    if !names_match(names, name) {
         return None;
     }
-    let (key_type, rest) = rest.trim_start_matches(BLANK).split_once(BLANK)?;
-    let key_type = TYPES.into_iter().find(|known| *known == key_type)?;
-    let encoded = rest.trim_start_matches(BLANK).split(BLANK).next()?;
-    let key = BASE64.decode(encoded).ok()?;
-    (type_of(&key)? == key_type).then_some(Line { marker, key_type, key })
+    let (type_word, rest) = rest.trim_start_matches(BLANKS).split_once(BLANKS)?;
+    let known_type = KEY_TYPES.into_iter().find(|known| *known == type_word)?;
+    let encoded = rest.trim_start_matches(BLANKS).split(BLANKS).next()?;
+    let key = BASE64_STANDARD.decode(encoded).ok()?;
+    (key_type(&key)? == known_type).then_some(KnownHostsLine { marker, key_type: known_type, key })
 }
 
-/// The type that a key names in front.
-pub(super) fn type_of(key: &[u8]) -> Option<&str> {
-    let (length, rest) = key.split_first_chunk()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    str::from_utf8(rest.get(..length)?).ok()
-}
-
-fn names_are(names: &str, name: &str) -> bool {
+/// Whether a line's names, a list of patterns or one hashed name, match a name.
+fn names_match(names: &str, name: &str) -> bool {
     let Some(hashed) = names.strip_prefix('|') else { return pattern::names_match(name, names) };
     let Some((salt, sum)) = hashed.strip_prefix("1|").and_then(|hashed| hashed.split_once('|'))
     else {
         return false;
     };
-    let (Ok(salt), Ok(sum)) = (BASE64.decode(salt), BASE64.decode(sum)) else { return false };
-    salt.len() == SALT && hash(&salt, name).is_some_and(|hash| hash == sum)
+    let decode = |text: &str| BASE64_STANDARD.decode(text);
+    let (Ok(salt), Ok(sum)) = (decode(salt), decode(sum)) else { return false };
+    salt.len() == SALT_LEN && hash(&salt, name).is_some_and(|hash| hash == sum)
 }
 
-/// How long a salt is: as long as the hash.
-pub(super) const SALT: usize = 20;
+/// The length of a salt in bytes: that of the hash.
+pub(super) const SALT_LEN: usize = 20;
 
 fn hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
     let mut mac = Hmac::<Sha1>::new_from_slice(salt).ok()?;
@@ -94,14 +90,13 @@ fn hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
     Some(mac.finalize().into_bytes().to_vec())
 }
 
-/// A name as it is written in hashed form.
-pub(super) fn hashed(salt: &[u8; SALT], name: &str) -> Option<String> {
-    let encode = |bytes: &[u8]| BASE64.encode(bytes);
+/// A name in hashed form (`HashKnownHosts`).
+pub(super) fn hashed(salt: &[u8; SALT_LEN], name: &str) -> Option<String> {
+    let encode = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
     Some(format!("|1|{}|{}", encode(salt), encode(&hash(salt, name)?)))
 }
 
-/// A line for a new key.
-pub(super) fn written(name: &str, key: &[u8]) -> Option<String> {
-    let encoded = BASE64.encode(key);
-    Some(format!("{name} {} {encoded}\n", type_of(key)?))
+/// The line for a key, with its newline.
+pub(super) fn format(name: &str, key: &[u8]) -> Option<String> {
+    Some(format!("{name} {} {}\n", key_type(key)?, BASE64_STANDARD.encode(key)))
 }

@@ -1,9 +1,10 @@
 use std::{
+    fs,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,10 +13,17 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
-use crate::prompter::Prompter;
+use super::{lookup::*, *};
+use crate::{
+    connect_context::ConnectContext,
+    prompter::Prompter,
+    transport::ssh::{
+        host::{SshHost, StrictChecking},
+        key_blob::fingerprint,
+    },
+};
 
-fn host(file: &Path, name: &str, port: u16, strict: Strict) -> SshHost {
+fn host(file: &Path, name: &str, port: u16, strict: StrictChecking) -> SshHost {
     SshHost {
         hop: format!("ssh://{name}"),
         host_name: name.to_owned(),
@@ -37,7 +45,7 @@ fn host(file: &Path, name: &str, port: u16, strict: Strict) -> SshHost {
     }
 }
 
-/// Not a real key, but one in form.
+/// The blob of a made-up key.
 fn key(key_type: &str, seed: usize) -> Vec<u8> {
     let mut key = u32::try_from(key_type.len()).unwrap().to_be_bytes().to_vec();
     key.extend_from_slice(key_type.as_bytes());
@@ -50,7 +58,7 @@ fn ed(seed: usize) -> Vec<u8> {
 }
 
 fn written(names: &str, key: &[u8]) -> String {
-    line::written(names, key).unwrap()
+    line::format(names, key).unwrap()
 }
 
 fn nobody() -> ConnectContext {
@@ -66,13 +74,13 @@ fn file_with(content: &str) -> (TempDir, PathBuf) {
 
 async fn check(host: &SshHost, key: &[u8], context: &ConnectContext) -> Result<(), String> {
     let known = KnownHosts::read(host).map_err(|error| error.to_string())?;
-    let result = known.check(host, key, context).await.map_err(|error| error.to_string());
+    let result = verify(&known, host, key, context).await.map_err(|error| error.to_string());
     assert!(!result.as_ref().is_err_and(|error| error.contains('\n')), "{result:?}");
     result
 }
 
-/// The start of what is answered for the host `h`, never asking.
-async fn answer(content: &str, port: u16, strict: Strict, key: &[u8]) -> String {
+/// The result of a verification for the host `h`, without a callback.
+async fn answer(content: &str, port: u16, strict: StrictChecking, key: &[u8]) -> String {
     let (_folder, file) = file_with(content);
     let said = check(&host(&file, "h", port, strict), key, &nobody()).await;
     let untouched = fs::read_to_string(&file).unwrap() == content;
@@ -80,7 +88,7 @@ async fn answer(content: &str, port: u16, strict: Strict, key: &[u8]) -> String 
         Ok(()) if untouched => "known".to_owned(),
         Ok(()) => "added".to_owned(),
         Err(error) => {
-            assert!(untouched, "refused, yet written down");
+            assert!(untouched, "refused, yet appended");
             let name = file.display().to_string();
             error.replace(&name, "FILE")
         }
@@ -92,7 +100,8 @@ async fn verdicts() {
     let (first, second, ecdsa) = (ed(1), ed(2), key("ecdsa-sha2-nistp256", 3));
     let of = |names: &str| written(names, &first);
     let other = |names: &str| written(names, &second);
-    let all = [Strict::Ask, Strict::Yes, Strict::AcceptNew, Strict::No];
+    let all =
+        [StrictChecking::Ask, StrictChecking::Yes, StrictChecking::AcceptNew, StrictChecking::No];
     for (content, port, expected) in [
         (of("h"), 22, "known"),
         (of("H"), 22, "known"),
@@ -101,7 +110,7 @@ async fn verdicts() {
         (of("*,!x"), 22, "known"),
         (of("[h]:2222"), 2222, "known"),
         (of("[h]:*"), 2222, "known"),
-        // ssh takes the name without the port, too, unless it knows the one with it.
+        // As for ssh, the name without the port counts if the one with it is unknown.
         (of("h"), 2222, "known"),
         (of("h") + &other("[h]:2222"), 2222, "the host key of [h]:2222 has CHANGED"),
         (other("h") + &of("h"), 22, "known"),
@@ -130,7 +139,7 @@ async fn verdicts() {
         (format!("#{}", of("h")), 22),
         (format!("@cert-authority h {}", of("").trim_start()), 22),
         (format!("@revoked h {}", other("").trim_start()), 22),
-        // Not well formed, so skipped.
+        // Malformed, and so skipped.
         (format!("@nothing h {}", of("").trim_start()), 22),
         (format!("@revoked @revoked h {}", of("").trim_start()), 22),
         (of("h").replace('=', ""), 22),
@@ -148,10 +157,10 @@ async fn verdicts() {
         for (strict, said) in all.into_iter().zip(answers) {
             let said = said.await;
             let right = match strict {
-                Strict::Ask | Strict::Yes => {
+                StrictChecking::Ask | StrictChecking::Yes => {
                     said.contains(" is not known") || said.contains(" only known")
                 }
-                Strict::AcceptNew | Strict::No => said == "added",
+                StrictChecking::AcceptNew | StrictChecking::No => said == "added",
             };
             assert!(right, "{content:?} {strict:?}: {said}");
         }
@@ -159,10 +168,10 @@ async fn verdicts() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_says() {
+async fn the_text_of_a_refusal() {
     let print = |seed| fingerprint(&ed(seed));
     assert_eq!(
-        answer(&format!("\n{}", written("[h]:23", &ed(2))), 23, Strict::No, &ed(1)).await,
+        answer(&format!("\n{}", written("[h]:23", &ed(2))), 23, StrictChecking::No, &ed(1)).await,
         format!(
             "the host key of [h]:23 has CHANGED: it now shows ssh-ed25519 {}, but FILE:2 has ssh-ed25519 {}; \
              someone may be listening in; if the change is known to be right, `ssh-keygen -R '[h]:23' -f FILE`",
@@ -171,7 +180,7 @@ async fn what_a_refusal_says() {
         )
     );
     assert_eq!(
-        answer("", 23, Strict::Ask, &ed(1)).await,
+        answer("", 23, StrictChecking::Ask, &ed(1)).await,
         format!(
             "[h]:23 is not known, and there is nobody to ask; its key is ssh-ed25519 {}; if that is right, \
              connect to it once with `ssh`, or add what `ssh-keyscan -p 23 h` says to FILE",
@@ -179,12 +188,12 @@ async fn what_a_refusal_says() {
         )
     );
     let authority = format!("@cert-authority * {}", written("", &ed(2)).trim_start());
-    let said = answer(&authority, 22, Strict::Yes, &ed(1)).await;
+    let said = answer(&authority, 22, StrictChecking::Yes, &ed(1)).await;
     assert!(said.starts_with("h is only known by the certificate authority at FILE:1"), "{said}");
 }
 
 #[tokio::test]
-async fn who_is_asked_decides() {
+async fn the_callback_decides() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     for answer in [false, true] {
         let (_folder, file) = file_with("");
@@ -194,10 +203,10 @@ async fn who_is_asked_decides() {
             answer
         });
         let context = ConnectContext::new(ask, Duration::from_secs(20));
-        let host = host(&file, "h", 23, Strict::Ask);
+        let host = host(&file, "h", 23, StrictChecking::Ask);
         assert_eq!(check(&host, &ed(1), &context).await.is_ok(), answer);
         assert_eq!(fs::read_to_string(&file).unwrap().is_empty(), !answer);
-        // A second time there is nothing to ask, or it is a changed one.
+        // The second time the key is known; another one is a changed one.
         assert_eq!(check(&host, &ed(1), &context).await.is_ok(), answer);
         assert!(!answer || check(&host, &ed(2), &context).await.is_err());
     }
@@ -209,16 +218,16 @@ async fn who_is_asked_decides() {
 }
 
 #[tokio::test]
-async fn how_it_is_written() {
+async fn the_form_of_an_appended_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new/known_hosts");
-    let mut host = host(&file, "H.example", 22, Strict::AcceptNew);
+    let mut host = host(&file, "H.example", 22, StrictChecking::AcceptNew);
     check(&host, &ed(1), &nobody()).await.unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), written("h.example", &ed(1)));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
 
-    // Behind a last line that has no end.
+    // After a last line without a newline.
     fs::write(&file, "# no end").unwrap();
     host.host_key_alias = Some("Alias".to_owned());
     host.port = 99;
@@ -240,13 +249,13 @@ async fn how_it_is_written() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written() {
+async fn files_that_cannot_be_written() {
     let (_folder, file) = file_with("");
     let below = file.join("known_hosts");
-    let result = check(&host(&below, "h", 22, Strict::AcceptNew), &ed(1), &nobody()).await;
+    let result = check(&host(&below, "h", 22, StrictChecking::AcceptNew), &ed(1), &nobody()).await;
     assert!(result.unwrap_err().starts_with("writing the key of h to "));
-    check(&host(&below, "h", 22, Strict::No), &ed(1), &nobody()).await.unwrap();
-    for strict in [Strict::AcceptNew, Strict::No] {
+    check(&host(&below, "h", 22, StrictChecking::No), &ed(1), &nobody()).await.unwrap();
+    for strict in [StrictChecking::AcceptNew, StrictChecking::No] {
         let null = host(Path::new("/dev/null"), "h", 22, strict);
         check(&null, &ed(1), &nobody()).await.unwrap();
         let mut none = null;
@@ -255,7 +264,8 @@ async fn what_cannot_be_written() {
     }
     // A folder is no file.
     let folder = file.parent().unwrap();
-    let error = check(&host(folder, "h", 22, Strict::No), &ed(1), &nobody()).await.unwrap_err();
+    let error =
+        check(&host(folder, "h", 22, StrictChecking::No), &ed(1), &nobody()).await.unwrap_err();
     assert!(error.starts_with("reading "), "{error}");
 }
 
@@ -264,7 +274,7 @@ async fn all_files_count() {
     let (folder, file) = file_with(&written("a", &ed(1)));
     let global = folder.path().join("global");
     fs::write(&global, written("h", &ed(2)) + &written("h", &key("ssh-rsa", 1))).unwrap();
-    let mut host = host(&file, "h", 22, Strict::AcceptNew);
+    let mut host = host(&file, "h", 22, StrictChecking::AcceptNew);
     host.user_known_hosts.push(folder.path().join("missing"));
     host.global_known_hosts.push(global.clone());
     check(&host, &ed(2), &nobody()).await.unwrap();
@@ -285,12 +295,12 @@ async fn many_at_once() {
     let accepted = Arc::new(AtomicUsize::new(0));
     let mut tasks = Vec::new();
     for index in 0..200 {
-        // Half of them are one host, which shows two keys: either is right, but not both.
+        // Every second one is the same host, with two keys: either can be accepted, not both.
         let (name, key) = match index % 2 {
             0 => (format!("h{index}"), ed(index)),
             _ => ("same".to_owned(), ed(index % 4)),
         };
-        let host = host(&file, &name, 22, Strict::AcceptNew);
+        let host = host(&file, &name, 22, StrictChecking::AcceptNew);
         let accepted = Arc::clone(&accepted);
         tasks.push(tokio::spawn(async move {
             if check(&host, &key, &nobody()).await.is_ok() {
@@ -313,9 +323,9 @@ async fn many_at_once() {
     }
 }
 
-/// As other processes do, which do not wait for each other.
+/// As by several processes, which do not exclude each other.
 #[test]
-fn what_is_appended_stays_whole() {
+fn appended_lines_stay_whole() {
     let (_folder, file) = file_with("");
     std::thread::scope(|scope| {
         for thread in 0..8 {
@@ -337,7 +347,7 @@ fn what_is_appended_stays_whole() {
     }
 }
 
-/// `ssh-keygen` with these arguments: what it says, where it is there.
+/// The output of `ssh-keygen`, if it is installed.
 fn keygen(args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new("ssh-keygen").args(args).output() else {
         eprintln!("skipped: there is no ssh-keygen to compare with");
@@ -346,13 +356,13 @@ fn keygen(args: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// A real key: its blob, and what `ssh-keygen -l` says.
+/// A real key: its blob, and the output of `ssh-keygen -l`.
 fn real_key(folder: &Path, kind: &str) -> Option<(Vec<u8>, String)> {
     let file = folder.join(kind);
     let path = file.to_str().unwrap();
     keygen(&["-q", "-t", kind, "-N", "", "-f", path])?;
     let line = fs::read_to_string(file.with_extension("pub")).unwrap();
-    let line = line::about(format!("h {line}").as_bytes(), "h").unwrap();
+    let line = line::parse_for(format!("h {line}").as_bytes(), "h").unwrap();
     Some((line.key, keygen(&["-l", "-f", path])?))
 }
 
@@ -401,10 +411,10 @@ async fn ssh_keygen_finds_the_same_lines() {
             .filter_map(|line| line.split_once(" found: line "))
             .map(|(_, number)| number.split(' ').next().unwrap().parse().unwrap())
             .collect();
-        let mut host = host(&file, "x", 22, Strict::Yes);
+        let mut host = host(&file, "x", 22, StrictChecking::Yes);
         host.host_key_alias = Some(name.to_owned());
         let known = KnownHosts::read(&host).unwrap();
-        let ours: Vec<usize> = known.entries.iter().map(|entry| entry.number).collect();
+        let ours: Vec<usize> = known.keys.iter().map(|key| key.number).collect();
         assert_eq!(ours, theirs, "{name}");
         ours.len()
     };
@@ -412,16 +422,16 @@ async fn ssh_keygen_finds_the_same_lines() {
     fs::write(&file, &content).unwrap();
     assert!(names.map(compare).iter().all(|count| *count > 0));
 
-    // Hashed by it, except for patterns.
+    // Hashed by ssh-keygen, except for patterns.
     keygen(&["-q", "-H", "-f", path]);
     let hashed = fs::read_to_string(&file).unwrap();
     assert!(hashed.lines().filter(|line| line.starts_with("|1|")).count() >= 5, "{hashed}");
     assert!(names.map(compare).iter().all(|count| *count > 0));
 
-    // Hashed by ours.
+    // Hashed by this crate.
     fs::write(&file, "").unwrap();
     for (name, port) in [("a", 22), ("a", 23), ("::1", 23)] {
-        let mut host = host(&file, name, port, Strict::AcceptNew);
+        let mut host = host(&file, name, port, StrictChecking::AcceptNew);
         host.hash_known_hosts = true;
         check(&host, &key, &nobody()).await.unwrap();
     }
@@ -433,23 +443,23 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = line::about(&bytes, "h");
-        let _ = line::type_of(&bytes);
+        let _ = line::parse_for(&bytes, "h");
+        let _ = crate::transport::ssh::key_blob::key_type(&bytes);
     }
 
     #[test]
     fn no_line_makes_it_panic(text in "(@revoked |@cert-authority |@)?(h|\\|1\\|[A-Za-z+/=|]{0,60}|[*?!,]{0,9}) ssh-(rsa|ed25519) [A-Za-z+/=]{0,60}") {
-        let _ = line::about(text.as_bytes(), "h");
+        let _ = line::parse_for(text.as_bytes(), "h");
     }
 
     #[test]
-    fn what_is_written_is_found(name in "[a-z0-9.:\\[\\]-]{1,30}", seed: usize, salt: [u8; line::SALT]) {
+    fn appended_lines_are_found(name in "[a-z0-9.:\\[\\]-]{1,30}", seed: usize, salt: [u8; line::SALT_LEN]) {
         let key = ed(seed);
         let hashed = line::hashed(&salt, &name).unwrap();
         for names in [&name, &hashed] {
-            let found = line::about(written(names, &key).as_bytes(), &name);
+            let found = line::parse_for(written(names, &key).as_bytes(), &name);
             prop_assert_eq!(found.map(|line| line.key), Some(key.clone()));
-            prop_assert!(line::about(written(names, &key).as_bytes(), "other_").is_none());
+            prop_assert!(line::parse_for(written(names, &key).as_bytes(), "other_").is_none());
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     transport::ssh::{Session, host::SshHost},
 };
 
-/// A real agent, with these keys.
+/// An ssh-agent with these keys.
 struct Agent(Child, std::path::PathBuf);
 
 impl Agent {
@@ -68,7 +68,7 @@ async fn agents_and_key_files() {
     let agent = Agent::start(&sshd, &["other", "id"]);
     let with_agent = SshHost { agent: Some(agent.1.clone()), ..sshd.stranger() };
     Session::connect(&with_agent, None, &quiet()).await.unwrap();
-    // Of the agent's keys only the one that is named, by its public half alone.
+    // IdentitiesOnly: the key of the agent that a public half names.
     let named = |name: &str| SshHost {
         identities_only: true,
         identity_files: vec![sshd.path(name)],
@@ -78,14 +78,14 @@ async fn agents_and_key_files() {
     let error = failed(Session::connect(&named("other.pub"), None, &quiet()).await);
     assert!(error.to_string().contains("agent (1 key)"), "{error}");
     assert_eq!(error.step(), Some(Step::Authentication));
-    // A file without its public half, and one that is none.
+    // A key file without its .pub file, and a file without a key.
     std::fs::remove_file(sshd.path("id.pub")).unwrap();
     sshd.session().await;
     std::fs::write(sshd.path("junk"), "junk").unwrap();
     let junk = SshHost { identity_files: vec![sshd.path("junk")], ..sshd.stranger() };
     let error = failed(Session::connect(&junk, None, &quiet()).await);
     assert!(error.to_string().contains("not readable as a key"), "{error}");
-    // An agent that is not there is said to be so.
+    // The error names an agent that does not exist.
     let gone = SshHost { agent: Some(sshd.path("nowhere")), ..sshd.stranger() };
     let error = failed(Session::connect(&gone, None, &quiet()).await);
     let said = error.to_string();
@@ -113,7 +113,7 @@ async fn encrypted_keys_ask_for_their_passphrase() {
     assert!(error.to_string().contains("wrong passphrase"), "{error}");
     let error = failed(Session::connect(&host, None, &quiet()).await);
     assert!(error.to_string().contains("nobody to ask"), "{error}");
-    // What the server does not want is not asked for.
+    // No passphrase is asked for a key that the server refuses.
     std::fs::write(sshd.path("authorized_keys"), "").unwrap();
     let context = asking(|request| panic!("asked: {}", request.prompt));
     failed(Session::connect(&host, None, &context).await);
@@ -181,9 +181,9 @@ async fn a_key_and_a_password() {
     assert!(error.to_string().contains("accepts publickey;"), "{error}");
 }
 
-/// One that asks its user to confirm each signature may never answer.
+/// An agent that asks its user to confirm each signature may never answer.
 #[test]
-fn an_agent_that_hangs_holds_up_its_own_connection_only() {
+fn an_agent_that_hangs_blocks_its_own_connection_only() {
     let _shared = ALONE.blocking_read();
     if !can_run() {
         return;
@@ -210,7 +210,7 @@ fn an_agent_that_hangs_holds_up_its_own_connection_only() {
     let context = ConnectContext::new(Prompter::none(), Duration::from_secs(2));
     let error = failed(runtime.block_on(Session::connect(&host, None, &context)));
     assert_eq!((error.step(), error.kind()), (Some(Step::Authentication), ErrorKind::Timeout));
-    // The end of the agent ends the thread too.
+    // The agent's end ends the thread too.
     let held = served.join().unwrap();
     let (gone, waiting) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -221,7 +221,7 @@ fn an_agent_that_hangs_holds_up_its_own_connection_only() {
     drop(held);
 }
 
-/// As the agent's protocol has it.
+/// A string of the agent's protocol.
 fn string(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }

@@ -46,7 +46,7 @@ async fn commands_run_side_by_side() {
     futures_util::future::join_all(commands).await;
 }
 
-/// Openings that are cancelled halfway leave the session in order, and nothing open.
+/// A cancelled opening leaves the session usable, and no channel open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_commands_end() {
     let _shared = ALONE.read().await;
@@ -69,7 +69,7 @@ async fn cancelled_commands_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_that_goes_on_is_ended() {
+async fn a_command_that_does_not_end_is_closed() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
@@ -77,12 +77,12 @@ async fn a_command_that_goes_on_is_ended() {
     let sshd = Sshd::start("");
     let session = sshd.session().await;
     let running = session.exec("sleep 4").await.unwrap();
-    let Running { stdio, stderr: _stderr, end } = running;
+    let Running { stdio, stderr: _stderr, end, .. } = running;
     drop(stdio);
     assert_eq!(end.await, End::Overdue);
 }
 
-/// A session that refuses says why, and goes on.
+/// A refused channel is an error that names the reason; the session stays usable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_session_is_named() {
     let _shared = ALONE.read().await;
@@ -104,7 +104,7 @@ async fn a_refused_session_is_named() {
     assert_eq!(error.0, "again\n");
 }
 
-/// stderr that nobody reads does not hold up stdout while it fits into the window.
+/// Unread stderr does not block stdout while it fits into the window.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_stderr_waits() {
     let _shared = ALONE.read().await;
@@ -114,9 +114,9 @@ async fn unread_stderr_waits() {
     let sshd = Sshd::start("");
     let session = sshd.session().await;
     let command = "head -c 8M /dev/zero >&2; head -c 24M /dev/zero; echo end";
-    let Running { mut stdio, mut stderr, end } = session.exec(command).await.unwrap();
+    let Running { mut stdio, mut stderr, end, .. } = session.exec(command).await.unwrap();
     let mut out = Vec::new();
-    // Until the end of the file, which does not come before stderr's either.
+    // Not up to EOF, which comes after that of stderr.
     let mut piece = vec![0; 64 << 10];
     while out.len() < (24 << 20) + 4 {
         let length = stdio.read(&mut piece).await.unwrap();

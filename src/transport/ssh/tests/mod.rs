@@ -1,7 +1,9 @@
+mod async_ssh2_lite;
 mod auth;
 mod commands;
-mod ends;
-mod shipped;
+mod connecting;
+mod disconnecting;
+#[cfg(feature = "cli")]
+mod log;
 mod support;
 mod traffic;
-mod ways;

@@ -1,4 +1,4 @@
-//! A real sshd, in the world that the test runner makes.
+//! An sshd, in the world of the test runner.
 
 use std::{
     fs,
@@ -19,20 +19,20 @@ use crate::{
     transport::{
         End, Running,
         ssh::{
-            Session, Turn,
-            host::{SshHost, Strict},
+            OpenPermit, Session,
+            host::{SshHost, StrictChecking},
         },
     },
 };
 
 impl Session {
-    /// Connects in one go, where nobody else opens anything on the gateway.
+    /// Reaches a host and logs in. The gateway must have no other opener.
     pub(super) async fn connect(
         host: &SshHost,
         via: Option<&Session>,
         context: &ConnectContext,
     ) -> Result<Session, Error> {
-        let via = via.map(|gateway| (gateway, Box::new(()) as Turn));
+        let via = via.map(|gateway| (gateway, Box::new(()) as OpenPermit));
         Session::reach(host, via, context).await?.log_in(context).await
     }
 
@@ -41,12 +41,12 @@ impl Session {
     }
 }
 
-/// Held for reading by every test, and for writing by one that counts what the process has.
+/// Held for reading by every test, and for writing by one that counts the process's resources.
 pub(super) static ALONE: RwLock<()> = RwLock::const_new(());
 
 pub(super) const PASSWORD: &str = "correct horse";
 
-/// Whether sshd can be had; says why not.
+/// Whether sshd can run here; prints the reason if not.
 pub(super) fn can_run() -> bool {
     let world = std::env::var("NLR_TEST_WORLD").unwrap_or_default();
     let ready = world == "root" && Path::new("/usr/sbin/sshd").exists();
@@ -65,7 +65,7 @@ pub(super) struct Sshd {
 impl Sshd {
     pub(super) fn start(extra: &str) -> Self {
         password_user();
-        // The folder has to be open: authorized_keys is read as the user.
+        // sshd reads authorized_keys as the user, so the folder is open to all.
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = dir.path().display();
@@ -105,12 +105,12 @@ impl Sshd {
         self.dir.path().join(name)
     }
 
-    /// Root, with the key that may come in.
+    /// Root, with the authorized key.
     pub(super) fn host(&self) -> SshHost {
         SshHost { identity_files: vec![self.path("id")], ..self.stranger() }
     }
 
-    /// Root, with no key at all.
+    /// Root, without a key.
     pub(super) fn stranger(&self) -> SshHost {
         SshHost {
             hop: format!("ssh://root@localhost:{}", self.port),
@@ -120,7 +120,7 @@ impl Sshd {
         }
     }
 
-    /// The processes that serve connections, and what they run.
+    /// The processes that serve connections, and their commands.
     pub(super) fn descendants(&self) -> Vec<i32> {
         let mut found = vec![self.child.id().cast_signed()];
         let parents: Vec<(i32, i32)> = processes();
@@ -193,7 +193,7 @@ pub(super) fn keygen(dir: &Path, name: &str, passphrase: &str) {
     assert!(made.success());
 }
 
-/// A user with a password, in this world only, in which root's shell reads no files of its own.
+/// Makes a user with a password in this world, and gives root a home without shell files.
 pub(super) fn password_user() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -207,7 +207,7 @@ pub(super) fn password_user() -> &'static str {
     "ci"
 }
 
-/// Root there, as whoever has nothing set up.
+/// Root at a host, with default settings.
 pub(super) fn host_at(host_name: &str) -> SshHost {
     SshHost {
         hop: format!("ssh://root@{host_name}"),
@@ -221,7 +221,7 @@ pub(super) fn host_at(host_name: &str) -> SshHost {
         user_known_hosts: Vec::new(),
         global_known_hosts: Vec::new(),
         hash_known_hosts: false,
-        strict: Strict::AcceptNew,
+        strict: StrictChecking::AcceptNew,
         connect_timeout: None,
         alive_interval: None,
         alive_count: 3,
@@ -230,12 +230,12 @@ pub(super) fn host_at(host_name: &str) -> SshHost {
     }
 }
 
-/// Nobody to ask.
+/// A context without callbacks.
 pub(super) fn quiet() -> ConnectContext {
     ConnectContext::new(Prompter::none(), Duration::from_secs(20))
 }
 
-/// Someone who answers, and keeps count.
+/// A context with a callback for secrets.
 pub(super) fn asking(
     answer: impl Fn(&SecretRequest) -> Option<&'static str> + Send + Sync + 'static,
 ) -> ConnectContext {
@@ -244,9 +244,9 @@ pub(super) fn asking(
     ConnectContext::new(ask, Duration::from_secs(20))
 }
 
-/// All that a command wrote, and its end; its stdin is closed at once.
+/// Closes a command's stdin, and returns its output and end.
 pub(super) async fn finish(running: Running) -> (String, String, End) {
-    let Running { stdio, mut stderr, end } = running;
+    let Running { stdio, mut stderr, end, .. } = running;
     let (mut reader, mut writer) = tokio::io::split(stdio);
     let (mut out, mut err) = (String::new(), String::new());
     let (_, first, second, end) = tokio::join!(
@@ -274,7 +274,7 @@ pub(super) fn failed(result: Result<Session, Error>) -> Error {
     }
 }
 
-/// How often this thread gave up the processor of its own will: once per wait.
+/// The number of times this thread has waited: its voluntary context switches.
 pub(super) fn switches() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt")).unwrap();

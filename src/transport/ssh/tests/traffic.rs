@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::support::{ALONE, Sshd, can_run, switches};
 use crate::transport::{Running, ssh::Session};
 
-/// Bytes that differ from one place to the next, and from one seed to the next.
+/// Bytes that differ from one offset to the next, and from one seed to the next.
 fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -20,7 +20,7 @@ fn pattern(seed: u64, length: usize) -> Vec<u8> {
 }
 
 async fn both_ways(session: &Session, seed: u64, length: usize) {
-    let Running { stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let Running { stdio, stderr: _stderr, end: _end, .. } = session.exec("cat").await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stdio);
     let sent = pattern(seed, length);
     let copy = sent.clone();
@@ -62,7 +62,7 @@ async fn one_thread_is_enough() {
     }
 }
 
-/// New keys are agreed on in the midst of it, many times.
+/// Key exchanges in the midst of the traffic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_survives_new_keys() {
     let _shared = ALONE.read().await;
@@ -71,7 +71,7 @@ async fn traffic_survives_new_keys() {
     }
 }
 
-/// Whatever cipher is chosen, since libssh2 reads each kind in its own way.
+/// libssh2 reads packets of each kind of cipher by code of its own.
 #[tokio::test]
 async fn every_cipher_carries_traffic() {
     let _shared = ALONE.read().await;
@@ -94,9 +94,9 @@ async fn traffic_survives_compression() {
     both_ways(&session, 3, 8 << 20).await;
 }
 
-/// What was written goes out even if nobody polls any more, and its end too.
+/// Accepted bytes are sent, and the EOF after them, even if the stream is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_arrives_without_further_ado() {
+async fn accepted_bytes_arrive_without_further_polls() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
@@ -106,7 +106,7 @@ async fn what_was_written_arrives_without_further_ado() {
     let file = sshd.path("copy");
     let command = format!("sleep 0.3; cat > {0}.part; mv {0}.part {0}", file.display());
     let sent = pattern(7, 3 << 20);
-    let Running { mut stdio, stderr: _stderr, end } = session.exec(&command).await.unwrap();
+    let Running { mut stdio, stderr: _stderr, end, .. } = session.exec(&command).await.unwrap();
     stdio.write_all(&sent).await.unwrap();
     drop(stdio);
     let start = Instant::now();
@@ -118,7 +118,7 @@ async fn what_was_written_arrives_without_further_ado() {
     drop(end);
 }
 
-/// Reads and writes that are cancelled at any time lose and repeat nothing.
+/// Reads and writes cancelled at any time neither lose nor repeat bytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_reads_and_writes_lose_nothing() {
     let _shared = ALONE.read().await;
@@ -127,7 +127,7 @@ async fn cancelled_reads_and_writes_lose_nothing() {
     }
     let sshd = Sshd::start("");
     let session = sshd.session().await;
-    let Running { stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let Running { stdio, stderr: _stderr, end: _end, .. } = session.exec("cat").await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stdio);
     let sent = pattern(9, 16 << 20);
     let copy = sent.clone();
@@ -159,9 +159,9 @@ async fn cancelled_reads_and_writes_lose_nothing() {
     assert!(received == copy, "the bytes differ: {} {}", received.len(), copy.len());
 }
 
-/// What one takes in for another, before the runtime has heard of it, wakes the other all the same.
+/// A waiter is woken for data that another one received before the runtime saw an event.
 #[tokio::test]
-async fn what_was_taken_in_for_another_is_told_to_it() {
+async fn received_data_wakes_its_reader() {
     let _shared = ALONE.read().await;
     if !can_run() {
         return;
@@ -176,23 +176,23 @@ async fn what_was_taken_in_for_another_is_told_to_it() {
         answer
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // The only thread of the runtime hears of nothing meanwhile. Then the write takes it in.
+    // The runtime's only thread sees no event meanwhile. Then the write receives the data.
     std::thread::sleep(Duration::from_millis(1000));
     silent.stdio.write_all(b"x").await.unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(5), waiting).await;
-    assert_eq!(&answer.expect("nobody was woken").unwrap(), b"here\n");
+    assert_eq!(&answer.expect("the reader is not woken").unwrap(), b"here\n");
 }
 
-/// Between two messages nobody looks whether there is one.
+/// An idle session is not polled.
 #[tokio::test]
-async fn idling_is_free() {
+async fn an_idle_session_takes_no_time() {
     let _alone = ALONE.write().await;
     if !can_run() {
         return;
     }
     let sshd = Sshd::start("");
     let session = sshd.session().await;
-    let Running { mut stdio, stderr: _stderr, end: _end } = session.exec("cat").await.unwrap();
+    let Running { mut stdio, stderr: _stderr, end: _end, .. } = session.exec("cat").await.unwrap();
     let mut answer = [0; 64];
     stdio.write_all(&[7; 64]).await.unwrap();
     stdio.read_exact(&mut answer).await.unwrap();

@@ -135,7 +135,7 @@ pub async fn command(
     words: &[&str],
 ) -> transport::Running {
     let words = words.iter().map(Into::into).collect();
-    connector.run(&transport.target(), words).await.unwrap()
+    connector.spawn(&transport.target(), words).await.unwrap()
 }
 
 /// The program ssh with a command for the far end, not run yet.

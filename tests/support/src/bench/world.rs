@@ -1,12 +1,6 @@
 //! The world of a benchmark: like a test's, so that it changes nothing of the machine.
 
-use std::{
-    env,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Once,
-};
+use std::{env, os::unix::process::CommandExt, path::Path, process::Command, sync::Once};
 
 use crate::{programs, world};
 
@@ -33,14 +27,9 @@ fn in_a_world() -> Command {
     let mut command = Command::new(programs::repository().join("tests/runner"));
     command.arg(env::current_exe().unwrap()).env("NLR_TEST_TIMEOUT", LIMIT);
     if env::var_os("CRITERION_HOME").is_none() {
-        command.env("CRITERION_HOME", target_folder().join("criterion"));
+        command.env("CRITERION_HOME", programs::target_folder().join("criterion"));
     }
     command
-}
-
-/// cargo's target folder: `target` of `target/release`.
-pub fn target_folder() -> PathBuf {
-    programs::folder().parent().unwrap().to_owned()
 }
 
 /// Whether sshd can run here, which takes real root; prints the reason if not.

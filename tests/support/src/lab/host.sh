@@ -1,9 +1,9 @@
-# Process 1 of a host of the lab: makes the host's root folder, says "ready", and lives until its input ends.
+# Process 1 of a machine of the lab: makes the root folder, prints "ready", and ends with its input.
 #
 #     bash -c "$(cat host.sh)" host|client NAME BIND WITHOUT ONLY KEYTYPES
 #
-# `host` has processes and a network of its own; `client` shares those of the test and sees the folder BIND.
-# WITHOUT are programs to leave out; ONLY=busybox leaves out everything that busybox and sudo are not.
+# `host` has namespaces of its own for processes and network; `client` has those of the test, and the folder BIND.
+# WITHOUT are programs to leave out; ONLY=busybox leaves out every program but busybox and sudo.
 set -euo pipefail
 umask 022
 kind=$1 name=$2 bind=$3 without=$4 only=$5 keytypes=$6
@@ -26,7 +26,7 @@ for part in /bin /sbin /lib /lib32 /lib64 /libx32; do
         mount --bind "$part" ".$part"
     fi
 done
-# What the machine's owner has put there is no part of a host.
+# Programs of this machine's owner are no part of a host.
 [[ ! -d usr/local ]] || mount -t tmpfs -o mode=755 tmpfs usr/local
 ln -s /usr/bin/busybox opt/busybox/ash
 
@@ -47,7 +47,7 @@ if [[ -n $without$only ]]; then
     done
 fi
 
-# Copied as they are; everything else in the hosts' /etc is written for them.
+# Copied from this machine; the lab writes the other files of /etc.
 for entry in alternatives bash.bashrc csh csh.cshrc csh.login fish iproute2 ld.so.cache ld.so.conf ld.so.conf.d localtime \
     login.defs protocols security services terminfo; do
     [[ ! -e /etc/$entry ]] || cp -a "/etc/$entry" etc
@@ -89,7 +89,7 @@ for type in $keytypes; do
     ssh-keygen -q -t "$type" -N '' -C "$name" -f "etc/ssh/ssh_host_${type}_key"
 done
 
-# What mount(8) wrote down.
+# The records of mount(8).
 rm -rf mount
 pivot_root . .old
 cd /

@@ -1,4 +1,4 @@
-//! The same files, given to `ssh -G`.
+//! Compares resolved settings with those of `ssh -G`.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,10 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{ConfigSource, SshHost, Strict, here, resolve_here};
+use super::{ConfigSource, SshHost, StrictChecking, here, resolve_for};
 
-/// What `ssh -G` says, by keyword; `None` where it fails.
-fn by_ssh(file: &Path, extra: &[&str], host: &str) -> Option<HashMap<String, String>> {
+/// The output of `ssh -G`, by keyword; `None` where it fails.
+fn resolved_by_ssh(file: &Path, extra: &[&str], host: &str) -> Option<HashMap<String, String>> {
     let output = Command::new("ssh")
         .args(["-T", "-G", "-F"])
         .arg(file)
@@ -30,15 +30,15 @@ fn by_ssh(file: &Path, extra: &[&str], host: &str) -> Option<HashMap<String, Str
     output.status.success().then(|| pairs.collect())
 }
 
-fn ssh_is_there() -> bool {
+fn has_ssh() -> bool {
     let there = Command::new("ssh").arg("-V").output().is_ok();
     if !there {
-        eprintln!("skipped: there is no ssh to compare with");
+        eprintln!("skipped: ssh is not installed");
     }
     there
 }
 
-/// The same in `ssh -G`'s words.
+/// The settings in the form of `ssh -G`'s output.
 fn in_ssh_words(host: &SshHost) -> Vec<(&'static str, Option<String>)> {
     let yes = |flag: bool| Some(if flag { "yes" } else { "no" }.to_owned());
     let seconds = |time: Option<Duration>, none: &str| {
@@ -49,10 +49,10 @@ fn in_ssh_words(host: &SshHost) -> Vec<(&'static str, Option<String>)> {
         Some(paths.join(" ")).filter(|paths| !paths.is_empty())
     };
     let strict = match host.strict {
-        Strict::Ask => "ask",
-        Strict::Yes => "true",
-        Strict::AcceptNew => "accept-new",
-        Strict::No => "false",
+        StrictChecking::Ask => "ask",
+        StrictChecking::Yes => "true",
+        StrictChecking::AcceptNew => "accept-new",
+        StrictChecking::No => "false",
     };
     let jumps = host.jumps.join(",");
     vec![
@@ -74,8 +74,8 @@ fn in_ssh_words(host: &SshHost) -> Vec<(&'static str, Option<String>)> {
 }
 
 #[test]
-fn the_same_as_ssh() {
-    if !ssh_is_there() {
+fn example_files_give_the_same_as_ssh() {
+    if !has_ssh() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ fn the_same_as_ssh() {
             .to_owned(),
         "PubkeyAuthentication yes\nCheckHostIP no\nAddressFamily any\n".to_owned(),
         "Host *\n    SendEnv LANG LC_*\n    HashKnownHosts yes\n".to_owned(),
-        // What ssh itself refuses.
+        // Refused by ssh itself.
         "Port 0\n".to_owned(),
         "Port 65536\n".to_owned(),
         "Port 1 2\n".to_owned(),
@@ -167,20 +167,20 @@ fn the_same_as_ssh() {
     }
 }
 
-/// Whether ssh makes the same of a file.
+/// Compares the settings by a file with those of ssh.
 fn compare(file: &Path, user: Option<&str>, host: &str, port: Option<u16>) -> Result<(), String> {
     let mut extra = Vec::new();
     let shown = port.map(|port: u16| port.to_string());
     extra.extend(user.iter().flat_map(|user| ["-l", *user]));
     extra.extend(shown.iter().flat_map(|port| ["-p", port]));
-    let theirs = by_ssh(file, &extra, host);
+    let theirs = resolved_by_ssh(file, &extra, host);
     let source = ConfigSource::File(file.to_owned());
-    let ours = resolve_here(&here(None), "ssh://hop", user, host, port, &source);
+    let ours = resolve_for(&here(None), "ssh://hop", user, host, port, &source);
     match (ours, theirs) {
         (Ok(ours), Some(theirs)) => {
             for (name, value) in in_ssh_words(&ours) {
                 let theirs = theirs.get(name).cloned();
-                // Where there are none, ssh says so or leaves it out.
+                // ssh prints `none` for an empty value, or leaves it out.
                 let none = matches!(theirs.as_deref(), None | Some("none"));
                 if theirs != value && !(none && value.is_none()) {
                     return Err(format!("{name} of {host}: {value:?}, ssh has {theirs:?}"));
@@ -189,7 +189,7 @@ fn compare(file: &Path, user: Option<&str>, host: &str, port: Option<u16>) -> Re
             Ok(())
         }
         (Err(_), None) => Ok(()),
-        // What the target itself says is not looked for in the files.
+        // The target's own user is taken, and that of the file not even checked.
         (Ok(_), None) if user.is_some() => Ok(()),
         (ours, theirs) => Err(format!("{host}: {ours:?}, ssh has {theirs:?}")),
     }
@@ -252,11 +252,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 60, ..Default::default() })]
 
     #[test]
-    fn whatever_the_blocks_the_same_as_ssh(
+    fn random_blocks_give_the_same_as_ssh(
         blocks in prop::collection::vec(block(), 0..6),
         included in prop::collection::vec(block(), 0..3),
     ) {
-        if ssh_is_there() {
+        if has_ssh() {
             let folder = tempfile::tempdir().unwrap();
             let (file, inner) = (folder.path().join("config"), folder.path().join("inner"));
             fs::write(&inner, included.concat().replace(" Include INC\n", "")).unwrap();

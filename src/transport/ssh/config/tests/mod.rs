@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{ErrorKind, transport::ssh::host::Strict};
+use crate::{ErrorKind, transport::ssh::host::StrictChecking};
 
-/// As on this machine, or with a home and `/etc/ssh` of its own.
-fn here(folder: Option<&Path>) -> Here {
+/// This machine's account, or one with a home and `/etc/ssh` of its own.
+fn here(folder: Option<&Path>) -> LocalAccount {
     let uid = nix::unistd::Uid::current();
     let entry = nix::unistd::User::from_uid(uid).unwrap().unwrap();
-    Here {
+    LocalAccount {
         home: folder.map_or(entry.dir, |folder| folder.join("home")),
         user: Some(entry.name),
         uid: uid.as_raw(),
@@ -26,7 +26,7 @@ fn here(folder: Option<&Path>) -> Here {
 }
 
 /// A home and an `/etc/ssh`, with these files in them.
-fn world(files: &[(&str, &str)]) -> (TempDir, Here) {
+fn world(files: &[(&str, &str)]) -> (TempDir, LocalAccount) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("home/.ssh/config.d")).unwrap();
     fs::create_dir_all(folder.path().join("etc/ssh_config.d")).unwrap();
@@ -39,30 +39,30 @@ fn world(files: &[(&str, &str)]) -> (TempDir, Here) {
     (folder, here)
 }
 
-fn of(here: &Here, host: &str) -> Result<SshHost, Error> {
-    resolve_here(here, &format!("ssh://{host}"), None, host, None, &ConfigSource::Default)
+fn of(here: &LocalAccount, host: &str) -> Result<SshHost, Error> {
+    resolve_for(here, &format!("ssh://{host}"), None, host, None, &ConfigSource::Default)
 }
 
-/// What one file, `-F`, says.
+/// The settings by one file, as by `-F`.
 fn by_file(text: &[u8], host: &str) -> Result<SshHost, Error> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config");
     fs::write(&file, text).unwrap();
     let hop = format!("ssh://{host}");
-    resolve_here(&here(None), &hop, None, host, None, &ConfigSource::File(file))
+    resolve_for(&here(None), &hop, None, host, None, &ConfigSource::File(file))
 }
 
 #[test]
 fn without_files() {
     let host = resolve("ssh://h", Some("u"), "H", None, &ConfigSource::None).unwrap();
     assert_eq!((&*host.hop, &*host.host_name, &*host.user, host.port), ("ssh://h", "h", "u", 22));
-    assert_eq!((host.strict, host.alive_count), (Strict::Ask, 3));
+    assert_eq!((host.strict, host.alive_count), (StrictChecking::Ask, 3));
     assert!(host.user_known_hosts[0].ends_with(".ssh/known_hosts"));
     resolve("ssh://h", None, "h", Some(1), &ConfigSource::None).unwrap();
 }
 
 #[test]
-fn what_is_not_supported_is_told_where_it_applies() {
+fn an_unsupported_setting_is_an_error_where_it_applies() {
     for line in [
         "ProxyCommand nc %h %p",
         "KnownHostsCommand /bin/x",
@@ -98,7 +98,7 @@ fn what_is_not_supported_is_told_where_it_applies() {
 }
 
 #[test]
-fn conditions_that_are_not_supported() {
+fn unsupported_conditions() {
     let text = b"Match host a exec \"test -f /x\"\n Port 9\n";
     let error = by_file(text, "a").unwrap_err().to_string();
     assert!(error.contains("config:1: Match: `exec` is not supported"), "{error}");
@@ -128,16 +128,16 @@ fn the_users_file_comes_first() {
 }
 
 #[test]
-fn files_that_are_not_there() {
+fn missing_files() {
     let (folder, here) = world(&[]);
     assert_eq!(of(&here, "a").unwrap().port, 22);
     let none = folder.path().join("none-such");
     let source = ConfigSource::File(none);
-    let error = resolve_here(&here, "ssh://a", None, "a", None, &source).unwrap_err();
+    let error = resolve_for(&here, "ssh://a", None, "a", None, &source).unwrap_err();
     assert!(format!("{error:#}").contains("none-such: No such file"), "{error:#}");
     let (_folder, here) = world(&[("home/.ssh/config", "Port x\n")]);
     for source in [ConfigSource::None, ConfigSource::File("none".into())] {
-        assert_eq!(resolve_here(&here, "", None, "a", None, &source).unwrap().port, 22);
+        assert_eq!(resolve_for(&here, "", None, "a", None, &source).unwrap().port, 22);
     }
 }
 
@@ -155,10 +155,10 @@ fn a_file_that_others_can_write_to() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         of(&here, "a").unwrap();
     }
-    // One that is named was chosen, whoever may write to it: as with ssh.
+    // As for ssh, a file named by -F may be writable to others.
     let file = folder.path().join("home/.ssh/config");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    resolve_here(&here, "", None, "a", None, &ConfigSource::File(file)).unwrap();
+    resolve_for(&here, "", None, "a", None, &ConfigSource::File(file)).unwrap();
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn files_that_include_each_other() {
 }
 
 #[test]
-fn keys_that_are_there() {
+fn existing_keys() {
     let (folder, here) = world(&[
         ("home/.ssh/id_ed25519", ""),
         ("home/.ssh/id_rsa", ""),
@@ -213,10 +213,10 @@ fn agents() {
 }
 
 #[test]
-fn batches_are_not_asked() {
-    assert_eq!(by_file(b"BatchMode yes\n", "a").unwrap().strict, Strict::Yes);
+fn batch_mode_does_not_ask() {
+    assert_eq!(by_file(b"BatchMode yes\n", "a").unwrap().strict, StrictChecking::Yes);
     let text = b"BatchMode yes\nStrictHostKeyChecking accept-new\n";
-    assert_eq!(by_file(text, "a").unwrap().strict, Strict::AcceptNew);
+    assert_eq!(by_file(text, "a").unwrap().strict, StrictChecking::AcceptNew);
 }
 
 #[test]
@@ -228,17 +228,17 @@ fn a_host_that_is_reached_through_itself() {
 }
 
 #[test]
-fn targets_that_are_none() {
+fn invalid_targets() {
     for (user, host) in
         [(None, "-x"), (Some("-x"), "h"), (None, ""), (None, "a b"), (Some(""), "h")]
     {
         let source = ConfigSource::None;
-        assert!(resolve_here(&here(None), "ssh://x", user, host, None, &source).is_err());
+        assert!(resolve_for(&here(None), "ssh://x", user, host, None, &source).is_err());
     }
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn invalid_utf8() {
     by_file(b"# \xff\nHost b\n User \xff\n", "a").unwrap();
     let error = by_file(b"User \xff\n", "a").unwrap_err().to_string();
     assert!(error.contains("config:1: User: it is not UTF-8"), "{error}");

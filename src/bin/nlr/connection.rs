@@ -1,0 +1,58 @@
+//! The global options that say how to connect.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::args::{positive_seconds, seconds};
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArgs {
+    /// Program to start as a stub, instead of nlr itself
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
+    pub(crate) stub: Option<OsString>,
+    /// Stub to send to hosts, or a folder of files named `nlr-stub-<target triple>`. Searched before
+    /// the folders of NLR_STUBS and of the installation; may be repeated
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) stubs: Vec<PathBuf>,
+    /// Time limit for each step of connecting; time spent on a question does not count
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30")]
+    #[arg(value_parser = positive_seconds)]
+    pub(crate) connect_timeout: Duration,
+    /// Silence of the far end before nlr probes it, and the time for its answer, after which the
+    /// connection counts as lost; 0 turns probes off
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "15")]
+    #[arg(value_parser = seconds)]
+    pub(crate) keepalive: Duration,
+    /// Configuration file of ssh, instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` for no
+    /// file
+    #[arg(help_heading = "Connection")]
+    #[arg(long, short = 'F', global = true, value_name = "FILE")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Asks no question: a password or a decision about a host key that is needed is an error
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true)]
+    pub(crate) batch: bool,
+    /// File descriptor with passwords and passphrases, a line for each question, in the order of
+    /// the questions; a refused line is not replaced by the next. `0` is stdin, `3` that of
+    /// `3< <(pass show host)`
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
+    pub(crate) password_fd: Option<u32>,
+    /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
+    /// argument, the answer its output
+    #[arg(help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROGRAM",
+        env = "NLR_ASKPASS",
+        hide_env_values = true
+    )]
+    #[arg(conflicts_with = "batch")]
+    pub(crate) askpass: Option<OsString>,
+}

@@ -1,0 +1,145 @@
+//! Messages as events.
+
+use super::objects;
+use crate::{
+    show::{
+        addr,
+        fields::{Fields, Put},
+        link,
+        names::Names,
+        neigh, plain_text, route, rule,
+    },
+    table::{self, Cell, Paint, labelled},
+};
+use netlink_remote::nlmsg::Message;
+
+/// `NLMSG_MIN_TYPE`. Lower message types belong to netlink itself: done, error, overrun, no-op.
+const FIRST_TYPE: u16 = 16;
+
+/// The kind of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The object is new, or has changed.
+    New,
+    /// The object is deleted.
+    Del,
+    /// The kernel asks for the object, such as an `app_solicit` daemon for a neighbour.
+    Get,
+    /// The object is to be set.
+    Set,
+}
+
+impl Action {
+    /// The action of a message type: its last two bits.
+    fn of(message_type: u16) -> Self {
+        match message_type & 3 {
+            0 => Self::New,
+            1 => Self::Del,
+            2 => Self::Get,
+            _ => Self::Set,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Del => "del",
+            Self::Get => "get",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// A change of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Event {
+    pub(super) action: Action,
+    /// The kind of object: "link", "addr", "route", "neigh", "rule", "nsid", "netconf", "nexthop",
+    /// "mdb", "qdisc" and so on, or "message" for an unknown message type.
+    pub(super) object: &'static str,
+    /// The object with the keys of `ip`; `type`, `flags` and `length` of a "message".
+    pub(super) data: Fields,
+    /// The cells of the text.
+    row: Vec<Cell>,
+}
+
+impl Event {
+    /// The event as one line, without a newline.
+    pub(super) fn text(&self, color: bool) -> String {
+        let paint = match self.action {
+            Action::New => Paint::Good,
+            Action::Del => Paint::Bad,
+            Action::Get | Action::Set => Paint::Dim,
+        };
+        let mut cells = vec![
+            Cell::new(self.action.name().to_owned(), paint),
+            Cell::plain(format!("{:<7}", self.object)),
+        ];
+        cells.extend(self.row.iter().cloned());
+        table::line(&cells, color)
+    }
+}
+
+/// The event of a message; `None` for a message of netlink itself. Keeps `names` up to date.
+///
+/// A message of an unknown type, or too short for its type, becomes a "message": no event is
+/// dropped. Cloned routes, which `ip monitor` hides, are events too.
+pub(super) fn parse(message: &Message<'_>, names: &mut Names) -> Option<Event> {
+    if message.header.kind < FIRST_TYPE {
+        return None;
+    }
+    names.observe(message);
+    let (object, data, row) =
+        known(message, names).filter(|(_, data, _)| !data.is_empty()).unwrap_or_else(|| {
+            let mut data = Fields::new();
+            data.put("type", message.header.kind);
+            data.put("flags", message.header.flags);
+            data.put("length", message.payload.len());
+            let row = vec![Cell::plain(plain_text::details(&data, &[]).join(" "))];
+            ("message", data, row)
+        });
+    Some(Event { action: Action::of(message.header.kind), object, data, row })
+}
+
+/// The object of a message of a known type: its name, its keys and its row.
+fn known(message: &Message<'_>, names: &Names) -> Option<(&'static str, Fields, Vec<Cell>)> {
+    Some(match message.header.kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK => {
+            let data = link::json(message, names, link::View::Full)?;
+            let row = labelled(link::COLUMNS, link::row(&data));
+            ("link", data, row)
+        }
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => {
+            let data = addr::json(message, names, true)?;
+            let row = labelled(addr::EVENT_COLUMNS, addr::row(&data));
+            ("addr", data, row)
+        }
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            let data = route::json(message, names, false)?;
+            let row = route::rows(&data)
+                .into_iter()
+                .flat_map(|row| labelled(route::COLUMNS, row))
+                .collect();
+            ("route", data, row)
+        }
+        libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH | libc::RTM_GETNEIGH => {
+            let data = neigh::json(message, names)?;
+            let row = labelled(neigh::COLUMNS, neigh::row(&data));
+            ("neigh", data, row)
+        }
+        libc::RTM_NEWRULE | libc::RTM_DELRULE => {
+            let data = rule::json(message, names)?;
+            let row = labelled(rule::COLUMNS, rule::row(&data));
+            ("rule", data, row)
+        }
+        other => {
+            let (object, json) = objects::kind(other)?;
+            let mut data = json(message, names)?;
+            if Action::of(other) == Action::Del && !data.is_empty() {
+                data.shift_insert(0, "deleted".to_owned(), true.into());
+            }
+            let row = vec![Cell::plain(plain_text::details(&data, &["deleted"]).join(" "))];
+            (object, data, row)
+        }
+    })
+}

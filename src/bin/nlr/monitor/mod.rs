@@ -1,0 +1,287 @@
+//! `nlr monitor`.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `groups` | names of multicast groups |
+//! | `event` | messages as events |
+//! | `objects` | objects of events that `nlr show` does not list |
+
+mod event;
+mod groups;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    future::pending,
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, value_parser};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{
+    args::{ColorArg, NetnsArg, seconds},
+    connection::ConnectionArgs,
+    dump::{self, Dumper, ROUTE},
+    failure::{Failure, warn},
+    json,
+    output::Output,
+    session::{self, Session},
+    show::{fields::Fields, link_request, names::Names},
+    table::{Cell, Paint, line},
+    time::rfc3339,
+};
+use netlink_remote::{
+    Error, ErrorKind, Event, Netns, RemoteSocket, Target,
+    errno::{EINVAL, ENOENT, EPERM},
+    nlmsg::messages,
+};
+
+/// Bytes of lines that are collected, while more events have arrived, before they are written.
+const PIECE: usize = 64 * 1024;
+
+const EXAMPLES: &str = "\
+With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del` or `lost`),
+`object` (`link`, `addr`, `route`, ...), then the keys of `ip -j`. Where a key of ip's has one of
+these three names, the object's name is put in front of it, as in `link_event`. A line of `lost` has
+no object, but `dropped`, the number of datagrams that the kernel there dropped because its receive
+buffer was full, and `total`, their number since the start.
+
+The end by --count or --timeout is a success: exit code 0.
+
+Examples:
+  nlr monitor
+  nlr monitor --group link --group ipv6-route -n blue
+  nlr monitor --group neigh --json --timeout 60 unix:/run/nlr.sock
+  nlr monitor --group addr --count 1      waits until an address is added or removed";
+
+/// Prints changes as they happen, one line for each event
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct MonitorArgs {
+    /// Multicast group: a group of the kernel (`ipv4-route`), an object of ip (`route`: its groups
+    /// of every family), or a number; may be repeated. Default: every group that the kernel has
+    /// and permits
+    #[arg(long, short, value_name = "GROUP", value_parser = groups::parse)]
+    group: Vec<groups::Groups>,
+    #[command(flatten)]
+    netns: NetnsArg,
+    /// A JSON object on each line
+    #[arg(long, short)]
+    json: bool,
+    #[command(flatten)]
+    color: ColorArg,
+    /// Number of events after which it ends
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Time after which it ends
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Target, as `nlr --help` describes
+    #[arg(default_value = "local:")]
+    target: Target,
+}
+
+pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(), Failure> {
+    session::run(connection, &args.target, async |session| monitor(session, args).await)
+}
+
+async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
+    session.check_byte_order()?;
+    let netns = args.netns.netns();
+    // First joined, then listed: no change falls between the list of links and the first event.
+    let socket = subscribe(session, args, &netns).await?;
+    let mut monitor = Monitor {
+        dumper: Dumper::open(&session.client, &netns).await?,
+        names: Names::local(),
+        json: args.json,
+        color: !args.json && args.color.on(),
+        left: args.count,
+        pending: Vec::new(),
+    };
+    monitor.learn_links().await?;
+    let mut output = Output::new()?;
+    let end = async {
+        match args.timeout {
+            Some(timeout) => sleep(timeout).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        // Events that have arrived by the end count.
+        biased;
+        result = monitor.follow(&socket, &mut output) => result?,
+        () = end => {}
+    }
+    output.finish().await
+}
+
+/// Opens a socket in the groups of the command line.
+async fn subscribe(
+    session: &Session,
+    args: &MonitorArgs,
+    netns: &Netns,
+) -> Result<RemoteSocket, Failure> {
+    let builder = || session.client.socket(ROUTE).netns(netns.clone());
+    let chosen: Vec<u32> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
+    let groups = if chosen.is_empty() { groups::all().collect() } else { chosen.clone() };
+    let opened = groups.iter().fold(builder(), |builder, group| builder.group(*group)).open().await;
+    let error = match opened {
+        Ok(socket) => return Ok(socket),
+        Err(error) => error,
+    };
+    if !is_refused_group(&error) {
+        return Err(Failure::opening(error, netns));
+    }
+    // Joined one by one: the error then belongs to a group. By default a group that the kernel
+    // lacks, or does not permit, is left out.
+    let socket = builder().open().await.map_err(|error| Failure::opening(error, netns))?;
+    for group in groups {
+        match socket.join(group).await {
+            Err(error) if chosen.is_empty() && is_refused_group(&error) => {}
+            Err(error) => {
+                let remedy = match error.errno() {
+                    Some(EINVAL) => "; the kernel there has no such group",
+                    _ => "",
+                };
+                let error = error.context(format_args!("group {}", groups::name(group)));
+                return Err(Failure::from(error).with_remedy(remedy));
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(socket)
+}
+
+/// Whether the errno may mean that the kernel refuses a group.
+fn is_refused_group(error: &Error) -> bool {
+    matches!(error.errno(), Some(EINVAL | EPERM | ENOENT))
+        && matches!(error.kind(), ErrorKind::Open | ErrorKind::Request)
+}
+
+struct Monitor {
+    dumper: Dumper,
+    names: Names,
+    json: bool,
+    color: bool,
+    /// Events until the end, `None` without an end.
+    left: Option<u64>,
+    /// Lines that the writer has not got yet.
+    pending: Vec<u8>,
+}
+
+impl Monitor {
+    /// Learns the names of all links.
+    async fn learn_links(&mut self) -> Result<(), Failure> {
+        let Self { dumper, names, .. } = self;
+        names.forget_links();
+        match dumper.dump(link_request(), |message| names.observe(message)).await {
+            Ok(()) => Ok(()),
+            // The events of the changes that interrupted the dump are still to come.
+            Err(error) if dump::is_transient(&error) => Ok(()),
+            Err(error) => Err(dump::failure(error, "links")),
+        }
+    }
+
+    /// Prints events until their number is reached.
+    async fn follow(&mut self, socket: &RemoteSocket, output: &mut Output) -> Result<(), Failure> {
+        while self.left != Some(0) {
+            let event = match self.pending.len() < PIECE {
+                true => socket.try_recv(),
+                false => Ok(None),
+            };
+            let event = match event {
+                Ok(Some(event)) => Ok(event),
+                // Written before it waits: a line must not wait for the next event.
+                Ok(None) => {
+                    self.flush(output).await?;
+                    socket.recv().await
+                }
+                Err(error) => Err(error),
+            };
+            match event {
+                Ok(Event::Datagram(datagram)) => self.print_events(&datagram.data),
+                Ok(Event::Lost { dropped, total, .. }) => {
+                    self.print_loss(dropped, total);
+                    // The list of links may take a while.
+                    self.flush(output).await?;
+                    if self.left != Some(0) {
+                        self.learn_links().await?;
+                    }
+                }
+                Ok(other) => warn(&format!("unknown event: {other:?}")),
+                Err(error) if error.kind() == ErrorKind::Receive => {
+                    warn(&format!("{error:#}; its events are missing"));
+                }
+                Err(error) => {
+                    self.flush(output).await?;
+                    return Err(error.into());
+                }
+            }
+        }
+        self.flush(output).await
+    }
+
+    async fn flush(&mut self, output: &mut Output) -> Result<(), Failure> {
+        output.write(std::mem::take(&mut self.pending)).await
+    }
+
+    /// Prints the events of a datagram.
+    fn print_events(&mut self, datagram: &[u8]) {
+        let time = rfc3339(SystemTime::now());
+        for message in messages(datagram) {
+            let Some(event) = event::parse(&message, &mut self.names) else { continue };
+            let action = event.action.name();
+            let text = match self.json {
+                true => json_line(&time, action, event.object, event.data),
+                false => self.text_line(&time, &event.text(self.color)),
+            };
+            self.print(&text);
+        }
+    }
+
+    /// Prints the number of dropped datagrams.
+    fn print_loss(&mut self, dropped: u64, total: u64) {
+        let time = rfc3339(SystemTime::now());
+        let text = if self.json {
+            let line = json!({ "time": time, "event": "lost", "dropped": dropped, "total": total });
+            json::text(&line)
+        } else {
+            let numbers = format!("{dropped} datagrams were dropped, {total} so far");
+            let cells = [Cell::new("lost".to_owned(), Paint::Bad), Cell::plain(numbers)];
+            self.text_line(&time, &line(&cells, self.color))
+        };
+        self.print(&text);
+    }
+
+    fn text_line(&self, time: &str, text: &str) -> String {
+        let time = line(&[Cell::new(time.to_owned(), Paint::Dim)], self.color);
+        format!("{time} {text}")
+    }
+
+    /// Adds a line, unless the number of events is reached.
+    fn print(&mut self, text: &str) {
+        if self.left == Some(0) {
+            return;
+        }
+        self.left = self.left.map(|left| left - 1);
+        self.pending.extend_from_slice(text.as_bytes());
+        self.pending.push(b'\n');
+    }
+}
+
+/// An event as a JSON object: time, event, object, then the keys of the object. Such a key of the
+/// same name as one of the first three gets the object's name in front of it.
+fn json_line(time: &str, action: &str, object: &str, data: Fields) -> String {
+    let mut line = Fields::new();
+    for (key, value) in [("time", time), ("event", action), ("object", object)] {
+        line.insert(key.to_owned(), value.into());
+    }
+    for (key, value) in data {
+        let key = if line.contains_key(&key) { format!("{object}_{key}") } else { key };
+        line.insert(key, value);
+    }
+    json::text(&line.into())
+}

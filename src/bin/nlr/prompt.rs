@@ -1,0 +1,187 @@
+//! Questions while connecting: put on the terminal or to an askpass program, or answered from a
+//! file descriptor. And the progress of sending a stub.
+//!
+//! A secret is never an argument nor an environment variable: both are readable in /proc.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    os::fd::AsFd,
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    connection::ConnectionArgs,
+    failure::{Failure, warn},
+    progress::Bar,
+};
+use netlink_remote::{
+    errno::words,
+    prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretRequest},
+    text::one_line,
+};
+
+/// Bytes of all secrets that are read from a file descriptor.
+const MAX_SECRETS: usize = 64 << 10;
+
+/// Time of sending a stub before its progress is shown.
+const BAR_DELAY: Duration = Duration::from_millis(300);
+
+/// The prompter that the command line asks for.
+pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure> {
+    let prompter = Prompter::none().on_progress(show_progress());
+    if let Some(fd) = connection.password_fd {
+        let secrets = Mutex::new(read_secrets(fd)?);
+        return Ok(prompter.on_secret(move |request| {
+            // The next line is the answer to the next question. After a refusal it would go to
+            // a host that must not have it.
+            if request.attempt > 1 {
+                return None;
+            }
+            secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        }));
+    }
+    if let Some(program) = connection.askpass.clone().filter(|program| !program.is_empty()) {
+        return Ok(prompter.on_secret(move |request| askpass(&program, request)));
+    }
+    if connection.batch || terminal().is_err() {
+        return Ok(prompter);
+    }
+    Ok(prompter.on_secret(secret_from_terminal).on_host_key(confirm_host_key))
+}
+
+/// The controlling terminal, wherever stdin and stdout lead.
+fn terminal() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
+}
+
+/// The lines of a descriptor that the caller has opened.
+fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
+    let failed = |error: &io::Error| {
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => "no such descriptor is open".to_owned(),
+            _ => words(error),
+        };
+        Failure::usage(format_args!("--password-fd {fd}: {text}"))
+    };
+    let file = open_descriptor(fd).map_err(|error| failed(&error))?;
+    // A string that grows leaves copies in memory.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
+    let read = file.take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
+    read.map_err(|error| failed(&error))?;
+    if text.len() > MAX_SECRETS {
+        return Err(Failure::usage(format_args!("--password-fd {fd}: more than 64 KiB")));
+    }
+    Ok(text.lines().map(|line| Secret::new(line.to_owned())).collect())
+}
+
+fn open_descriptor(fd: u32) -> io::Result<File> {
+    match fd {
+        0 => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        _ => File::open(format!("/dev/fd/{fd}")),
+    }
+}
+
+/// The answer of a program with the interface of ssh's askpass.
+fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
+    let output = Command::new(program)
+        .arg(&request.prompt)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            let bytes = Zeroizing::new(output.stdout);
+            let text = std::str::from_utf8(&bytes).ok()?;
+            Some(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
+        }
+        // The user has cancelled the question.
+        Ok(_) => None,
+        Err(error) => {
+            warn(&format!("{}: {}", OsString::from(program).display(), words(&error)));
+            None
+        }
+    }
+}
+
+fn secret_from_terminal(request: &SecretRequest) -> Option<Secret> {
+    if request.attempt > 1 {
+        let mut terminal = terminal().ok()?;
+        let hop = request.hop.trim_end_matches(':');
+        writeln!(terminal, "{hop}: that was not accepted, please try again.").ok()?;
+    }
+    let prompt = one_line(request.prompt.trim());
+    if request.echo {
+        return line_from_terminal(&format!("{prompt} ")).map(Secret::new);
+    }
+    rpassword::prompt_password(format!("{prompt} ")).ok().map(Secret::new)
+}
+
+fn line_from_terminal(prompt: &str) -> Option<String> {
+    let mut terminal = terminal().ok()?;
+    write!(terminal, "{prompt}").ok()?;
+    terminal.flush().ok()?;
+    let mut line = String::new();
+    let length = BufReader::new(terminal.take(4096)).read_line(&mut line).ok()?;
+    (length > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn confirm_host_key(question: &HostKeyQuestion) -> bool {
+    let HostKeyQuestion { hop, host, key_type, fingerprint, .. } = question;
+    let behind = match hop.rsplit_once(',') {
+        Some((before, _)) => format!(", behind {before},"),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "The host {host}{behind} is not known yet.\n\
+         Its {key_type} key has the fingerprint {fingerprint}.\n\
+         Connect, and add the key to the known hosts? (yes/no) "
+    );
+    for _ in 0..3 {
+        match line_from_terminal(&text).as_deref().map(str::trim) {
+            Some("yes") => return true,
+            Some("no") | None => return false,
+            // As with ssh, the fingerprint is an answer too.
+            Some(typed) if typed == fingerprint => return true,
+            Some(_) => text = "Please type yes or no: ".to_owned(),
+        }
+    }
+    false
+}
+
+/// A callback that shows a bar on a terminal once sending has taken [`BAR_DELAY`].
+fn show_progress() -> impl Fn(&Progress) + Send + Sync {
+    let state = Mutex::new(None::<(Instant, Option<Bar>)>);
+    move |progress| {
+        if !io::stderr().is_terminal() {
+            return;
+        }
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.sent >= progress.total {
+            *state = None;
+            return;
+        }
+        let (start, bar) = state.get_or_insert_with(|| (Instant::now(), None));
+        if bar.is_none() && start.elapsed() >= BAR_DELAY {
+            *bar = Some(new_bar(progress));
+        }
+        if let Some(bar) = bar {
+            bar.set_position(progress.sent);
+        }
+    }
+}
+
+fn new_bar(progress: &Progress) -> Bar {
+    let bar = Bar::new(
+        progress.total,
+        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
+    );
+    bar.set_message(format!("sending the stub to {}", one_line(&progress.target)));
+    bar
+}

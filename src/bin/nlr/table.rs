@@ -1,0 +1,230 @@
+//! Text in aligned columns, optionally in colour.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
+
+use anstyle::{AnsiColor, Style};
+
+use netlink_remote::text::escaped;
+
+/// Rows that determine the widths of the columns. A wider cell in a later row moves the rest of
+/// its line to the right.
+const SAMPLE: usize = 512;
+
+/// Upper limit for the width of a column.
+const WIDEST: usize = 48;
+
+/// The meaning of a cell, shown as a colour: the colours of `ip -color`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// No meaning.
+    Plain,
+    /// Secondary.
+    Dim,
+    /// Primary.
+    Bold,
+    /// The name of a link.
+    Name,
+    /// An IPv4 address.
+    Inet,
+    /// An IPv6 address.
+    Inet6,
+    /// A link-layer address.
+    LinkAddress,
+    /// A good state.
+    Good,
+    /// A bad state.
+    Bad,
+}
+
+impl Paint {
+    /// The style on a terminal.
+    fn style(self) -> Style {
+        let style = Style::new();
+        let colour = |colour: AnsiColor| style.fg_color(Some(colour.into()));
+        match self {
+            Self::Plain => style,
+            Self::Dim => style.dimmed(),
+            Self::Bold => style.bold(),
+            Self::Name => colour(AnsiColor::Cyan),
+            Self::Inet => colour(AnsiColor::Magenta),
+            Self::Inet6 => colour(AnsiColor::Blue),
+            Self::LinkAddress => colour(AnsiColor::Yellow),
+            Self::Good => colour(AnsiColor::Green),
+            Self::Bad => colour(AnsiColor::Red),
+        }
+    }
+}
+
+/// A text with a meaning, harmless on a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    text: String,
+    paint: Paint,
+}
+
+impl Cell {
+    /// A cell. Control, bidirectional and invisible characters, which the name or alias of a link
+    /// may hold, become visible escapes.
+    pub(crate) fn new(text: String, paint: Paint) -> Self {
+        let text = match escaped(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(escaped) => escaped,
+        };
+        Self { text, paint }
+    }
+
+    /// A cell without a meaning.
+    pub(crate) fn plain(text: String) -> Self {
+        Self::new(text, Paint::Plain)
+    }
+
+    /// A cell with an address or a prefix.
+    pub(crate) fn address(text: String) -> Self {
+        let paint = match text.as_str() {
+            "all" | "default" => Paint::Plain,
+            address if address.contains(':') => Paint::Inet6,
+            _ => Paint::Inet,
+        };
+        Self::new(text, paint)
+    }
+
+    /// Writes the text, optionally in colour.
+    fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
+        let style = self.paint.style();
+        if color && style != Style::new() && !self.text.is_empty() {
+            write!(out, "{style}{}{style:#}", self.text)
+        } else {
+            out.write_all(self.text.as_bytes())
+        }
+    }
+}
+
+/// One line of the cells that are not empty, separated by spaces.
+pub(crate) fn line(cells: &[Cell], color: bool) -> String {
+    let mut line = Vec::new();
+    for cell in cells.iter().filter(|cell| !cell.text.is_empty()) {
+        let separator: &[u8] = if line.is_empty() { b"" } else { b" " };
+        // Writing to memory does not fail.
+        let _ = line.write_all(separator).and_then(|()| cell.write(&mut line, color));
+    }
+    String::from_utf8(line).unwrap_or_default()
+}
+
+/// Cells for [`line`]: in front of each that is not empty stands the name of its column, except
+/// for the first column and the details.
+pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
+    let mut labelled = Vec::new();
+    for (position, (name, cell)) in columns.iter().zip(cells).enumerate() {
+        if position != 0 && *name != "DETAILS" && !cell.text.is_empty() {
+            labelled.push(Cell::new(name.to_lowercase(), Paint::Dim));
+        }
+        labelled.push(cell);
+    }
+    labelled
+}
+
+/// A table, written while its rows are added.
+#[derive(Debug)]
+pub(crate) struct Table<W> {
+    out: W,
+    color: bool,
+    widths: Vec<usize>,
+    /// The heading and the first rows, until they have determined the widths.
+    sample: Option<Vec<Vec<Cell>>>,
+}
+
+impl<W: Write> Table<W> {
+    /// A table without rows.
+    pub(crate) fn new(out: W, columns: &[&str], color: bool) -> Self {
+        let heading: Vec<_> =
+            columns.iter().map(|name| Cell::new((*name).to_owned(), Paint::Dim)).collect();
+        Self { out, color, widths: vec![0; columns.len()], sample: Some(vec![heading]) }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, row: Vec<Cell>) -> io::Result<()> {
+        match &mut self.sample {
+            Some(sample) if sample.len() < SAMPLE => sample.push(row),
+            Some(_) => {
+                self.settle()?;
+                self.write(&row)?;
+            }
+            None => self.write(&row)?,
+        }
+        Ok(())
+    }
+
+    /// Writes the remaining rows, and returns the writer.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.settle()?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    /// Determines the widths and writes the rows of the sample.
+    fn settle(&mut self) -> io::Result<()> {
+        let sample = self.sample.take().unwrap_or_default();
+        for row in &sample {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.text.chars().count()).min(WIDEST);
+            }
+        }
+        sample.iter().try_for_each(|row| self.write(row))
+    }
+
+    /// Writes a row without trailing spaces.
+    fn write(&mut self, row: &[Cell]) -> io::Result<()> {
+        let last = row.iter().rposition(|cell| !cell.text.is_empty());
+        let used = last.map_or(0, |last| last + 1);
+        for (position, (cell, width)) in row.iter().zip(&self.widths).take(used).enumerate() {
+            cell.write(&mut self.out, self.color)?;
+            if Some(position) != last {
+                let gap = width.saturating_sub(cell.text.chars().count()) + 2;
+                write!(self.out, "{:gap$}", "")?;
+            }
+        }
+        writeln!(self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Paint, SAMPLE, Table, line};
+
+    fn plain(texts: &[&str]) -> Vec<Cell> {
+        texts.iter().map(|text| Cell::plain((*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_tail() {
+        let mut table = Table::new(Vec::new(), &["A", "B", "C"], false);
+        table.row(plain(&["long", "", "x"])).unwrap();
+        table.row(plain(&["s", "t", ""])).unwrap();
+        table.row(plain(&[])).unwrap();
+        let text = String::from_utf8(table.finish().unwrap()).unwrap();
+        assert_eq!(text, "A     B  C\nlong     x\ns     t\n\n");
+    }
+
+    #[test]
+    fn rows_after_the_sample_are_written_at_once() {
+        let mut table = Table::new(Vec::new(), &["A"], false);
+        for _ in 0..SAMPLE + 10 {
+            table.row(plain(&["row"])).unwrap();
+        }
+        assert!(table.sample.is_none() && !table.out.is_empty());
+        let text = String::from_utf8(table.finish().unwrap()).unwrap();
+        assert_eq!(text.lines().count(), SAMPLE + 11);
+    }
+
+    #[test]
+    fn names_do_not_control_the_terminal() {
+        let cell = Cell::new("a\u{202e}b\u{200b}".to_owned(), Paint::Name);
+        assert_eq!(line(&[cell], false), "a\\u{202e}b\\u{200b}");
+        let cell = Cell::new("a\u{1b}[2Jb".to_owned(), Paint::Name);
+        assert_eq!(line(std::slice::from_ref(&cell), false), "a\\u{1b}[2Jb");
+        assert_eq!(line(&[cell], true), "\u{1b}[36ma\\u{1b}[2Jb\u{1b}[0m");
+    }
+}
