@@ -12,6 +12,9 @@
 //! - a dump that was interrupted by a change (`NLM_F_DUMP_INTR`) becomes an error, `EINTR`, unless
 //!   [`tolerate_interrupted_dumps`](NetlinkSocket::tolerate_interrupted_dumps) is called.
 //!
+//! The errno in an error or a DONE becomes this host's number for the same error
+//! ([`errno::translate`](crate::errno::translate)): rust-netlink makes an `io::Error` of it.
+//!
 //! rust-netlink reads and writes messages in the byte order of its own host. Where the far host
 //! has the other one, no request is sent, and each is answered with `EPROTONOSUPPORT`; a
 //! [`RemoteSocket`] alone works.
@@ -183,7 +186,9 @@ impl NetlinkSocket {
 
 impl From<RemoteSocket> for NetlinkSocket {
     fn from(remote: RemoteSocket) -> Self {
-        Self { remote, placeholder: placeholder::socket(), state: Mutex::default() }
+        let in_flight = InFlight::new(remote.architecture());
+        let state = Mutex::new(State { in_flight, end: End::default() });
+        Self { remote, placeholder: placeholder::socket(), state }
     }
 }
 

@@ -16,7 +16,7 @@ use netlink_remote::{
     Target,
     errno::{EACCES, EPERM, words},
     hops::Hop,
-    stub::{Event, ListenConfig, Listener, Shutdown},
+    stub::{ListenConfig, ListenEvent, Listener, Shutdown},
 };
 
 const EXAMPLES: &str = "\
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let uids: Vec<_> = allowed.iter().map(u32::to_string).collect();
     log(format_args!("listening on unix:{path} for uid {}", uids.join(", ")));
 
-    let shutdown = Shutdown::new().map_err(|errno| failed(&errno.into()))?;
+    let shutdown = Shutdown::new().map_err(|error| failed(&error))?;
     let trigger = shutdown.clone();
     let waiter = move || {
         if let Ok(signal) = signals.wait() {
@@ -85,12 +85,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     listener.run(&shutdown, |event| log(describe(&event))).map_err(|error| failed(&error))
 }
 
-fn describe(event: &Event) -> String {
+fn describe(event: &ListenEvent) -> String {
     match event {
-        Event::Accepted(uid) => format!("a client of uid {uid} has connected"),
-        Event::Refused(uid, reason) => format!("a client of uid {uid} was refused: {reason}"),
-        Event::Ended(uid, exit) => format!("a client of uid {uid} has ended: {exit}"),
-        Event::AcceptFailed(error) => format!("accepting a connection: {error}"),
+        ListenEvent::Accepted { uid, .. } => format!("a client of uid {uid} has connected"),
+        ListenEvent::Refused { uid, reason, .. } => {
+            format!("a client of uid {uid} was refused: {reason}")
+        }
+        ListenEvent::Ended { uid, exit, .. } => format!("a client of uid {uid} has ended: {exit}"),
+        ListenEvent::AcceptFailed { reason, .. } => format!("accepting a connection: {reason}"),
         other => format!("{other:?}"),
     }
 }
