@@ -92,13 +92,8 @@ impl WireState {
         confirm: bool,
         datagram: &[u8],
     ) -> Result<u32, SendError> {
-        self.protocol.send(
-            socket,
-            destination,
-            send_mode(confirm, datagram),
-            datagram,
-            &mut self.outbox,
-        )
+        let mode = send_mode(confirm, datagram);
+        self.protocol.send(socket, destination, mode, datagram, &mut self.outbox)
     }
 
     /// Whether large datagrams of a socket wait to be written.

@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use super::{cursor::Cursor, error::WireError};
 
-/// The receiver of a datagram. The kernel is port id 0 and no group.
+/// The address that a datagram is sent to. By default the kernel: port id 0 and no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Destination {
@@ -14,7 +14,7 @@ pub struct Destination {
     pub groups: u32,
 }
 
-/// Sender, group and namespace of a received datagram, as recvmsg(2) gives them.
+/// A received datagram's origin, as the kernel gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DatagramInfo {

@@ -55,7 +55,7 @@ impl Role {
     }
 }
 
-/// The limits that a side sets its peer.
+/// The limits that one side of a connection announces to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLimits {
@@ -86,12 +86,12 @@ pub struct NetnsId {
 
 impl NetnsId {
     /// The identity that stat(2) gives for the namespace's file.
-    pub fn new(device: u64, inode: u64) -> Self {
+    pub const fn new(device: u64, inode: u64) -> Self {
         Self { device, inode }
     }
 }
 
-/// The host whose kernel answers, as its stub describes it.
+/// A stub's description of its host, whose kernel answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct HostInfo {

@@ -20,6 +20,7 @@ use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
     progress::Bar,
+    table::shortened,
 };
 use netlink_remote::{
     errno::words,
@@ -177,11 +178,10 @@ fn show_progress() -> impl Fn(&Progress) + Send + Sync {
     }
 }
 
+/// A bar on one line of 80 columns: on two lines it flickers.
 fn new_bar(progress: &Progress) -> Bar {
-    let bar = Bar::new(
-        progress.total,
-        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
-    );
-    bar.set_message(format!("sending the stub to {}", one_line(&progress.target)));
+    let bar = Bar::new(progress.total, "{msg} [{wide_bar}] {percent:>3} %, {eta} left");
+    let target = shortened(&one_line(&progress.target), 30);
+    bar.set_message(format!("sending the stub to {target}"));
     bar
 }
