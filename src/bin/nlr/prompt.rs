@@ -135,12 +135,12 @@ fn line_from_terminal(prompt: &str) -> Option<String> {
 
 fn confirm_host_key(question: &HostKeyQuestion) -> bool {
     let HostKeyQuestion { hop, host, key_type, fingerprint, .. } = question;
-    let behind = match hop.rsplit_once(',') {
-        Some((before, _)) => format!(", behind {before},"),
+    let via = match hop.rsplit_once(',') {
+        Some((before, _)) => format!(" (via {before})"),
         None => String::new(),
     };
     let mut text = format!(
-        "The host {host}{behind} is not known yet.\n\
+        "The host {host}{via} is not known yet.\n\
          Its {key_type} key has the fingerprint {fingerprint}.\n\
          Connect, and add the key to the known hosts? (yes/no) "
     );
