@@ -22,8 +22,9 @@ use super::{
     progress::Bar,
 };
 use netlink_remote::{
+    Prompter, Secret,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretRequest},
+    prompter::{HostKeyQuestion, Progress, SecretRequest},
     text::one_line,
 };
 

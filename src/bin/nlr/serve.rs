@@ -14,9 +14,8 @@ use super::{
     progress::print_line,
 };
 use netlink_remote::{
-    Target,
+    Hop, Target,
     errno::words,
-    hops::Hop,
     stub::{Event, ListenConfig, Listener, Shutdown},
 };
 
