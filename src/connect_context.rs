@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use crate::prompter::HostKeyQuestion;
 use crate::{
     Error, ErrorKind, Origin, Step,
     prompter::{Progress, Prompter, Secret, SecretRequest},
+    sync::lock,
     text,
 };
 
@@ -59,9 +60,7 @@ impl<'a> Pending<'a> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let mut last = self.0.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(Instant::now());
-        drop(last);
+        *lock(&self.0.last_answer) = Some(Instant::now());
         self.0.pending.fetch_sub(1, Ordering::SeqCst);
         self.0.answered.notify_waiters();
     }
@@ -122,8 +121,7 @@ impl ConnectContext {
                         }
                         continue;
                     }
-                    let last = self.clock.last_answer.lock();
-                    let last = *last.unwrap_or_else(PoisonError::into_inner);
+                    let last = *lock(&self.clock.last_answer);
                     match last {
                         Some(answer) if answer > since => since = answer,
                         _ => {

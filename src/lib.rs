@@ -70,7 +70,7 @@
 //!
 //! A *client* is one connection to one stub, and opens *remote sockets*. The *stub* opens the *kernel
 //! socket* behind each. A *transport* is the byte stream between. A *frame* carries one *message* of
-//! the protocol. A *datagram* is netlink's, and opaque to both ends. A *target* is a chain of *hops*,
+//! the protocol. A *datagram* is netlink's, and opaque to the stub. A *target* is a chain of *hops*,
 //! written as text. Every sentence of these pages names a thing by one of these words or by the
 //! kernel's, and then says what the thing does.
 

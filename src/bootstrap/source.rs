@@ -8,14 +8,14 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::digest;
-use crate::{Error, ErrorKind, Origin, Step};
+use crate::{Error, ErrorKind, Origin, Step, sync::lock};
 
 /// A place of stubs to send: a file, a folder of files named `nlr-stub-<target triple>`, or bytes in
 /// memory.
@@ -203,7 +203,7 @@ async fn file_image(path: &Path) -> Result<Arc<Image>, Error> {
     let about = fs::metadata(path).map_err(unreadable)?;
     let stamp = (about.len(), about.ino(), about.mtime(), about.mtime_nsec(), about.dev());
     let cached = {
-        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = lock(&FILES);
         let cached = files.entry(path.to_owned()).or_default();
         if cached.stamp != stamp {
             *cached = Arc::new(Cached { stamp, image: OnceCell::new() });

@@ -14,6 +14,7 @@ mod connection_state;
 mod deferred;
 pub(crate) mod delivery;
 mod driver;
+mod gathering;
 mod handshake;
 mod keepalive;
 #[cfg(feature = "rust-netlink")]

@@ -8,7 +8,7 @@ use std::{
     future::{Future, pending},
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::{
     Error, ErrorKind, Origin, Step,
+    sync::lock,
     transport::ssh::{OpenPermit, Session, WeakSession},
 };
 
@@ -267,7 +268,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tracing::debug;
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Step,
     connect_context::ConnectContext,
+    sync::lock,
     transport::{
         Running,
         ssh::{ConfigSource, ReachedHost, Session, config, host::SshHost},
@@ -122,7 +123,7 @@ impl Sessions {
         wait: Wait<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send + 'a>> {
         let pool = {
-            let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pools = lock(&self.pools);
             Arc::clone(pools.entry(pool_key(route)).or_default())
         };
         Box::pin(async move { pool.lease(wait, || self.connect(route, context)).await })

@@ -8,7 +8,7 @@ use std::{
 #[cfg(feature = "client")]
 use std::{path::PathBuf, sync::OnceLock};
 
-use super::{Config, serve_stdio};
+use super::{config::Config, serve::serve_stdio};
 
 /// The argument that makes a program with [`serve_if_asked`] a stub.
 pub const ARGUMENT: &str = "netlink-remote-stub";

@@ -4,7 +4,6 @@ use std::{io, path::PathBuf, thread};
 
 use clap::Args;
 use nix::{
-    errno::Errno,
     sys::signal::{SigSet, Signal},
     unistd::geteuid,
 };
@@ -15,8 +14,8 @@ use super::{
 };
 use netlink_remote::{
     Hop, Target,
-    errno::words,
-    stub::{Event, ListenConfig, Listener, Shutdown},
+    errno::{EACCES, EPERM, words},
+    stub::{ListenConfig, ListenEvent, Listener, Shutdown},
 };
 
 const EXAMPLES: &str = "\
@@ -47,8 +46,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let path = args.path.display();
     let failed = |error: &io::Error| {
         let text = format!("serving on unix:{path}: {}", words(error));
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(errno @ (Errno::EPERM | Errno::EACCES)) => Failure::errno(errno as i32, text),
+        match error.raw_os_error() {
+            Some(errno @ (EPERM | EACCES)) => Failure::errno(errno, text),
             _ => Failure::request(text),
         }
     };
@@ -70,7 +69,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let uids: Vec<_> = allowed.iter().map(u32::to_string).collect();
     log(format_args!("listening on unix:{path} for uid {}", uids.join(", ")));
 
-    let shutdown = Shutdown::new().map_err(|errno| failed(&errno.into()))?;
+    let shutdown = Shutdown::new().map_err(|error| failed(&error))?;
     let trigger = shutdown.clone();
     let waiter = move || {
         if let Ok(signal) = signals.wait() {
@@ -85,12 +84,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     listener.run(&shutdown, |event| log(describe(&event))).map_err(|error| failed(&error))
 }
 
-fn describe(event: &Event) -> String {
+fn describe(event: &ListenEvent) -> String {
     match event {
-        Event::Accepted(uid) => format!("a client of uid {uid} has connected"),
-        Event::Refused(uid, reason) => format!("a client of uid {uid} was refused: {reason}"),
-        Event::Ended(uid, exit) => format!("a client of uid {uid} has ended: {exit}"),
-        Event::AcceptFailed(error) => format!("accepting a connection: {error}"),
+        ListenEvent::Accepted { uid, .. } => format!("a client of uid {uid} has connected"),
+        ListenEvent::Refused { uid, reason, .. } => {
+            format!("a client of uid {uid} was refused: {reason}")
+        }
+        ListenEvent::Ended { uid, exit, .. } => format!("a client of uid {uid} has ended: {exit}"),
+        ListenEvent::AcceptFailed { reason, .. } => format!("accepting a connection: {reason}"),
         other => format!("{other:?}"),
     }
 }

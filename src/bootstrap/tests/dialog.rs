@@ -200,7 +200,7 @@ async fn a_stream_that_fails_says_why() {
     let preamble = Preamble { script: Some(&boot), ..Default::default() };
     let error = start_stub(running, preamble, &context()).await.err().unwrap();
     assert_eq!(error.step(), Some(Step::Bootstrap), "{error}");
-    let text = error.to_string();
+    let text = format!("{error:#}");
     assert!(text.contains("the network is gone"), "{text}");
     assert!(!text.contains("its account may run commands"), "{text}");
 }

@@ -59,6 +59,9 @@ async fn steps_are_logged_and_secrets_are_not() {
     });
     let context = ConnectContext::new(prompter, Duration::from_secs(20));
     let log = Log::default();
+    // With a single dispatcher, tracing keeps the answer of the thread that comes to an event first,
+    // which may be that of another test.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(log.clone());
     let preamble = Preamble {
         script: Some(&boot),

@@ -38,13 +38,13 @@ use clap::Args;
 use super::{
     args::{ColorArg, NetnsArg},
     connection::ConnectionArgs,
-    dump::{DumpError, Dumper},
+    dump::{self, Dumper},
     failure::Failure,
     output::Output,
     session::{self, Session},
 };
 use names::Names;
-use netlink_remote::Target;
+use netlink_remote::{Target, client::RequestError};
 use query::{Family, is_empty_list, requests};
 
 #[cfg(test)]
@@ -111,18 +111,18 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
         false => Format::Text { color: args.color.on() },
     };
     session.check_byte_order()?;
-    let mut dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
+    let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
     let mut attempt = 1;
     let list = loop {
         // Kept in memory until it is known to be complete.
         let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
-        match list(&mut dumper, listing, object, &filter).await {
+        match list(&dumper, listing, object, &filter).await {
             Ok(list) => break list,
-            Err(DumpError::Interrupted) if attempt < ATTEMPTS => {
+            Err(error) if dump::is_transient(&error) && attempt < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(10) * attempt).await;
                 attempt += 1;
             }
-            Err(error) => return Err(error.into_failure(object.plural())),
+            Err(error) => return Err(dump::failure(error, object.plural())),
         }
     };
     let mut output = Output::new()?;
@@ -154,15 +154,15 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
 }
 
 async fn list(
-    dumper: &mut Dumper,
+    dumper: &Dumper,
     mut listing: Listing<Vec<u8>>,
     object: Object,
     filter: &Filter,
-) -> Result<Vec<u8>, DumpError> {
+) -> Result<Vec<u8>, RequestError> {
     for request in requests(object, filter) {
         // Writing to memory does not fail.
         match dumper.dump(request, |message| drop(listing.message(message))).await {
-            Err(DumpError::Refused { errno, .. }) if is_empty_list(object, filter, errno) => {}
+            Err(error) if is_empty_list(object, filter, &error) => {}
             result => result?,
         }
     }
