@@ -37,7 +37,10 @@
 //!
 //! | module | holds | feature |
 //! |---|---|---|
-//! | [`client`] | namespaces, addresses, options and facts of remote sockets | `client` |
+//! | [`guide`] | short programs for what users do most | - |
+//! | [`client`] | what remote sockets, requests and namespaces take and give | `client` |
+//! | [`hops`] | the hops of a target, and the stubs to send | `client` |
+//! | [`prompter`] | questions for secrets and host keys | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
 //! | [`transport`] | byte streams to a stub | `client` |
 //! | [`stub`] | the far end, for programs that serve | `stub` |
@@ -57,7 +60,7 @@
 //! | `unstable` | the modules above, without any promise that they stay as they are |
 //! | `cli` | the tool `nlr` |
 //!
-//! Dependencies point one way: base modules (`errno`, `text`, `nlmsg`), then `wire`, then `proto`
+//! Dependencies point one way: base modules (`errno`, `text`, `nlmsg` and the like), then `wire`, then `proto`
 //! and `kernel`, then `stub` and `transport`, then `client`, then the hops of targets and the
 //! bootstrap of stubs, then the tool. No type of another crate before its version 1.0 is in a
 //! public signature, but for [`netlink_sys::AsyncSocket`] under `rust-netlink`, and tokio-util's and
@@ -133,18 +136,21 @@ pub use error::{Error, ErrorKind, Origin, Step};
 pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
-pub use client::NetlinkSocket;
+pub use client::netlink_socket::NetlinkSocket;
 #[cfg(feature = "client")]
-pub use client::{
-    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, Requests,
-    SocketBuilder,
+pub use {
+    client::{
+        builder::SocketBuilder,
+        connection::Client,
+        delivery::{Datagram, Event},
+        requests::Requests,
+        socket::RemoteSocket,
+    },
+    hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
+    prompter::callbacks::{Prompter, Secret},
+    protocol::{Group, Protocol},
+    wire::Netns,
 };
-#[cfg(feature = "client")]
-pub use hops::{Connector, Hop, Target, TargetOptions};
-#[cfg(feature = "client")]
-pub use prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretKind, SecretRequest};
-#[cfg(feature = "client")]
-pub use protocol::{Group, Protocol};
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
 /// [`Target`].

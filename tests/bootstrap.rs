@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use netlink_remote::{
-    Client, Error, ErrorKind, Step, Target,
-    hops::{Connector, TargetOptions},
-};
+use netlink_remote::{Client, Connector, Error, ErrorKind, Step, Target, TargetOptions};
 use testing::{
     netlink::{LOOPBACK, link_by_index},
     programs,

@@ -13,8 +13,8 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode,
-    client::ClientOptions,
+    Client, ErrorKind, Netns,
+    client::{ClientOptions, NetnsMode},
     transport::{ExitReport, process},
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};

@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Origin, Step, sync::lock};
 /// A stub is a program for Linux (an ELF file), and its header names its architecture.
 ///
 /// ```
-/// use netlink_remote::hops::{StubSource, TargetOptions};
+/// use netlink_remote::{TargetOptions, hops::StubSource};
 ///
 /// # const STUB: &[u8] = &[];
 /// // const STUB: &[u8] = include_bytes!("nlr-stub-x86_64-unknown-linux-musl");

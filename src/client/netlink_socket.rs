@@ -198,7 +198,7 @@ impl SocketBuilder {
     ///
     /// ```no_run
     /// # async fn f(client: netlink_remote::Client) -> std::io::Result<()> {
-    /// use netlink_remote::{Netns, client::NetlinkSocket};
+    /// use netlink_remote::{NetlinkSocket, Netns};
     /// let builder = client.socket(16).netns(Netns::Name("blue".into()));
     /// let (connection, handle, _) =
     ///     builder.scope(genetlink::new_connection_with_socket::<NetlinkSocket>)?;

@@ -18,7 +18,8 @@
 //! error messages and of the log: no secret belongs into it, nor into the command of an `exec:` hop.
 //!
 //! The far end needs a POSIX shell and nothing else. A stub that it lacks is sent over the same
-//! hops and kept in a cache folder under its digest; [`Connector::clean`] removes it.
+//! hops and kept in a cache folder under its digest; [`Connector::clean`](crate::Connector::clean)
+//! removes it.
 //!
 //! # The stub to send
 //!
@@ -26,29 +27,28 @@
 //!
 //! * the crate `netlink-remote-stubs` carries static stubs:
 //!   `TargetOptions::default().with_stubs(netlink_remote_stubs::all())`;
-//! * `include_bytes!`, or a file or folder: [`TargetOptions::with_stubs`];
-//! * files named `nlr-stub-<target triple>` in one of the folders of [`TargetOptions::stubs`];
+//! * `include_bytes!`, or a file or folder: [`TargetOptions::with_stubs`](crate::TargetOptions::with_stubs);
+//! * files named `nlr-stub-<target triple>` in one of the folders of
+//!   [`TargetOptions::stubs`](crate::TargetOptions::stubs);
 //! * the program itself, for hosts of its own architecture, after
 //!   [`stub::serve_if_asked`](crate::stub::serve_if_asked).
 
 #![forbid(unsafe_code)]
 
 mod argv;
-mod connector;
-mod hop;
-mod options;
+pub(crate) mod connector;
+pub(crate) mod hop;
+pub(crate) mod options;
 #[cfg(feature = "ssh")]
 mod pool;
 #[cfg(feature = "ssh")]
 mod sessions;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-pub use connector::Connector;
-pub use hop::{Hop, Pod, SshDestination};
-pub use options::TargetOptions;
-pub use target::{Target, TargetBuilder};
+pub use hop::{Pod, SshDestination};
+pub use target::TargetBuilder;
 
 pub use crate::bootstrap::StubSource;

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use netlink_remote::hops::TargetOptions;
+/// use netlink_remote::TargetOptions;
 ///
 /// let options = TargetOptions::default()
 ///     .with_stubs(["/srv/stubs"])

@@ -1,5 +1,5 @@
-use super::*;
 use crate::ErrorKind;
+use crate::{Hop, Target};
 
 #[test]
 fn text_and_back() {

@@ -42,7 +42,7 @@ did not speak the protocol.
 /// returns at once, and from then on, with the feature `client`, this program is
 ///
 /// * the stub of `local:` and of targets that keep this host's files (`sudo:`, `doas:`, `su:`),
-///   unless [`TargetOptions::stub`](crate::hops::TargetOptions::stub) or the environment variable
+///   unless [`TargetOptions::stub`](crate::TargetOptions::stub) or the environment variable
 ///   `NLR_STUB` names another;
 /// * the stub sent to hosts of this architecture for which no other was found. A program with shared
 ///   libraries runs on hosts that have them; a static one on all.

@@ -7,8 +7,8 @@ use std::{
 
 use futures_util::FutureExt;
 use netlink_remote::{
-    Client, ErrorKind, NetnsMode,
-    client::ClientOptions,
+    Client, ErrorKind,
+    client::{ClientOptions, NetnsMode},
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
 };

@@ -15,9 +15,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 pub(crate) use netlink_remote::nlmsg::{self, Builder, flags};
 use netlink_remote::{
-    Client, Event, RemoteSocket, Target,
+    Client, Connector, Event, RemoteSocket, Target, TargetOptions,
     client::ClientOptions,
-    hops::{Connector, TargetOptions},
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
 };
@@ -161,7 +160,7 @@ pub(crate) fn in_memory_stub_with(config: Config) -> DuplexStream {
 }
 
 /// The next datagram; any other event is a failure.
-pub(crate) async fn datagram(socket: &RemoteSocket) -> netlink_remote::client::Datagram {
+pub(crate) async fn datagram(socket: &RemoteSocket) -> netlink_remote::Datagram {
     match within(socket.recv()).await.unwrap() {
         Event::Datagram(datagram) => datagram,
         other => panic!("instead of a datagram: {other:?}"),

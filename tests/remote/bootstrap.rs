@@ -1,6 +1,6 @@
 //! Sending the stub over real ssh.
 
-use netlink_remote::{Netns, Step, Target, hops::Connector};
+use netlink_remote::{Connector, Netns, Step, Target};
 use testing::{lab::Lab, remote::*};
 
 const CACHE: &str = "/home/ci/.cache/netlink-remote";

@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::TcpListener};
 
-use netlink_remote::{ErrorKind, Step, hops::TargetOptions, prompter::Prompter};
+use netlink_remote::{ErrorKind, Prompter, Step, TargetOptions};
 use testing::{
     lab::{Bad, Lab},
     programs,

@@ -54,7 +54,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     assert_eq!(asked.lock().unwrap().len(), 3);
 
     // Without a prompter.
-    options.prompter = netlink_remote::prompter::Prompter::none();
+    options.prompter = netlink_remote::Prompter::none();
     let error = connect(TARGET, &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
     assert!(error.to_string().contains("a password is required"), "{error}");

@@ -1,8 +1,8 @@
 //! Dumps: lists of a kernel's objects.
 
 use netlink_remote::{
-    Client, Error, Netns, Protocol,
-    client::{RequestError, RequestErrorKind, Requests, options},
+    Client, Error, Netns, Protocol, Requests,
+    client::{RequestError, RequestErrorKind, options},
     nlmsg::Message,
 };
 

@@ -23,8 +23,9 @@ use super::{
     table::shortened,
 };
 use netlink_remote::{
+    Prompter, Secret,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretRequest},
+    prompter::{HostKeyQuestion, Progress, SecretRequest},
     text::one_line,
 };
 

@@ -13,9 +13,8 @@ use super::{
     progress::print_line,
 };
 use netlink_remote::{
-    Target,
+    Hop, Target,
     errno::{EACCES, EPERM, words},
-    hops::Hop,
     stub::{ListenConfig, ListenEvent, Listener, Shutdown},
 };
 

@@ -9,12 +9,7 @@ use tokio::{
 };
 
 use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
-use netlink_remote::{
-    Client, Target,
-    client::HostInfo,
-    errno::words,
-    hops::{Connector, TargetOptions},
-};
+use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

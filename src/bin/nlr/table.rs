@@ -113,7 +113,7 @@ pub(crate) fn line(cells: &[Cell], color: bool) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// Cells for [`line`]: in front of each that is not empty stands the name of its column, except
+/// Cells for [`line()`]: in front of each that is not empty stands the name of its column, except
 /// for the first column and the details.
 pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
     let mut labelled = Vec::new();

@@ -39,7 +39,7 @@ const MAX_UNREAD: usize = 16 << 20;
 /// and reads answers, and so does any library that parses netlink.
 ///
 /// ```no_run
-/// use netlink_remote::{client::Requests, nlmsg::{Builder, flags}};
+/// use netlink_remote::{Requests, nlmsg::{Builder, flags}};
 ///
 /// # async fn f(client: netlink_remote::Client) -> Result<(), netlink_remote::Error> {
 /// let requests = Requests::new(client.socket(0).open().await?);
@@ -61,7 +61,7 @@ const MAX_UNREAD: usize = 16 << 20;
 ///
 /// # Memory
 /// While one answer alone is awaited, as much of it waits at this side as the socket's
-/// [window](super::SocketBuilder::window) allows, and the rest at the far end. While others are
+/// [window](crate::SocketBuilder::window) allows, and the rest at the far end. While others are
 /// awaited too, reading goes on for them; an answer of which more than
 /// [`max_unread`](Self::max_unread) is left unread then fails with [`RequestErrorKind::Unread`].
 ///

@@ -10,7 +10,7 @@ use super::{
     netlink::{dump_routes, failed, get_link, receive},
 };
 use crate::{failure::Failure, session};
-use netlink_remote::{Client, Netns, Protocol, RemoteSocket, client::Requests};
+use netlink_remote::{Client, Netns, Protocol, RemoteSocket, Requests};
 
 /// Rounds of each target.
 pub(super) const ROUNDS: u32 = 10;

@@ -7,9 +7,7 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, Event, RemoteSocket, Target,
-    client::Datagram,
-    hops::{Connector, TargetOptions},
+    Client, Connector, Datagram, Event, RemoteSocket, Target, TargetOptions,
     stub::{Config, Shutdown, serve_stream},
     transport,
 };
