@@ -9,7 +9,7 @@ pub const OLDEST_VERSION: u16 = 1;
 /// Bytes of a hello behind its length field, at most.
 pub const MAX_HELLO: usize = 64 * 1024;
 
-/// The longest datagram that [`Flags::GATHER`] counts on: 16 KiB.
+/// The longest datagram that [`Flags::GATHER`](super::Flags::GATHER) counts on: 16 KiB.
 pub const MAX_GATHERED: usize = 16 * 1024;
 
 /// The limit on a frame that a side announces by default: 16 MiB.
