@@ -4,7 +4,7 @@
 
 use std::{fs, path::PathBuf};
 
-use netlink_remote::{Target, hops::TargetOptions};
+use netlink_remote::{Connector, Target, TargetOptions};
 use netlink_remote_stubs::{STUBS, VERSION, all};
 
 /// A shell with a home of its own stands in for a host.
@@ -17,8 +17,8 @@ async fn a_host_without_a_stub_is_reached() {
         std::env::var("PATH").unwrap()
     );
     let target = Target::builder().exec(&shell).build().unwrap();
-    let options = TargetOptions::default().with_stubs(all());
-    let client = target.connect(&options).await.unwrap();
+    let connector = Connector::new(TargetOptions::default().with_stubs(all()));
+    let client = connector.connect(&target).await.unwrap();
     client.ping().await.unwrap();
     assert_eq!(client.far_software(), format!("netlink-remote {VERSION}"));
     client.close().await;

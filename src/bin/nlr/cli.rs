@@ -51,7 +51,8 @@ Exit codes:
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
-    /// Writes the steps of connecting to standard error; twice (-vv): every frame as well
+    /// Writes the steps of connecting to standard error; twice (-vv): every frame as well. NLR_LOG
+    /// selects other events, such as `netlink_remote::transport=trace`
     #[arg(help_heading = "Connection")]
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,

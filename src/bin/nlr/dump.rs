@@ -1,15 +1,12 @@
 //! Dumps: lists of a kernel's objects.
 
 use netlink_remote::{
-    Client, Error, Netns, Requests,
+    Client, Error, Netns, Protocol, Requests,
     client::{RequestError, RequestErrorKind, options},
     nlmsg::Message,
 };
 
 use super::failure::Failure;
-
-/// `NETLINK_ROUTE`.
-pub(crate) const ROUTE: u32 = 0;
 
 /// A socket for dumps. It is in no group: a burst of events in its receive buffer would leave no
 /// room for an answer.
@@ -20,7 +17,7 @@ impl Dumper {
     /// Opens a socket on which the kernel filters by the request's header and attributes
     /// (`NETLINK_GET_STRICT_CHK`).
     pub(crate) async fn open(client: &Client, netns: &Netns) -> Result<Self, Failure> {
-        let builder = client.socket(ROUTE).netns(netns.clone());
+        let builder = client.socket(Protocol::ROUTE).netns(netns.clone());
         let opened = builder.netlink_option(options::GET_STRICT_CHK, true).open().await;
         Ok(Self(Requests::new(opened.map_err(|error| Failure::opening(error, netns))?)))
     }

@@ -20,6 +20,7 @@ use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
     progress::Bar,
+    table::shortened,
 };
 use netlink_remote::{
     Prompter, Secret,
@@ -135,12 +136,12 @@ fn line_from_terminal(prompt: &str) -> Option<String> {
 
 fn confirm_host_key(question: &HostKeyQuestion) -> bool {
     let HostKeyQuestion { hop, host, key_type, fingerprint, .. } = question;
-    let behind = match hop.rsplit_once(',') {
-        Some((before, _)) => format!(", behind {before},"),
+    let via = match hop.rsplit_once(',') {
+        Some((before, _)) => format!(" (via {before})"),
         None => String::new(),
     };
     let mut text = format!(
-        "The host {host}{behind} is not known yet.\n\
+        "The host {host}{via} is not known yet.\n\
          Its {key_type} key has the fingerprint {fingerprint}.\n\
          Connect, and add the key to the known hosts? (yes/no) "
     );
@@ -178,11 +179,10 @@ fn show_progress() -> impl Fn(&Progress) + Send + Sync {
     }
 }
 
+/// A bar on one line of 80 columns: on two lines it flickers.
 fn new_bar(progress: &Progress) -> Bar {
-    let bar = Bar::new(
-        progress.total,
-        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
-    );
-    bar.set_message(format!("sending the stub to {}", one_line(&progress.target)));
+    let bar = Bar::new(progress.total, "{msg} [{wide_bar}] {percent:>3} %, {eta} left");
+    let target = shortened(&one_line(&progress.target), 30);
+    bar.set_message(format!("sending the stub to {target}"));
     bar
 }

@@ -34,7 +34,7 @@ pub(crate) struct ServeArgs {
     /// Socket to listen on
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     path: PathBuf,
-    /// User who may connect, instead of the user of this process; may be repeated
+    /// User that may connect, instead of the user of this process; may be repeated
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Number of clients at the same time

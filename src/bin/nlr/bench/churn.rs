@@ -8,12 +8,9 @@ use super::{
     figures::{Events, Throughput},
     netlink::{failed, refused},
 };
-use crate::{
-    dump::ROUTE,
-    failure::{Failure, message},
-};
+use crate::failure::{Failure, message};
 use netlink_remote::{
-    Client, ErrorKind, Event, Netns, RemoteSocket,
+    Client, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket,
     client::{NetnsHandle, NetnsMode},
     errno::EROFS,
     nlmsg::{Builder, flags, messages},
@@ -52,8 +49,8 @@ impl RouteChurn {
         };
         // Without a name it ends even when this process is killed.
         netns.delete(&name).await.map_err(failed)?;
-        let socket = || client.socket(ROUTE).netns_handle(&namespace);
-        let events = socket().group(libc::RTNLGRP_IPV4_ROUTE).open().await.map_err(failed)?;
+        let socket = || client.socket(Protocol::ROUTE).netns_handle(&namespace);
+        let events = socket().group(Group::IPV4_ROUTE).open().await.map_err(failed)?;
         let changes = socket().open().await.map_err(failed)?;
         let client = client.clone();
         Ok(Ok(Self { client, _namespace: namespace, changes, events }))

@@ -9,8 +9,8 @@ use super::{
     figures::{Events, Figures},
     netlink::{dump_routes, failed, get_link, receive},
 };
-use crate::{dump::ROUTE, failure::Failure, session};
-use netlink_remote::{Client, Netns, RemoteSocket, Requests};
+use crate::{failure::Failure, session};
+use netlink_remote::{Client, Netns, Protocol, RemoteSocket, Requests};
 
 /// Rounds of each target.
 pub(super) const ROUNDS: u32 = 10;
@@ -147,7 +147,7 @@ impl Bench {
 }
 
 async fn open(client: &Client, netns: &Netns) -> Result<RemoteSocket, Failure> {
-    let opened = client.socket(ROUTE).netns(netns.clone()).open().await;
+    let opened = client.socket(Protocol::ROUTE).netns(netns.clone()).open().await;
     opened.map_err(|error| Failure::opening(error, netns))
 }
 

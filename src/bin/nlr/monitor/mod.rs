@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use super::{
     args::{ColorArg, NetnsArg, seconds},
     connection::ConnectionArgs,
-    dump::{self, Dumper, ROUTE},
+    dump::{self, Dumper},
     failure::{Failure, warn},
     json,
     output::Output,
@@ -34,7 +34,7 @@ use super::{
     time::rfc3339,
 };
 use netlink_remote::{
-    Error, ErrorKind, Event, Netns, RemoteSocket, Target,
+    Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Target,
     errno::{EINVAL, ENOENT, EPERM},
     nlmsg::messages,
 };
@@ -124,8 +124,8 @@ async fn subscribe(
     args: &MonitorArgs,
     netns: &Netns,
 ) -> Result<RemoteSocket, Failure> {
-    let builder = || session.client.socket(ROUTE).netns(netns.clone());
-    let chosen: Vec<u32> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
+    let builder = || session.client.socket(Protocol::ROUTE).netns(netns.clone());
+    let chosen: Vec<Group> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
     let groups = if chosen.is_empty() { groups::all().collect() } else { chosen.clone() };
     let opened = groups.iter().fold(builder(), |builder, group| builder.group(*group)).open().await;
     let error = match opened {

@@ -30,6 +30,8 @@ pub(crate) mod plain_text;
 mod query;
 pub(crate) mod route;
 pub(crate) mod rule;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::time::Duration;
 
@@ -43,16 +45,12 @@ use super::{
     output::Output,
     session::{self, Session},
 };
+use listing::{Format, Listing};
 use names::Names;
 use netlink_remote::{Target, client::RequestError};
-use query::{Family, is_empty_list, requests};
+use query::{Family, Filter, Object, Table, is_empty_list, requests};
 
-#[cfg(test)]
-pub(crate) use query::Table;
-pub(crate) use {
-    listing::{Format, Listing},
-    query::{Filter, Object, link_request},
-};
+pub(crate) use query::link_request;
 
 /// Attempts at a list whose objects change while it is made.
 const ATTEMPTS: u32 = 10;
@@ -145,7 +143,7 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
         let text = format!("--table applies to routes and rules, not {}", args.object.plural());
         return Err(Failure::usage(text));
     }
-    match query::Table::parse(text, names) {
+    match Table::parse(text, names) {
         Some(table) => Ok(Filter { family, table: Some(table) }),
         None => Err(Failure::usage(format_args!(
             "unknown table {text:?}: expected a number, `all`, or a name in iproute2's rt_tables"
