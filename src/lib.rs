@@ -133,10 +133,15 @@ pub mod transport;
 mod error;
 
 pub use error::{Error, ErrorKind, Origin, Step};
+// `wire` is public only with `unstable`: here is the path to promise.
+#[doc(inline)]
 pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
 pub use client::netlink_socket::NetlinkSocket;
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use wire::Netns;
 #[cfg(feature = "client")]
 pub use {
     client::{
@@ -149,7 +154,6 @@ pub use {
     hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
     prompter::callbacks::{Prompter, Secret},
     protocol::{Group, Protocol},
-    wire::Netns,
 };
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
