@@ -81,3 +81,15 @@ pub struct Progress {
     /// Bytes of the stub.
     pub total: u64,
 }
+
+/// A copy of a descriptor that this process was started with, by its number: for secrets that
+/// another program hands over on a pipe, a socket or a file, as behind `nlr --password-fd`. The
+/// copy shares the file offset. Descriptors of the program itself are reachable too, and reading
+/// one takes its bytes away from the program.
+///
+/// # Errors
+/// EBADF for a number that no descriptor has.
+#[cfg(feature = "stub")]
+pub fn inherited_descriptor(number: u32) -> std::io::Result<std::os::fd::OwnedFd> {
+    Ok(crate::kernel::descriptors::inherited(number)?)
+}
