@@ -74,7 +74,8 @@
 //! written as text. Every sentence of these pages names a thing by one of these words or by the
 //! kernel's, and then says what the thing does.
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
+// What the root exports of `wire` needs no `unstable`, but would have its badge.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(feature = "unstable"))))]
 
 /// Declares a module of the inside: public with the feature `unstable`, for authors of another
 /// implementation of the protocol and for tests, and otherwise private, so that its types are no

@@ -17,10 +17,7 @@ pub use self::{
 
 use self::{outgoing::Outgoing, router::Router, table::Limits};
 use super::socket::RemoteSocket;
-use crate::nlmsg::flags;
-
-/// `NETLINK_NETFILTER`.
-const NETFILTER: u32 = 12;
+use crate::{Protocol, nlmsg::flags};
 
 /// Bytes of the far receive buffer for each request in flight. A message of 1,468 bytes is charged
 /// 2,304.
@@ -83,7 +80,7 @@ impl Requests {
         let in_flight = (socket.receive_buffer() / BUFFER_EACH).clamp(1, MAX_IN_FLIGHT);
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
         let limits = Limits { in_flight, unread: MAX_UNREAD, tolerates_interrupted: false };
-        let is_netfilter = socket.protocol() == NETFILTER;
+        let is_netfilter = socket.protocol() == Protocol::NETFILTER;
         Self { router: Router::new(socket, limits), is_netfilter }
     }
 
