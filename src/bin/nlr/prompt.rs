@@ -64,8 +64,13 @@ fn terminal() -> io::Result<File> {
 
 /// The lines of a descriptor that the caller has opened.
 fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
-    let failed =
-        |error: &io::Error| Failure::usage(format_args!("--password-fd {fd}: {}", words(error)));
+    let failed = |error: &io::Error| {
+        let text = match error.raw_os_error() {
+            Some(EBADF) => "no such descriptor is open".to_owned(),
+            _ => words(error),
+        };
+        Failure::usage(format_args!("--password-fd {fd}: {text}"))
+    };
     let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
     // A string that grows leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
