@@ -89,18 +89,22 @@ impl RemoteSocket {
         self.connection.run(|state, _| state.facts(self.id)).unwrap_or_default()
     }
 
-    /// The port id to which the far kernel bound the socket.
+    /// The port id to which the far kernel bound the socket; 0 until the socket is open, as one that
+    /// `SocketBuilder::scope` makes may not be yet.
     pub fn portid(&self) -> u32 {
         self.facts().portid
     }
 
     /// The size of the far socket's receive buffer, in bytes of the kernel's own accounting: twice
-    /// the size asked for, or the limit of `net.core.rmem_max`.
+    /// the size asked for; without CAP_NET_ADMIN, twice the smaller of that size and
+    /// `net.core.rmem_max`; and `net.core.rmem_default` where size 0 was asked for. 0 until the
+    /// socket is open. Source: socket(7).
     pub fn receive_buffer(&self) -> u32 {
         self.facts().receive_buffer
     }
 
-    /// The size of the far socket's send buffer, in the same unit.
+    /// The size of the far socket's send buffer, likewise, with `net.core.wmem_max` and
+    /// `net.core.wmem_default`.
     pub fn send_buffer(&self) -> u32 {
         self.facts().send_buffer
     }
@@ -113,9 +117,10 @@ impl RemoteSocket {
     /// Cancel-safe: a dropped future has sent the whole datagram or none of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Send`] for a datagram larger than the connection carries, and, with the errno
-    /// of the last one, while 1,024 failures wait to be received: the datagram is not sent then.
-    /// [`ErrorKind::Disconnected`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::Send`] for a datagram larger than the connection carries (EMSGSIZE), and, with
+    /// the errno of the last one, while 1,024 failures wait to be received: the datagram is not
+    /// sent then. [`ErrorKind::Open`] on a socket that `SocketBuilder::scope` made and the far end
+    /// could not open. [`ErrorKind::Disconnected`].
     pub async fn send(&self, datagram: &[u8]) -> Result<(), Error> {
         self.send_to(datagram, Destination::default()).await
     }
@@ -200,8 +205,8 @@ impl RemoteSocket {
 
     /// Sends a datagram and waits for the far kernel's sendmsg(2) to return. Every datagram that
     /// was readable at that moment has arrived before this returns, as it would with a local
-    /// socket: [`try_recv`](Self::try_recv) gives it without waiting. (The part of it that exceeds
-    /// twice the window comes later.)
+    /// socket: [`try_recv`](Self::try_recv) gives it without waiting. Datagrams beyond twice the
+    /// [window](crate::SocketBuilder::window) arrive later.
     ///
     /// A dropped future leaves nothing behind; the datagram may have been sent.
     ///
@@ -319,8 +324,8 @@ impl RemoteSocket {
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
 
-    /// getsockopt(2) at the far end, with room for `capacity` bytes, 64 KiB at most; the value is
-    /// in the far host's byte order. Cancel-safe.
+    /// getsockopt(2) at the far end, with room for `capacity` bytes; the stub reads 16 KiB at most.
+    /// The value is in the far host's byte order. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].

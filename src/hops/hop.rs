@@ -26,7 +26,7 @@ pub enum Hop {
     OpenSsh(SshDestination),
     /// `sudo:[USER]`, a user by sudo, root by default.
     Sudo(Option<String>),
-    /// `doas:[USER]`, a user by doas, root by default.
+    /// `doas:[USER]`, a user by `doas -n`, root by default; doas.conf must permit it with `nopass`.
     Doas(Option<String>),
     /// `su:[USER]`, a user by su, root by default.
     Su(Option<String>),
@@ -34,7 +34,8 @@ pub enum Hop {
     Docker(String),
     /// `podman:NAME`, a container by `podman exec`.
     Podman(String),
-    /// `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]`, a container of a pod by `kubectl exec`.
+    /// `kubectl:NAMESPACE/POD` or `kubectl:[CONTEXT]/NAMESPACE/POD/[CONTAINER]`, a container of a pod
+    /// by `kubectl exec`. The second form keeps its three slashes where a part is left out.
     Kubectl(Pod),
     /// `lxc:NAME`, a container by `lxc-attach`.
     Lxc(String),
@@ -63,7 +64,7 @@ pub struct SshDestination {
     pub port: Option<u16>,
 }
 
-/// A container of a pod.
+/// A container of a pod: `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Pod {
@@ -161,7 +162,7 @@ fn check_path(path: &Path, example: &str) -> Result<(), String> {
 }
 
 impl SshDestination {
-    /// Reads `[user@]host[:port]`, with a `/` after it or none.
+    /// Reads `[user@]host[:port]`, with or without a final `/`.
     ///
     /// # Errors
     /// The reason.
@@ -208,8 +209,8 @@ impl Pod {
                 });
             }
             [_, _, _] => {
-                let text = "three parts can be read in two ways: write `/NAMESPACE/POD/CONTAINER` \
-                            or `CONTEXT/NAMESPACE/POD/`";
+                let text = "three parts are ambiguous: write `/NAMESPACE/POD/CONTAINER` or \
+                            `CONTEXT/NAMESPACE/POD/`";
                 return Err(text.to_owned());
             }
             _ => return Err(POD.to_owned()),
@@ -224,9 +225,9 @@ impl Pod {
 }
 
 const NO_PASSWORD: &str =
-    "a password does not belong into a target; it is asked for, and --password-fd gives it";
+    "a target must not contain a password; the hop that needs one asks for it";
 
-const POD: &str = "expected `[CONTEXT/]NAMESPACE/POD[/CONTAINER]`";
+const POD: &str = "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`";
 
 impl FromStr for Hop {
     type Err = Error;
@@ -234,7 +235,7 @@ impl FromStr for Hop {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason: &str| match reason == NO_PASSWORD {
             // The text shows the password.
-            true => Error::invalid(format!("target: {reason}")),
+            true => Error::invalid(reason),
             false => wrong(text, reason),
         };
         let Some((scheme, rest)) = text.split_once(':') else {

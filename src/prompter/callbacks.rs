@@ -52,8 +52,12 @@ impl Prompter {
         Self::default()
     }
 
-    /// Sets the callback that gives a secret; `None` declines. Without it sudo is started as
-    /// `sudo -n`, and ssh tries no password.
+    /// Sets the callback that gives a secret; `None` declines. Without it sudo runs as `sudo -n`,
+    /// and an `ssh://` hop tries no password.
+    ///
+    /// An `openssh://` hop never calls it: the program `ssh` asks on its own terminal or by
+    /// SSH_ASKPASS, and without the callback runs with `BatchMode=yes`. Nor does a `doas:` hop:
+    /// doas always runs as `doas -n`.
     #[must_use]
     pub fn on_secret(
         mut self,
@@ -63,8 +67,14 @@ impl Prompter {
         self
     }
 
-    /// Sets the callback that accepts an unknown host key; `false` declines. A key that differs
-    /// from the one in `known_hosts` is refused without a question.
+    /// Sets the callback that decides on an unknown host key of an `ssh://` hop under
+    /// `StrictHostKeyChecking ask`, ssh's default. `true` appends the key to the first file of
+    /// `UserKnownHostsFile`; if that fails, so does the connection. `false` refuses the key, and so
+    /// does a missing callback.
+    ///
+    /// Under `yes`, `no` and `accept-new` the callback is not called: `yes` refuses an unknown key,
+    /// the others accept it. A key that differs from the one in `known_hosts` is refused under every
+    /// setting.
     #[must_use]
     pub fn on_host_key(
         mut self,

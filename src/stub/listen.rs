@@ -48,8 +48,9 @@ use crate::{errno::words, kernel::descriptors};
 pub struct ListenConfig {
     /// The limits of each client.
     pub stub: Config,
-    /// Users that may connect, by uid: the effective uid of this process by default. A client acts
-    /// with the privileges of this process.
+    /// Users that may connect, by uid: the effective uid of this process by default. A client has
+    /// the privileges of this process, and can read and corrupt its memory: a socket option may
+    /// hold a pointer (SECURITY.md, "Known gaps").
     pub allowed_uids: Vec<u32>,
     /// Mode of the socket's file: 0600. Connecting takes the permission to write.
     pub mode: u32,
@@ -138,8 +139,9 @@ impl Listener {
         Ok(bound)
     }
 
-    /// Serves until `shutdown` is triggered; then ends every client and waits for their ends, up to 5
-    /// seconds. Blocks the calling thread. `log` is called from several threads.
+    /// Serves until `shutdown` is triggered; then ends every client, and returns after 5 seconds at
+    /// most. The threads of remaining clients run until their system calls return. Blocks the
+    /// calling thread. Several threads call `log`.
     ///
     /// # Errors
     /// Those of poll(2); those of a client are events.

@@ -51,8 +51,11 @@ fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<n
 /// takes it. The target `unix:PATH` does both. Cancel-safe: a dropped future closes its socket.
 ///
 /// # Errors
-/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nothing listens, EACCES
-/// where the file's mode forbids it.
+/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED if no process listens, EACCES if
+/// this user may not write to the socket file or enter its folder.
+///
+/// # Panics
+/// Outside a tokio runtime with I/O.
 pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
@@ -62,7 +65,10 @@ pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
             IoErrorKind::NotFound | IoErrorKind::ConnectionRefused => {
                 format!("; start `nlr serve unix:{path}` there")
             }
-            IoErrorKind::PermissionDenied => "; only its owner may connect".to_owned(),
+            IoErrorKind::PermissionDenied => {
+                "; this user may not write to the socket file, or may not enter its folder"
+                    .to_owned()
+            }
             _ => String::new(),
         };
         let text = format!("connecting to {path}");
