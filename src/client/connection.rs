@@ -33,8 +33,8 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Limits that this side announces to the stub.
     pub limits: PeerLimits,
-    /// Explains the end of the connection, as [`transport::process`](crate::transport::process)
-    /// does for a child that was killed. The text becomes part of the error.
+    /// The report on the far end's exit, such as that of a child that was killed. The text becomes
+    /// part of the connection's error.
     pub exit_report: Option<ExitReport>,
     /// The keepalive interval: after this silence of the far end this side sends a ping; if nothing
     /// comes within one more interval, the connection is lost (ETIMEDOUT). A stub ends after four
@@ -66,7 +66,7 @@ impl fmt::Debug for ClientOptions {
 /// A connection to a stub. Cheap to clone; clones are the same connection.
 ///
 /// The connection ends when the last client, socket and namespace handle is dropped, by
-/// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
+/// [`close`](Self::close), when the far end ends, and with the runtime of its task.
 #[derive(Clone)]
 pub struct Client {
     connection: ConnectionRef,
@@ -81,9 +81,9 @@ impl Client {
     /// dropped future drops the stream.
     ///
     /// # Errors
-    /// [`ErrorKind::Handshake`] where the other end speaks something else, and
-    /// [`ErrorKind::Timeout`] without a hello in time; both repeat the bytes that came instead,
-    /// such as a prompt for a password. [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Handshake`] if the other end does not speak the protocol, ends, or has no version
+    /// in common, and [`ErrorKind::Timeout`] if no hello comes in time; both repeat the text received
+    /// instead, such as a prompt for a password.
     pub async fn handshake<S>(io: S) -> Result<Self, Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -19,17 +19,17 @@ use crate::{
     wire::{Counters, Destination, Message, Opened, SocketId},
 };
 
-/// A netlink socket in another process, and there in any network namespace.
+/// A netlink socket at the far end, in any network namespace there.
 ///
-/// Dropping it closes the far socket at once, and discards the datagrams that were not received
-/// and those that were sent and not yet written, such as the rest of a large one.
+/// Dropping it closes the far socket at once. Datagrams that were not received are discarded, and so
+/// are datagrams that were sent and are not yet written, such as the rest of a large one.
 ///
 /// All methods but the traits' take `&self`: share the socket in an [`Arc`] to send from one task
-/// and receive in another. Any number of tasks may do either; each event goes to one of them.
+/// and receive in another. Any number of tasks may do either; one of them receives each event.
 ///
-/// Sockets of a connection share one stream. A large datagram does not hold up those of other
-/// sockets: from 60 KiB on it is written in pieces, between which frames of other sockets are, and
-/// the pieces of up to four sockets alternate. On one socket the order is kept.
+/// Sockets of a connection share one stream. A large datagram does not delay other sockets: beyond
+/// 60 KiB it is written in pieces, with frames of other sockets between them, and the pieces of up to
+/// four sockets alternate. Each socket keeps its order.
 pub struct RemoteSocket {
     connection: ConnectionRef,
     id: SocketId,
@@ -208,7 +208,7 @@ impl RemoteSocket {
     /// socket: [`try_recv`](Self::try_recv) gives it without waiting. Datagrams beyond twice the
     /// [window](crate::SocketBuilder::window) arrive later.
     ///
-    /// A dropped future leaves nothing behind; the datagram may have been sent.
+    /// A dropped future keeps no state; the datagram may have been sent.
     ///
     /// # Errors
     /// [`ErrorKind::Send`] with the errno of the far sendmsg; otherwise as
@@ -241,8 +241,7 @@ impl RemoteSocket {
         poll_fn(|cx| self.connection.run(|state, _| state.poll_sent(self.id, serial, cx))).await
     }
 
-    /// Receives the next event. Cancel-safe: an event that a dropped future would have given is
-    /// the next one's.
+    /// Receives the next event. Cancel-safe: a dropped future loses no event.
     ///
     /// # Errors
     /// [`ErrorKind::Receive`] for a datagram that could not be forwarded, and
@@ -294,8 +293,8 @@ impl RemoteSocket {
         received.map(Delivery::into_event).transpose()
     }
 
-    /// Joins a multicast group. Its events begin before this returns, or earlier. A dropped future
-    /// leaves nothing behind; the group may have been joined.
+    /// Joins a multicast group. Its events may arrive before this returns. A dropped future keeps no
+    /// state; the group may have been joined.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno: EINVAL for a group that the protocol does not
@@ -315,7 +314,7 @@ impl RemoteSocket {
     }
 
     /// setsockopt(2) at the far end; the value is in the far host's byte order. A dropped future
-    /// leaves nothing behind; the option may have been set.
+    /// keeps no state; the option may have been set.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that is

@@ -18,11 +18,11 @@ use crate::{
 pub enum Hop {
     /// `local:`, a child process on this host.
     Local,
-    /// `ssh://[user@]host[:port]`, a host by ssh in this process. Each of several in a row is
-    /// reached through a tunnel of the one before, so that keys never leave this host.
+    /// `ssh://[user@]host[:port]`, a host by ssh in this process. Consecutive ssh hops tunnel through
+    /// each other, so that keys never leave this host.
     Ssh(SshDestination),
     /// `openssh://[user@]host[:port]`, a host by the program `ssh` with all its configuration.
-    /// Several in a row are one `ssh -J`.
+    /// Consecutive hops are one `ssh -J`.
     OpenSsh(SshDestination),
     /// `sudo:[USER]`, a user by sudo, root by default.
     Sudo(Option<String>),
@@ -43,16 +43,16 @@ pub enum Hop {
     Incus(String),
     /// `machinectl:NAME`, a systemd machine by `systemd-run --machine`.
     Machinectl(String),
-    /// `exec:COMMAND`, a command line for `sh -c` that starts a shell which reads commands from its
+    /// `exec:COMMAND`, a command line for `sh -c`. It starts a shell that reads commands from its
     /// stdin: `exec:chroot /srv/image sh`.
     Exec(String),
-    /// `unix:PATH`, the unix socket of a stub that listens, as `nlr serve` does.
+    /// `unix:PATH`, the unix socket of a listening stub, such as `nlr serve`.
     Unix(PathBuf),
-    /// `stub:PATH`, an installed stub, so that none is sent.
+    /// `stub:PATH`, an installed stub; none is sent.
     Stub(PathBuf),
 }
 
-/// The destination of an ssh hop. ssh's configuration decides on the parts that are `None`.
+/// The destination of an ssh hop. ssh's configuration gives the parts that are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SshDestination {

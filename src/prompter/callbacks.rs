@@ -12,7 +12,7 @@ use super::{HostKeyQuestion, Progress, SecretRequest};
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// A secret that owns `text`, whose memory is wiped in the end.
+    /// A secret that owns `text`, and wipes its memory on drop.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -34,9 +34,9 @@ pub(crate) type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
 
 /// Callbacks used while connecting. Cheap to clone; a clone has the same callbacks.
 ///
-/// One question is asked at a time among all clones, whatever number of connections are being
-/// made, each on a thread that may block, on a terminal for instance. No deadline of a step runs
-/// meanwhile. A question whose connection attempt is dropped is still asked to its end.
+/// All clones ask one question at a time, each on a thread that may block, for instance on a terminal.
+/// A pending question stops the time limits of its connection attempt. If the attempt is dropped, a
+/// running callback runs to its end.
 #[derive(Clone, Default)]
 pub struct Prompter {
     secret: Option<Arc<SecretCallback>>,

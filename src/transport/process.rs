@@ -28,7 +28,7 @@ struct ProcessStream {
     stdout: ChildStdout,
 }
 
-/// Starts a process that is a stub, or leads to one.
+/// Starts a process whose stdin and stdout a stub serves: a stub, or a program that starts one.
 ///
 /// All three standard streams are pipes, whatever `command` says of them. [`Running::end`] reaps the
 /// child once polled, and kills it after 1.5 seconds; dropping it kills the child, which tokio's

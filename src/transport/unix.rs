@@ -15,9 +15,9 @@ use crate::{Error, ErrorKind};
 
 /// A connected unix socket.
 ///
-/// It registers for writability only while a write waits for buffer space. tokio's own stream is
-/// always registered, and so is woken each time the far end has read something: twice per request
-/// and reply, where this one is woken once. Flushing does nothing; dropping closes the socket.
+/// The stream registers for writability only while a write waits for buffer space. tokio's own stream
+/// is always registered, and wakes its task twice for each request and reply, this stream once.
+/// Flushing does nothing; dropping the stream closes the socket.
 #[derive(Debug)]
 pub struct UnixStream {
     socket: AsyncFd<net::UnixStream>,
@@ -47,8 +47,9 @@ fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<n
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Connects a socket to a stub that listens at `path`; [`Client::handshake`](crate::Client::handshake)
-/// takes it. The target `unix:PATH` does both. Cancel-safe: a dropped future closes its socket.
+/// Connects a socket to a stub that listens at `path`, for
+/// [`Client::handshake`](crate::Client::handshake). The target `unix:PATH` does both. Cancel-safe: a
+/// dropped future closes the socket.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED if no process listens, EACCES if

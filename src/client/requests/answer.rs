@@ -52,8 +52,7 @@ impl Answer {
         Self { state: State::Complete(None), items: [Err(error)].into() }
     }
 
-    /// The next message; `None` after the last. Cancel-safe: a message that a dropped future would
-    /// have given is the next one's.
+    /// The next message; `None` after the last. Cancel-safe: a dropped future loses no message.
     ///
     /// # Errors
     /// A [`RequestError`] of the kinds of [`RequestErrorKind`](super::RequestErrorKind).
