@@ -224,8 +224,7 @@ impl Pod {
     }
 }
 
-const NO_PASSWORD: &str =
-    "a target must not contain a password; the hop that needs one asks for it";
+const NO_PASSWORD: &str = "must not contain a password; the hop that needs one asks for it";
 
 const POD: &str = "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`";
 
@@ -235,7 +234,7 @@ impl FromStr for Hop {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason: &str| match reason == NO_PASSWORD {
             // The text shows the password.
-            true => Error::invalid(reason),
+            true => Error::invalid(format!("target: {reason}")),
             false => wrong(text, reason),
         };
         let Some((scheme, rest)) = text.split_once(':') else {

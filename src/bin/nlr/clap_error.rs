@@ -93,7 +93,7 @@ mod tests {
         );
         assert_eq!(
             message(&["nlr", "show", "link", "ssh://ci:secret@host"]),
-            "a target must not contain a password; the hop that needs one asks for it; \
+            "target: must not contain a password; the hop that needs one asks for it; \
              see `nlr show --help`"
         );
         for arguments in [
