@@ -100,7 +100,8 @@
 //! | confirmed send | returns with the result of the far kernel's sendmsg(2) |
 //! | bootstrap | the start of a stub over the hops, and its sending where it is missing |
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
+// What the root exports of `wire` needs no `unstable`, but would have its badge.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(feature = "unstable"))))]
 
 /// Declares a module of the inside: public with the feature `unstable`, for authors of another
 /// implementation of the protocol and for tests, and otherwise private, so that its types are no
@@ -159,10 +160,15 @@ pub mod transport;
 mod error;
 
 pub use error::{Error, ErrorKind, Origin, Step};
+// `wire` is public only with `unstable`: here is the path to promise.
+#[doc(inline)]
 pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
 pub use client::netlink_socket::NetlinkSocket;
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use wire::Netns;
 #[cfg(feature = "client")]
 pub use {
     client::{
@@ -175,7 +181,6 @@ pub use {
     hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
     prompter::callbacks::{Prompter, Secret},
     protocol::{Group, Protocol},
-    wire::Netns,
 };
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see

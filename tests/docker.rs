@@ -15,6 +15,7 @@ use std::{
 use netlink_remote::{
     Client, ErrorKind, Netns,
     client::{ClientOptions, NetnsMode},
+    errno::{EIO, ENOENT, ESRCH, ETIMEDOUT},
     transport::{ExitReport, process},
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
@@ -25,10 +26,6 @@ use testing::{
 };
 
 const NETLINK_ROUTE: u32 = 0;
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-const EIO: i32 = 5;
-const ETIMEDOUT: i32 = 110;
 
 /// Runs `nlr show link` in a namespace, with a stub that uses this docker.
 fn show(docker: &Docker, netns: &str) -> Ended {

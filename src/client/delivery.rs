@@ -37,7 +37,7 @@ pub enum Event {
     /// A datagram.
     Datagram(Datagram),
     /// The far kernel dropped datagrams at exactly this place of the stream, because the socket's
-    /// receive buffer was full. The socket goes on; to resynchronise, dump the objects that the
+    /// receive buffer was full. The socket stays open; to resynchronise, dump the objects that the
     /// events are about.
     #[non_exhaustive]
     Lost {

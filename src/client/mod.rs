@@ -36,6 +36,7 @@ pub use self::{
     netns::{NetnsHandle, RemoteNetns},
     requests::{Answer, RawMessage, RequestError, RequestErrorKind},
 };
+#[doc(inline)]
 pub use crate::wire::{
     ContainerEngine, Counters, DatagramInfo, Destination, NetnsEntry, NetnsMode,
     hello::{HostInfo, NetnsId},

@@ -15,7 +15,7 @@ use super::{
     netns::NetnsHandle,
 };
 use crate::{
-    Error, ErrorKind, Group,
+    Error, ErrorKind, Group, Protocol,
     wire::{Counters, Destination, Message, Opened, SocketId},
 };
 
@@ -76,13 +76,13 @@ impl RemoteSocket {
         until(&self.signals.state, opened).await
     }
 
-    /// The netlink protocol's number.
-    pub(super) fn protocol(&self) -> u32 {
+    /// The netlink protocol.
+    pub(super) fn protocol(&self) -> Protocol {
         let protocol = self.connection.run(|state, _| {
             let (socket, _) = state.socket(self.id)?;
             Ok::<_, Error>(socket.protocol())
         });
-        protocol.unwrap_or_default()
+        Protocol::new(protocol.unwrap_or_default())
     }
 
     fn facts(&self) -> Opened {
@@ -246,7 +246,7 @@ impl RemoteSocket {
     /// # Errors
     /// [`ErrorKind::Receive`] for a datagram that could not be forwarded, and
     /// [`ErrorKind::Send`] for a pipelined send that failed: both in their place among the events,
-    /// and the socket goes on. [`ErrorKind::Disconnected`] after the last event that had arrived.
+    /// and the socket stays open. [`ErrorKind::Disconnected`] after the last event that had arrived.
     pub async fn recv(&self) -> Result<Event, Error> {
         let check = || self.connection.run(|state, _| state.receive(self.id));
         // A socket with many events must not keep its task from yielding.

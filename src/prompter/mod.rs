@@ -80,3 +80,14 @@ pub struct Progress {
     /// Bytes of the stub.
     pub total: u64,
 }
+
+/// A copy of an inherited descriptor, by its number, for secrets on a pipe, a socket or a file:
+/// `nlr --password-fd` uses it. The copy shares the file offset. The number may also be that of a
+/// descriptor of the program itself, which then loses the bytes that the copy reads.
+///
+/// # Errors
+/// EBADF for a number that no descriptor has.
+#[cfg(feature = "stub")]
+pub fn inherited_descriptor(number: u32) -> std::io::Result<std::os::fd::OwnedFd> {
+    Ok(crate::kernel::descriptors::inherited(number)?)
+}

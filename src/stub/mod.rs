@@ -63,4 +63,5 @@ pub(crate) use own::{Own, own};
 pub use serve::{serve, serve_stdio};
 pub use shutdown::Shutdown;
 
-pub use crate::wire::{Credit, hello::PeerLimits};
+#[doc(inline)]
+pub use crate::wire::Credit;

@@ -40,17 +40,10 @@ pub(crate) const SOL_SOCKET: i32 = 1;
 pub(crate) const SO_SNDBUF: i32 = 7;
 pub(crate) const SO_RCVBUF: i32 = 8;
 
-pub(crate) const ENOENT: i32 = 2;
-pub(crate) const EPERM: i32 = 1;
-pub(crate) const EBADF: i32 = 9;
-pub(crate) const EEXIST: i32 = 17;
-pub(crate) const ENODEV: i32 = 19;
-pub(crate) const EINVAL: i32 = 22;
-pub(crate) const ENODATA: i32 = 61;
-pub(crate) const EMSGSIZE: i32 = 90;
-pub(crate) const ENOPROTOOPT: i32 = 92;
-pub(crate) const EPROTONOSUPPORT: i32 = 93;
-pub(crate) const EADDRINUSE: i32 = 98;
+pub(crate) use netlink_remote::errno::{
+    EADDRINUSE, EBADF, EEXIST, EINVAL, EMSGSIZE, ENODATA, ENODEV, ENOENT, ENOPROTOOPT, EPERM,
+    EPROTONOSUPPORT,
+};
 
 /// The transports that every behaviour is tested over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

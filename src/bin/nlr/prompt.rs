@@ -8,7 +8,6 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    os::fd::AsFd,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -24,8 +23,8 @@ use super::{
 };
 use netlink_remote::{
     Error, Origin, Prompter, Secret, Step,
-    errno::words,
-    prompter::{HostKeyQuestion, Progress, SecretRequest},
+    errno::{EBADF, words},
+    prompter::{HostKeyQuestion, Progress, SecretRequest, inherited_descriptor},
     text::one_line,
 };
 
@@ -76,28 +75,21 @@ fn terminal() -> io::Result<File> {
 /// The lines of a descriptor that the caller has opened.
 fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
     let failed = |error: &io::Error| {
-        let text = match error.kind() {
-            io::ErrorKind::NotFound => "no such descriptor is open".to_owned(),
+        let text = match error.raw_os_error() {
+            Some(EBADF) => "no such descriptor is open".to_owned(),
             _ => words(error),
         };
         Failure::usage(format_args!("--password-fd {fd}: {text}"))
     };
-    let file = open_descriptor(fd).map_err(|error| failed(&error))?;
+    let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
     // A string that grows leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
-    let read = file.take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
+    let read = File::from(file).take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
     read.map_err(|error| failed(&error))?;
     if text.len() > MAX_SECRETS {
         return Err(Failure::usage(format_args!("--password-fd {fd}: more than 64 KiB")));
     }
     Ok(text.lines().map(|line| Secret::new(line.to_owned())).collect())
-}
-
-fn open_descriptor(fd: u32) -> io::Result<File> {
-    match fd {
-        0 => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-        _ => File::open(format!("/dev/fd/{fd}")),
-    }
 }
 
 /// The answer of a program with the interface of ssh's askpass.

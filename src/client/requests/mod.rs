@@ -17,10 +17,7 @@ pub use self::{
 
 use self::{outgoing::Outgoing, router::Router, table::Limits};
 use super::socket::RemoteSocket;
-use crate::nlmsg::flags;
-
-/// `NETLINK_NETFILTER`.
-const NETFILTER: u32 = 12;
+use crate::{Protocol, nlmsg::flags};
 
 /// Bytes of the far receive buffer for each request in flight. A message of 1,468 bytes is charged
 /// 2,304.
@@ -35,7 +32,7 @@ const MAX_UNREAD: usize = 16 << 20;
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
 ///
 /// It numbers requests, sends them, sorts the answers by sequence number, and finds their ends and
-/// their errors; what a message means is the caller's. [`nlmsg`](crate::nlmsg) builds requests
+/// their errors; the caller interprets messages. [`nlmsg`](crate::nlmsg) builds requests
 /// and reads answers, and so does any library that parses netlink.
 ///
 /// ```no_run
@@ -62,7 +59,7 @@ const MAX_UNREAD: usize = 16 << 20;
 /// # Memory
 /// While one answer alone is awaited, as much of it waits at this side as the socket's
 /// [window](crate::SocketBuilder::window) allows, and the rest at the far end. While others are
-/// awaited too, reading goes on for them; an answer of which more than
+/// awaited too, reading continues for them; an answer of which more than
 /// [`max_unread`](Self::max_unread) is left unread then fails with [`RequestErrorKind::Unread`].
 ///
 /// # Sockets
@@ -85,7 +82,7 @@ impl Requests {
         let in_flight = (socket.receive_buffer() / BUFFER_EACH).clamp(1, MAX_IN_FLIGHT);
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
         let limits = Limits { in_flight, unread: MAX_UNREAD, tolerates_interrupted: false };
-        let is_netfilter = socket.protocol() == NETFILTER;
+        let is_netfilter = socket.protocol() == Protocol::NETFILTER;
         Self { router: Router::new(socket, limits), is_netfilter }
     }
 
