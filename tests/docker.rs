@@ -460,8 +460,8 @@ async fn an_engine_is_given_what_it_needs_and_no_more() {
 async fn a_process_that_is_not_the_containers_is_not_entered() {
     let id = "3bc9e195d518e27b45586ba049f75ddb3a38c5adbf6634eae107f662ca8e97fa";
     for (answer, errno, words) in [
-        (format!("1 {id}"), ESRCH, "process 1 is none of that container here"),
-        (format!("4194304 {id}"), ESRCH, "process 4194304 is none of that container here"),
+        (format!("1 {id}"), ESRCH, "process 1 does not belong to the container"),
+        (format!("4194304 {id}"), ESRCH, "process 4194304 does not belong to the container"),
         (format!("0 {id}"), ESRCH, "is not running"),
         ("1".to_owned(), EIO, "gave no process, but \"1\""),
         (String::new(), EIO, "gave no process, but \"\""),

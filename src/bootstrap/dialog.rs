@@ -233,9 +233,9 @@ impl<'a> Dialog<'a> {
         let hop = self.prompts.hop(index);
         let text = match attempt {
             1 if !self.context.has_secrets() => {
-                format!("{hop} wants a password, and there is no callback to ask for it")
+                format!("{hop} needs a password, and the prompter has no callback for secrets")
             }
-            1 => format!("{hop} wants a password, and none was given"),
+            1 => format!("{hop} needs a password, and none was given"),
             _ => format!("wrong password for {hop}"),
         };
         Err(Error::new(ErrorKind::Connect, text)

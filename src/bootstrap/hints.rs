@@ -95,7 +95,7 @@ pub(super) fn ssh(said: &str, code: Option<i32>) -> Option<(Step, &'static str)>
         (
             "Host key verification failed",
             Step::HostKey,
-            "; connect to it once with `ssh`, to know its key",
+            "; run `ssh HOST` once from the host before this hop and accept the key",
         ),
         ("Permission denied (", Step::Authentication, ""),
         ("Too many authentication failures", Step::Authentication, ""),

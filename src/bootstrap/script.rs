@@ -149,7 +149,7 @@ fn folders(detail: &str) -> String {
     let one = |entry: &str| -> Option<String> {
         let (code, folder) = entry.trim().split_once('=')?;
         let reason = match code {
-            "owner" => "is not safely this user's own",
+            "owner" => "is not owned by this user, or another user can replace it",
             "write" => "cannot be written to",
             "room" => "has no room for it",
             "noexec" => "runs no programs (noexec)",

@@ -83,7 +83,10 @@ impl OwnStub {
         let program = self.program.display();
         // The script splits them at blanks, between double quotes.
         if let Some(argument) = self.arguments.iter().find(|argument| !shell::is_plain(argument)) {
-            return Err(format!("{program} needs the argument {argument:?}, which a shell alters"));
+            return Err(format!(
+                "{program} is not sent: its stub argument {argument:?} has characters that a shell \
+                 interprets"
+            ));
         }
         let stub = Stub::file(self.program.clone())?;
         Ok(Stub { arguments: self.arguments.clone(), ..stub })

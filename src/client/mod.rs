@@ -1,10 +1,10 @@
-//! The near end: connections to stubs, and sockets that live at their hosts.
+//! The near end: connections to stubs, and remote sockets.
 //!
-//! A [`Client`] is one connection to one stub. The connection runs in one task,
-//! which [`Client::handshake`] spawns and which ends when the last
-//! client, socket and namespace handle of the connection is dropped. Any task may use any of them.
+//! A [`Client`] is one connection to one stub. [`Client::handshake`] spawns one task for the
+//! connection; the task ends when the last client, socket and namespace handle of the connection is
+//! dropped. Any task may use any of them.
 //!
-//! The crate's root has the types that every program names; this module has the rest.
+//! The crate's root has the types of a common program; this module has the others.
 
 mod answer_end;
 pub(crate) mod builder;

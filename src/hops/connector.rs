@@ -27,9 +27,10 @@ use crate::{
 
 /// Connects to targets. Cheap to clone; clones are the same connector.
 ///
-/// Hops that several targets share are connected only once: while a connector lives, so does each
-/// ssh connection it made, which carries all stubs on its host and all tunnels through it. A
-/// connection to a stub outlives the connector.
+/// A connector keeps its `ssh://` connections open, and targets share them: each carries all stubs on
+/// its host and all tunnels through it. Each `openssh://` target starts an `ssh` of its own
+/// (ControlMaster in ssh's configuration shares their connections). A [`Client`] outlives its
+/// connector.
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -64,15 +65,15 @@ impl Connector {
         }
     }
 
-    /// Connects to the stub that `target` leads to, and sends it there where it is missing.
+    /// Connects to the stub at the end of `target`, and sends a stub there if there is none.
     ///
-    /// Not cancel-safe; processes and ssh channels that a dropped future has started end.
+    /// Not cancel-safe: a dropped future ends the processes and ssh channels that it started.
     ///
     /// # Errors
-    /// Each names the target, its [`Step`] and a remedy. [`ErrorKind::Timeout`] where a step takes
-    /// longer than [`TargetOptions::timeout`]; [`ErrorKind::Connect`] where a hop cannot be reached
-    /// or started, refuses, or has a host key other than the known one; otherwise as
-    /// [`Client::handshake`].
+    /// Each error names the target and, if a hop failed, the [`Step`]; most add a remedy.
+    /// [`ErrorKind::Timeout`] if a step takes longer than [`TargetOptions::timeout`];
+    /// [`ErrorKind::Connect`] if a hop cannot be reached or started, refuses, or has a host key that
+    /// is not accepted; otherwise as [`Client::handshake`].
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
         let span = debug_span!("connect", to = %target);
         // A large future, of which callers may hold many.
@@ -80,12 +81,14 @@ impl Connector {
         connected.map_err(|error| named(target, error))
     }
 
-    /// Removes the stubs in the cache folders of the host and user that `target` leads to, and
-    /// returns the paths removed. Stubs that run are not disturbed.
+    /// Removes the stubs in the cache folders of the host and user at the end of `target`, and
+    /// returns the paths removed. Running stubs continue.
+    ///
+    /// Not cancel-safe: a dropped future may have removed some stubs.
     ///
     /// # Errors
-    /// As for [`connect`](Self::connect), and [`ErrorKind::Invalid`] for a target that no stub is
-    /// sent to.
+    /// As for [`connect`](Self::connect). [`ErrorKind::Request`] if a stub's file cannot be removed;
+    /// [`ErrorKind::Invalid`] for a target that uses a local, installed or listening stub.
     pub async fn clean(&self, target: &Target) -> Result<Vec<String>, Error> {
         let span = debug_span!("clean", to = %target);
         let cleaned = Box::pin(self.remove_stubs(target).instrument(span)).await;
@@ -147,7 +150,9 @@ impl Connector {
         let is_sent = !target.hops().iter().all(Hop::keeps_files)
             && !matches!(target.hops(), [Hop::Unix(_)] | [.., Hop::Stub(_)]);
         if !is_sent {
-            return Err(Error::invalid("no stub is ever sent there"));
+            let text = "this target uses a local, installed or listening stub; there is nothing to \
+                        remove";
+            return Err(Error::invalid(text));
         }
         let context = self.context();
         let argv = clean_argv().into_iter().map(OsString::from).collect();

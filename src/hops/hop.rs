@@ -18,15 +18,15 @@ use crate::{
 pub enum Hop {
     /// `local:`, a child process on this host.
     Local,
-    /// `ssh://[user@]host[:port]`, a host by ssh in this process. Each of several in a row is
-    /// reached through a tunnel of the one before, so that keys never leave this host.
+    /// `ssh://[user@]host[:port]`, a host by ssh in this process. Consecutive ssh hops tunnel through
+    /// each other, so that keys never leave this host.
     Ssh(SshDestination),
     /// `openssh://[user@]host[:port]`, a host by the program `ssh` with all its configuration.
-    /// Several in a row are one `ssh -J`.
+    /// Consecutive hops are one `ssh -J`.
     OpenSsh(SshDestination),
     /// `sudo:[USER]`, a user by sudo, root by default.
     Sudo(Option<String>),
-    /// `doas:[USER]`, a user by doas, root by default.
+    /// `doas:[USER]`, a user by `doas -n`, root by default; doas.conf must permit it with `nopass`.
     Doas(Option<String>),
     /// `su:[USER]`, a user by su, root by default.
     Su(Option<String>),
@@ -34,7 +34,8 @@ pub enum Hop {
     Docker(String),
     /// `podman:NAME`, a container by `podman exec`.
     Podman(String),
-    /// `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]`, a container of a pod by `kubectl exec`.
+    /// `kubectl:NAMESPACE/POD` or `kubectl:[CONTEXT]/NAMESPACE/POD/[CONTAINER]`, a container of a pod
+    /// by `kubectl exec`. The second form keeps its three slashes where a part is left out.
     Kubectl(Pod),
     /// `lxc:NAME`, a container by `lxc-attach`.
     Lxc(String),
@@ -42,16 +43,16 @@ pub enum Hop {
     Incus(String),
     /// `machinectl:NAME`, a systemd machine by `systemd-run --machine`.
     Machinectl(String),
-    /// `exec:COMMAND`, a command line for `sh -c` that starts a shell which reads commands from its
+    /// `exec:COMMAND`, a command line for `sh -c`. It starts a shell that reads commands from its
     /// stdin: `exec:chroot /srv/image sh`.
     Exec(String),
-    /// `unix:PATH`, the unix socket of a stub that listens, as `nlr serve` does.
+    /// `unix:PATH`, the unix socket of a listening stub, such as `nlr serve`.
     Unix(PathBuf),
-    /// `stub:PATH`, an installed stub, so that none is sent.
+    /// `stub:PATH`, an installed stub; none is sent.
     Stub(PathBuf),
 }
 
-/// The destination of an ssh hop. ssh's configuration decides on the parts that are `None`.
+/// The destination of an ssh hop. ssh's configuration gives the parts that are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SshDestination {
@@ -63,7 +64,7 @@ pub struct SshDestination {
     pub port: Option<u16>,
 }
 
-/// A container of a pod.
+/// A container of a pod: `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Pod {
@@ -161,7 +162,7 @@ fn check_path(path: &Path, example: &str) -> Result<(), String> {
 }
 
 impl SshDestination {
-    /// Reads `[user@]host[:port]`, with a `/` after it or none.
+    /// Reads `[user@]host[:port]`, with or without a final `/`.
     ///
     /// # Errors
     /// The reason.
@@ -208,8 +209,8 @@ impl Pod {
                 });
             }
             [_, _, _] => {
-                let text = "three parts can be read in two ways: write `/NAMESPACE/POD/CONTAINER` \
-                            or `CONTEXT/NAMESPACE/POD/`";
+                let text = "three parts are ambiguous: write `/NAMESPACE/POD/CONTAINER` or \
+                            `CONTEXT/NAMESPACE/POD/`";
                 return Err(text.to_owned());
             }
             _ => return Err(POD.to_owned()),
@@ -223,10 +224,9 @@ impl Pod {
     }
 }
 
-const NO_PASSWORD: &str =
-    "a password does not belong into a target; it is asked for, and --password-fd gives it";
+const NO_PASSWORD: &str = "must not contain a password; the hop that needs one asks for it";
 
-const POD: &str = "expected `[CONTEXT/]NAMESPACE/POD[/CONTAINER]`";
+const POD: &str = "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`";
 
 impl FromStr for Hop {
     type Err = Error;

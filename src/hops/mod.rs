@@ -5,25 +5,25 @@
 //! | `local:` | this host, with the stub as a child process; the default first hop |
 //! | `ssh://[user@]host[:port]` | a host, by ssh in this process |
 //! | `openssh://[user@]host[:port]` | a host, by the program `ssh` with all its configuration |
-//! | `sudo:[USER]`, `doas:[USER]`, `su:[USER]` | another user, root by default |
+//! | `sudo:[USER]`, `su:[USER]` | another user, root by default |
+//! | `doas:[USER]` | likewise, by `doas -n`: doas.conf must permit it with `nopass` |
 //! | `docker:NAME`, `podman:NAME` | a container |
-//! | `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]` | a container of a pod |
+//! | `kubectl:NAMESPACE/POD`, `kubectl:[CONTEXT]/NAMESPACE/POD/[CONTAINER]` | a container of a pod |
 //! | `lxc:NAME`, `incus:NAME`, `machinectl:NAME` | a container of LXC, Incus, systemd |
 //! | `exec:COMMAND` | a shell that the command starts, and that reads commands from its stdin |
 //! | `unix:PATH` | the unix socket of a stub that listens, as `nlr serve` does |
-//! | `stub:PATH` | comes last: an installed stub, so that none is sent |
+//! | `stub:PATH` | comes last: an installed stub; none is sent |
 //!
 //! Hops are separated by commas, outermost first: `ssh://ci@gateway,ssh://ci@test01,sudo:`. A
 //! comma inside a hop is written `%2C`, and a percent sign `%25`. The text of a target is part of
-//! error messages and of the log: no secret belongs into it, nor into the command of an `exec:` hop.
+//! error messages and of the log: put no secret into it, nor into the command of an `exec:` hop.
 //!
-//! The far end needs a POSIX shell and nothing else. A stub that it lacks is sent over the same
-//! hops and kept in a cache folder under its digest; [`Connector::clean`](crate::Connector::clean)
-//! removes it.
+//! The far end needs a POSIX shell alone. A missing stub is sent over the same hops and kept in a
+//! cache folder under its digest; [`Connector::clean`](crate::Connector::clean) removes it.
 //!
 //! # The stub to send
 //!
-//! A stub runs on one architecture. A program has four ways to one for each host:
+//! A stub runs on one architecture. The stub for a host comes from one of:
 //!
 //! * the crate `netlink-remote-stubs` carries static stubs:
 //!   `TargetOptions::default().with_stubs(netlink_remote_stubs::all())`;

@@ -26,8 +26,8 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TargetOptions {
-    /// The program of the stub on this host, and its arguments, for targets that keep this host's
-    /// files (`local:`, `sudo:`, `doas:`, `su:`). By default the first of: the program that the
+    /// The program of the stub on this host, and its arguments, for targets whose hops stay on this
+    /// host (`local:`, `sudo:`, `doas:`, `su:`). By default the first of: the program that the
     /// environment variable `NLR_STUB` names; the running program, after
     /// [`stub::serve_if_asked`](crate::stub::serve_if_asked); `nlr-stub` in the running program's
     /// folder; `nlr-stub` in `PATH`.
@@ -41,16 +41,18 @@ pub struct TargetOptions {
     /// program after [`stub::serve_if_asked`](crate::stub::serve_if_asked).
     pub stubs: Vec<StubSource>,
     /// The time limit of each step: 30 seconds. Time in which a question waits for its answer does
-    /// not count, and while a stub is sent the limit is on the time without progress.
+    /// not count, and while a stub is sent the limit is on the time without progress. To reach an
+    /// `ssh://` host ([`Step::Connect`](crate::Step::Connect)), `ConnectTimeout` in ssh's
+    /// configuration replaces the limit.
     pub timeout: Duration,
     /// The callbacks for secrets, host keys and progress: none.
     pub prompter: Prompter,
     /// ssh's configuration file in place of the user's and the system's, as `ssh -F`; the name
     /// `none` is for no file at all.
     pub ssh_config: Option<PathBuf>,
-    /// The silence of a far end after which it is probed, and then the time for its answer before
-    /// the connection counts as lost: 15 seconds. A stub ends after a silence of four times as long.
-    /// `None` probes never.
+    /// The keepalive interval, 15 seconds: after this silence of the far end this side sends a ping;
+    /// if nothing comes within one more interval, the connection is lost. A stub ends after four
+    /// intervals of silence. Less than 10 milliseconds counts as 10. `None`: no pings.
     pub keepalive: Option<Duration>,
 }
 

@@ -274,8 +274,8 @@ impl Pool {
 
 fn overdue(wait: Wait<'_>) -> Error {
     let text = format!(
-        "not begun within {:?}: every ssh connection to the host before is opening a tunnel to a host \
-         that does not answer",
+        "no channel was opened within {:?}: all ssh connections to the gateway wait for other hosts \
+         that do not answer",
         wait.limit
     );
     let error =

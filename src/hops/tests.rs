@@ -70,7 +70,7 @@ fn a_malformed_target_is_refused_with_a_reason() {
         ("ssh://-l@host", "cannot begin with `-`"),
         ("openssh://a b", "cannot hold ' '"),
         ("ssh://a;b", "cannot hold ';'"),
-        ("ssh://user:secret@host", "a password does not belong"),
+        ("ssh://user:secret@host", "must not contain a password"),
         ("ssh://host:0", "1 to 65535"),
         ("ssh://host:ssh", "1 to 65535"),
         ("ssh://::1", "in brackets"),
@@ -87,8 +87,8 @@ fn a_malformed_target_is_refused_with_a_reason() {
         ("docker:", "the name is missing"),
         ("docker:-v", "cannot begin with `-`"),
         ("sudo:-s", "cannot begin with `-`"),
-        ("kubectl:pod", "NAMESPACE/POD"),
-        ("kubectl:a/b/c", "three parts can be read in two ways"),
+        ("kubectl:pod", "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`"),
+        ("kubectl:a/b/c", "three parts are ambiguous"),
         ("kubectl:/a//c", "the pod is missing"),
     ] {
         let error = text.parse::<Target>().unwrap_err();

@@ -72,8 +72,8 @@ impl Container {
 
     fn gone(&self, netns: &Netns) -> Failure {
         let text = format!(
-            "{netns}: process {} is none of that container here; either it has just ended, or the \
-             engine is not on the stub's host",
+            "{netns}: process {} does not belong to the container on the stub's host: the container has \
+             just ended, or the engine runs on another host",
             self.pid
         );
         explained(Errno::ESRCH, text)

@@ -12,7 +12,7 @@ use super::{HostKeyQuestion, Progress, SecretRequest};
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// A secret that owns `text`, whose memory is wiped in the end.
+    /// A secret that owns `text`, and wipes its memory on drop.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -34,9 +34,9 @@ pub(crate) type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
 
 /// Callbacks used while connecting. Cheap to clone; a clone has the same callbacks.
 ///
-/// One question is asked at a time among all clones, whatever number of connections are being
-/// made, each on a thread that may block, on a terminal for instance. No deadline of a step runs
-/// meanwhile. A question whose connection attempt is dropped is still asked to its end.
+/// All clones ask one question at a time, each on a thread that may block, for instance on a terminal.
+/// A pending question stops the time limits of its connection attempt. If the attempt is dropped, a
+/// running callback runs to its end.
 #[derive(Clone, Default)]
 pub struct Prompter {
     secret: Option<Arc<SecretCallback>>,
@@ -52,8 +52,12 @@ impl Prompter {
         Self::default()
     }
 
-    /// Sets the callback that gives a secret; `None` declines. Without it sudo is started as
-    /// `sudo -n`, and ssh tries no password.
+    /// Sets the callback that gives a secret; `None` declines. Without it sudo runs as `sudo -n`,
+    /// and an `ssh://` hop tries no password.
+    ///
+    /// An `openssh://` hop never calls it: the program `ssh` asks on its own terminal or by
+    /// SSH_ASKPASS, and without the callback runs with `BatchMode=yes`. Nor does a `doas:` hop:
+    /// doas always runs as `doas -n`.
     #[must_use]
     pub fn on_secret(
         mut self,
@@ -63,8 +67,14 @@ impl Prompter {
         self
     }
 
-    /// Sets the callback that accepts an unknown host key; `false` declines. A key that differs
-    /// from the one in `known_hosts` is refused without a question.
+    /// Sets the callback that decides on an unknown host key of an `ssh://` hop under
+    /// `StrictHostKeyChecking ask`, ssh's default. `true` appends the key to the first file of
+    /// `UserKnownHostsFile`; if that fails, so does the connection. `false` refuses the key, and so
+    /// does a missing callback.
+    ///
+    /// Under `yes`, `no` and `accept-new` the callback is not called: `yes` refuses an unknown key,
+    /// the others accept it. A key that differs from the one in `known_hosts` is refused under every
+    /// setting.
     #[must_use]
     pub fn on_host_key(
         mut self,

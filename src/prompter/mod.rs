@@ -42,21 +42,20 @@ pub struct SecretRequest {
     /// The use of the secret.
     pub kind: SecretKind,
     /// The hop that asks, after the hops that lead to it, as in the text of a target:
-    /// `ssh://ci@host`, `ssh://ci@gateway,ssh://ci@host,sudo:`. The hops before it tell hosts of
-    /// the same name apart.
+    /// `ssh://ci@host`, `ssh://ci@gateway,ssh://ci@host,sudo:`. The hops before it distinguish hosts
+    /// of the same name.
     pub hop: String,
     /// A line to show: `Password for ci@host: `, and `(via ssh://ci@gateway) Password for
-    /// ci@host: ` where other hops come before. A server's own words are part of it, always after
-    /// those hops. It holds no character that steers a terminal; see
-    /// [`text::is_harmful`](crate::text::is_harmful).
+    /// ci@host: ` after other hops. It may hold a server's own words, always after those hops, but no
+    /// character that controls a terminal; see [`text::is_harmful`](crate::text::is_harmful).
     pub prompt: String,
-    /// Whether the answer may be seen while it is typed; a server decides that for its questions.
+    /// Whether the answer may be shown while it is typed. A server decides so for its own questions.
     pub echo: bool,
     /// 1 for the first question, and one more after each refused answer.
     pub attempt: u32,
 }
 
-/// The key of a host that `known_hosts` does not hold.
+/// A question about the key of a host: `known_hosts` does not hold it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostKeyQuestion {
@@ -82,10 +81,9 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// A copy of a descriptor that this process was started with, by its number: for secrets that
-/// another program hands over on a pipe, a socket or a file, as behind `nlr --password-fd`. The
-/// copy shares the file offset. Descriptors of the program itself are reachable too, and reading
-/// one takes its bytes away from the program.
+/// A copy of an inherited descriptor, by its number, for secrets on a pipe, a socket or a file:
+/// `nlr --password-fd` uses it. The copy shares the file offset. The number may also be that of a
+/// descriptor of the program itself, which then loses the bytes that the copy reads.
 ///
 /// # Errors
 /// EBADF for a number that no descriptor has.

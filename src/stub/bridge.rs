@@ -5,6 +5,7 @@ use std::{io, os::fd::OwnedFd, thread};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split},
     net::UnixStream,
+    runtime::Handle,
     sync::oneshot,
     time::timeout,
 };
@@ -12,17 +13,26 @@ use tokio::{
 use super::{config::Config, engine::LINGER, exit::Exit, serve::serve, shutdown::Shutdown};
 
 /// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives. The stub runs on
-/// threads of its own; the returned future copies between the stream and a socket pair that leads to
-/// it.
+/// threads of its own; the returned future copies between the stream and a socket pair whose other
+/// end the stub serves.
 ///
-/// Dropping the future ends the stub, and the stream with it: not cancel-safe.
+/// A client has the privileges of this process, and can read and corrupt its memory
+/// (SECURITY.md, "Known gaps").
+///
+/// Dropping the future ends the stub, and the stream with it: not cancel-safe. A thread inside a
+/// system call ends when the call returns.
 ///
 /// # Errors
-/// Those of making a socket pair and a thread; an error without errno if the stub's thread panicked.
+/// Those of making a socket pair and a thread; an error without errno outside a tokio runtime, or if
+/// the stub's thread panicked.
+///
+/// # Panics
+/// In a tokio runtime without I/O or time.
 pub async fn serve_stream<S>(io: S, config: Config, shutdown: &Shutdown) -> io::Result<Exit>
 where
     S: AsyncRead + AsyncWrite + Send,
 {
+    Handle::try_current().map_err(io::Error::other)?;
     let (ours, theirs) = UnixStream::pair()?;
     let input = OwnedFd::from(theirs.into_std()?);
     let output = input.try_clone()?;
@@ -55,4 +65,25 @@ where
         }
     };
     exit.map_err(|_| io::Error::other("the stub's thread panicked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    #[test]
+    fn outside_a_runtime_it_fails() {
+        let (near, _far) = tokio::io::duplex(64);
+        let shutdown = Shutdown::new().unwrap();
+        let serving = pin!(serve_stream(near, Config::default(), &shutdown));
+        let Poll::Ready(Err(error)) = serving.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("serve_stream began")
+        };
+        assert!(error.to_string().contains("runtime"), "{error}");
+    }
 }

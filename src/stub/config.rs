@@ -17,12 +17,13 @@ pub struct Config {
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Bytes of whole sends above which no more frames are read until the kernel has taken some,
-    /// and bytes of incomplete sends, at most; both over all sockets: 256 MiB.
+    /// Two limits of 256 MiB each over all sockets: above it in complete sends the stub stops reading
+    /// frames until the kernel has taken some; above it in incomplete sends it ends the connection.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,
-    /// Bytes of output above which the client is cut off, because it asks without reading: 16 MiB.
+    /// Bytes of output above which the stub ends the connection of a client that asks without
+    /// reading: 16 MiB.
     pub output_limit: usize,
     /// Time from the start until the client's hello is complete: 60 seconds.
     pub hello_timeout: Duration,

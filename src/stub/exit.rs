@@ -1,4 +1,4 @@
-//! Why serving ended.
+//! The reason for the end of serving.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use nix::errno::Errno;
 
 use crate::proto::Violation;
 
-/// Why serving ended. Every kernel socket is closed by then, but for one whose `sendmsg` has not
-/// returned: that one is closed when it does.
+/// The reason for the end of serving. Every kernel socket is closed by then, except a socket in a
+/// system call: it is closed when the call returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exit {
-    /// The client closed the stream, or can no longer be written to.
+    /// The client closed the stream, or a write to the client failed.
     ClientGone,
-    /// The client was silent for longer than it had promised to be at most.
+    /// The client was silent for longer than its hello promised.
     ClientSilent,
     /// [`Shutdown`](super::Shutdown) was triggered.
     Shutdown,
     /// The client ended the connection with a fault; its text.
     ClientFault(String),
-    /// The bytes that came are not the protocol, or not a version in common.
+    /// The bytes received are no hello, or the hello has no version or role that fits.
     Handshake(String),
     /// The client broke the protocol.
     Violation(String),

@@ -48,10 +48,11 @@ use crate::{errno::words, kernel::descriptors};
 pub struct ListenConfig {
     /// The limits of each client.
     pub stub: Config,
-    /// Users that may connect, by uid: the effective uid of this process by default. A client acts
-    /// with the privileges of this process.
+    /// Users that may connect, by uid: the effective uid of this process by default. A client has
+    /// the privileges of this process, and can read and corrupt its memory: a socket option may
+    /// hold a pointer (SECURITY.md, "Known gaps").
     pub allowed_uids: Vec<u32>,
-    /// Mode of the socket's file: 0600. Connecting takes the permission to write.
+    /// Mode of the socket's file: 0600. Connecting needs the permission to write.
     pub mode: u32,
     /// Clients at a time: 1024.
     pub max_clients: usize,
@@ -90,7 +91,8 @@ pub enum ListenEvent {
         /// The reason.
         exit: Exit,
     },
-    /// accept(2) failed, for want of descriptors mostly; it is tried again after 100 milliseconds.
+    /// accept(2) failed, mostly because the process has no descriptors left; the listener repeats it
+    /// after 100 milliseconds.
     #[non_exhaustive]
     AcceptFailed {
         /// The error, in words.
@@ -98,9 +100,9 @@ pub enum ListenEvent {
     },
 }
 
-/// A unix socket on which clients are served, independently of each other.
+/// A listening unix socket. Each client has threads of its own.
 ///
-/// Dropping it removes the socket's file, unless another file has taken its place.
+/// Dropping the listener removes the socket's file, unless another file has taken its place.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
@@ -110,11 +112,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds to `path`. The file of a socket on which no process listens is replaced; any other file
-    /// is left alone.
+    /// Binds to `path`. Replaces the file of a socket on which no process listens, and no other file.
     ///
     /// # Errors
-    /// `AddrInUse` if another process listens there, or the file is no socket; otherwise as bind(2).
+    /// `AddrInUse` if another process listens at `path`, or the file is no socket; otherwise as bind(2).
     pub fn bind(path: impl Into<PathBuf>, config: ListenConfig) -> io::Result<Self> {
         let path = path.into();
         // Of two processes that start at the same time, each would find the other's file stale.
@@ -138,8 +139,9 @@ impl Listener {
         Ok(bound)
     }
 
-    /// Serves until `shutdown` is triggered; then ends every client and waits for their ends, up to 5
-    /// seconds. Blocks the calling thread. `log` is called from several threads.
+    /// Serves until `shutdown` is triggered; then ends every client, and returns after 5 seconds at
+    /// most. The threads of remaining clients run until their system calls return. Blocks the
+    /// calling thread. Several threads call `log`.
     ///
     /// # Errors
     /// Those of poll(2); those of a client are events.

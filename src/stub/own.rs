@@ -36,24 +36,24 @@ did not speak the protocol.
 /// netlink_remote::stub::serve_if_asked();
 /// ```
 ///
-/// In a process that was started with [`ARGUMENT`] alone it serves stdin and stdout, as
+/// In a process whose only argument is [`ARGUMENT`] it serves stdin and stdout, as
 /// [`serve_stdio`] does, and exits with [`Exit::code`](super::Exit::code) in the end; with
-/// `--version` after it, it prints the version of the stub and exits. In any other process it
-/// returns at once, and from then on, with the feature `client`, this program is
+/// `--version` after that argument, it prints the version of the stub and exits. In any other process
+/// it returns at once, and from then on, with the feature `client`, this program is
 ///
-/// * the stub of `local:` and of targets that keep this host's files (`sudo:`, `doas:`, `su:`),
+/// * the stub of targets whose hops stay on this host (`local:`, `sudo:`, `doas:`, `su:`),
 ///   unless [`TargetOptions::stub`](crate::TargetOptions::stub) or the environment variable
 ///   `NLR_STUB` names another;
-/// * the stub sent to hosts of this architecture for which no other was found. A program with shared
-///   libraries runs on hosts that have them; a static one on all.
+/// * the stub sent to hosts of this architecture for which no other stub was found. A program with
+///   shared libraries runs on hosts that have them; a static program runs on all.
 pub fn serve_if_asked() {
     serve_if_asked_as(ARGUMENT);
 }
 
 /// [`serve_if_asked`] with an argument of the program's choice, such as a subcommand.
 ///
-/// Letters, digits, `-`, `_`, `.` and `/` are safe in it; with other characters, which a shell may
-/// alter, the program is not sent to hosts.
+/// The argument should consist of letters, digits, `-`, `_`, `.` and `/`: with other characters, which
+/// a shell may interpret, the program is not sent to hosts.
 pub fn serve_if_asked_as(argument: &'static str) {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == argument) {
@@ -72,8 +72,8 @@ pub fn serve_if_asked_as(argument: &'static str) {
     }
 }
 
-/// The `main` of a program that is a stub and nothing else, as `nlr-stub` is. Without arguments it
-/// serves stdin and stdout; it knows `--version` and `--help`.
+/// The `main` of a program that is a stub alone, as `nlr-stub` is. Without arguments it serves stdin
+/// and stdout; `--version` and `--help` print.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();

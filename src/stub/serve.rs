@@ -8,18 +8,18 @@ use std::{
 use super::{config::Config, exit::Exit, shutdown::Shutdown, watchdog};
 use crate::{errno::words, kernel::descriptors};
 
-/// Serves one client until it goes, breaks the protocol, or `shutdown` is triggered.
+/// Serves one client until it disconnects, breaks the protocol, or `shutdown` is triggered.
 ///
 /// `input` and `output` are the two directions of the stream: pipes, or a socket and its
-/// duplicate. They are made non-blocking while this runs, and restored. Blocks the calling thread,
-/// which becomes the one that watches; a second thread does the I/O.
+/// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
+/// which watches the connection; a second thread does the I/O.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
     watchdog::run(input, output, config, shutdown)
 }
 
 /// Serves one client on stdin and stdout, as a process of its own does.
 ///
-/// Lets the process have as many descriptors as its hard limit allows.
+/// Raises the soft RLIMIT_NOFILE to the hard limit.
 pub fn serve_stdio(config: Config) -> Exit {
     // Too few descriptors are reported when they run out.
     let _ = descriptors::raise_limit();

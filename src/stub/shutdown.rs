@@ -8,21 +8,22 @@ use std::{
 
 use super::wake_fd::WakeFd;
 
-/// Ends every [`serve`](super::serve) and [`Listener::run`](super::Listener::run) that was given it,
-/// once triggered. A clone is the same one; dropping it triggers nothing.
+/// Once triggered, ends every [`serve`](super::serve), `serve_stream` and
+/// [`Listener::run`](super::Listener::run) that holds this `Shutdown`. Clones share one trigger;
+/// dropping them triggers nothing.
 #[derive(Debug, Clone)]
 pub struct Shutdown(Arc<WakeFd>);
 
 impl Shutdown {
-    /// One that is not triggered.
+    /// A `Shutdown` that is not triggered.
     ///
     /// # Errors
-    /// EMFILE or ENFILE: it takes a descriptor.
+    /// EMFILE or ENFILE: a `Shutdown` takes a descriptor.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(WakeFd::new()?)))
     }
 
-    /// Ends serving, also where that begins later.
+    /// Ends serving, now and in every later call.
     pub fn trigger(&self) {
         self.0.set();
     }

@@ -30,7 +30,8 @@
 //!
 //! `length` (u32) counts the bytes behind itself, at most [`MAX_HELLO`] and at least 4. `vers`
 //! (u16) is the highest protocol version the sender speaks, `old` (u16) the lowest. Both sides
-//! use the smaller of the two `vers`; if that is below either `old` they cannot talk, and say so.
+//! use the smaller of the two `vers`; if that is below either `old`, each side learns so from the
+//! other's hello, sends no frame and closes the stream.
 //!
 //! An *option* is a kind (u16), a length (u16), that many bytes, and zeros up to a multiple of
 //! four. Bit 15 of the kind, [`CRITICAL`](tlv::CRITICAL), says that a receiver which does not
@@ -71,8 +72,8 @@
 //! both. Only the client can know such sends, because a stub looks into none: it sets the flag on a
 //! send that, like the one before it, goes to the kernel without [`Flags::CONFIRM`], is one netlink
 //! message of at most [`MAX_GATHERED`] bytes, and starts no dump (which keeps a socket busy until all
-//! of it is received); and both are of one message type, since the stub gathers as many as the kernel
-//! lately made in a millisecond.
+//! of it is received). Both sends have one message type, because the stub gathers as many sends as
+//! take about 1 ms at the pace of the socket's last ones.
 //!
 //! The flag is a permission: a stub may ignore it, and makes each send by itself then. The flag does
 //! not count on a send with [`Flags::CONFIRM`], in several frames, to another destination than the
@@ -90,9 +91,9 @@
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
 //! and is bounded by number instead.
 //!
-//! A stub also bounds what it holds of all sockets' sends together (256 MiB by default). While
-//! whole sends pass that, it takes in no more frames until the kernel has done some; sends that
-//! have begun and not ended may not pass it, so a client keeps few of those at a time.
+//! A stub also bounds the bytes of all sockets' sends together (256 MiB by default). While complete
+//! sends exceed the bound, the stub reads no more frames until the kernel has taken some; incomplete
+//! sends beyond it are a violation (fault), so a client keeps few of those at a time.
 //!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes

@@ -20,7 +20,8 @@ pub enum Netns {
     Path(String),
     /// The namespace that a process is in.
     Pid(u32),
-    /// A namespace opened before on this connection; the number is that of the stub's descriptor.
+    /// A namespace opened before on this connection, by the number of the stub's descriptor. A client
+    /// uses `SocketBuilder::netns_handle` instead, which keeps the namespace open.
     Handle(u32),
     /// The namespace of a running container on the stub's host. The container's engine is asked for
     /// a process in it; nothing is executed inside the container.
@@ -275,7 +276,8 @@ impl NetnsRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetnsEntry {
-    /// The name, fit for one line on a terminal.
+    /// The name, for display: harmful characters are replaced, and the name then differs from the
+    /// file's.
     pub name: String,
     /// The namespace; zeros for a file that is none.
     pub id: NetnsId,

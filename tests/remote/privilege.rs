@@ -361,6 +361,11 @@ fn a_host_that_says_what_su_says_gets_nothing() {
         let got = host.run("cat /tmp/got 2>/dev/null || true");
         assert!(!got.contains("secret") && !got.contains("rpw"), "{got}");
     }
-    nlr_fails(&lab, &["show", "link", "ssh://h,su:", "--batch"], 4, &["wants a password"]);
+    nlr_fails(
+        &lab,
+        &["show", "link", "ssh://h,su:", "--batch"],
+        4,
+        &["needs a password", "--askpass"],
+    );
     host.assert_idle();
 }

@@ -22,7 +22,7 @@ use super::{
     table::shortened,
 };
 use netlink_remote::{
-    Prompter, Secret,
+    Error, Origin, Prompter, Secret, Step,
     errno::{EBADF, words},
     prompter::{HostKeyQuestion, Progress, SecretRequest, inherited_descriptor},
     text::one_line,
@@ -55,6 +55,16 @@ pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure>
         return Ok(prompter);
     }
     Ok(prompter.on_secret(secret_from_terminal).on_host_key(confirm_host_key))
+}
+
+/// The failure of an attempt to connect, with a remedy for a password that nobody could be asked for.
+pub(crate) fn failure(error: Error, connection: &ConnectionArgs) -> Failure {
+    let is_unasked = (error.origin(), error.step()) == (Origin::Caller, Some(Step::Privilege))
+        && connection.password_fd.is_none()
+        && connection.askpass.as_ref().is_none_or(|program| program.is_empty())
+        && (connection.batch || terminal().is_err());
+    let remedy = "; nlr asks on a terminal without --batch, or takes --password-fd or --askpass";
+    Failure::from(error).with_remedy(if is_unasked { remedy } else { "" })
 }
 
 /// The controlling terminal, wherever stdin and stdout lead.
@@ -177,4 +187,27 @@ fn new_bar(progress: &Progress) -> Bar {
     let target = shortened(&one_line(&progress.target), 30);
     bar.set_message(format!("sending the stub to {target}"));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+    use netlink_remote::ErrorKind;
+
+    #[test]
+    fn a_password_that_nobody_was_asked_for_has_a_remedy() {
+        let text = |options: &str, origin| {
+            let words = format!("nlr ping {options}");
+            let cli = Cli::try_parse_from(words.split_whitespace()).unwrap();
+            let error = Error::new(ErrorKind::Connect, "su: needs a password");
+            let error = error.with_origin(origin).with_step(Step::Privilege);
+            failure(error, &cli.connection).print().1
+        };
+        assert!(text("--batch", Origin::Caller).contains("--askpass"));
+        assert!(!text("--batch", Origin::Peer).contains("--askpass"));
+        assert!(!text("--password-fd 3", Origin::Caller).contains("--askpass"));
+    }
 }

@@ -19,9 +19,10 @@ use netlink_remote::{
 };
 
 const EXAMPLES: &str = "\
-Clients act with the privileges of this process. The socket file has mode 0600, or 0666 where
---allow-uid admits other users; with either mode the peer's uid is checked (SO_PEERCRED). SIGTERM
-and SIGINT end all connections and remove the file; the exit code is 0.
+A client has the privileges of this process, and can read and corrupt its memory (SECURITY.md,
+\"Known gaps\"). The socket file has mode 0600, or 0666 where --allow-uid admits other users; with
+either mode the peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end all connections and
+remove the file; the exit code is 0.
 
 Examples:
   nlr serve unix:/run/nlr.sock
@@ -34,7 +35,7 @@ pub(crate) struct ServeArgs {
     /// Socket to listen on
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     path: PathBuf,
-    /// User that may connect, instead of the user of this process; may be repeated
+    /// User that may connect, instead of the user of this process alone; may be repeated
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Number of clients at the same time

@@ -56,7 +56,9 @@ async fn connected(
 ) -> Result<(), Failure> {
     let connector = Connector::new(target_options(connection)?);
     let client = tokio::select! {
-        client = connector.connect(target) => client?,
+        client = connector.connect(target) => {
+            client.map_err(|error| prompt::failure(error, connection))?
+        }
         _ = interrupt.recv() => return Err(Failure::interrupted()),
     };
     let session = Session { client, target: target.clone(), handles_interrupt: Cell::new(false) };
@@ -81,7 +83,9 @@ pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<
         let mut interrupt = interrupt()?;
         let connector = Connector::new(target_options(connection)?);
         tokio::select! {
-            removed = connector.clean(target) => Ok(removed?),
+            removed = connector.clean(target) => {
+                removed.map_err(|error| prompt::failure(error, connection))
+            }
             _ = interrupt.recv() => Err(Failure::interrupted()),
         }
     })

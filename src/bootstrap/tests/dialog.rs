@@ -92,8 +92,8 @@ async fn a_missing_or_wrong_password() {
     let (one, asked_once) = answering(&["wrong"]);
     let (three, asked) = answering(&["a", "b", "c", "d", "e"]);
     for (context, script, expected) in [
-        (&nobody, SUDO, "sudo: wants a password, and there is no callback to ask for it"),
-        (&none, SUDO, "sudo: wants a password, and none was given"),
+        (&nobody, SUDO, "sudo: needs a password, and the prompter has no callback for secrets"),
+        (&none, SUDO, "sudo: needs a password, and none was given"),
         (&one, SUDO, "wrong password for sudo:"),
         (&three, SUDO, "sudo: 3 incorrect password attempts"),
         (&three, &endless, "wrong password for sudo:"),

@@ -114,7 +114,7 @@ async fn each_folder_has_its_reason() {
         "/mnt/home/.cache/netlink-remote runs no programs",
         "/dev/shm/netlink-remote-0 cannot be written to",
         "/tmp/netlink-remote-0 has no room",
-        "/var/tmp/netlink-remote-0 is not safely this user's own",
+        "/var/tmp/netlink-remote-0 is not owned by this user, or another user can replace it",
     ] {
         assert!(text.contains(reason), "{text}");
     }

@@ -123,7 +123,7 @@ fn the_running_program_needs_its_argument() {
         let search = Search { own: vec![shelf.own("bin/nlr", &[argument])], ..shelf.search() };
         let stubs = search.run().unwrap();
         assert!(stubs.stubs().is_empty());
-        assert!(stubs.inventory().contains("which a shell alters"), "{}", stubs.inventory());
+        assert!(stubs.inventory().contains("that a shell interprets"), "{}", stubs.inventory());
     }
 }
 

@@ -32,7 +32,7 @@ const MAX_UNREAD: usize = 16 << 20;
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
 ///
 /// It numbers requests, sends them, sorts the answers by sequence number, and finds their ends and
-/// their errors; what a message means is the caller's. [`nlmsg`](crate::nlmsg) builds requests
+/// their errors; the caller interprets messages. [`nlmsg`](crate::nlmsg) builds requests
 /// and reads answers, and so does any library that parses netlink.
 ///
 /// ```no_run
@@ -59,13 +59,15 @@ const MAX_UNREAD: usize = 16 << 20;
 /// # Memory
 /// While one answer alone is awaited, as much of it waits at this side as the socket's
 /// [window](crate::SocketBuilder::window) allows, and the rest at the far end. While others are
-/// awaited too, reading goes on for them; an answer of which more than
+/// awaited too, reading continues for them; an answer of which more than
 /// [`max_unread`](Self::max_unread) is left unread then fails with [`RequestErrorKind::Unread`].
 ///
 /// # Sockets
 /// The socket should be in no multicast group: its events are discarded, and a burst of them
-/// crowds out answers ([`RequestErrorKind::Lost`]). Nor may it be received from elsewhere. A far
-/// host of the other byte order is refused.
+/// crowds out answers ([`RequestErrorKind::Lost`]). Nothing else may receive from it.
+///
+/// Each request to a host of the other byte order fails with [`RequestErrorKind::Invalid`], errno
+/// EPROTONOSUPPORT.
 ///
 /// Sources: netlink(7), `Documentation/userspace-api/netlink/intro.rst` of the kernel.
 #[derive(Clone)]
@@ -102,7 +104,7 @@ impl Requests {
 
     /// Sets how many requests may be sent and not answered; more of them wait at this side. By
     /// default one for each 4 KiB of the far receive buffer, and 4,096 at most, so that the far
-    /// kernel has room for their answers.
+    /// kernel has room for their answers. 0 counts as 1.
     #[must_use]
     pub fn max_in_flight(self, requests: usize) -> Self {
         self.router.set_limits(|limits| limits.in_flight = requests.max(1));
@@ -127,10 +129,10 @@ impl Requests {
     /// several messages.
     ///
     /// The answer to several requests in one datagram, such as a batch of nfnetlink, has the
-    /// messages of each and an error for each that was refused. It ends with the acknowledgement of
-    /// the last request (before `NFNL_MSG_BATCH_END`), for which it sets `NLM_F_ACK`; or, on a
+    /// messages of each and an error for each that was refused. `send` sets `NLM_F_ACK` on the last
+    /// request before `NFNL_MSG_BATCH_END`, and the answer ends with its acknowledgement; or, on a
     /// socket of `NETLINK_NETFILTER`, with an error for the batch as a whole, whose
-    /// [index](RequestError::index) is 0. A dump goes in a datagram of its own.
+    /// [index](RequestError::index) is 0. A dump needs a datagram of its own.
     pub fn send(&self, datagram: impl Into<Vec<u8>>) -> Answer {
         self.send_with(datagram.into(), 0)
     }

@@ -43,11 +43,11 @@ use netlink_remote::{
 const PIECE: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del` or `lost`),
-`object` (`link`, `addr`, `route`, ...), then the keys of `ip -j`. Where a key of ip's has one of
-these three names, the object's name is put in front of it, as in `link_event`. A line of `lost` has
-no object, but `dropped`, the number of datagrams that the kernel there dropped because its receive
-buffer was full, and `total`, their number since the start.
+With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del`, `get`, `set` or
+`lost`), `object` (`link`, `addr`, `route`, ..., or `message` for an unknown type), then the keys of
+`ip -j`. Where a key of ip's has one of these three names, the object's name is put in front of it,
+as in `link_event`. A line of `lost` has no object, but `dropped`, the number of datagrams that the
+far kernel dropped because its receive buffer was full, and `total`, their number since the start.
 
 The end by --count or --timeout is a success: exit code 0.
 

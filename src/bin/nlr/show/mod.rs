@@ -59,8 +59,8 @@ const ATTEMPTS: u32 = 10;
 const PIECE: usize = 256 * 1024;
 
 const EXAMPLES: &str = "\
-With --json the output is that of `ip -j`, and for links of `ip -d -j`. A list is printed when it
-is complete; an incomplete one is an error and prints nothing.
+With --json the output has the keys of `ip -j` of iproute2 6.1, and for links of `ip -d -j`. A list
+is printed when it is complete; an incomplete one is an error and prints nothing.
 
 Examples:
   nlr show link -n blue
@@ -77,16 +77,18 @@ pub(crate) struct ShowArgs {
     object: Object,
     #[command(flatten)]
     netns: NetnsArg,
-    /// Only IPv4
+    /// Only IPv4: the default for rules and for the routes of one table. Addresses, neighbours and
+    /// the routes of `--table all` have both families by default
     #[arg(short = '4', conflicts_with = "inet6")]
     inet: bool,
     /// Only IPv6
     #[arg(short = '6')]
     inet6: bool,
-    /// Routes of this table, or rules that look it up: a name, a number or `all`
+    /// Routes of this table (default: main), or rules that look it up (default: all): a name, a
+    /// number or `all`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
-    /// A JSON array, as of `ip -j`
+    /// A JSON array, with the keys of `ip -j`
     #[arg(long, short)]
     json: bool,
     #[command(flatten)]

@@ -253,7 +253,8 @@ impl Resolver<'_> {
                 && user.as_deref().is_none_or(|user| user == tokens.user)
             {
                 return Err(setting.error(format_args!(
-                    "{host} is reached through itself; give it a `ProxyJump none` before"
+                    "ProxyJump of {host} names {host} itself; put a `Host {host}` block with \
+                     `ProxyJump none` above this line"
                 )));
             }
             let host = if host.contains(':') { format!("[{host}]") } else { host };
