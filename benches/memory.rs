@@ -237,7 +237,7 @@ fn connections() {
 
 /// A connection with a socket that has made a request.
 async fn hold(
-    connector: &netlink_remote::hops::Connector,
+    connector: &netlink_remote::Connector,
     target: &netlink_remote::Target,
 ) -> (Client, RemoteSocket) {
     let client = connector.connect(target).await.unwrap();

@@ -11,7 +11,8 @@ use std::{env, error::Error, process::Command};
 
 use futures_util::TryStreamExt;
 use netlink_remote::{
-    Connector, NetlinkSocket, Prompter, Protocol, Secret, SecretRequest, Target, TargetOptions,
+    Connector, NetlinkSocket, Prompter, Protocol, Secret, Target, TargetOptions,
+    prompter::SecretRequest,
 };
 use rtnetlink::packet_route::link::LinkAttribute;
 

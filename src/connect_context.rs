@@ -1,5 +1,5 @@
-//! What one connection attempt carries along: the deadline of each step, and the questions that
-//! stop its clock.
+//! The state of one connection attempt: the deadline of each step, and the questions that stop its
+//! clock.
 
 #![forbid(unsafe_code)]
 
@@ -7,82 +7,88 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
+use tracing::debug;
 
 #[cfg(feature = "ssh")]
 use crate::prompter::HostKeyQuestion;
 use crate::{
     Error, ErrorKind, Origin, Step,
     prompter::{Progress, Prompter, Secret, SecretRequest},
+    sync::lock,
+    text,
 };
 
-/// Goes along on one way to one stub: deadlines, and questions, which stop their clock.
+/// The deadlines of one connection attempt, and its questions, which stop their clock. Clones share
+/// the clock.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectContext {
     prompter: Prompter,
     limit: Duration,
     clock: Arc<Clock>,
-    /// The hops before who asks, as a target is written.
-    way: String,
+    /// The hops that lead to the one that asks, as in the text of a target.
+    via: String,
 }
 
 #[derive(Debug, Default)]
 struct Clock {
-    asking: AtomicUsize,
+    /// Questions that wait for their answer.
+    pending: AtomicUsize,
+    /// Questions asked so far.
     asked: AtomicUsize,
-    answered: Mutex<Option<Instant>>,
-    /// Tells that there was an answer.
-    ended: Notify,
+    last_answer: Mutex<Option<Instant>>,
+    /// Notified at each answer.
+    answered: Notify,
 }
 
-/// Counts one question as being asked.
-struct Asking<'a>(&'a Clock);
+/// Counts one question as pending.
+struct Pending<'a>(&'a Clock);
 
-impl<'a> Asking<'a> {
+impl<'a> Pending<'a> {
     fn new(clock: &'a Clock) -> Self {
-        clock.asking.fetch_add(1, Ordering::SeqCst);
+        clock.pending.fetch_add(1, Ordering::SeqCst);
         clock.asked.fetch_add(1, Ordering::SeqCst);
         Self(clock)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        *self.0.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        self.0.asking.fetch_sub(1, Ordering::SeqCst);
-        self.0.ended.notify_waiters();
+        *lock(&self.0.last_answer) = Some(Instant::now());
+        self.0.pending.fetch_sub(1, Ordering::SeqCst);
+        self.0.answered.notify_waiters();
     }
 }
 
 impl ConnectContext {
-    /// A year.
+    /// The longest time limit, a year: `Duration::MAX`, a common spelling of "no limit", overflows
+    /// every clock.
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-    /// `limit` is the time each step has.
+    /// `limit` is the time of each step.
     pub(crate) fn new(prompter: Prompter, limit: Duration) -> Self {
-        // `Duration::MAX` is what some write for no limit; no clock goes that far.
         let limit = limit.min(Self::LONGEST);
-        Self { prompter, limit, clock: Arc::default(), way: String::new() }
+        Self { prompter, limit, clock: Arc::default(), via: String::new() }
     }
 
-    /// The same context for what is behind this hop too. Questions tell the way to who asks.
-    pub(crate) fn behind(&self, hop: impl fmt::Display) -> Self {
-        let gap = if self.way.is_empty() { "" } else { "," };
-        Self { way: format!("{}{gap}{hop}", self.way), ..self.clone() }
+    /// The context for hops reached through `hop`, which questions then name.
+    pub(crate) fn through(&self, hop: impl fmt::Display) -> Self {
+        let comma = if self.via.is_empty() { "" } else { "," };
+        Self { via: format!("{}{comma}{hop}", self.via), ..self.clone() }
     }
 
-    /// The time each step has.
+    /// The time of each step.
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Does one step within its time; an error comes out with the step's name.
+    /// Does one step within [`limit`](Self::limit); its error names the step.
     pub(crate) async fn step<T>(
         &self,
         step: Step,
@@ -91,7 +97,8 @@ impl ConnectContext {
         self.step_within(step, self.limit, work).await
     }
 
-    /// [`step`](Self::step) with a time of its own. Questions asked meanwhile do not count.
+    /// [`step`](Self::step) with a limit of its own. Time in which a question is pending does not
+    /// count.
     pub(crate) async fn step_within<T>(
         &self,
         step: Step,
@@ -105,19 +112,18 @@ impl ConnectContext {
             match tokio::time::timeout_at(deadline, &mut work).await {
                 Ok(done) => return done.map_err(|error| error.prefix_step(step)),
                 Err(_) => {
-                    // From here on no answer is missed.
-                    let ended = self.clock.ended.notified();
-                    if self.clock.asking.load(Ordering::SeqCst) > 0 {
+                    // Registered before the count is read, so that no answer is missed.
+                    let answered = self.clock.answered.notified();
+                    if self.clock.pending.load(Ordering::SeqCst) > 0 {
                         tokio::select! {
                             done = &mut work => return done.map_err(|error| error.prefix_step(step)),
-                            () = ended => since = Instant::now(),
+                            () = answered => since = Instant::now(),
                         }
                         continue;
                     }
-                    let answered =
-                        *self.clock.answered.lock().unwrap_or_else(PoisonError::into_inner);
-                    match answered {
-                        Some(answered) if answered > since => since = answered,
+                    let last = *lock(&self.clock.last_answer);
+                    match last {
+                        Some(answer) if answer > since => since = answer,
                         _ => {
                             let text = format!("not done within {limit:?}");
                             let error =
@@ -130,64 +136,74 @@ impl ConnectContext {
         }
     }
 
-    /// How many questions have been asked on this way.
+    /// The number of questions asked so far.
     #[cfg(feature = "ssh")]
-    pub(crate) fn asked(&self) -> usize {
+    pub(crate) fn questions_asked(&self) -> usize {
         self.clock.asked.load(Ordering::SeqCst)
     }
 
-    /// Whether asking for a secret can lead to one.
+    /// Whether there is a callback for secrets.
     pub(crate) fn has_secrets(&self) -> bool {
-        self.prompter.secret.is_some()
+        self.prompter.secret_callback().is_some()
     }
 
-    /// Asks for a secret; `None` where there is none.
+    /// Asks for a secret; `None` where the callback declines or is missing.
     pub(crate) async fn secret(&self, mut request: SecretRequest) -> Option<Secret> {
-        request.prompt = request.prompt.chars().filter(|letter| !letter.is_control()).collect();
-        if !self.way.is_empty() {
-            request.prompt = format!("(behind {}) {}", self.way, request.prompt);
+        let callback = Arc::clone(self.prompter.secret_callback()?);
+        request.prompt = text::one_line(&request.prompt).into_owned();
+        if !self.via.is_empty() {
+            request.prompt = format!("(via {}) {}", self.via, request.prompt);
         }
-        request.hop = self.on_the_way(&request.hop);
-        let ask = Arc::clone(self.prompter.secret.as_ref()?);
-        self.blocking(move || ask(&request)).await.flatten()
+        request.hop = self.with_via(&request.hop);
+        let (hop, kind, attempt) = (request.hop.clone(), request.kind, request.attempt);
+        debug!(hop, ?kind, attempt, "asking for a secret");
+        let secret = self.ask(move || callback(&request)).await.flatten();
+        debug!(hop, ?kind, attempt, given = secret.is_some(), "question for a secret answered");
+        secret
     }
 
-    /// Asks whether to trust a host key; without anyone to ask, no.
+    /// Asks whether to accept a host key; `false` where the callback declines or is missing.
     #[cfg(feature = "ssh")]
     pub(crate) async fn host_key(&self, mut question: HostKeyQuestion) -> bool {
-        let Some(ask) = self.prompter.host_key.clone() else { return false };
-        question.hop = self.on_the_way(&question.hop);
-        self.blocking(move || ask(&question)).await.unwrap_or(false)
+        let Some(callback) = self.prompter.host_key_callback().cloned() else { return false };
+        question.hop = self.with_via(&question.hop);
+        // The server chooses the bytes of its key, the name of the type among them.
+        question.key_type = text::one_line(&question.key_type).into_owned();
+        let hop = question.hop.clone();
+        debug!(hop, fingerprint = question.fingerprint, "asking about an unknown host key");
+        let accepted = self.ask(move || callback(&question)).await.unwrap_or(false);
+        debug!(hop, accepted, "question about a host key answered");
+        accepted
     }
 
-    /// Whether there is anyone to ask about host keys.
+    /// Whether there is a callback for host keys.
     #[cfg(feature = "ssh")]
     pub(crate) fn judges_host_keys(&self) -> bool {
-        self.prompter.host_key.is_some()
+        self.prompter.host_key_callback().is_some()
     }
 
-    /// Tells how far it is.
+    /// Reports the progress of sending a stub.
     pub(crate) fn progress(&self, progress: &Progress) {
-        if let Some(tell) = &self.prompter.progress {
-            tell(progress);
+        if let Some(callback) = self.prompter.progress_callback() {
+            callback(progress);
         }
     }
 
-    /// A hop with those before it.
-    fn on_the_way(&self, hop: &str) -> String {
-        self.behind(hop).way
+    /// A hop after those that lead to it.
+    fn with_via(&self, hop: &str) -> String {
+        self.through(hop).via
     }
 
-    async fn blocking<T: Send + 'static>(
+    async fn ask<T: Send + 'static>(
         &self,
-        ask: impl FnOnce() -> T + Send + 'static,
+        callback: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let _asking = Asking::new(&self.clock);
-        let turn = Arc::clone(&self.prompter.turn).lock_owned().await;
+        let _pending = Pending::new(&self.clock);
+        let lock = self.prompter.question_lock().lock_owned().await;
         let asked = tokio::task::spawn_blocking(move || {
-            // Held by the thread: a future that is dropped does not end the question.
-            let _turn = turn;
-            ask()
+            // Held by the thread: dropping the future does not end the question.
+            let _lock = lock;
+            callback()
         });
         asked.await.ok()
     }
@@ -209,12 +225,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_step_sleeps_while_there_is_a_question() {
-        let ask = Prompter::none().on_secret(|_| {
+    async fn a_step_sleeps_while_a_question_is_pending() {
+        let prompter = Prompter::none().on_secret(|_| {
             std::thread::sleep(Duration::from_millis(300));
             None
         });
-        let context = ConnectContext::new(ask, Duration::ZERO);
+        let context = ConnectContext::new(prompter, Duration::ZERO);
         let mut asking = std::pin::pin!(context.secret(request()));
         let mut looks = 0;
         let work = std::future::poll_fn(|cx| {
@@ -226,26 +242,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn questions_tell_the_way() {
+    async fn questions_name_the_hops_before() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
-        let ask = Prompter::none().on_secret(move |request| {
+        let prompter = Prompter::none().on_secret(move |request| {
             noted.lock().unwrap().push((request.hop.clone(), request.prompt.clone()));
             None
         });
-        let context = ConnectContext::new(ask, Duration::from_secs(1));
-        let behind = context.behind("ssh://a");
-        for context in [&context, &behind, &behind.behind("sudo:")] {
+        let context = ConnectContext::new(prompter, Duration::from_secs(1));
+        let inner = context.through("ssh://a");
+        for context in [&context, &inner, &inner.through("sudo:")] {
             context.secret(request()).await;
         }
-        // A far end's words are not to reach the terminal as more than words.
-        let prompt = "\u{1b}[8mPass\r\nword: \u{9b}2J".to_owned();
-        behind.secret(SecretRequest { prompt, ..request() }).await;
+        // A server's words reach the terminal as words alone.
+        let prompt = "\u{1b}[8mPass\r\nwo\u{202e}rd\u{200b}: \u{9b}2J".to_owned();
+        inner.secret(SecretRequest { prompt, ..request() }).await;
         let expected = [
             ("sudo:", "Password: "),
-            ("ssh://a,sudo:", "(behind ssh://a) Password: "),
-            ("ssh://a,sudo:,sudo:", "(behind ssh://a,sudo:) Password: "),
-            ("ssh://a,sudo:", "(behind ssh://a) [8mPassword: 2J"),
+            ("ssh://a,sudo:", "(via ssh://a) Password: "),
+            ("ssh://a,sudo:,sudo:", "(via ssh://a,sudo:) Password: "),
+            ("ssh://a,sudo:", "(via ssh://a) \u{fffd}[8mPass  wo\u{fffd}rd\u{fffd}: \u{fffd}2J"),
         ];
         let asked = asked.lock().unwrap();
         let asked = asked.iter().map(|(hop, prompt)| (hop.as_str(), prompt.as_str()));

@@ -246,7 +246,7 @@ pub fn words(error: &io::Error) -> String {
 /// as `uname -m` names it ([`HostInfo::architecture`]).
 ///
 /// A number without a name there stays as it is, unless this host calls another error by it: then
-/// the result is [`EREMOTEIO`], for no error is better than a wrong one.
+/// the result is [`EREMOTEIO`], because a wrong name would mislead.
 ///
 /// ```
 /// use netlink_remote::errno::{ETIMEDOUT, translate};

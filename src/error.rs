@@ -51,14 +51,15 @@ pub enum ErrorKind {
     Connect,
     /// The far end does not speak the protocol, or has no version in common with this side.
     Handshake,
-    /// The connection is over: the far end ended, died, or broke the protocol. Every other use of
-    /// the same [`Client`](crate::Client) fails likewise.
+    /// The connection ended: by `Client::close` ([`Origin::Caller`]), by the far end, by a protocol
+    /// violation, or by keepalive (ETIMEDOUT). Every other use of the same `Client` fails likewise.
     Disconnected,
     /// A socket could not be opened.
     Open,
     /// An operation on network namespaces failed.
     Namespace,
-    /// The far kernel refused a request: a socket option or a multicast group.
+    /// A request failed: a netlink request, a socket option, a group membership, or the removal of a
+    /// stub.
     Request,
     /// The far kernel's sendmsg(2) failed, or the datagram is larger than the connection carries.
     Send,
@@ -66,7 +67,8 @@ pub enum ErrorKind {
     Receive,
     /// A deadline passed.
     Timeout,
-    /// The socket is closed.
+    /// The socket is closed. A `RemoteSocket` is open until it is dropped or consumed: its methods do
+    /// not return this kind.
     Closed,
     /// The caller passed an argument that no far end could accept.
     Invalid,

@@ -21,7 +21,7 @@
 //!
 //! # Connecting
 //!
-//! | to have | call |
+//! | wanted | call |
 //! |---|---|
 //! | a client at a target, such as `ssh://ci@host,sudo:` | [`connect`](connect()) |
 //! | clients at several targets, passwords, other options | [`Connector::connect`] |
@@ -33,11 +33,14 @@
 //!
 //! # Layout
 //!
-//! What every program needs is here at the root. The modules have the rest:
+//! The root has the types of a common program, the modules the others:
 //!
 //! | module | holds | feature |
 //! |---|---|---|
-//! | [`client`] | namespaces, addresses, options and facts of remote sockets | `client` |
+//! | [`guide`] | short programs for common tasks; text alone | - |
+//! | [`client`] | options, errors and facts of clients, requests and namespaces | `client` |
+//! | [`hops`] | the hops of a target, and the stubs to send | `client` |
+//! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
 //! | [`transport`] | byte streams to a stub | `client` |
 //! | [`stub`] | the far end, for programs that serve | `stub` |
@@ -57,21 +60,48 @@
 //! | `unstable` | the modules above, without any promise that they stay as they are |
 //! | `cli` | the tool `nlr` |
 //!
-//! Dependencies point one way: base modules (`errno`, `text`, `nlmsg`), then `wire`, then `proto`
+//! Dependencies point one way: base modules (`errno`, `text`, `nlmsg` and the like), then `wire`, then `proto`
 //! and `kernel`, then `stub` and `transport`, then `client`, then the hops of targets and the
 //! bootstrap of stubs, then the tool. No type of another crate before its version 1.0 is in a
 //! public signature, but for [`netlink_sys::AsyncSocket`] under `rust-netlink`, and tokio-util's and
 //! nix's types under `unstable`.
 //!
+//! # Tracing
+//!
+//! The library emits events of the crate `tracing`. The targets and levels in this table are public
+//! behaviour; fields and texts may change:
+//!
+//! | target | level | events |
+//! |---|---|---|
+//! | `netlink_remote::client` | debug | connection made and ended; socket opened, not opened, closed |
+//! | `netlink_remote::frames` | trace | each frame sent or received: type, socket, length |
+//! | every other `netlink_remote::..` | debug | the steps of connecting: configuration, ssh, questions, stub, processes |
+//! | `netlink_remote::transport` and below | trace | the keepalive of ssh |
+//!
+//! The span `connect` (field `to`, the target) holds the steps of connecting, and the span
+//! `connection` (field `host`) the events of a client. No event holds a secret or a byte of a
+//! datagram. Fields hold text of the far end as it came: [`text::escaped`] makes it harmless.
+//!
 //! # Words
 //!
-//! A *client* is one connection to one stub, and opens *remote sockets*. The *stub* opens the *kernel
-//! socket* behind each. A *transport* is the byte stream between. A *frame* carries one *message* of
-//! the protocol. A *datagram* is netlink's, and opaque to both ends. A *target* is a chain of *hops*,
-//! written as text. Every sentence of these pages names a thing by one of these words or by the
-//! kernel's, and then says what the thing does.
+//! | word | meaning |
+//! |---|---|
+//! | client | one connection to one stub, which opens *remote sockets* |
+//! | stub | the program at the far end, which opens a *kernel socket* for each remote socket |
+//! | near end, far end | the side of the client, and the side of the stub |
+//! | target | a chain of *hops*, written as text: the place of a stub |
+//! | transport | the byte stream between client and stub |
+//! | hello | the first bytes of each side: versions, limits, and the stub's host |
+//! | frame | one *message* of the protocol on the stream |
+//! | datagram | netlink's: one or several netlink messages, which the stub does not read |
+//! | credit | the datagrams and bytes that a sender may still send on a socket |
+//! | window | the bound on a socket's unread bytes and datagrams |
+//! | pipelined send | returns before the far kernel has the datagram; [`RemoteSocket::recv`] gives its error |
+//! | confirmed send | returns with the result of the far kernel's sendmsg(2) |
+//! | bootstrap | the start of a stub over the hops, and its sending where it is missing |
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
+// What the root exports of `wire` needs no `unstable`, but would have its badge.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(feature = "unstable"))))]
 
 /// Declares a module of the inside: public with the feature `unstable`, for authors of another
 /// implementation of the protocol and for tests, and otherwise private, so that its types are no
@@ -99,6 +129,8 @@ inside! {
 pub mod fuzzing;
 
 #[cfg(feature = "client")]
+mod authority;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
@@ -115,6 +147,8 @@ pub mod nlmsg;
 pub mod prompter;
 #[cfg(feature = "client")]
 mod protocol;
+#[cfg(feature = "client")]
+mod shell;
 #[cfg(feature = "stub")]
 pub mod stub;
 #[cfg(feature = "client")]
@@ -126,21 +160,28 @@ pub mod transport;
 mod error;
 
 pub use error::{Error, ErrorKind, Origin, Step};
+// `wire` is public only with `unstable`: here is the path to promise.
+#[doc(inline)]
 pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
-pub use client::NetlinkSocket;
+pub use client::netlink_socket::NetlinkSocket;
 #[cfg(feature = "client")]
-pub use client::{
-    Client, ContainerEngine, Datagram, Event, Netns, NetnsMode, RemoteSocket, Requests,
-    SocketBuilder,
+#[doc(inline)]
+pub use wire::Netns;
+#[cfg(feature = "client")]
+pub use {
+    client::{
+        builder::SocketBuilder,
+        connection::Client,
+        delivery::{Datagram, Event},
+        requests::Requests,
+        socket::RemoteSocket,
+    },
+    hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
+    prompter::callbacks::{Prompter, Secret},
+    protocol::{Group, Protocol},
 };
-#[cfg(feature = "client")]
-pub use hops::{Connector, Hop, Target, TargetOptions};
-#[cfg(feature = "client")]
-pub use prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretKind, SecretRequest};
-#[cfg(feature = "client")]
-pub use protocol::{Group, Protocol};
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see
 /// [`Target`].

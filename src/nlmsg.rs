@@ -299,6 +299,8 @@ impl<'a> Attributes<'a> {
 #[derive(Debug, Clone)]
 pub struct Builder {
     bytes: Vec<u8>,
+    /// Whether an attribute's value was longer than its length field can say.
+    is_overlong: bool,
 }
 
 impl Builder {
@@ -309,7 +311,7 @@ impl Builder {
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
         bytes.extend([0; 8]);
-        Self { bytes }
+        Self { bytes, is_overlong: false }
     }
 
     /// Sets the sequence number.
@@ -336,11 +338,15 @@ impl Builder {
 
     /// Appends an attribute, padded to four bytes.
     ///
-    /// No length field fits a value of more than 65,531 bytes: it is then 65,535, and the kernel
-    /// refuses the message.
+    /// An attribute's length field holds values of up to 65,531 bytes. A longer value is left out,
+    /// and makes the whole message invalid; see [`finish`](Self::finish).
     #[must_use]
     pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(ATTRIBUTE_HEADER_LEN + value.len()).unwrap_or(u16::MAX);
+        let Ok(length) = u16::try_from(ATTRIBUTE_HEADER_LEN.saturating_add(value.len())) else {
+            // With a wrong length, the kernel would parse the value's end as attributes.
+            self.is_overlong = true;
+            return self;
+        };
         self.bytes.extend(length.to_ne_bytes());
         self.bytes.extend(kind.to_ne_bytes());
         self.bytes.extend(value);
@@ -349,9 +355,15 @@ impl Builder {
     }
 
     /// The message.
+    ///
+    /// The length in its header is 0 if an attribute's value has more than 65,531 bytes, or the
+    /// message more than 4 GiB: `Requests` then refuses it
+    /// ([`RequestErrorKind::Invalid`](crate::client::RequestErrorKind::Invalid)), and the kernel
+    /// ignores it and the messages after it in its datagram.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.bytes.len()).ok().filter(|_| !self.is_overlong);
+        let length = length.unwrap_or_default();
         if let Some(place) = self.bytes.first_chunk_mut() {
             *place = length.to_ne_bytes();
         }
@@ -420,6 +432,19 @@ mod tests {
         datagram.pop();
         assert_eq!(messages(&datagram).count(), 0);
         assert_eq!(messages(&[0; 16]).count(), 0, "a length of zero must not loop");
+    }
+
+    #[test]
+    fn a_message_with_an_overlong_value_is_invalid() {
+        let built =
+            |length| Builder::new(16, 0).attribute(1, &vec![0xee; length]).attribute(2, &[]);
+        let fits = built(65_531).finish();
+        let attributes = messages(&fits).next().unwrap().attributes(0);
+        assert_eq!(attributes.bytes(1).unwrap().len(), 65_531);
+        assert!(attributes.has(2));
+        let overlong = built(65_532).finish();
+        assert_eq!(Header::parse(&overlong).unwrap().length, 0);
+        assert_eq!(messages(&overlong).count(), 0);
     }
 
     #[test]

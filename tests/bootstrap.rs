@@ -8,22 +8,19 @@ use std::{
     time::Duration,
 };
 
-use netlink_remote::{
-    Client, Error, ErrorKind, Step, Target,
-    hops::{Connector, TargetOptions},
-};
+use netlink_remote::{Client, Connector, Error, ErrorKind, Step, Target, TargetOptions};
 use testing::{
     netlink::{LOOPBACK, link_by_index},
     programs,
 };
 
-/// A target that leads to a shell with a home of its own.
-struct Far {
+/// A shell with a home of its own, which stands in for a host.
+struct Host {
     target: Target,
     options: TargetOptions,
 }
 
-impl Far {
+impl Host {
     async fn connect(&self) -> Result<Client, Error> {
         Connector::new(self.options.clone()).connect(&self.target).await
     }
@@ -33,8 +30,8 @@ impl Far {
     }
 }
 
-/// A target with this home; `shell` is its `sh`, the system's by default.
-fn through(shell: Option<&Path>, home: &Path) -> Far {
+/// The `sh` of the system, or `shell` under that name, with this home.
+fn host(shell: Option<&Path>, home: &Path) -> Host {
     let mut path = std::env::var("PATH").unwrap();
     if let Some(shell) = shell {
         let bin = home.join("bin");
@@ -47,12 +44,12 @@ fn through(shell: Option<&Path>, home: &Path) -> Far {
         format!("exec env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR HOME='{home}' PATH='{path}' sh");
     let target = Target::builder().exec(&command).build().unwrap();
     let mut options = TargetOptions::default();
-    options.stubs = vec![PathBuf::from(programs::stub())];
+    options.stubs = vec![programs::stub().into()];
     options.timeout = Duration::from_secs(60);
-    Far { target, options }
+    Host { target, options }
 }
 
-/// The system's `sh`, and the other shells that are installed.
+/// `None` for the system's `sh`, and the other shells that are installed.
 fn shells() -> Vec<Option<PathBuf>> {
     let there = ["dash", "bash", "busybox"].into_iter().filter_map(|name| {
         let path = std::env::var_os("PATH").unwrap();
@@ -61,8 +58,8 @@ fn shells() -> Vec<Option<PathBuf>> {
     std::iter::once(None).chain(there.map(Some)).collect()
 }
 
-async fn use_stub(far: &Far) {
-    let client = far.connect().await.unwrap();
+async fn use_it(host: &Host) {
+    let client = host.connect().await.unwrap();
     assert!(client.far_software().starts_with("netlink-remote "));
     client.ping().await.unwrap();
     let socket = client.socket(0).open().await.unwrap();
@@ -85,14 +82,14 @@ fn stubs_in(home: &Path) -> Vec<PathBuf> {
 async fn cold_warm_and_clean() {
     for shell in shells() {
         let home = tempfile::tempdir().unwrap();
-        let far = through(shell.as_deref(), home.path());
-        use_stub(&far).await;
+        let there = host(shell.as_deref(), home.path());
+        use_it(&there).await;
         let stubs = stubs_in(home.path());
         assert_eq!(stubs.len(), 1, "{shell:?}: {stubs:?}");
-        use_stub(&far).await;
+        use_it(&there).await;
         assert_eq!(stubs_in(home.path()), stubs);
         assert_eq!(
-            far.clean().await.unwrap().first(),
+            there.clean().await.unwrap().first(),
             stubs.first().map(|path| path.display().to_string()).as_ref()
         );
         assert!(stubs_in(home.path()).is_empty());
@@ -102,14 +99,14 @@ async fn cold_warm_and_clean() {
 #[tokio::test]
 async fn a_stub_that_was_cut_off_is_replaced() {
     let home = tempfile::tempdir().unwrap();
-    let far = through(None, home.path());
-    use_stub(&far).await;
+    let there = host(None, home.path());
+    use_it(&there).await;
     let stub = stubs_in(home.path()).remove(0);
     let file = fs::OpenOptions::new().write(true).open(&stub).unwrap();
     let whole = file.metadata().unwrap().len();
     file.set_len(whole / 2).unwrap();
     drop(file);
-    use_stub(&far).await;
+    use_it(&there).await;
     assert_eq!(fs::metadata(&stub).unwrap().len(), whole);
     assert_eq!(stubs_in(home.path()).len(), 1);
 }
@@ -117,9 +114,9 @@ async fn a_stub_that_was_cut_off_is_replaced() {
 #[tokio::test]
 async fn a_signal_ends_it_and_the_error_says_so() {
     let home = tempfile::tempdir().unwrap();
-    // Each shell becomes the next one and the last the stub, by `exec`: no process is between.
-    let far = through(None, home.path());
-    let client = far.connect().await.unwrap();
+    // The shell becomes the stub: `exec` leaves no process between.
+    let there = host(None, home.path());
+    let client = there.connect().await.unwrap();
     let stub = stubs_in(home.path()).remove(0);
     let mine = |path: &Path| fs::read_link(path.join("exe")).is_ok_and(|exe| exe == stub);
     let process =
@@ -133,28 +130,50 @@ async fn a_signal_ends_it_and_the_error_says_so() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_stub_does_not_get_anywhere() {
+async fn a_program_that_is_no_stub_is_not_started() {
     let home = tempfile::tempdir().unwrap();
-    // A program for this machine, and no stub.
-    let mut far = through(None, home.path());
-    far.options.stubs = vec![fs::canonicalize("/bin/true").unwrap()];
-    let error = far.connect().await.unwrap_err();
+    // A program for this machine, but another one.
+    let mut there = host(None, home.path());
+    there.options.stubs = vec![fs::canonicalize("/bin/true").unwrap().into()];
+    let error = there.connect().await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bootstrap));
     assert!(error.to_string().contains("the stub does not run there"), "{error}");
     assert!(stubs_in(home.path()).is_empty());
 }
 
-/// `nlr stub` is a stub too.
 #[tokio::test]
-async fn nlr_brings_itself() {
+async fn a_stub_in_memory() {
     let home = tempfile::tempdir().unwrap();
-    let mut far = through(None, home.path());
-    // The program sends itself where it finds no stub: its folder here has none.
+    let mut there = host(None, home.path());
+    let stub = fs::read(programs::stub()).unwrap();
+    there.options.stubs = vec![stub.clone().into()];
+    use_it(&there).await;
+    assert!(fs::read(stubs_in(home.path()).remove(0)).unwrap() == stub);
+}
+
+/// `nlr stub` is a stub.
+#[tokio::test]
+async fn nlr_sends_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let mut there = host(None, home.path());
+    // The program itself is the last resort: a folder of its own holds no other stub.
     let folder = tempfile::tempdir().unwrap();
     let nlr = folder.path().join("nlr");
     std::os::unix::fs::symlink(programs::nlr(), &nlr).unwrap();
-    far.options.stubs.clear();
-    far.options.stub = Some(vec![nlr.into(), "stub".into()]);
-    use_stub(&far).await;
+    there.options.stubs.clear();
+    there.options.stub = Some(vec![nlr.into(), "stub".into()]);
+    use_it(&there).await;
     assert_eq!(stubs_in(home.path()).len(), 1);
+}
+
+#[test]
+fn stubs_print_one_version() {
+    for (program, arguments) in
+        [(programs::stub(), &["--version"][..]), (programs::nlr(), &["stub", "--version"])]
+    {
+        let mut command = std::process::Command::new(program);
+        command.args(arguments);
+        let printed = testing::finish(command).printed();
+        assert_eq!(printed, concat!("nlr-stub ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
 }

@@ -13,8 +13,9 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, ErrorKind, Netns, NetnsMode,
-    client::ClientOptions,
+    Client, ErrorKind, Netns,
+    client::{ClientOptions, NetnsMode},
+    errno::{EIO, ENOENT, ESRCH, ETIMEDOUT},
     transport::{ExitReport, process},
 };
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
@@ -25,10 +26,6 @@ use testing::{
 };
 
 const NETLINK_ROUTE: u32 = 0;
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-const EIO: i32 = 5;
-const ETIMEDOUT: i32 = 110;
 
 /// Runs `nlr show link` in a namespace, with a stub that uses this docker.
 fn show(docker: &Docker, netns: &str) -> Ended {
@@ -463,11 +460,11 @@ async fn an_engine_is_given_what_it_needs_and_no_more() {
 async fn a_process_that_is_not_the_containers_is_not_entered() {
     let id = "3bc9e195d518e27b45586ba049f75ddb3a38c5adbf6634eae107f662ca8e97fa";
     for (answer, errno, words) in [
-        (format!("1 {id}"), ESRCH, "process 1 is none of its own here"),
-        (format!("4194304 {id}"), ESRCH, "process 4194304 is none of its own here"),
+        (format!("1 {id}"), ESRCH, "process 1 does not belong to the container"),
+        (format!("4194304 {id}"), ESRCH, "process 4194304 does not belong to the container"),
         (format!("0 {id}"), ESRCH, "is not running"),
-        ("1".to_owned(), EIO, "told no process, but \"1\""),
-        (String::new(), EIO, "told no process, but \"\""),
+        ("1".to_owned(), EIO, "gave no process, but \"1\""),
+        (String::new(), EIO, "gave no process, but \"\""),
     ] {
         let stand_in = Script::new("podman", &format!("echo '{answer}'"));
         let client = client(&[("PATH", &stand_in.search())]).await;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_remote::{Client, Error, Netns, Step, Target, hops::Connector};
+use netlink_remote::{Client, Connector, Error, Netns, Step, Target};
 use testing::{
     lab::{Bad, Census, Lab},
     remote::*,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt;
-use netlink_remote::client::NetlinkSocket;
+use netlink_remote::NetlinkSocket;
 use rtnetlink::RouteMessageBuilder;
 use serde_json::Value;
 use testing::{

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use criterion::{Criterion, Throughput};
 use futures_util::{TryStreamExt, future::join_all};
-use netlink_remote::{RemoteSocket, client::NetlinkSocket, hops::Connector};
+use netlink_remote::{Connector, NetlinkSocket, RemoteSocket};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use testing::{
     bench::{

@@ -1,8 +1,8 @@
-# Starts a stub, and asks for it to be sent where there is none. In front of it stand the folders, and
-#   n, v     the nonce of this run, and the version of the stub
-#   a()      what is there for a machine: x digest, s size, p cksum, w words that make the program a stub
-# Neither quotes of the other kind, nor a backslash, nor an exclamation mark may be in it: each of them would have to
-# be quoted anew for each shell on the way. Every line ends so that the next can follow a blank.
+# Becomes the stub in one of the folders, or asks for the stub and receives it. Set before it, besides the folders:
+#   n, v     the nonce of this run, and the stub's version
+#   a()      sets for a machine: x digest, s size, p cksum, w the arguments that make the program a stub
+# No single quote, backslash or exclamation mark may occur in it: each shell on the way would need a quoting of its own.
+# Every line ends so that the next can follow after a blank.
 say() { echo "nlr-boot $n $*"; };
 t=;
 q() { [ -z "$t" ] || rm -f "$t"; rmdir "${t%/*}"; } 2>/dev/null;
@@ -12,10 +12,11 @@ die() { q; say fail "$@"; exit 1; };
 set -f;
 m=$(uname -m);
 a || die arch $m;
-# What a file that is none for this machine would do is unknown, so its size comes first.
+# The size is compared first, so that no file of another architecture is run.
 try() { o=; [ -f "$1" ] && [ $(wc -c <"$1") -eq $s ] && o=$("$1" $w --version 2>&1 </dev/null) && [ "$o" = "nlr-stub $v" ]; };
 for d do f=$d/stub-$x; ours "$d" && [ -O "$f" ] && try "$f" && exec "$f" $w; done;
-# Room is made for all of it first. An empty file is a script that succeeds, unless it must not run at all, which is 126.
+# The file gets its full size first, to see that there is room, and is emptied: an empty file is a script that succeeds,
+# and 126 is the code of a folder that is mounted noexec.
 e=;
 [ -d "$c" ] || { [ -O "${c%/*}" ] && mkdir "$c"; } 2>/dev/null;
 for d do
@@ -38,7 +39,7 @@ e="$e $r=$d:";
 done;
 [ "$t" ] || die folder $e;
 say need $x "$d";
-# Its input may be non-blocking, and then dd fails where it would wait; at the end of the input it does not.
+# Stdin may be non-blocking: dd then fails where it would wait, and succeeds at the end of the input.
 g=0;
 while [ $g -lt $s ]; do
 l=$((s-g));

@@ -1,33 +1,32 @@
-//! Removing what was brought.
+//! Removing the stubs that were sent.
 
-#![forbid(unsafe_code)]
-
-use super::bootstrap::{Approach, Heard, Way};
+use super::dialog::{Dialog, Preamble, Reply};
 use crate::{Error, ErrorKind, Step, connect_context::ConnectContext, transport::Running};
 
-/// What was done about the files there.
+/// The outcome of [`clean`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cleaned {
-    /// Stubs, what was left of the sending of some, and folders.
+    /// Paths removed: stubs, unfinished uploads and folders.
     pub(crate) removed: Vec<String>,
-    /// Files that could not be removed.
+    /// Paths that could not be removed.
     pub(crate) kept: Vec<String>,
 }
 
-/// Waits for [`clean_argv`](super::script::clean_argv), started by whatever leads there, to be done.
+/// Waits for the end of the script of [`clean_argv`](super::script::clean_argv), which `running`
+/// leads to.
 ///
 /// # Errors
-/// As for [`approach`](super::bootstrap::approach).
+/// As for [`start_stub`](super::start_stub).
 pub(crate) async fn clean(
     running: Running,
-    approach: Approach<'_>,
+    preamble: Preamble<'_>,
     context: &ConnectContext,
 ) -> Result<Cleaned, Error> {
-    let mut way = Way::new(running, approach, Some("nlr-clean ".to_owned()), context);
+    let mut dialog = Dialog::new(running, preamble, Some("nlr-clean ".to_owned()), context);
     let mut cleaned = Cleaned::default();
     loop {
-        let Heard::Line(line) = way.heard().await? else {
-            let text = "a stub was started where files were to be removed";
+        let Reply::Line(line) = dialog.reply().await? else {
+            let text = "a stub started in place of the script that removes stubs";
             let error = Error::new(ErrorKind::Handshake, text);
             return Err(error.prefix_step(Step::Bootstrap));
         };
@@ -35,7 +34,7 @@ pub(crate) async fn clean(
             Some(("removed", path)) => cleaned.removed.push(path.to_owned()),
             Some(("kept", path)) => cleaned.kept.push(path.to_owned()),
             _ if line == "done" => return Ok(cleaned),
-            _ => return Err(way.refused(&line).await),
+            _ => return Err(dialog.refused(&line).await),
         }
     }
 }

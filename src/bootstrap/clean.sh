@@ -1,4 +1,4 @@
-# Removes what boot.sh leaves, folder by folder, and says what it removed.
+# Removes the stubs of boot.sh, folder by folder, and prints the paths removed.
 set +f;
 say() { echo "nlr-""clean $*"; };
 for d do

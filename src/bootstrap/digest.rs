@@ -1,15 +1,13 @@
-//! The sums by which a stub is told from another.
-
-#![forbid(unsafe_code)]
+//! The checksums of a stub.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256, as `sha256sum` writes it.
+/// SHA-256, as `sha256sum` prints it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The CRC of POSIX `cksum`, for a host that has nothing better.
+/// The CRC of POSIX `cksum`, for a host without a program for SHA-256.
 pub(crate) fn cksum(bytes: &[u8]) -> u32 {
     let table = table();
     let step = |crc: u32, byte: u8| -> u32 {
@@ -17,7 +15,7 @@ pub(crate) fn cksum(bytes: &[u8]) -> u32 {
         crc << 8 ^ table.get(usize::from(first ^ byte)).copied().unwrap_or_default()
     };
     let mut crc = bytes.iter().fold(0, |crc, byte| step(crc, *byte));
-    // The length follows, low byte first, without zeros behind it.
+    // The length follows, low byte first, without its high zero bytes.
     let mut length = bytes.len();
     while length > 0 {
         crc = step(crc, length.to_le_bytes().first().copied().unwrap_or_default());
@@ -41,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_the_tools_have_them() {
+    fn equal_to_those_of_the_tools() {
         // printf '' | cksum, printf 123456789 | cksum, and 70,000 times "a".
         assert_eq!(cksum(b""), 4_294_967_295);
         assert_eq!(cksum(b"123456789"), 930_766_865);

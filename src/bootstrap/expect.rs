@@ -1,6 +1,4 @@
-//! The streams of a command in which something is looked for before they are a stub's.
-
-#![forbid(unsafe_code)]
+//! The streams of a spawned command, in which patterns are awaited until it is a stub; as expect(1).
 
 use std::{
     io,
@@ -17,29 +15,30 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
+    text,
     transport::{End, EndFuture, ExitReport, Running, StderrTail, Stdio},
-    wire::printable,
 };
 
-/// What is left of one stream's text, and how far it has been searched.
+/// The unmatched output of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct MatchBuffer {
     held: Vec<u8>,
+    /// Bytes of `held` that no pattern can begin in any more.
     searched: usize,
-    /// Bytes there were in all.
-    pub(super) seen: usize,
+    /// Bytes received in all.
+    pub(super) received: usize,
 }
 
-impl Watch {
-    /// Bytes that are kept to be shown.
+impl MatchBuffer {
+    /// Bytes kept for error messages.
     const KEPT: usize = 4096;
 
     fn push(&mut self, bytes: &[u8]) {
-        self.seen += bytes.len();
+        self.received += bytes.len();
         self.held.extend_from_slice(bytes);
     }
 
-    /// The first of the patterns to come in what has not been searched: which, and where it is.
+    /// Searches the unmatched bytes for the pattern that begins first: its index and its offset.
     pub(super) fn find<'p>(
         &mut self,
         patterns: impl Iterator<Item = &'p [u8]>,
@@ -56,7 +55,7 @@ impl Watch {
             }
         }
         let Some((index, at)) = first else {
-            // The beginning of one may be there already.
+            // The last bytes may begin a pattern whose end is still to come.
             self.searched = self.searched.max((self.held.len() + 1).saturating_sub(longest));
             let excess = self.searched.saturating_sub(Self::KEPT);
             if excess > Self::KEPT {
@@ -68,162 +67,165 @@ impl Watch {
         Some((index, self.searched + at))
     }
 
-    /// Goes on behind what is `length` bytes from `at`.
-    pub(super) fn pass(&mut self, at: usize, length: usize) {
+    /// Continues the search after a pattern of `length` bytes at `at`.
+    pub(super) fn skip(&mut self, at: usize, length: usize) {
         self.searched = (at + length).min(self.held.len());
     }
 
-    /// Takes out the line that begins at `at`, once all of it is there.
+    /// Removes the line that begins at `at`; `None` until its newline has come.
     pub(super) fn take_line(&mut self, at: usize) -> Option<String> {
         let rest = self.held.get(at..)?;
         let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-            // No line of ours is that long.
+            // The script's lines are shorter.
             self.searched = if rest.len() > Self::KEPT { self.held.len() } else { at };
             return None;
         };
         let line: Vec<u8> = self.held.drain(at..=at + end).collect();
         self.searched = at;
-        Some(printable(&line).trim().to_owned())
+        Some(text::one_line_of(&line).trim().to_owned())
     }
 
-    /// All from `at` on.
-    fn rest(mut self, at: usize) -> Bytes {
+    /// The bytes from `at` on.
+    fn into_rest(mut self, at: usize) -> Bytes {
         self.held.drain(..at.min(self.held.len()));
         self.held.into()
     }
 
-    /// What came last, fit to be shown.
+    /// The last bytes, as harmless text on one line.
     pub(super) fn text(&self) -> String {
         let from = self.held.len().saturating_sub(Self::KEPT);
-        printable(self.held.get(from..).unwrap_or_default()).trim().to_owned()
+        text::one_line_of(self.held.get(from..).unwrap_or_default()).trim().to_owned()
     }
 }
 
-/// What happened to the streams.
-pub(super) enum Event {
-    /// Something was read.
+/// An event on the streams.
+pub(super) enum IoEvent {
+    /// Bytes were read.
     Read,
-    /// So much of the payload was written.
+    /// So many bytes of the payload were written.
     Written(usize),
-    /// The end of stdout.
+    /// Stdout came to its end.
     Ended,
 }
 
-/// A command on the way to becoming a stub.
-pub(super) struct Near {
+/// A spawned command until it is a stub.
+pub(super) struct Expect {
     reader: ReadHalf<Box<dyn Stdio>>,
     writer: WriteHalf<Box<dyn Stdio>>,
-    stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    stderr_reader: Option<Box<dyn AsyncRead + Send + Unpin>>,
     end: EndFuture,
-    /// What is to be written before any payload. May be a secret.
-    pending: Zeroizing<Vec<u8>>,
-    unwritable: bool,
-    /// Why nothing can be read any more, if it is not the end.
+    /// Lines to write before any payload; they may hold a secret.
+    typed: Zeroizing<Vec<u8>>,
+    is_unwritable: bool,
+    /// The error that ended stdout, if it was no end of file.
     pub(super) fault: Option<io::Error>,
-    pub(super) out: Watch,
-    pub(super) err: Watch,
-    pub(super) tail: StderrTail,
-    /// What was said on stderr since a question was answered.
-    pub(super) since: Option<StderrTail>,
+    pub(super) stdout: MatchBuffer,
+    pub(super) stderr: MatchBuffer,
+    /// The last text on stderr.
+    pub(super) stderr_tail: StderrTail,
+    /// The last text on stderr since a question was answered.
+    pub(super) since_answer: Option<StderrTail>,
 }
 
-impl Near {
+impl Expect {
     pub(super) fn new(running: Running) -> Self {
         let Running { stdio, stderr, end } = running;
         let (reader, writer) = tokio::io::split(stdio);
         Self {
             reader,
             writer,
-            stderr: Some(stderr),
+            stderr_reader: Some(stderr),
             end,
-            pending: Zeroizing::default(),
-            unwritable: false,
+            typed: Zeroizing::default(),
+            is_unwritable: false,
             fault: None,
-            out: Watch::default(),
-            err: Watch::default(),
-            tail: StderrTail::default(),
-            since: None,
+            stdout: MatchBuffer::default(),
+            stderr: MatchBuffer::default(),
+            stderr_tail: StderrTail::default(),
+            since_answer: None,
         }
     }
 
-    /// Writes it, which may be a secret, with a line end, before any payload.
+    /// Queues a line, which may be a secret, before any payload.
     pub(super) fn type_line(&mut self, line: &str) {
-        // Growing would leave copies behind.
-        let mut all = Zeroizing::new(Vec::with_capacity(self.pending.len() + line.len() + 1));
-        all.extend_from_slice(&self.pending);
+        // A vector that grows leaves copies of a secret in freed memory.
+        let mut all = Zeroizing::new(Vec::with_capacity(self.typed.len() + line.len() + 1));
+        all.extend_from_slice(&self.typed);
         all.extend_from_slice(line.as_bytes());
         all.push(b'\n');
-        self.pending = all;
+        self.typed = all;
     }
 
-    /// Reads and writes until something happens. Cancel-safe, if the next call has the same
-    /// payload.
-    pub(super) async fn next(&mut self, payload: &[u8]) -> Event {
-        let mut out = [0; 8192];
-        let mut err = [0; 1024];
+    /// Reads, and writes the typed lines and then `payload`, until the first event. Cancel-safe if
+    /// the next call has the same payload.
+    pub(super) async fn next(&mut self, payload: &[u8]) -> IoEvent {
+        let mut stdout = [0; 8192];
+        let mut stderr = [0; 1024];
         loop {
-            let typing = !self.pending.is_empty();
-            let writing = if typing { self.pending.as_slice() } else { payload };
-            let may_write = !writing.is_empty() && !self.unwritable;
-            let has_stderr = self.stderr.is_some();
+            let is_typing = !self.typed.is_empty();
+            let writing = if is_typing { self.typed.as_slice() } else { payload };
+            let may_write = !writing.is_empty() && !self.is_unwritable;
+            let has_stderr = self.stderr_reader.is_some();
             tokio::select! {
-                read = self.reader.read(&mut out) => {
+                read = self.reader.read(&mut stdout) => {
                     let Ok(length @ 1..) = read else {
                         self.fault = read.err();
-                        return Event::Ended;
+                        return IoEvent::Ended;
                     };
-                    self.out.push(out.get(..length).unwrap_or_default());
-                    return Event::Read;
+                    self.stdout.push(stdout.get(..length).unwrap_or_default());
+                    return IoEvent::Read;
                 }
-                read = read_some(&mut self.stderr, &mut err), if has_stderr => {
+                read = read_some(&mut self.stderr_reader, &mut stderr), if has_stderr => {
                     let Ok(length @ 1..) = read else {
-                        self.stderr = None;
+                        self.stderr_reader = None;
                         continue;
                     };
-                    let said = err.get(..length).unwrap_or_default();
-                    self.err.push(said);
-                    self.tail.push(said);
-                    self.since.iter().for_each(|since| since.push(said));
-                    return Event::Read;
+                    let bytes = stderr.get(..length).unwrap_or_default();
+                    self.stderr.push(bytes);
+                    self.stderr_tail.push(bytes);
+                    self.since_answer.iter().for_each(|tail| tail.push(bytes));
+                    return IoEvent::Read;
                 }
                 written = self.writer.write(writing), if may_write => match written {
-                    Ok(length @ 1..) if typing => {
-                        let rest = self.pending.get(length..).unwrap_or_default().to_vec();
-                        self.pending = Zeroizing::new(rest);
+                    Ok(length @ 1..) if is_typing => {
+                        let rest = self.typed.get(length..).unwrap_or_default().to_vec();
+                        self.typed = Zeroizing::new(rest);
                     }
-                    Ok(length @ 1..) => return Event::Written(length),
-                    // Why nobody reads it, the far end may say yet.
-                    _ => self.unwritable = true,
+                    Ok(length @ 1..) => return IoEvent::Written(length),
+                    // The far end may still say why it reads no more.
+                    _ => self.is_unwritable = true,
                 },
             }
         }
     }
 
-    /// Waits for the end, once stdout has come to its own.
-    pub(super) async fn ending(&mut self) -> End {
+    /// Waits for the command's end, once stdout has come to its own.
+    pub(super) async fn wait(&mut self) -> End {
         const LIMIT: Duration = Duration::from_secs(3);
+        const STDERR_LIMIT: Duration = Duration::from_millis(200);
         let _ = self.writer.shutdown().await;
         let end = timeout(LIMIT, &mut self.end).await.unwrap_or(End::Overdue);
-        if let Some(mut stderr) = self.stderr.take() {
-            let (mut piece, tails) = ([0; 1024], [Some(self.tail.clone()), self.since.clone()]);
+        if let Some(mut stderr) = self.stderr_reader.take() {
+            let tails = [Some(self.stderr_tail.clone()), self.since_answer.clone()];
+            let mut piece = [0; 1024];
             let rest = async {
                 while let Ok(length @ 1..) = stderr.read(&mut piece).await {
-                    let said = piece.get(..length).unwrap_or_default();
-                    tails.iter().flatten().for_each(|tail| tail.push(said));
+                    let bytes = piece.get(..length).unwrap_or_default();
+                    tails.iter().flatten().for_each(|tail| tail.push(bytes));
                 }
             };
-            let _ = timeout(Duration::from_millis(200), rest).await;
+            let _ = timeout(STDERR_LIMIT, rest).await;
         }
         end
     }
 
-    /// The streams as a stub's, from that place in stdout on.
-    pub(super) fn into_stub(self, at: usize) -> (Reached, ExitReport) {
-        let Self { reader, writer, stderr, end, out, .. } = self;
-        let stderr = stderr.unwrap_or_else(|| Box::new(tokio::io::empty()));
-        let reached = Reached { before: out.rest(at), stdio: reader.unsplit(writer) };
-        // What came before, such as a lecture of sudo's, says nothing about the stub.
-        (reached, ExitReport::of_command("the far end", stderr, end))
+    /// The streams as those of a stub whose marker begins at `at` in stdout.
+    pub(super) fn into_stub(self, at: usize) -> (StubStream, ExitReport) {
+        let Self { reader, writer, stderr_reader, end, stdout, .. } = self;
+        let stderr = stderr_reader.unwrap_or_else(|| Box::new(tokio::io::empty()));
+        let stream = StubStream { read_ahead: stdout.into_rest(at), stdio: reader.unsplit(writer) };
+        // Earlier text, such as sudo's lecture, says nothing about the stub.
+        (stream, ExitReport::of_command("the far end", stderr, end))
     }
 }
 
@@ -237,30 +239,30 @@ async fn read_some(
     }
 }
 
-/// The stream to a stub that has been started.
-pub(crate) struct Reached {
-    /// What was read already, from the stub's marker on.
-    before: Bytes,
+/// The byte stream of a stub, from its marker on.
+pub(crate) struct StubStream {
+    /// Bytes that were read in search of the marker, which they begin with.
+    read_ahead: Bytes,
     stdio: Box<dyn Stdio>,
 }
 
-impl AsyncRead for Reached {
+impl AsyncRead for StubStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.before.is_empty() {
+        if self.read_ahead.is_empty() {
             return Pin::new(&mut self.stdio).poll_read(cx, buf);
         }
-        let length = self.before.len().min(buf.remaining());
-        buf.put_slice(self.before.get(..length).unwrap_or_default());
-        self.before.advance(length);
+        let length = self.read_ahead.len().min(buf.remaining());
+        buf.put_slice(self.read_ahead.get(..length).unwrap_or_default());
+        self.read_ahead.advance(length);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Reached {
+impl AsyncWrite for StubStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -283,45 +285,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_found_across_pieces_and_each_only_once() {
+    fn a_pattern_is_found_across_reads_and_only_once() {
         let patterns = || [b"word:".as_slice(), b"marker", b""].into_iter();
-        let mut watch = Watch::default();
+        let mut buffer = MatchBuffer::default();
         let mut found = Vec::new();
         for byte in b"noise wword: marword:kermarker" {
-            watch.push(&[*byte]);
-            while let Some((index, at)) = watch.find(patterns()) {
+            buffer.push(&[*byte]);
+            while let Some((index, at)) = buffer.find(patterns()) {
                 found.push((index, at));
-                watch.pass(at, [5, 6][index]);
+                buffer.skip(at, [5, 6][index]);
             }
         }
         assert_eq!(found, [(0, 7), (0, 16), (1, 24)]);
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_the_rest_is_exact() {
-        let mut watch = Watch::default();
+    fn memory_is_bounded_and_the_rest_is_exact() {
+        let mut buffer = MatchBuffer::default();
         for _ in 0..100 {
-            watch.push(&[b'x'; 1000]);
-            assert_eq!(watch.find([b"marker".as_slice()].into_iter()), None);
-            assert!(watch.held.len() < 10_000);
+            buffer.push(&[b'x'; 1000]);
+            assert_eq!(buffer.find([b"marker".as_slice()].into_iter()), None);
+            assert!(buffer.held.len() < 10_000);
         }
-        assert_eq!((watch.seen, watch.text().len()), (100_000, 4096));
-        watch.push(b"yymarker and more");
-        let (_, at) = watch.find([b"marker".as_slice()].into_iter()).unwrap();
-        assert_eq!(&watch.rest(at)[..], b"marker and more");
+        assert_eq!((buffer.received, buffer.text().len()), (100_000, 4096));
+        buffer.push(b"yymarker and more");
+        let (_, at) = buffer.find([b"marker".as_slice()].into_iter()).unwrap();
+        assert_eq!(&buffer.into_rest(at)[..], b"marker and more");
     }
 
     #[test]
-    fn lines_are_taken_whole() {
-        let mut watch = Watch::default();
+    fn a_line_is_taken_whole() {
+        let mut buffer = MatchBuffer::default();
         let prefix = || [b"nlr ".as_slice()].into_iter();
-        watch.push(b"$ nlr a b");
-        let (_, at) = watch.find(prefix()).unwrap();
-        assert_eq!(watch.take_line(at), None);
-        watch.push(b"\x1b c\r\nrest");
-        let (_, at) = watch.find(prefix()).unwrap();
-        assert_eq!(watch.take_line(at).unwrap(), "nlr a b  c");
-        assert_eq!(watch.find(prefix()), None);
-        assert_eq!(watch.text(), "$ rest");
+        buffer.push(b"$ nlr a b");
+        let (_, at) = buffer.find(prefix()).unwrap();
+        assert_eq!(buffer.take_line(at), None);
+        buffer.push(b"\x1b c\r\nrest");
+        let (_, at) = buffer.find(prefix()).unwrap();
+        assert_eq!(buffer.take_line(at).unwrap(), "nlr a b\u{fffd} c");
+        assert_eq!(buffer.find(prefix()), None);
+        assert_eq!(buffer.text(), "$ rest");
     }
 }

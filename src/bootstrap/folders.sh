@@ -1,6 +1,6 @@
-# The folders in which a stub may lie, as arguments of the shell; a folder counts if its base is ours, or sticky, so
-# that nobody else can put another in its place, and if it is a real one and ours. Another's home is none, even where
-# sudo left it in HOME: its owner could put anything in the place of what root made there.
+# Sets the candidate folders for stubs as the arguments of the shell. A folder is ours if it is a real folder of this user
+# and its parent is this user's or sticky, so that no other user can replace it. Another user's HOME, which sudo may leave
+# set, is no candidate: its owner could replace the files that root made there.
 unset IFS;
 set +aeuxC;
 umask 077;

@@ -1,24 +1,80 @@
-//! Brings a stub to where there is none, over any byte stream with a POSIX shell behind it.
+//! Starting a stub over any byte stream that leads to a POSIX shell, sending the stub if it is not
+//! there.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | `stubs`, `machine`, `digest` | which stubs there are on this side, and for which machines |
-//! | `boot` | the script that starts one at the far end, or asks for it |
-//! | `approach`, `near` | this side of that: secrets, sending, and what went wrong |
-//! | `remedies` | what to do about what sudo, doas and su say |
-//! | `clean` | removing what was brought |
-//! | `quote` | words on a command line |
+//! | `arch` | architectures, by name and by ELF header |
+//! | `digest` | the checksums of a stub |
+//! | `source` | the bytes of a stub, from a file or from memory |
+//! | `stubs` | the stubs on this side, one for each architecture |
+//! | `script` | the script that becomes the stub at the far end, or asks for it |
+//! | `expect` | the streams of the command that runs the script |
+//! | `prompts` | the passwords that sudo and su ask for before it |
+//! | `dialog`, `upload` | answering these prompts and the script |
+//! | `diagnosis`, `hints` | errors for a stub that did not start |
+//! | `clean` | removing the stubs that were sent |
 
 #![forbid(unsafe_code)]
 
 mod arch;
-pub(crate) mod bootstrap;
-pub(crate) mod clean;
+mod clean;
+mod diagnosis;
+mod dialog;
 mod digest;
 mod expect;
 mod hints;
-pub(crate) mod quote;
-pub(crate) mod script;
-pub(crate) mod stubs;
+mod prompts;
+mod script;
+mod source;
+mod stubs;
 #[cfg(test)]
 mod tests;
+mod upload;
+
+pub(crate) use clean::clean;
+pub(crate) use dialog::Preamble;
+pub(crate) use expect::StubStream;
+pub(crate) use prompts::{Bounds, Prompt};
+pub(crate) use script::{BootScript, clean_argv, nonce};
+pub use source::StubSource;
+pub(crate) use stubs::{OwnStub, Search, StubSet};
+
+use dialog::{Dialog, Reply};
+use tracing::debug;
+
+use crate::{
+    Error,
+    connect_context::ConnectContext,
+    transport::{ExitReport, Running},
+};
+
+/// Waits until a command is a stub: types the passwords that are asked for, and sends the stub that
+/// the script asks for. Nothing else is written before the stub speaks, since any program on the
+/// way may read more than is meant for it.
+///
+/// # Errors
+/// At [`Step::Privilege`](crate::Step::Privilege) where a password is wrong or missing, or sudo,
+/// doas or su refuse for another reason; otherwise at
+/// [`Step::Bootstrap`](crate::Step::Bootstrap). [`ErrorKind::Timeout`](crate::ErrorKind::Timeout)
+/// where nothing happens for as long as the context allows. The text quotes the far end.
+pub(crate) async fn start_stub(
+    running: Running,
+    preamble: Preamble<'_>,
+    context: &ConnectContext,
+) -> Result<(StubStream, ExitReport), Error> {
+    let prefix = preamble.script.map(BootScript::prefix);
+    let mut dialog = Dialog::new(running, preamble, prefix, context);
+    let mut reply = dialog.reply().await?;
+    if let Reply::Line(line) = &reply {
+        upload::upload(&mut dialog, line).await?;
+        reply = dialog.reply().await?;
+    }
+    match reply {
+        Reply::Stub(at) => {
+            // Not sent: the far end had it under its digest, or it was started without the script.
+            debug!(is_sent = dialog.sent.is_some(), "stub started");
+            Ok(dialog.into_stub(at))
+        }
+        Reply::Line(line) => Err(dialog.refused(&line).await),
+    }
+}

@@ -1,145 +1,155 @@
-//! The script that starts a stub at the far end, or asks for it to be sent.
+//! The script that becomes the stub at the far end, or asks for it.
 //!
-//! It looks for the stub with the right digest in a few folders and becomes it, saying nothing:
-//! the stub's marker is then the first thing that comes. Otherwise it chooses a folder in which
-//! there is room and from which programs may run, and says
+//! It looks for the stub with the right digest in a few folders and becomes it without a word: the
+//! stub's marker is then the first output. Otherwise it chooses a folder that has room and from
+//! which programs may run, and prints
 //!
 //! ```text
 //! nlr-boot NONCE need DIGEST FOLDER
 //! ```
 //!
-//! whereupon exactly the stub's bytes are sent. What goes wrong is said as
-//! `nlr-boot NONCE fail CODE DETAIL`. The nonce makes these lines different from whatever else may
-//! come, an echo of the command line included.
-
-#![forbid(unsafe_code)]
+//! whereupon exactly the stub's bytes are sent. A failure is `nlr-boot NONCE fail CODE DETAIL`. The
+//! nonce tells these lines from all other output, an echo of the command line included.
 
 use std::{
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
-use super::stubs::{HOW_TO_BUILD, Image, Payload, Stubs};
+use super::{
+    arch::Arch,
+    source::Image,
+    stubs::{Stub, StubSet, how_to_build},
+};
 use crate::{Error, ErrorKind, Origin, Step};
 
 const FOLDERS: &str = include_str!("folders.sh");
 const BOOT: &str = include_str!("boot.sh");
 const CLEAN: &str = include_str!("clean.sh");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One run of the script.
+/// A stub that the script may ask for.
 #[derive(Debug)]
-pub(crate) struct Boot {
-    nonce: String,
-    offers: Vec<(Payload, Arc<Image>)>,
-    /// What is said where the far end is a machine for which there is none.
-    summary: String,
+pub(crate) struct Offer {
+    pub(crate) stub: Stub,
+    pub(crate) image: Arc<Image>,
 }
 
-impl Boot {
-    /// Reads the stubs, unless that has been done before.
+/// The script of one connection attempt.
+#[derive(Debug)]
+pub(crate) struct BootScript {
+    nonce: String,
+    offers: Vec<Offer>,
+    /// The inventory of stubs, for a host of another architecture.
+    inventory: String,
+}
+
+impl BootScript {
+    /// Reads the stubs, those that were not read before.
     ///
     /// # Errors
-    /// [`ErrorKind::Connect`] at [`Step::Bootstrap`] where there are no stubs at all, or one cannot
-    /// be read.
-    pub(crate) async fn new(stubs: &Stubs) -> Result<Self, Error> {
-        if stubs.payloads().is_empty() {
-            let text = format!("{}; {HOW_TO_BUILD}", stubs.summary());
-            return Err(Error::new(ErrorKind::Connect, text)
-                .with_origin(Origin::Library)
-                .prefix_step(Step::Bootstrap));
+    /// [`ErrorKind::Connect`] at [`Step::Bootstrap`] where there is no stub, or one cannot be read.
+    pub(crate) async fn new(stubs: &StubSet) -> Result<Self, Error> {
+        if stubs.stubs().is_empty() {
+            let text = format!("{}; {}", stubs.inventory(), how_to_build(None));
+            let error = Error::new(ErrorKind::Connect, text).with_origin(Origin::Library);
+            return Err(error.prefix_step(Step::Bootstrap));
         }
         let mut offers = Vec::new();
-        for payload in stubs.payloads() {
-            offers.push((payload.clone(), payload.image().await?));
+        for stub in stubs.stubs() {
+            offers.push(Offer { stub: stub.clone(), image: stub.image().await? });
         }
-        Ok(Self::offering(offers, stubs.summary()))
+        Ok(Self::offering(offers, stubs.inventory()))
     }
 
-    pub(super) fn offering(offers: Vec<(Payload, Arc<Image>)>, summary: String) -> Self {
-        Self { nonce: nonce(), offers, summary }
+    pub(super) fn offering(offers: Vec<Offer>, inventory: String) -> Self {
+        Self { nonce: nonce(), offers, inventory }
     }
 
-    /// What is to be run at the far end: `sh`, `-c` and the script, which has neither single
-    /// quotes, backslashes, exclamation marks nor line ends in it.
+    /// The command line for the far end: `sh`, `-c` and the script, which holds no single quote,
+    /// backslash, exclamation mark or newline.
     pub(crate) fn argv(&self) -> Vec<String> {
-        let version = env!("CARGO_PKG_VERSION");
-        let arms: String = self.offers.iter().map(|(payload, image)| arm(payload, image)).collect();
+        let arms: String = self.offers.iter().map(case_arm).collect();
         let given = format!(
-            "n={} v={version}; a() {{ case $m in {arms} *) return 1; esac; }};",
+            "n={} v={VERSION}; a() {{ case $m in {arms} *) return 1; esac; }};",
             self.nonce
         );
         let script = format!("{given} {} {}", squeeze(FOLDERS), squeeze(BOOT));
         vec!["sh".into(), "-c".into(), script]
     }
 
-    /// What the script's lines begin with.
+    /// The prefix of the script's lines.
     pub(super) fn prefix(&self) -> String {
         format!("nlr-boot {} ", self.nonce)
     }
 
-    /// The stub with that digest.
-    pub(super) fn offer(&self, sha256: &str) -> Option<&(Payload, Arc<Image>)> {
-        self.offers.iter().find(|(_, image)| image.sha256 == sha256)
+    /// The stub with this digest.
+    pub(super) fn offer(&self, sha256: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.image.sha256 == sha256)
     }
 
-    /// What the script's words about a failure mean, and what to do; `sent` is what was sent.
-    pub(super) fn failure(&self, said: &str, sent: Option<&Payload>) -> String {
-        let (code, detail) = said.split_once(' ').unwrap_or((said, ""));
-        let because = |text: &str| match detail {
+    /// The error text for a failure, `CODE DETAIL`, with a remedy; `sent` is the stub that was sent.
+    pub(super) fn failure(&self, failure: &str, sent: Option<&Stub>) -> String {
+        let (code, detail) = failure.split_once(' ').unwrap_or((failure, ""));
+        let with_detail = |text: &str| match detail {
             "" => text.to_owned(),
             detail => format!("{text}: {detail}"),
         };
         match code {
-            "arch" if detail.is_empty() => {
-                "what machine it is cannot be told there: `uname -m` says nothing; \
-                 see to it that PATH leads to it"
-                    .to_owned()
-            }
+            "arch" if detail.is_empty() => "the architecture there is unknown: `uname -m` printed \
+                                            nothing; check the PATH there"
+                .to_owned(),
             "arch" => format!(
-                "there is no stub for that host's architecture, {detail} ({}); {HOW_TO_BUILD}",
-                self.summary
+                "no stub for that host's architecture, {detail}: {}; {}",
+                self.inventory,
+                how_to_build(Arch::named(detail))
             ),
             "folder" => format!(
-                "no folder there can take the stub and run it: {}; free space, or set \
-                 XDG_CACHE_HOME there to a folder that is not mounted noexec, or install \
-                 nlr-stub there",
+                "no folder there can take the stub and run it: {}; free some space, or set \
+                 XDG_CACHE_HOME there to a folder that is not mounted noexec, or install nlr-stub \
+                 there and end the target with its stub:PATH",
                 folders(detail)
             ),
-            "eof" => because("the stub did not arrive as a whole; bytes that came"),
-            "io" => because("receiving the stub failed there"),
-            "sum" if detail.is_empty() => {
-                "nothing there can check the stub that arrived: install sha256sum, \
-                 shasum, openssl or cksum there"
-                    .to_owned()
-            }
-            "sum" => {
-                "the stub arrived damaged: something on the way changes bytes, such as a terminal"
-                    .to_owned()
-            }
-            "run" => {
-                let text = because("the stub does not run there");
-                match sent.is_some_and(|payload| payload.dynamic) {
-                    true => format!("{text}; it needs libraries of this host, so {HOW_TO_BUILD}"),
-                    false => format!("{text}; a security policy there may forbid it"),
-                }
-            }
-            "mv" => because("the stub could not be given its name there"),
-            _ => because(&format!("the far end could not start a stub: {code}")),
+            "eof" => with_detail("the stub arrived incomplete; bytes received"),
+            "io" => with_detail("receiving the stub failed there"),
+            "sum" if detail.is_empty() => "no program there can check the stub: install \
+                                           sha256sum, shasum, openssl or cksum there"
+                .to_owned(),
+            "sum" => "the stub arrived damaged: something in between alters bytes, as a terminal \
+                      does"
+                .to_owned(),
+            "run" => match (detail.strip_prefix("nlr-stub "), sent) {
+                (Some(version), _) => format!(
+                    "the stub does not run there: it is of version {version}, and this program \
+                     needs {VERSION}"
+                ),
+                (None, Some(stub)) if stub.is_dynamic => format!(
+                    "{}; it needs shared libraries of this host: {}",
+                    with_detail("the stub does not run there"),
+                    how_to_build(Some(stub.arch))
+                ),
+                (None, _) => format!(
+                    "{}; a security policy there may forbid it",
+                    with_detail("the stub does not run there")
+                ),
+            },
+            "mv" => with_detail("the stub could not be renamed there"),
+            _ => with_detail(&format!("the far end could not start a stub: {code}")),
         }
     }
 }
 
-/// What is to be run at the far end to remove what was brought there; see [`clean`](super::clean).
+/// The command line that removes stubs at the far end; see [`clean`](super::clean).
 pub(crate) fn clean_argv() -> Vec<String> {
     vec!["sh".into(), "-c".into(), format!("{} {}", squeeze(FOLDERS), squeeze(CLEAN))]
 }
 
-/// ` CODE=FOLDER:` again and again, in words.
+/// A list of ` CODE=FOLDER:` in words.
 fn folders(detail: &str) -> String {
     let one = |entry: &str| -> Option<String> {
         let (code, folder) = entry.trim().split_once('=')?;
         let reason = match code {
-            "owner" => "is not safely this user's own",
+            "owner" => "is not owned by this user, or another user can replace it",
             "write" => "cannot be written to",
             "room" => "has no room for it",
             "noexec" => "runs no programs (noexec)",
@@ -151,23 +161,24 @@ fn folders(detail: &str) -> String {
     if all.is_empty() { "there is none".to_owned() } else { all.join(", ") }
 }
 
-fn arm(payload: &Payload, image: &Image) -> String {
-    let Payload { machine, words, .. } = payload;
-    let Image { sha256, cksum, bytes } = image;
-    let size = bytes.len();
-    format!("{}) x={sha256} s={size} p={cksum} w=\"{}\";; ", machine.uname, words.join(" "))
+/// The arm of the script's `case` for the hosts that run a stub.
+fn case_arm(offer: &Offer) -> String {
+    let Offer { stub, image } = offer;
+    let Image { sha256, cksum, bytes } = &**image;
+    let (pattern, size, arguments) = (stub.arch.uname, bytes.len(), stub.arguments.join(" "));
+    format!("{pattern}) x={sha256} s={size} p={cksum} w=\"{arguments}\";; ")
 }
 
-/// A script as one line, without its comments.
+/// A script on one line, without its comments.
 fn squeeze(script: &str) -> String {
     let lines =
         script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// 16 letters that no other run has.
+/// 16 hexadecimal digits that no other run has.
 pub(crate) fn nonce() -> String {
-    // Its keys are random, and others each time.
+    // The keys of a `RandomState` are random, and differ from call to call.
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
@@ -176,8 +187,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scripts_survive_any_quoting() {
-        let boot = Boot::offering(Vec::new(), String::new());
+    fn no_shell_has_to_quote_a_script() {
+        let boot = BootScript::offering(Vec::new(), String::new());
         for script in [boot.argv(), clean_argv()].map(|argv| argv[2].clone()) {
             assert!(
                 !script.contains(['\'', '\\', '!', '\n', '\t', '#']) || script.contains("${1#/}")
@@ -189,28 +200,35 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_of_the_command_is_no_answer() {
-        let boot = Boot::offering(Vec::new(), String::new());
+    fn an_echo_of_the_command_line_is_no_message() {
+        let boot = BootScript::offering(Vec::new(), String::new());
         assert!(!boot.argv()[2].contains(&boot.prefix()));
         assert!(!clean_argv()[2].contains("nlr-clean "));
         assert_ne!(nonce(), nonce());
     }
 
     #[test]
-    fn failures_say_what_to_do() {
-        let boot = Boot::offering(Vec::new(), "the stubs here are for x86_64".into());
+    fn a_failure_names_its_remedy() {
+        let boot = BootScript::offering(Vec::new(), "stubs were found for x86_64".into());
         for (said, expected) in [
-            ("arch armv7l", "architecture, armv7l (the stubs here are for x86_64); build"),
+            (
+                "arch armv7l",
+                "architecture, armv7l: stubs were found for x86_64; build a static one by `cargo \
+                 install netlink-remote@",
+            ),
+            ("arch armv7l", "--target armv7-unknown-linux-musleabihf "),
+            ("arch sparc64", "--target <target triple> "),
             (
                 "folder  noexec=/tmp/a b: room=/dev/shm/x:",
                 "/tmp/a b runs no programs (noexec), /dev/shm/x has no room",
             ),
-            ("arch", "`uname -m` says nothing"),
+            ("arch", "`uname -m` printed nothing"),
             ("folder", "there is none"),
-            ("eof 17", "came: 17"),
+            ("eof 17", "bytes received: 17"),
             ("sum", "install sha256sum"),
             ("sum abc", "damaged"),
-            ("run not found", "does not run there: not found"),
+            ("run not found", "does not run there: not found; a security policy"),
+            ("run nlr-stub 0.0.9", "it is of version 0.0.9, and this program needs "),
             ("else", "could not start a stub: else"),
         ] {
             let text = boot.failure(said, None);

@@ -1,81 +1,116 @@
-//! Which stubs there are on this side, and for which machines.
-
-#![forbid(unsafe_code)]
+//! The stubs on this side, one for each architecture.
 
 use std::{
-    collections::HashMap,
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
+    fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use bytes::Bytes;
-use tokio::sync::OnceCell;
+use tracing::debug;
 
 use super::{
-    arch::{Elf, Machine},
-    digest,
+    arch::{Arch, Elf},
+    source::{Content, Image, StubSource},
 };
-use crate::{Error, ErrorKind, Origin, Step};
+use crate::{Error, errno, shell};
 
-/// How to come by a stub for another kind of machine; said wherever there is none.
-pub(crate) const HOW_TO_BUILD: &str = "build static stubs (`.ci/build-stubs`, or `cargo build \
-     --profile stub --no-default-features --features stub --bin nlr-stub \
-     --target ARCH-unknown-linux-musl`) and put them as nlr-stub-ARCH in the folder that NLR_STUBS \
-     names";
+/// The beginning of a stub's file name, before the target triple.
+const PREFIX: &str = "nlr-stub-";
 
-/// Where stubs are looked for, besides what the environment says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StubOptions {
-    /// Stubs, and folders of stubs, that go before all others.
-    pub(crate) files: Vec<PathBuf>,
-    /// The running program and the words that make it a stub, where it can be one; the last
-    /// resort, for machines like this one.
-    pub(crate) own: Option<(PathBuf, Vec<String>)>,
+/// The command that builds a stub for an architecture, and the place for its result. Every user has
+/// the first one, whose package comes from a registry; the second is part of the package's source.
+pub(crate) fn how_to_build(arch: Option<&Arch>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let triple = arch.map_or("<target triple>", |arch| arch.triple);
+    format!(
+        "build a static one by `cargo install netlink-remote@{version} --no-default-features \
+         --features stub --bin nlr-stub --profile stub --target {triple} --root DIR`, or by \
+         `./build-stubs` in the source of netlink-remote, and set NLR_STUBS to DIR/bin, or to a \
+         folder of files named nlr-stub-<target triple>"
+    )
 }
 
-/// A program that can be sent.
+/// A program that can be sent and become a stub.
 #[derive(Debug, Clone)]
-pub(crate) struct Payload {
-    pub(crate) machine: &'static Machine,
-    pub(crate) path: PathBuf,
-    /// What makes it a stub.
-    pub(crate) words: Vec<String>,
-    /// It needs a loader and libraries where it runs, and may not find them.
-    pub(crate) dynamic: bool,
+pub(crate) struct Stub {
+    pub(crate) arch: &'static Arch,
+    pub(crate) content: Content,
+    /// The arguments that make it a stub.
+    pub(crate) arguments: Vec<String>,
+    /// Whether it needs a loader and shared libraries, which another host may not have.
+    pub(crate) is_dynamic: bool,
 }
 
-/// A program's content.
-#[derive(Debug)]
-pub(crate) struct Image {
-    pub(crate) bytes: Bytes,
-    /// In hexadecimal digits.
-    pub(crate) sha256: String,
-    pub(crate) cksum: u32,
+impl Stub {
+    pub(crate) async fn image(&self) -> Result<Arc<Image>, Error> {
+        self.content.image().await
+    }
+
+    /// Reads the header of a program that is named `name`.
+    fn read(content: Content, name: Option<&str>) -> Result<Self, String> {
+        let head = content
+            .head()
+            .map_err(|error| format!("{content} cannot be read: {}", errno::words(&error)))?;
+        let elf =
+            Elf::parse(&head).ok_or_else(|| format!("{content} is not a program for Linux"))?;
+        let arch = match (name.and_then(arch_of_name), elf.arch()) {
+            (Some(named), _) if named.runs(&elf) => named,
+            (None, Some(arch)) => arch,
+            (named, arch) => {
+                let named = named.map(|arch| format!(", and its name says {}", arch.name));
+                let arch = arch.map_or("an unknown architecture", |arch| arch.name);
+                return Err(format!("{content} is for {arch}{}", named.unwrap_or_default()));
+            }
+        };
+        Ok(Self { arch, content, arguments: Vec::new(), is_dynamic: elf.is_dynamic })
+    }
+
+    fn file(path: PathBuf) -> Result<Self, String> {
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        Self::read(Content::File(path), name.as_deref())
+    }
 }
 
-/// The stubs there are, at most one for each kind of machine.
-#[derive(Debug, Clone)]
-pub(crate) struct Stubs {
-    payloads: Vec<Payload>,
-    /// Files that were to be stubs and are none, with the reason.
-    refused: Vec<String>,
+/// The running program, and the arguments that make it a stub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnStub {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
 }
 
-/// Where to look, in that order.
+impl OwnStub {
+    fn stub(&self) -> Result<Stub, String> {
+        let program = self.program.display();
+        // The script splits them at blanks, between double quotes.
+        if let Some(argument) = self.arguments.iter().find(|argument| !shell::is_plain(argument)) {
+            return Err(format!(
+                "{program} is not sent: its stub argument {argument:?} has characters that a shell \
+                 interprets"
+            ));
+        }
+        let stub = Stub::file(self.program.clone())?;
+        Ok(Stub { arguments: self.arguments.clone(), ..stub })
+    }
+}
+
+/// The places of stubs, in the order of preference.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places {
-    /// The folder that `NLR_STUBS` names.
+pub(crate) struct Search {
+    /// The sources that the caller gives. They must hold stubs and nothing else.
+    pub(super) sources: Vec<StubSource>,
+    /// The folder that `NLR_STUBS` names, with the same strictness.
     pub(super) named: Option<PathBuf>,
-    /// The running program's own.
+    /// The running program's folder.
     pub(super) beside: Option<PathBuf>,
+    /// `netlink-remote` in the data folders of the user and of the system.
     pub(super) data: Vec<PathBuf>,
+    /// The last resort, for hosts of this architecture.
+    pub(super) own: Vec<OwnStub>,
 }
 
-impl Places {
-    fn from_environment() -> Self {
+impl Search {
+    /// The sources, the folders that the environment names, and the running program.
+    pub(crate) fn new(sources: Vec<StubSource>, own: Vec<OwnStub>) -> Self {
         let folder =
             |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || folder("HOME").map(|home| home.join(".local/share"));
@@ -83,173 +118,162 @@ impl Places {
         let system = ["/usr/local/share", "/usr/share", "/usr/lib"].map(PathBuf::from);
         let data = user.into_iter().chain(system).map(|path| path.join("netlink-remote")).collect();
         let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned()));
-        Self { named: folder("NLR_STUBS"), beside, data }
+        Self { sources, named: folder("NLR_STUBS"), beside, data, own }
     }
-}
 
-impl Stubs {
-    /// Looks for them.
+    /// Finds the stubs.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] where an explicit path, a folder without any included, or what lies in
-    /// the folder that `NLR_STUBS` names, is no stub or cannot be read.
-    pub(crate) fn find(options: &StubOptions) -> Result<Self, Error> {
-        Self::find_in(options, &Places::from_environment())
-    }
-
-    pub(super) fn find_in(options: &StubOptions, places: &Places) -> Result<Self, Error> {
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where one of the sources, or a file in the
+    /// folder that `NLR_STUBS` names, is no stub or cannot be read, and where a folder among the
+    /// sources holds none.
+    pub(crate) fn run(&self) -> Result<StubSet, Error> {
         let mut explicit = Vec::new();
-        for path in &options.files {
-            let found = at(path).map_err(Error::invalid)?;
-            if found.is_empty() {
-                let shown = path.display();
-                let text = format!("there is no stub in {shown}; they are called nlr-stub-ARCH");
-                return Err(Error::invalid(text));
+        for source in &self.sources {
+            explicit.extend(given(source.content()).map_err(Error::invalid)?);
+        }
+        if let Some(path) = &self.named {
+            let in_variable = |text| Error::invalid(format!("NLR_STUBS: {text}"));
+            explicit.extend(at_path(path).map_err(in_variable)?);
+        }
+        let mut set = StubSet { has_own: !self.own.is_empty(), ..StubSet::default() };
+        let mut found = Vec::new();
+        let mut add = |stub: Result<Stub, String>| match stub {
+            Ok(stub) => found.push(stub),
+            Err(reason) => set.passed_over.push(reason),
+        };
+        for place in self.beside.iter().chain(&self.data) {
+            match Folder::read(place) {
+                Ok(folder) => {
+                    folder.unnamed.into_iter().for_each(|reason| add(Err(reason)));
+                    folder.stubs.into_iter().for_each(|file| add(Stub::file(file)));
+                }
+                Err((_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err((text, _)) => add(Err(text)),
             }
-            explicit.extend(found);
         }
-        if let Some(path) = &places.named {
-            explicit.extend(at(path).map_err(|text| Error::invalid(format!("NLR_STUBS: {text}")))?);
-        }
-        let (mut found, mut refused) = (Vec::new(), Vec::new());
-        let mut add = |one: Result<Payload, String>| match one {
-            Ok(payload) => found.push(payload),
-            Err(reason) => refused.push(reason),
+        let beside = self.beside.as_ref().map(|place| place.join("nlr-stub"));
+        beside.filter(|path| path.exists()).into_iter().for_each(|path| add(Stub::file(path)));
+        self.own.iter().for_each(|own| add(own.stub()));
+        set.searched = self.named.iter().chain(&self.beside).chain(&self.data).cloned().collect();
+        // The caller's stubs come first; among the others, those that run on any host.
+        found.sort_by_key(|stub| stub.is_dynamic);
+        let first = |arch: &Arch| explicit.iter().chain(&found).find(|stub| stub.arch == arch);
+        set.stubs = Arch::all().iter().filter_map(first).cloned().collect();
+        debug!(stubs = set.names(), passed_over = ?set.passed_over, "searched for stubs");
+        Ok(set)
+    }
+}
+
+/// The stubs that were found, at most one for each architecture.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StubSet {
+    stubs: Vec<Stub>,
+    searched: Vec<PathBuf>,
+    /// Files that are no stubs, each with its reason, and folders that cannot be read.
+    passed_over: Vec<String>,
+    has_own: bool,
+}
+
+impl StubSet {
+    /// One for each architecture, in the order in which architectures have to be matched.
+    pub(crate) fn stubs(&self) -> &[Stub] {
+        &self.stubs
+    }
+
+    /// The inventory for an error: stubs found, folders searched, files passed over.
+    pub(crate) fn inventory(&self) -> String {
+        let mut text = match self.stubs.is_empty() {
+            true => "no stub was found".to_owned(),
+            false => format!("stubs were found for {}", self.names()),
         };
-        for place in places.beside.iter().chain(&places.data) {
-            folder(place).unwrap_or_default().iter().for_each(|file| add(payload(file)));
+        if !self.searched.is_empty() {
+            let folders = self.searched.iter().map(|path| path.display().to_string());
+            let folders = folders.collect::<Vec<_>>().join(", ");
+            text += &format!("; folders searched: {folders}");
         }
-        let beside = places.beside.as_ref().map(|place| place.join("nlr-stub"));
-        beside.filter(|path| path.exists()).into_iter().for_each(|path| add(payload(&path)));
-        if let Some((path, words)) = &options.own {
-            add(payload(path).map(|payload| Payload { words: words.clone(), ..payload }));
+        if !self.passed_over.is_empty() {
+            text += &format!("; passed over: {}", self.passed_over.join(", "));
         }
-        // What was asked for goes first; of the rest, what runs anywhere.
-        found.sort_by_key(|payload| payload.dynamic);
-        let pick = |machine: &Machine| {
-            explicit.iter().chain(&found).find(|payload| payload.machine == machine).cloned()
+        if !self.has_own {
+            text += "; this program is not its own stub, which \
+                     netlink_remote::stub::serve_if_asked() in its main makes it";
+        }
+        text
+    }
+
+    fn names(&self) -> String {
+        let name = |stub: &Stub| {
+            let dynamic = if stub.is_dynamic { ", needs shared libraries" } else { "" };
+            format!("{} ({}{dynamic})", stub.arch.name, stub.content)
         };
-        Ok(Self { payloads: Machine::all().iter().filter_map(pick).collect(), refused })
+        self.stubs.iter().map(name).collect::<Vec<_>>().join(", ")
     }
+}
 
-    /// One for each kind of machine, in the order in which machines are to be matched.
-    pub(crate) fn payloads(&self) -> &[Payload] {
-        &self.payloads
-    }
+/// The stub-like files of a folder.
+struct Folder {
+    /// Files named `nlr-stub-<target triple>`, those for musl first, which are static.
+    stubs: Vec<PathBuf>,
+    /// Whether there is a file named `nlr-stub`.
+    has_plain: bool,
+    /// Reasons for files whose name has the prefix and no architecture.
+    unnamed: Vec<String>,
+}
 
-    /// What there is and what there is not, for an error: ` (there are stubs for x86_64)`.
-    pub(crate) fn summary(&self) -> String {
-        let names: Vec<_> = self.payloads.iter().map(|payload| payload.machine.name).collect();
-        let there = match names.as_slice() {
-            [] => "there are no stubs here".to_owned(),
-            names => format!("the stubs here are for {}", names.join(", ")),
+impl Folder {
+    fn read(path: &Path) -> Result<Self, (String, io::Error)> {
+        let unreadable = |error: io::Error| {
+            (format!("{} cannot be read: {}", path.display(), errno::words(&error)), error)
         };
-        match self.refused.as_slice() {
-            [] => there,
-            refused => format!("{there}; {}", refused.join("; ")),
-        }
-    }
-}
-
-/// "(os error 2)" behind the words helps nobody.
-fn in_words(error: &io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-/// The files of a folder that are named as stubs, those first that need nothing from their host.
-fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error: io::Error| {
-        format!("reading the folder of stubs {}: {}", path.display(), in_words(&error))
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        // Anything may lie beside them, such as a signature.
-        if name.to_str().and_then(named).is_some() && !name.to_string_lossy().contains('.') {
-            files.push(path.join(name));
-        }
-    }
-    files.sort_by_key(|file| (!file.to_string_lossy().contains("musl"), file.clone()));
-    Ok(files)
-}
-
-/// The machine for which a file is, by its name.
-fn named(name: &str) -> Option<&'static Machine> {
-    Machine::named(name.strip_prefix("nlr-stub-")?)
-}
-
-/// The stub, or all of those in the folder.
-fn at(path: &Path) -> Result<Vec<Payload>, String> {
-    match path.is_dir() {
-        true => folder(path)?.iter().map(|file| payload(file)).collect(),
-        false => Ok(vec![payload(path)?]),
-    }
-}
-
-fn payload(path: &Path) -> Result<Payload, String> {
-    let shown = path.display();
-    let mut head = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
-    opened.map_err(|error| format!("reading the stub {shown}: {}", in_words(&error)))?;
-    let elf = Elf::parse(&head)
-        .ok_or_else(|| format!("{shown} is no stub: it is no program for Linux"))?;
-    let is = elf.machine();
-    let said = path.file_name().and_then(|name| named(name.to_str()?));
-    let machine = match (said, is) {
-        (Some(said), _) if said.runs(&elf) => said,
-        (None, Some(is)) => is,
-        (said, is) => {
-            let said = said.map(|machine| format!(", and its name says {}", machine.name));
-            let is = is.map_or("an unknown machine", |machine| machine.name);
-            return Err(format!("{shown} is for {is}{}", said.unwrap_or_default()));
-        }
-    };
-    Ok(Payload { machine, path: path.to_owned(), words: Vec::new(), dynamic: elf.dynamic })
-}
-
-/// What tells whether a file is still the one that was read.
-type Stamp = (u64, u64, i64, i64, u64);
-
-#[derive(Default)]
-struct Slot {
-    stamp: Stamp,
-    image: OnceCell<Arc<Image>>,
-}
-
-/// The same file goes to many hosts at once: it is read once, and its bytes are shared.
-static IMAGES: LazyLock<Mutex<HashMap<PathBuf, Arc<Slot>>>> = LazyLock::new(Mutex::default);
-
-impl Payload {
-    /// Its content and sums.
-    pub(crate) async fn image(&self) -> Result<Arc<Image>, Error> {
-        let failed = |error: io::Error| {
-            let text = format!("reading the stub {}", self.path.display());
-            let error = Error::new(ErrorKind::Connect, text).with_source(error);
-            error.with_origin(Origin::Library).prefix_step(Step::Bootstrap)
-        };
-        let about = fs::metadata(&self.path).map_err(failed)?;
-        let stamp = (about.len(), about.ino(), about.mtime(), about.mtime_nsec(), about.dev());
-        let slot = {
-            let mut images = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = images.entry(self.path.clone()).or_default();
-            if slot.stamp != stamp {
-                *slot = Arc::new(Slot { stamp, image: OnceCell::new() });
+        let mut folder = Self { stubs: Vec::new(), has_plain: false, unnamed: Vec::new() };
+        for entry in fs::read_dir(path).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            folder.has_plain |= name == "nlr-stub";
+            // A suffix is of another file about the stub, such as a signature.
+            if !name.starts_with(PREFIX) || name.contains('.') {
+                continue;
             }
-            Arc::clone(slot)
-        };
-        let image = slot.image.get_or_try_init(|| async {
-            let path = self.path.clone();
-            let read = tokio::task::spawn_blocking(move || fs::read(path).map(Image::new));
-            let image = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-            Ok(Arc::new(image.map_err(failed)?))
-        });
-        image.await.cloned()
+            match arch_of_name(name) {
+                Some(_) => folder.stubs.push(path.join(name)),
+                None => {
+                    let file = path.join(name);
+                    let reason = format!("{} names no known architecture", file.display());
+                    folder.unnamed.push(reason);
+                }
+            }
+        }
+        folder.stubs.sort_by_key(|file| (!file.to_string_lossy().contains("musl"), file.clone()));
+        Ok(folder)
     }
 }
 
-impl Image {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        let (sha256, cksum) = (digest::sha256(&bytes), digest::cksum(&bytes));
-        Self { bytes: bytes.into(), sha256, cksum }
+/// The architecture in a file name of the form `nlr-stub-<target triple>`.
+fn arch_of_name(name: &str) -> Option<&'static Arch> {
+    Arch::named(name.strip_prefix(PREFIX)?)
+}
+
+/// The stubs of a source; at least one.
+fn given(content: &Content) -> Result<Vec<Stub>, String> {
+    let Content::File(path) = content else { return Ok(vec![Stub::read(content.clone(), None)?]) };
+    let stubs = at_path(path)?;
+    match stubs.is_empty() {
+        true => Err(format!(
+            "{} holds no stub: there is no file named nlr-stub-<target triple> in it",
+            path.display()
+        )),
+        false => Ok(stubs),
     }
+}
+
+/// The stub, or all stubs in a folder.
+fn at_path(path: &Path) -> Result<Vec<Stub>, String> {
+    if !path.is_dir() {
+        return Ok(vec![Stub::file(path.to_owned())?]);
+    }
+    let folder = Folder::read(path).map_err(|(text, _)| text)?;
+    // Where `cargo install --root` puts it.
+    let plain = folder.has_plain.then(|| path.join("nlr-stub"));
+    folder.stubs.into_iter().chain(plain).map(Stub::file).collect()
 }

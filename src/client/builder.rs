@@ -83,8 +83,8 @@ impl SocketBuilder {
     }
 
     /// Sets the bytes of receive buffer to ask for: 32 MiB by default, and 0 for the kernel's own
-    /// default. With CAP_NET_ADMIN the stub passes `net.core.rmem_max`; without, the kernel cuts
-    /// the number down to it. [`RemoteSocket::receive_buffer`] gives the result.
+    /// default. With CAP_NET_ADMIN the stub may exceed `net.core.rmem_max` (SO_RCVBUFFORCE);
+    /// otherwise the kernel limits the size to it. [`RemoteSocket::receive_buffer`] gives the result.
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.open.receive_buffer = bytes;
         self
@@ -98,7 +98,8 @@ impl SocketBuilder {
     }
 
     /// Sets a socket option before the socket is bound; may be called repeatedly. The value has the
-    /// byte order of the far host.
+    /// byte order of the far host, and 32 KiB at most: [`open`](Self::open) refuses a longer one
+    /// ([`ErrorKind::Invalid`]).
     pub fn option(mut self, level: i32, name: i32, value: impl Into<Vec<u8>>) -> Self {
         self.open.options.push(SocketOption { level, name, value: value.into() });
         self
@@ -117,7 +118,8 @@ impl SocketBuilder {
     }
 
     /// Sets how many bytes and datagrams may wait unread at this side before the stub stops reading
-    /// the kernel socket: 4 MiB and 16,384 by default.
+    /// the kernel socket: 4 MiB and 16,384 by default. 0 counts as 1. The last datagram may exceed
+    /// `bytes`.
     pub fn window(mut self, bytes: u64, datagrams: u64) -> Self {
         self.open.credit = Credit { bytes: bytes.max(1), datagrams: datagrams.max(1) };
         self
@@ -133,9 +135,13 @@ impl SocketBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Open`] with the far kernel's errno: ENOENT and ESRCH for a namespace that
-    /// does not exist, EINVAL for a file that is no namespace and for a group that the protocol
-    /// lacks, EPERM, EPROTONOSUPPORT; for a container's namespace also those of
-    /// [`RemoteNetns::open`](super::RemoteNetns::open). [`ErrorKind::Invalid`] for options, groups
+    /// does not exist, EINVAL for a file that is no namespace, for a group that the protocol lacks and
+    /// for the creation of a namespace given otherwise than by name, EADDRINUSE for a port id that is
+    /// taken, EPERM, EPROTONOSUPPORT, and those of setsockopt(2) for an [`option`](Self::option); for
+    /// a container's namespace also those of [`RemoteNetns::open`](super::RemoteNetns::open). Without
+    /// errno if the far end allows no more sockets ([`PeerLimits`](crate::PeerLimits)).
+    ///
+    /// [`ErrorKind::Invalid`] for an option's value or a name of more than 32 KiB, for options, groups
     /// and names that together are larger than the connection carries, and for an impossible
     /// container name. [`ErrorKind::Timeout`]. [`ErrorKind::Disconnected`].
     pub async fn open(self) -> Result<RemoteSocket, Error> {

@@ -33,13 +33,13 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Limits that this side announces to the stub.
     pub limits: PeerLimits,
-    /// Explains the end of the connection, as [`transport::process`](crate::transport::process)
-    /// does for a child that was killed. The text becomes part of the error.
+    /// The report on the far end's exit, such as that of a child that was killed. The text becomes
+    /// part of the connection's error.
     pub exit_report: Option<ExitReport>,
-    /// Longest silence of the far end before this side sends a ping, and time limit for the pong;
-    /// without one in time the connection is lost. A stub ends itself after a silence of four
-    /// intervals. At least 10 milliseconds. Without an interval, the default, there are no pings:
-    /// a stream within one host reports its end itself.
+    /// The keepalive interval: after this silence of the far end this side sends a ping; if nothing
+    /// comes within one more interval, the connection is lost (ETIMEDOUT). A stub ends after four
+    /// intervals of silence. Less than 10 milliseconds counts as 10. `None`, the default: no pings,
+    /// because a stream within one host reports its end itself.
     pub keepalive: Option<Duration>,
 }
 
@@ -66,24 +66,24 @@ impl fmt::Debug for ClientOptions {
 /// A connection to a stub. Cheap to clone; clones are the same connection.
 ///
 /// The connection ends when the last client, socket and namespace handle is dropped, by
-/// [`close`](Self::close), when the far end does, or with the runtime in which it was made.
+/// [`close`](Self::close), when the far end ends, and with the runtime of its task.
 #[derive(Clone)]
 pub struct Client {
     connection: ConnectionRef,
 }
 
 impl Client {
-    /// Exchanges hellos with a stub over a byte stream: a socket, a pipe, a TLS session. The stub
-    /// serves at the other end, or starts within 30 seconds. To reach a *target*, use
+    /// Exchanges hellos with a stub over a byte stream: a socket, a pipe, a TLS session. A stub must
+    /// serve the other end; its hello must come within 30 seconds. To reach a *target*, use
     /// [`connect`](crate::connect()).
     ///
     /// Spawns a task on the current tokio runtime, which owns the stream. Not cancel-safe: a
     /// dropped future drops the stream.
     ///
     /// # Errors
-    /// [`ErrorKind::Handshake`] where the other end speaks something else, and
-    /// [`ErrorKind::Timeout`] without a hello in time; both repeat the bytes that came instead,
-    /// such as a prompt for a password. [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Handshake`] if the other end does not speak the protocol, ends, or has no version
+    /// in common, and [`ErrorKind::Timeout`] if no hello comes in time; both repeat the text received
+    /// instead, such as a prompt for a password.
     pub async fn handshake<S>(io: S) -> Result<Self, Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -156,6 +156,9 @@ impl Client {
 
     /// Measures the round trip to the stub and back. Cancel-safe.
     ///
+    /// Waits without a time limit, since a slow stream delays the answer; [`tokio::time::timeout`]
+    /// adds one.
+    ///
     /// # Errors
     /// [`ErrorKind::Disconnected`].
     pub async fn ping(&self) -> Result<Duration, Error> {
@@ -165,8 +168,9 @@ impl Client {
     }
 
     /// Ends the connection: the far end closes every socket and namespace of it, and every
-    /// waiting task gets an error. Returns once the stream is closed and the process or session
-    /// behind it has ended. Cancel-safe: dropping the future does not stop the end.
+    /// waiting task gets an error. Returns once the stream is closed; waits up to 2 seconds each for
+    /// the last frames to be written and for the exit report. Cancel-safe: the connection ends even
+    /// if the future is dropped.
     pub async fn close(self) {
         self.connection.finish();
         self.connection.driver_gone().await;

@@ -10,8 +10,8 @@ use crate::{Error, ErrorKind, Group, Origin, errno::describe, wire::DatagramInfo
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram {
-    /// The bytes, in the byte order of the far host. From 4 KiB on they may share memory with
-    /// datagrams next to them: copy those that are kept for long. Fewer have memory of their own.
+    /// The bytes, in the byte order of the far host. From 4 KiB on they may share a buffer with other
+    /// datagrams, and keep all of it: copy bytes that are kept for long. Smaller ones are copies.
     pub data: Bytes,
     /// Source port id, multicast group and nsid.
     pub info: DatagramInfo,
@@ -37,7 +37,7 @@ pub enum Event {
     /// A datagram.
     Datagram(Datagram),
     /// The far kernel dropped datagrams at exactly this place of the stream, because the socket's
-    /// receive buffer was full. The socket goes on; to resynchronise, dump the objects that the
+    /// receive buffer was full. The socket stays open; to resynchronise, dump the objects that the
     /// events are about.
     #[non_exhaustive]
     Lost {

@@ -1,42 +1,45 @@
-//! The near end: connections to stubs, and sockets that live at their hosts.
+//! The near end: connections to stubs, and remote sockets.
 //!
-//! A [`Client`] is one connection to one stub. The connection runs in one task,
-//! which [`Client::handshake`] spawns and which ends when the last
-//! client, socket and namespace handle of the connection is dropped. Any task may use any of them.
+//! A [`Client`] is one connection to one stub. [`Client::handshake`] spawns one task for the
+//! connection; the task ends when the last client, socket and namespace handle of the connection is
+//! dropped. Any task may use any of them.
 //!
-//! The types of every program are at the crate's root; this module has the rest.
+//! The crate's root has the types of a common program; this module has the others.
 
 mod answer_end;
-mod builder;
-mod connection;
+pub(crate) mod builder;
+pub(crate) mod connection;
 mod connection_ref;
 mod connection_state;
 mod deferred;
-mod delivery;
+pub(crate) mod delivery;
 mod driver;
+mod gathering;
 mod handshake;
 mod keepalive;
 #[cfg(feature = "rust-netlink")]
-mod netlink_socket;
+pub(crate) mod netlink_socket;
 mod netns;
 mod pings;
 mod replies;
-mod requests;
-mod socket;
+pub(crate) mod requests;
+pub(crate) mod socket;
 mod socket_state;
 mod stream;
 mod trace;
 mod wire_state;
 
-pub use crate::wire::{
-    ContainerEngine, Counters, DatagramInfo, Destination, Netns, NetnsEntry, NetnsMode,
-    hello::{HostInfo, NetnsId, PeerLimits},
+pub use self::{
+    builder::options,
+    connection::ClientOptions,
+    delivery::SentReport,
+    netns::{NetnsHandle, RemoteNetns},
+    requests::{Answer, RawMessage, RequestError, RequestErrorKind},
 };
-pub use builder::{SocketBuilder, options};
-pub use connection::{Client, ClientOptions};
-pub use delivery::{Datagram, Event, SentReport};
-#[cfg(feature = "rust-netlink")]
-pub use netlink_socket::NetlinkSocket;
-pub use netns::{NetnsHandle, RemoteNetns};
-pub use requests::{Answer, RawMessage, RequestError, RequestErrorKind, Requests};
-pub use socket::RemoteSocket;
+#[doc(inline)]
+pub use crate::wire::{
+    ContainerEngine, Counters, DatagramInfo, Destination, NetnsEntry, NetnsMode,
+    hello::{HostInfo, NetnsId},
+};
+
+pub(crate) use connection::Client;

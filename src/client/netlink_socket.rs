@@ -1,20 +1,4 @@
-//! A remote socket for rust-netlink: rtnetlink, genetlink, ethtool and the rest of it run on
-//! [`NetlinkSocket`] unmodified.
-//!
-//! It does more than pass datagrams on, because netlink-proto takes the end of a socket for the
-//! end of an answer, and some ends of answers for success:
-//!
-//! - when the connection ends, every request in flight is answered with an error (`ECONNRESET`),
-//!   and so is every queued one; only then does the socket end;
-//! - a socket that could not be opened answers every request with the errno;
-//! - a send that the far kernel refuses answers its requests with the errno;
-//! - a dump that ends with an error code, which netlink-proto ignores, becomes that error;
-//! - a dump that was interrupted by a change (`NLM_F_DUMP_INTR`) becomes an error, `EINTR`, unless
-//!   [`tolerate_interrupted_dumps`](NetlinkSocket::tolerate_interrupted_dumps) is called.
-//!
-//! rust-netlink reads and writes messages in the byte order of its own host. Where the far host
-//! has the other one, no request is sent, and each is answered with `EPROTONOSUPPORT`; a
-//! [`RemoteSocket`] alone works.
+//! A remote socket for rust-netlink.
 
 use std::{
     cell::RefCell,
@@ -42,7 +26,8 @@ thread_local! {
     static BUILDER: RefCell<Option<SocketBuilder>> = const { RefCell::new(None) };
 }
 
-/// A [`RemoteSocket`] as a [`netlink_sys::AsyncSocket`].
+/// A [`RemoteSocket`] as a [`netlink_sys::AsyncSocket`]: rtnetlink, genetlink, ethtool and the rest
+/// of rust-netlink run on it unmodified.
 ///
 /// A library that takes a socket is given one: `rtnetlink::from_socket(socket.into())`. One that
 /// makes its own (`genetlink::new_connection_with_socket::<NetlinkSocket>()`) does so inside
@@ -53,6 +38,26 @@ thread_local! {
 /// [`SocketBuilder`].
 ///
 /// Dropping it closes the far socket.
+///
+/// # Errors as answers
+/// netlink-proto takes the end of a socket for the end of an answer, and some ends of answers for
+/// success. So the socket answers requests itself where no answer of the kernel reports the error:
+///
+/// - when the connection ends, it answers each request in flight, and each queued one, with the
+///   connection's errno or `ECONNRESET`, and then ends;
+/// - if the far end could not open the socket, it answers each request with the errno;
+/// - if the far kernel refuses a send, it answers the requests in it with the errno;
+/// - a dump that ends with an error code, which netlink-proto ignores, becomes that error;
+/// - a dump during which objects changed (`NLM_F_DUMP_INTR`) becomes an error, `EINTR`, unless
+///   [`tolerate_interrupted_dumps`](Self::tolerate_interrupted_dumps) is called.
+///
+/// The errno in an error or a DONE becomes this host's number for the same error
+/// ([`errno::translate`](crate::errno::translate)): rust-netlink makes an `io::Error` of it.
+///
+/// # Byte order
+/// rust-netlink reads and writes messages in the byte order of its own host. If the far host has the
+/// other byte order, no request is sent: each is answered with `EPROTONOSUPPORT`. A [`RemoteSocket`]
+/// alone works there.
 #[derive(Debug)]
 pub struct NetlinkSocket {
     remote: RemoteSocket,
@@ -183,17 +188,19 @@ impl NetlinkSocket {
 
 impl From<RemoteSocket> for NetlinkSocket {
     fn from(remote: RemoteSocket) -> Self {
-        Self { remote, placeholder: placeholder::socket(), state: Mutex::default() }
+        let in_flight = InFlight::new(remote.architecture());
+        let state = Mutex::new(State { in_flight, end: End::default() });
+        Self { remote, placeholder: placeholder::socket(), state }
     }
 }
 
 impl SocketBuilder {
-    /// Runs `make`, in which [`NetlinkSocket::new`] makes sockets by this builder, for libraries
-    /// that make their own. The protocol is the one that the library asks for.
+    /// Runs `make`; each [`NetlinkSocket::new`] on this thread during the call uses this builder, with
+    /// the protocol that the library asks for. Futures that `make` returns run outside the scope.
     ///
     /// ```no_run
     /// # async fn f(client: netlink_remote::Client) -> std::io::Result<()> {
-    /// use netlink_remote::{Netns, client::NetlinkSocket};
+    /// use netlink_remote::{NetlinkSocket, Netns};
     /// let builder = client.socket(16).netns(Netns::Name("blue".into()));
     /// let (connection, handle, _) =
     ///     builder.scope(genetlink::new_connection_with_socket::<NetlinkSocket>)?;
@@ -222,8 +229,12 @@ impl AsyncSocket for NetlinkSocket {
         &mut self.placeholder
     }
 
-    /// A socket of the [`SocketBuilder::scope`] around. It is opened in the background: a failure
-    /// is the answer to every request.
+    /// A socket of the enclosing [`SocketBuilder::scope`]. It does not wait for the far end to open
+    /// the socket: if that fails, each request is answered with the errno.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside a scope, and for options that the connection cannot carry;
+    /// `ConnectionAborted` if the connection has ended.
     fn new(protocol: isize) -> io::Result<Self> {
         let builder = BUILDER.with_borrow(Clone::clone).ok_or_else(|| {
             let text = "a remote socket can only be made inside SocketBuilder::scope";

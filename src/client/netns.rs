@@ -19,9 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// [`Client::netns`](super::Client::netns).
 ///
 /// Names are those of ip-netns(8), in `/run/netns`: `ip netns` sees the namespaces made here, and
-/// the other way round. Each method waits for 60 seconds at most, and gives
-/// [`ErrorKind::Invalid`] for a name that is larger than the connection carries. A dropped future
-/// leaves no namespace open, but the operation may still happen.
+/// the other way round. A dropped future leaves no namespace open, but the operation may still happen.
+///
+/// # Errors
+/// Each method fails with [`ErrorKind::Timeout`] after 60 seconds, while the operation may still
+/// happen, and with [`ErrorKind::Invalid`] for a name larger than the connection carries.
 #[derive(Clone)]
 pub struct RemoteNetns {
     connection: ConnectionRef,
@@ -36,7 +38,8 @@ impl RemoteNetns {
     ///
     /// # Errors
     /// [`ErrorKind::Namespace`] with the errno: ENOENT, ESRCH, EINVAL for a file that is no
-    /// network namespace, EEXIST for an exclusive creation, EPERM; [`ErrorKind::Disconnected`].
+    /// network namespace and for the creation of a namespace given otherwise than by name, EEXIST for
+    /// an exclusive creation, EPERM; [`ErrorKind::Disconnected`].
     /// For a container: ENOENT for a container or an engine's program that is not there, ESRCH for
     /// a container that is not running, EACCES and EPERM, ECONNREFUSED for an engine that is not
     /// running, ETIMEDOUT for one that does not answer within 10 seconds, EIO for its other

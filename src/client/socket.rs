@@ -15,21 +15,21 @@ use super::{
     netns::NetnsHandle,
 };
 use crate::{
-    Error, ErrorKind, Group,
+    Error, ErrorKind, Group, Protocol,
     wire::{Counters, Destination, Message, Opened, SocketId},
 };
 
-/// A netlink socket in another process, and there in any network namespace.
+/// A netlink socket at the far end, in any network namespace there.
 ///
-/// Dropping it closes the far socket at once, and discards the datagrams that were not received
-/// and those that were sent and not yet written, such as the rest of a large one.
+/// Dropping it closes the far socket at once. Datagrams that were not received are discarded, and so
+/// are datagrams that were sent and are not yet written, such as the rest of a large one.
 ///
 /// All methods but the traits' take `&self`: share the socket in an [`Arc`] to send from one task
-/// and receive in another. Any number of tasks may do either; each event goes to one of them.
+/// and receive in another. Any number of tasks may do either; one of them receives each event.
 ///
-/// Sockets of a connection share one stream. A large datagram does not hold up those of other
-/// sockets: from 60 KiB on it is written in pieces, between which frames of other sockets are, and
-/// the pieces of up to four sockets alternate. On one socket the order is kept.
+/// Sockets of a connection share one stream. A large datagram does not delay other sockets: beyond
+/// 60 KiB it is written in pieces, with frames of other sockets between them, and the pieces of up to
+/// four sockets alternate. Each socket keeps its order.
 pub struct RemoteSocket {
     connection: ConnectionRef,
     id: SocketId,
@@ -76,31 +76,35 @@ impl RemoteSocket {
         until(&self.signals.state, opened).await
     }
 
-    /// The netlink protocol's number.
-    pub(super) fn protocol(&self) -> u32 {
+    /// The netlink protocol.
+    pub(super) fn protocol(&self) -> Protocol {
         let protocol = self.connection.run(|state, _| {
             let (socket, _) = state.socket(self.id)?;
             Ok::<_, Error>(socket.protocol())
         });
-        protocol.unwrap_or_default()
+        Protocol::new(protocol.unwrap_or_default())
     }
 
     fn facts(&self) -> Opened {
         self.connection.run(|state, _| state.facts(self.id)).unwrap_or_default()
     }
 
-    /// The port id to which the far kernel bound the socket.
+    /// The port id to which the far kernel bound the socket; 0 until the socket is open, as one that
+    /// `SocketBuilder::scope` makes may not be yet.
     pub fn portid(&self) -> u32 {
         self.facts().portid
     }
 
     /// The size of the far socket's receive buffer, in bytes of the kernel's own accounting: twice
-    /// the size asked for, or the limit of `net.core.rmem_max`.
+    /// the size asked for; without CAP_NET_ADMIN, twice the smaller of that size and
+    /// `net.core.rmem_max`; and `net.core.rmem_default` where size 0 was asked for. 0 until the
+    /// socket is open. Source: socket(7).
     pub fn receive_buffer(&self) -> u32 {
         self.facts().receive_buffer
     }
 
-    /// The size of the far socket's send buffer, in the same unit.
+    /// The size of the far socket's send buffer, likewise, with `net.core.wmem_max` and
+    /// `net.core.wmem_default`.
     pub fn send_buffer(&self) -> u32 {
         self.facts().send_buffer
     }
@@ -113,9 +117,10 @@ impl RemoteSocket {
     /// Cancel-safe: a dropped future has sent the whole datagram or none of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Send`] for a datagram larger than the connection carries, and, with the errno
-    /// of the last one, while 1,024 failures wait to be received: the datagram is not sent then.
-    /// [`ErrorKind::Disconnected`], [`ErrorKind::Closed`].
+    /// [`ErrorKind::Send`] for a datagram larger than the connection carries (EMSGSIZE), and, with
+    /// the errno of the last one, while 1,024 failures wait to be received: the datagram is not
+    /// sent then. [`ErrorKind::Open`] on a socket that `SocketBuilder::scope` made and the far end
+    /// could not open. [`ErrorKind::Disconnected`].
     pub async fn send(&self, datagram: &[u8]) -> Result<(), Error> {
         self.send_to(datagram, Destination::default()).await
     }
@@ -200,10 +205,10 @@ impl RemoteSocket {
 
     /// Sends a datagram and waits for the far kernel's sendmsg(2) to return. Every datagram that
     /// was readable at that moment has arrived before this returns, as it would with a local
-    /// socket: [`try_recv`](Self::try_recv) gives it without waiting. (The part of it that exceeds
-    /// twice the window comes later.)
+    /// socket: [`try_recv`](Self::try_recv) gives it without waiting. Datagrams beyond twice the
+    /// [window](crate::SocketBuilder::window) arrive later.
     ///
-    /// A dropped future leaves nothing behind; the datagram may have been sent.
+    /// A dropped future keeps no state; the datagram may have been sent.
     ///
     /// # Errors
     /// [`ErrorKind::Send`] with the errno of the far sendmsg; otherwise as
@@ -236,13 +241,12 @@ impl RemoteSocket {
         poll_fn(|cx| self.connection.run(|state, _| state.poll_sent(self.id, serial, cx))).await
     }
 
-    /// Receives the next event. Cancel-safe: an event that a dropped future would have given is
-    /// the next one's.
+    /// Receives the next event. Cancel-safe: a dropped future loses no event.
     ///
     /// # Errors
     /// [`ErrorKind::Receive`] for a datagram that could not be forwarded, and
     /// [`ErrorKind::Send`] for a pipelined send that failed: both in their place among the events,
-    /// and the socket goes on. [`ErrorKind::Disconnected`] after the last event that had arrived.
+    /// and the socket stays open. [`ErrorKind::Disconnected`] after the last event that had arrived.
     pub async fn recv(&self) -> Result<Event, Error> {
         let check = || self.connection.run(|state, _| state.receive(self.id));
         // A socket with many events must not keep its task from yielding.
@@ -289,8 +293,8 @@ impl RemoteSocket {
         received.map(Delivery::into_event).transpose()
     }
 
-    /// Joins a multicast group. Its events begin before this returns, or earlier. A dropped future
-    /// leaves nothing behind; the group may have been joined.
+    /// Joins a multicast group. Its events may arrive before this returns. A dropped future keeps no
+    /// state; the group may have been joined.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno: EINVAL for a group that the protocol does not
@@ -310,7 +314,7 @@ impl RemoteSocket {
     }
 
     /// setsockopt(2) at the far end; the value is in the far host's byte order. A dropped future
-    /// leaves nothing behind; the option may have been set.
+    /// keeps no state; the option may have been set.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that is
@@ -319,8 +323,8 @@ impl RemoteSocket {
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
 
-    /// getsockopt(2) at the far end, with room for `capacity` bytes, 64 KiB at most; the value is
-    /// in the far host's byte order. Cancel-safe.
+    /// getsockopt(2) at the far end, with room for `capacity` bytes; the stub reads 16 KiB at most.
+    /// The value is in the far host's byte order. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::BytesMut;
 
+use super::gathering::send_mode;
 use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
@@ -91,7 +92,8 @@ impl WireState {
         confirm: bool,
         datagram: &[u8],
     ) -> Result<u32, SendError> {
-        self.protocol.send(socket, destination, confirm, datagram, &mut self.outbox)
+        let mode = send_mode(confirm, datagram);
+        self.protocol.send(socket, destination, mode, datagram, &mut self.outbox)
     }
 
     /// Whether large datagrams of a socket wait to be written.

@@ -64,7 +64,7 @@ impl<'a> Input<'a> {
     pub(super) fn frame(&mut self, out: &mut Vec<u8>) {
         let which = self.u8();
         let byte = self.u8();
-        let (id, flags) = (SocketId(u32::from(byte % 4)), Flags::from_bits(byte / 4 % 8));
+        let (id, flags) = (SocketId(u32::from(byte % 4)), Flags::from_bits(byte / 4 % 16));
         let serial = u32::from(self.u8() % 8);
         let errno = i32::from(self.u8() % 2);
         let data = vec![which; usize::from(self.u8() % 100)];

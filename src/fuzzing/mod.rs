@@ -1,8 +1,8 @@
-//! What the fuzz targets run, and the tests too: each function takes bytes from anywhere and
-//! panics if something is wrong with the code.
+//! The functions behind the fuzz targets, which the tests run, too: each takes any bytes and panics
+//! where the code is wrong.
 //!
-//! [`decode`] and [`hello`] read the bytes as a stream; [`stub_ops`] and [`client_ops`] as a list
-//! of things that happen to one end of a connection.
+//! [`decode`] and [`hello`] read the bytes as a stream; [`stub_ops`] and [`client_ops`] read them as
+//! events at one end of a connection.
 
 #![allow(
     clippy::panic,
@@ -11,18 +11,21 @@
     reason = "a panic is how these functions say that they have found something"
 )]
 
+mod client_end;
+mod frames;
 mod input;
-mod models;
 mod pair;
+mod stub_end;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(crate) use models::StubStep;
-pub(crate) use models::{ClientEnd, StubEnd};
+pub(crate) use client_end::ClientEnd;
 #[cfg(test)]
 pub(crate) use pair::Move;
 pub(crate) use pair::Pair;
+pub(crate) use stub_end::StubEnd;
+#[cfg(test)]
+pub(crate) use stub_end::StubStep;
 
 use input::Input;
 
@@ -35,10 +38,10 @@ use crate::{
     },
 };
 
-/// Reads the first byte as the size of the pieces in which the rest, a stream of frames, comes.
+/// Decodes a stream of frames in pieces; the first byte is the size of these.
 ///
-/// The size of the pieces must not matter, and what is decoded must come through an encoder and a
-/// decoder unchanged.
+/// The size must not matter, and a decoded message must stay the same through an encoder and a
+/// decoder.
 #[cfg(feature = "client")]
 pub fn decode(data: &[u8]) {
     use crate::wire::{MIN_MAX_FRAME, NetnsEntry, NetnsOpened};
@@ -53,12 +56,12 @@ pub fn decode(data: &[u8]) {
         assert_eq!(message.frame_type(), header.frame_type);
         let mut first = Vec::new();
         message.encode(header.socket, header.flags, &mut first);
-        let (again, payload) = models::parse(&first);
+        let (again, payload) = frames::parse(&first);
         assert_eq!((again.socket, again.flags), (header.socket, header.flags));
         let second = Message::decode(again.frame_type, payload);
         assert_eq!(second.as_ref(), Ok(&message));
         if let Message::Reply { value, .. } = message {
-            // Names lose their control characters, so only the second round has to be stable.
+            // Harmful characters in names are replaced, so only the second round has to be stable.
             if let Ok(entries) = NetnsEntry::decode_list(value) {
                 let mut list = Vec::new();
                 entries.iter().for_each(|entry| entry.encode(&mut list));
@@ -73,7 +76,7 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-/// What a codec made of a stream.
+/// The result of decoding a stream.
 #[cfg(feature = "client")]
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
@@ -107,8 +110,8 @@ fn frames(stream: &[u8], size: usize, max_frame: u32) -> Decoded {
     decoded
 }
 
-/// Reads the first byte as the size of the pieces in which the rest comes, and where that is odd
-/// puts a marker in front; the rest is the start of a stream.
+/// Decodes the start of a stream in pieces. The first byte is twice the size of these; if it is odd,
+/// a marker is put in front of the stream.
 pub fn hello(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
     let size = usize::from(first / 2).max(1);
@@ -134,7 +137,8 @@ pub fn hello(data: &[u8]) {
         }
     }
     let noise = scanner.noise();
-    assert!(!noise.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{noise:?}");
+    let is_harmful = |c| crate::text::is_harmful(c) && c != '\n' && c != '\t';
+    assert!(!noise.contains(is_harmful), "{noise:?}");
     let at = stream.windows(MARKER.len()).position(|window| window == MARKER);
     assert_eq!(found, at.filter(|at| *at <= MAX_NOISE).map(|at| at + MARKER.len()));
     if let Some(at) = at.filter(|at| *at <= MAX_NOISE) {
@@ -143,7 +147,7 @@ pub fn hello(data: &[u8]) {
 
     let Some(bytes) = found.and_then(|at| stream.get(at..)) else { return };
     let Ok(Some((hello, taken))) = Hello::decode(bytes) else { return };
-    // It needs all of what it took, and nothing behind it.
+    // Decoding needs all the bytes that it took, and none behind.
     assert_eq!(Hello::decode(&bytes[..taken]), Ok(Some((hello.clone(), taken))));
     assert_eq!(Hello::decode(&bytes[..taken - 1]), Ok(None));
     for role in [Role::Client, Role::Stub] {
@@ -159,20 +163,20 @@ pub fn hello(data: &[u8]) {
     }
     let mut encoded = Vec::new();
     hello.encode(&mut encoded);
-    // Bytes that are no UTF-8 become longer when they are made harmless.
+    // Bytes that are replaced become longer.
     if encoded.len() <= 4 + MAX_HELLO {
         assert_eq!(Hello::decode(&encoded), Ok(Some((hello, encoded.len()))));
     }
 }
 
-/// What the ends are made with: small, so that limits are reached within a few bytes of input.
+/// The limits of both ends: so small that a few bytes of input reach them.
 pub(crate) const LIMITS: PeerLimits =
     PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2 };
 const SEND_WINDOW: Credit = Credit { bytes: 64, datagrams: 3 };
 
-/// Reads the bytes as frames from a client nobody trusts, in turn with what an engine reports.
+/// Plays a hostile client's frames, and reports of the engine between them, to a stub's state.
 ///
-/// [`StubEnd`] checks after each that what is counted is right and bounded.
+/// [`StubEnd`] checks after each that every count is right and bounded.
 pub fn stub_ops(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stub = StubEnd::new(LIMITS, SEND_WINDOW, 150);
@@ -192,22 +196,22 @@ pub fn stub_ops(data: &[u8]) {
             if bytes.is_empty() {
                 continue;
             }
-            let (header, payload) = models::parse(&bytes);
+            let (header, payload) = frames::parse(&bytes);
             if let Err(violation) = stub.frame(header, payload) {
                 let _ = violation.to_string();
                 return;
             }
         }
         for frame in stub.take_out() {
-            models::from_stub(&frame);
+            frames::from_stub(&frame);
         }
     }
     stub.finish();
 }
 
-/// Reads the first byte as what the stub is. Where it is even, the rest are frames from a stub
-/// nobody trusts in turn with what a user does. Where it is odd, both ends are honest, and the
-/// rest is who comes next: then nobody may complain of the other, and everything ends.
+/// Plays a client's state. If the first byte is even, the rest are a hostile stub's frames, and
+/// actions of the user between them. If it is odd, both ends are honest, and the rest is the order of
+/// events: then neither end may find a violation, and everything has to end.
 pub fn client_ops(data: &[u8]) {
     let mut input = Input::new(data);
     match input.next() {
@@ -252,21 +256,21 @@ fn hostile(input: &mut Input<'_>) -> Result<(), Violation> {
                 input.raw_frame(&mut bytes);
             }
             if !bytes.is_empty() {
-                let (header, payload) = models::parse(&bytes);
+                let (header, payload) = frames::parse(&bytes);
                 client.frame(header, payload).inspect_err(|violation| {
                     let _ = violation.to_string();
                 })?;
             }
         }
         for frame in client.take_out() {
-            models::from_client(&frame);
+            frames::from_client(&frame);
         }
         assert!(client.state.socket_count() <= LIMITS.max_sockets as usize);
     }
     Ok(())
 }
 
-/// One thing that a user does.
+/// One action of a user.
 fn user(client: &mut ClientEnd, op: u8, input: &mut Input<'_>) {
     let ids = client.ids();
     let pick = input.next().unwrap_or_default();

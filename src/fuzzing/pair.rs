@@ -3,20 +3,24 @@
 
 use std::collections::VecDeque;
 
-use super::models::{ClientEnd, StubEnd, StubStep, from_client, from_stub, parse};
+use super::{
+    client_end::ClientEnd,
+    frames::{from_client, from_stub, parse},
+    stub_end::{StubEnd, StubStep},
+};
 use crate::{
     proto::Violation,
     wire::{Credit, SocketId, hello::PeerLimits},
 };
 
-/// Something that happens without the user's doing, but for reading.
+/// An event that needs no user, or a read by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// The oldest frame under way reaches the stub.
+    /// The oldest frame towards the stub arrives.
     ToStub,
-    /// Likewise the client.
+    /// The oldest frame towards the client arrives.
     ToClient,
-    /// The engine does something.
+    /// A step of the engine.
     Stub(StubStep),
     /// The user reads a datagram.
     Receive(SocketId),
@@ -44,7 +48,7 @@ impl Pair {
         }
     }
 
-    /// Puts what the ends have written under way.
+    /// Moves the frames that the ends have written into the stream.
     pub(crate) fn pump(&mut self) {
         for frame in self.client.take_out() {
             from_client(&frame);
@@ -56,7 +60,7 @@ impl Pair {
         }
     }
 
-    /// All that could happen next.
+    /// Every move that is possible now.
     pub(crate) fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         if !self.to_stub.is_empty() {
@@ -66,7 +70,7 @@ impl Pair {
             moves.push(Move::ToClient);
         }
         moves.extend(self.stub.steps().into_iter().map(Move::Stub));
-        let readable = self.client.told.iter().filter(|(_, told)| !told.unread.is_empty());
+        let readable = self.client.views.iter().filter(|(_, view)| !view.unread.is_empty());
         moves.extend(readable.map(|(id, _)| Move::Receive(*id)));
         if self.client.has_turn() {
             moves.push(Move::Turn);
@@ -99,10 +103,10 @@ impl Pair {
         Ok(())
     }
 
-    /// Makes moves, the first of those there are, until there are none.
+    /// Makes the first possible move, again and again, until there is none.
     pub(crate) fn settle(&mut self) {
         self.pump();
-        // A drop can always happen once more, and is nothing to wait for.
+        // A drop is possible without end.
         let next = |pair: &Self| {
             let mut moves = pair.moves().into_iter();
             moves.find(|next| !matches!(next, Move::Stub(StubStep::Drop(_))))
@@ -112,7 +116,7 @@ impl Pair {
         }
     }
 
-    /// Closes whatever is open, lets everything happen, and checks that both ends agree.
+    /// Closes every socket, makes every move, and checks that both ends agree.
     pub(crate) fn finish(&mut self) {
         for id in self.client.ids() {
             self.client.close(id);
@@ -121,14 +125,14 @@ impl Pair {
         self.check_end();
     }
 
-    /// Checks that nothing is left, and that what was counted is the same on both ends.
+    /// Checks that nothing is left, and that both ends have counted the same.
     pub(crate) fn check_end(&self) {
         self.client.finish(&self.stub.closed);
         assert_eq!((self.stub.state.socket_count(), self.stub.state.queued()), (0, 0));
     }
 
-    /// A number that is the same for two pairs only if the same can happen to them from now on:
-    /// each state follows from what its end has seen of each socket, in that socket's order.
+    /// A number that two pairs share only if the same moves lead to the same ends from now on: each
+    /// state follows from the events of each socket, in that socket's order.
     #[cfg(test)]
     pub(crate) fn fingerprint(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};

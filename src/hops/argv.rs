@@ -1,80 +1,90 @@
-//! What each hop adds to a command line.
-
-#![forbid(unsafe_code)]
+//! The command line that leads through hops.
 
 use std::{ffi::OsString, path::Path};
 
-use super::{Hop, SshDestination};
+use super::hop::{Hop, SshDestination};
 use crate::{
     Error,
-    bootstrap::{bootstrap::Prompt, quote::quote},
+    bootstrap::{Bounds, Prompt},
     prompter::{SecretKind, SecretRequest},
+    shell,
 };
 
-/// A command line, and what has to be done with the process it starts.
+/// A command line that leads through hops, and the dialog its processes need.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct CommandLine {
     /// The program and its arguments.
     pub(super) argv: Vec<OsString>,
-    /// The line to type into the shell behind an `exec:` hop.
-    pub(super) line: Option<String>,
-    /// What says that this shell is there, where something before it may read a password.
-    pub(super) ready: Option<String>,
-    /// What will be asked for on the way.
+    /// The line to type into the shell of an `exec:` hop.
+    pub(super) typed: Option<String>,
+    /// The marker of that shell, where a hop before it may read a password.
+    pub(super) shell_ready: Option<String>,
+    /// The passwords that hops may ask for, outermost first.
     pub(super) prompts: Vec<Prompt>,
 }
 
-/// What a plan depends on besides its hops.
+/// The parameters of a [`CommandLine`] besides its hops.
 #[derive(Debug)]
-pub(super) struct Means<'a> {
-    /// Whether anyone answers prompts.
+pub(super) struct Parameters<'a> {
+    /// Whether there is a callback for secrets.
     pub(super) has_secrets: bool,
-    /// What makes prompts ones that nothing else prints: each has its own, as a host sees those
-    /// of the hops behind it, and could ask in the name of the hops before it.
+    /// Makes the nonce of a prompt or marker. Each has its own: a host sees those of the hops after
+    /// it, and could otherwise ask in the name of the hops before it.
     pub(super) nonce: fn() -> String,
     /// `ssh -F`.
     pub(super) ssh_config: Option<&'a Path>,
-    /// The hops before those of the plan.
+    /// The hops before the first one of the command line.
     pub(super) before: &'a [Hop],
 }
 
 /// Wraps `inner` into the hops, the last one first.
-pub(super) fn plan(hops: &[Hop], inner: Vec<OsString>, means: &Means<'_>) -> Result<Plan, Error> {
-    let mut plan = Plan { argv: inner, line: None, ready: None, prompts: Vec::new() };
+pub(super) fn wrap(
+    hops: &[Hop],
+    inner: Vec<OsString>,
+    parameters: &Parameters<'_>,
+) -> Result<CommandLine, Error> {
+    let mut line = CommandLine { argv: inner, typed: None, shell_ready: None, prompts: Vec::new() };
     let mut rest = hops;
     while let [before @ .., hop] = rest {
         rest = before;
         match hop {
             Hop::OpenSsh(to) => {
                 let jumps = trailing_jumps(&mut rest);
-                plan.argv = openssh(to, &jumps, &plan.argv, means)?;
+                line.argv = openssh(to, &jumps, &line.argv, parameters)?;
             }
             Hop::Exec(command) => {
-                plan.line = Some(format!("exec {}", quote(&plan.argv)?));
+                line.typed = Some(format!("exec {}", quote(&line.argv)?));
                 let asks = |hop: &Hop| matches!(hop, Hop::Sudo(_) | Hop::Su(_));
-                plan.argv = match rest.iter().any(asks) {
+                line.argv = match rest.iter().any(asks) {
                     true => {
-                        let (mark, saying) = mark(means, "ready");
-                        plan.ready = Some(mark);
-                        words(["sh", "-c", &format!("{saying}; {command}")])
+                        let (marker, echo) = marker(parameters, "ready");
+                        line.shell_ready = Some(marker);
+                        words(["sh", "-c", &format!("{echo}; {command}")])
                     }
                     false => words(["sh", "-c", command]),
                 };
             }
-            Hop::Sudo(_) | Hop::Su(_) => privileged(before, hop, &mut plan, means)?,
+            Hop::Sudo(_) | Hop::Su(_) => privileged(before, hop, &mut line, parameters)?,
             hop => {
                 let mut argv = prefix(hop);
-                argv.append(&mut plan.argv);
-                plan.argv = argv;
+                argv.append(&mut line.argv);
+                line.argv = argv;
             }
         }
     }
-    // The outermost asks first.
-    plan.prompts.reverse();
-    Ok(plan)
+    line.prompts.reverse();
+    Ok(line)
 }
 
-/// Takes the openssh hops at the end: those one ssh can jump over by itself.
+/// A command line for any shell.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a word that some shell cannot take.
+pub(super) fn quote(argv: &[OsString]) -> Result<String, Error> {
+    shell::quote(argv).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// Takes the openssh hops off the end, through which one ssh jumps by itself.
 fn trailing_jumps<'a>(rest: &mut &'a [Hop]) -> Vec<&'a SshDestination> {
     let mut jumps = Vec::new();
     while let [before @ .., Hop::OpenSsh(jump)] = *rest {
@@ -93,14 +103,16 @@ fn openssh(
     to: &SshDestination,
     jumps: &[&SshDestination],
     inner: &[OsString],
-    means: &Means<'_>,
+    parameters: &Parameters<'_>,
 ) -> Result<Vec<OsString>, Error> {
     let mut argv = words(["ssh", "-T", "-e", "none", "-o", "ClearAllForwardings=yes"]);
-    if !means.has_secrets {
+    if !parameters.has_secrets {
         argv.extend(words(["-o", "BatchMode=yes"]));
     }
-    if let Some(file) = means.ssh_config {
-        let file = file.to_str().ok_or_else(|| Error::invalid("the path behind -F is no UTF-8"))?;
+    if let Some(file) = parameters.ssh_config {
+        let file = file
+            .to_str()
+            .ok_or_else(|| Error::invalid("the path of ssh's configuration (-F) is not UTF-8"))?;
         argv.extend(words(["-F", file]));
     }
     if !jumps.is_empty() {
@@ -117,72 +129,78 @@ fn openssh(
     Ok(argv)
 }
 
-/// A mark, and what says it on both streams of a shell: an echo of that is none itself.
-fn mark(means: &Means<'_>, word: &str) -> (String, String) {
-    let nonce = (means.nonce)();
-    let saying = format!("echo \"nlr-\"\"{nonce}-{word}.\"");
-    (format!("nlr-{nonce}-{word}."), format!("{saying}; {saying} >&2"))
+/// A marker, and the shell commands that print it on both streams. An echo of the commands does not
+/// hold the marker.
+fn marker(parameters: &Parameters<'_>, word: &str) -> (String, String) {
+    let nonce = (parameters.nonce)();
+    let echo = format!("echo \"nlr-\"\"{nonce}-{word}.\"");
+    (format!("nlr-{nonce}-{word}."), format!("{echo}; {echo} >&2"))
 }
 
-/// sudo and su: in English, since what they say is read; and with a prompt that is recognized.
-fn privileged(before: &[Hop], hop: &Hop, plan: &mut Plan, means: &Means<'_>) -> Result<(), Error> {
+/// Adds a sudo or su hop: with an English locale, since the hints need it, and with a prompt that is
+/// recognized.
+fn privileged(
+    before: &[Hop],
+    hop: &Hop,
+    line: &mut CommandLine,
+    parameters: &Parameters<'_>,
+) -> Result<(), Error> {
     let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
     let mut bounds = None;
     let user;
-    let marker;
+    let text;
     match hop {
         Hop::Sudo(to) => {
             user = to;
-            // sudo writes `%` for `%%`, so that an echo of the command line is no prompt.
-            marker = format!("nlr-{}%?", (means.nonce)());
+            // sudo prints `%` for `%%`, so that an echo of the command line is no prompt.
+            text = format!("nlr-{}%?", (parameters.nonce)());
             argv.push("sudo".into());
-            match means.has_secrets {
-                // Even where nothing is asked: then -S does nothing.
-                true => argv.extend(words(["-S", "-p", &marker.replace('%', "%%")])),
+            match parameters.has_secrets {
+                // -S has no effect where sudo needs no password.
+                true => argv.extend(words(["-S", "-p", &text.replace('%', "%%")])),
                 false => argv.push("-n".into()),
             }
             if let Some(user) = to {
                 argv.extend(words(["-u", user]));
             }
             argv.push("--".into());
-            argv.append(&mut plan.argv);
+            argv.append(&mut line.argv);
         }
         Hop::Su(to) => {
             user = to;
-            marker = "Password: ".to_owned();
-            // Anything can say that. It counts while su runs, and nothing else does.
-            let (begin, begins) = mark(means, "su");
-            let (end, ends) = mark(means, "done");
-            bounds = Some((begin, end));
-            let before = words(["sh", "-c", &format!("{begins}; exec \"$@\""), "sh"]);
-            argv.splice(..0, before);
-            let inner = format!("{ends}; exec {}", quote(&plan.argv)?);
-            // Its option for the shell makes it independent of the account's own.
+            // su takes no other prompt, and anything may print this one: it counts while su runs.
+            text = "Password: ".to_owned();
+            let (begin, echo_begin) = marker(parameters, "su");
+            let (end, echo_end) = marker(parameters, "done");
+            bounds = Some(Bounds { begin, end });
+            let wrapper = words(["sh", "-c", &format!("{echo_begin}; exec \"$@\""), "sh"]);
+            argv.splice(..0, wrapper);
+            let inner = format!("{echo_end}; exec {}", quote(&line.argv)?);
+            // -s replaces the account's own shell, which may be fish or nologin.
             argv.extend(words(["su", "-s", "/bin/sh", "-c", &inner, "--"]));
             argv.push(to.as_deref().unwrap_or("root").into());
         }
         _ => return Ok(()),
     }
-    let who = user.as_deref().unwrap_or("root");
-    let prompt = format!("Password for {hop} (to become {who}): ");
+    let user = user.as_deref().unwrap_or("root");
     let request = SecretRequest {
         kind: SecretKind::Privilege,
         hop: hop.to_string(),
-        prompt,
+        prompt: format!("Password for {hop} (to become {user}): "),
         echo: false,
         attempt: 1,
     };
-    let way = means.before.iter().chain(before).map(Hop::to_string).collect();
-    plan.prompts.push(Prompt { marker, bounds, request, way });
-    plan.argv = argv;
+    let via = parameters.before.iter().chain(before).map(Hop::to_string).collect();
+    line.prompts.push(Prompt { text, bounds, request, via });
+    line.argv = argv;
     Ok(())
 }
 
-/// What stands before the command in the tools that take it as it is.
+/// The words before the command, for the tools that take a command as separate words.
 fn prefix(hop: &Hop) -> Vec<OsString> {
     match hop {
         Hop::Doas(user) => {
-            // It reads a password from a terminal only.
+            // doas reads a password from a terminal only.
             let mut argv = words(["doas", "-n"]);
             if let Some(user) = user {
                 argv.extend(words(["-u", user]));
@@ -206,7 +224,7 @@ fn prefix(hop: &Hop) -> Vec<OsString> {
         }
         Hop::Lxc(name) => words(["lxc-attach", "-n", name, "--"]),
         Hop::Incus(name) => words(["incus", "exec", "-T", name, "--"]),
-        // `machinectl shell` always makes a terminal, which would change the bytes.
+        // `machinectl shell` always makes a terminal, which alters bytes.
         Hop::Machinectl(name) => {
             let machine = format!("--machine={name}");
             words(["systemd-run", &machine, "--pipe", "--wait", "--collect", "--quiet", "--"])
@@ -227,14 +245,14 @@ mod tests {
     use super::*;
     use crate::Target;
 
-    fn planned(target: &str, has_secrets: bool) -> Plan {
+    fn wrapped(target: &str, has_secrets: bool) -> CommandLine {
         let nonce = || "n0".to_owned();
-        let means = Means { has_secrets, nonce, ssh_config: None, before: &[] };
+        let parameters = Parameters { has_secrets, nonce, ssh_config: None, before: &[] };
         let target: Target = target.parse().unwrap();
-        plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap()
+        wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap()
     }
 
-    /// For the eye: only words with blanks are quoted.
+    /// For the eye: quotes only around words with blanks.
     fn shown(argv: &[OsString]) -> String {
         let show = |word: &OsString| {
             let word = word.to_str().unwrap();
@@ -244,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hop_wraps_what_is_behind_it() {
+    fn each_hop_wraps_the_hops_after_it() {
         for (target, expected) in [
             ("local:", "sh -c 'a b'"),
             ("sudo:", "env LC_ALL=C LANGUAGE= sudo -n -- sh -c 'a b'"),
@@ -260,77 +278,78 @@ mod tests {
                 "systemd-run --machine=m --pipe --wait --collect --quiet -- sh -c 'a b'",
             ),
         ] {
-            let plan = planned(target, false);
-            assert_eq!(shown(&plan.argv), expected);
-            assert!(plan.line.is_none());
+            let line = wrapped(target, false);
+            assert_eq!(shown(&line.argv), expected);
+            assert!(line.typed.is_none());
         }
     }
 
     #[test]
     fn openssh_jumps_by_itself_and_quotes_for_the_shell_there() {
-        let plan = planned("openssh://ci@a:22,openssh://b,sudo:", false);
-        let (command, options) = plan.argv.split_last().unwrap();
+        let line = wrapped("openssh://ci@a:22,openssh://b,sudo:", false);
+        let (command, options) = line.argv.split_last().unwrap();
         assert_eq!(
             shown(options),
             "ssh -T -e none -o ClearAllForwardings=yes -o BatchMode=yes -J ci@a:22 -- b"
         );
         let command = command.to_str().unwrap();
         assert!(command.contains("sudo -n -- sh -c 'a b'"), "{command}");
-        // Behind another kind of hop it is that place's own ssh.
-        let plan = planned("openssh://a,sudo:,openssh://[::1]", true);
-        assert_eq!(shown(&plan.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
-        let inner = plan.argv.last().unwrap().to_str().unwrap();
+        // After another kind of hop it is the ssh of that host.
+        let line = wrapped("openssh://a,sudo:,openssh://[::1]", true);
+        assert_eq!(shown(&line.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
+        let inner = line.argv.last().unwrap().to_str().unwrap();
         assert!(inner.contains("-- ssh -T"), "{inner}");
         assert!(inner.contains("::1"), "{inner}");
     }
 
     #[test]
-    fn prompts_come_outermost_first_and_only_where_someone_answers() {
-        let plan = planned("sudo:a,su:,sudo:b", true);
-        let asked: Vec<_> = plan.prompts.iter().map(|prompt| prompt.request.hop.as_str()).collect();
+    fn prompts_come_outermost_first() {
+        let line = wrapped("sudo:a,su:,sudo:b", true);
+        let asked: Vec<_> = line.prompts.iter().map(|prompt| prompt.request.hop.as_str()).collect();
         assert_eq!(asked, ["sudo:a", "su:", "sudo:b"]);
         assert!(
-            shown(&plan.argv).starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%? -u a -- sh")
+            shown(&line.argv).starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%? -u a -- sh")
         );
-        assert_eq!(plan.prompts[1].marker, "Password: ");
+        assert_eq!(line.prompts[1].text, "Password: ");
     }
 
     #[test]
-    fn no_host_knows_the_prompts_of_another() {
+    fn no_host_sees_the_prompts_of_the_hops_before_it() {
         let gateway = ["ssh://gateway".parse().unwrap()];
-        let nonce = crate::bootstrap::script::nonce;
-        let means = Means { has_secrets: true, nonce, ssh_config: None, before: &gateway };
+        let nonce = crate::bootstrap::nonce;
+        let parameters =
+            Parameters { has_secrets: true, nonce, ssh_config: None, before: &gateway };
         let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
-        let plan = plan(target.hops(), words(["sh", "-c", "a b"]), &means).unwrap();
-        let [first, second, su] = &plan.prompts[..] else { panic!("{:?}", plan.prompts) };
-        assert_ne!(first.marker, second.marker);
-        assert_eq!(first.way, ["ssh://gateway"]);
-        assert_eq!(second.way, ["ssh://gateway", "sudo:", "openssh://a"]);
-        let nonce = |prompt: &Prompt| prompt.marker.replace(['%', '?'], "");
-        let sent = plan.argv.last().unwrap().to_str().unwrap();
+        let line = wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap();
+        let [first, second, su] = &line.prompts[..] else { panic!("{:?}", line.prompts) };
+        assert_ne!(first.text, second.text);
+        assert_eq!(first.via, ["ssh://gateway"]);
+        assert_eq!(second.via, ["ssh://gateway", "sudo:", "openssh://a"]);
+        let nonce = |prompt: &Prompt| prompt.text.replace(['%', '?'], "");
+        let sent = line.argv.last().unwrap().to_str().unwrap();
         assert!(sent.contains(&nonce(second)) && !sent.contains(&nonce(first)), "{sent}");
-        // Nor is a mark in the command line that says it, which may be echoed.
-        let (begin, end) = su.bounds.as_ref().unwrap();
+        // Nor is a marker part of the command line that prints it, which may be echoed.
+        let Bounds { begin, end } = su.bounds.as_ref().unwrap();
         assert!(!sent.contains(begin.as_str()) && !sent.contains(end.as_str()), "{sent}");
     }
 
     #[test]
-    fn what_is_typed_waits_for_those_who_ask_for_a_password() {
-        assert!(planned("doas:,exec:sh,sudo:", true).ready.is_none());
-        let plan = planned("sudo:,exec:sh", true);
-        assert_eq!(plan.ready.unwrap(), "nlr-n0-ready.");
+    fn a_line_waits_for_its_shell_where_a_hop_asks_for_a_password() {
+        assert!(wrapped("doas:,exec:sh,sudo:", true).shell_ready.is_none());
+        let line = wrapped("sudo:,exec:sh", true);
+        assert_eq!(line.shell_ready.unwrap(), "nlr-n0-ready.");
         let saying = "echo \"nlr-\"\"n0-ready.\"";
-        assert_eq!(plan.argv.last().unwrap(), &*format!("{saying}; {saying} >&2; sh"));
+        assert_eq!(line.argv.last().unwrap(), &*format!("{saying}; {saying} >&2; sh"));
     }
 
     #[test]
-    fn behind_exec_the_command_is_typed() {
-        let plan = planned("doas:,exec:chroot /x sh,sudo:", false);
-        assert_eq!(shown(&plan.argv), "doas -n -- sh -c 'chroot /x sh'");
-        let line = plan.line.unwrap();
+    fn the_command_is_typed_into_the_shell_of_exec() {
+        let line = wrapped("doas:,exec:chroot /x sh,sudo:", false);
+        assert_eq!(shown(&line.argv), "doas -n -- sh -c 'chroot /x sh'");
+        let typed = line.typed.unwrap();
         assert!(
-            line.starts_with("exec env ") && line.ends_with("sudo -n -- sh -c 'a b'"),
-            "{line}"
+            typed.starts_with("exec env ") && typed.ends_with("sudo -n -- sh -c 'a b'"),
+            "{typed}"
         );
     }
 }

@@ -1,6 +1,4 @@
-//! Going there.
-
-#![forbid(unsafe_code)]
+//! Connecting to targets.
 
 use std::{
     ffi::OsString,
@@ -9,31 +7,30 @@ use std::{
 };
 
 use tokio::process::Command;
+use tracing::{Instrument, debug, debug_span};
 
+#[cfg(feature = "ssh")]
+use super::{argv::quote, sessions::Sessions};
 use super::{
-    Hop, Target, TargetOptions,
-    argv::{Means, Plan, plan},
+    argv::{CommandLine, Parameters, wrap},
+    hop::Hop,
+    options::TargetOptions,
+    target::Target,
 };
 use crate::{
     Error, ErrorKind, Step,
-    bootstrap::{
-        bootstrap::{Approach, approach},
-        clean::clean,
-        script::{Boot, clean_argv, nonce},
-        stubs::{StubOptions, Stubs},
-    },
+    bootstrap::{BootScript, Preamble, Search, StubSet, clean, clean_argv, nonce, start_stub},
     client::{Client, ClientOptions},
     connect_context::ConnectContext,
     transport::{Running, process, unix},
 };
-#[cfg(feature = "ssh")]
-use {super::sessions::Sessions, crate::bootstrap::quote::quote};
 
 /// Connects to targets. Cheap to clone; clones are the same connector.
 ///
-/// What the ways to several targets have in common is gone once: while a connector lives, so does
-/// each ssh connection it made, and it carries all stubs on that host and all tunnels through it.
-/// A connection outlives its connector.
+/// A connector keeps its `ssh://` connections open, and targets share them: each carries all stubs on
+/// its host and all tunnels through it. Each `openssh://` target starts an `ssh` of its own
+/// (ControlMaster in ssh's configuration shares their connections). A [`Client`] outlives its
+/// connector.
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -41,8 +38,8 @@ pub struct Connector {
 
 struct Shared {
     options: TargetOptions,
-    /// Looked for when they are first needed.
-    stubs: OnceLock<Result<Stubs, Error>>,
+    /// The stubs to send, searched for when one is first needed.
+    stubs: OnceLock<Result<StubSet, Error>>,
     #[cfg(feature = "ssh")]
     sessions: Sessions,
 }
@@ -68,165 +65,199 @@ impl Connector {
         }
     }
 
-    /// Connects to the stub that `target` leads to, bringing one along where there is none.
+    /// Connects to the stub at the end of `target`, and sends a stub there if there is none.
     ///
-    /// Not cancel-safe, but what a dropped future had started ends.
+    /// Not cancel-safe: a dropped future ends the processes and ssh channels that it started.
     ///
     /// # Errors
-    /// Names the target, the [`Step`] and, in words, the remedy. Each step has
-    /// [`TargetOptions::timeout`].
-    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where a hop cannot be reached or
-    /// started, is not the one it should be, or refuses; otherwise as [`Client::handshake`].
+    /// Each error names the target and, if a hop failed, the [`Step`]; most add a remedy.
+    /// [`ErrorKind::Timeout`] if a step takes longer than [`TargetOptions::timeout`];
+    /// [`ErrorKind::Connect`] if a hop cannot be reached or started, refuses, or has a host key that
+    /// is not accepted; otherwise as [`Client::handshake`].
     pub async fn connect(&self, target: &Target) -> Result<Client, Error> {
-        // The future of a chain is large; callers hold many of them.
-        let connected = Box::pin(self.go(target)).await;
+        let span = debug_span!("connect", to = %target);
+        // A large future, of which callers may hold many.
+        let connected = Box::pin(self.connect_stub(target).instrument(span)).await;
         connected.map_err(|error| named(target, error))
     }
 
-    /// Removes what [`connect`](Self::connect) may have left at the far end: stubs in cache
-    /// folders. Gives the paths of what there was.
+    /// Removes the stubs in the cache folders of the host and user at the end of `target`, and
+    /// returns the paths removed. Running stubs continue.
+    ///
+    /// Not cancel-safe: a dropped future may have removed some stubs.
     ///
     /// # Errors
-    /// As for [`connect`](Self::connect), and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid)
-    /// for a target that stubs are not sent to.
+    /// As for [`connect`](Self::connect). [`ErrorKind::Request`] if a stub's file cannot be removed;
+    /// [`ErrorKind::Invalid`] for a target that uses a local, installed or listening stub.
     pub async fn clean(&self, target: &Target) -> Result<Vec<String>, Error> {
-        let cleaned = Box::pin(self.clean_up(target)).await;
+        let span = debug_span!("clean", to = %target);
+        let cleaned = Box::pin(self.remove_stubs(target).instrument(span)).await;
         cleaned.map_err(|error| named(target, error))
     }
 
-    /// Starts a command where a stub would be started. For benchmarks, which compare a stub's
-    /// stream with what the same way carries of anything else.
+    /// Starts any command where [`connect`](Self::connect) would start a stub, over the same hops
+    /// and ssh connections. Benchmarks compare its stream with a stub's.
+    ///
+    /// A hop that asks for a password, and an `exec:` hop, need a dialog that this method does not
+    /// hold: their commands do not start.
     ///
     /// # Errors
-    /// As for [`connect`](Self::connect), up to where the command runs.
-    #[doc(hidden)]
-    pub async fn run(&self, target: &Target, argv: Vec<OsString>) -> Result<Running, Error> {
-        let options = &self.shared.options;
-        let context = ConnectContext::new(options.prompter.clone(), options.timeout);
+    /// As for [`connect`](Self::connect), up to the start of the command.
+    #[cfg(feature = "unstable")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "unstable")))]
+    pub async fn spawn(&self, target: &Target, argv: Vec<OsString>) -> Result<Running, Error> {
+        let context = self.context();
         let started = Box::pin(self.start(target, argv, &context)).await;
         started.map(|(running, _)| running).map_err(|error| named(target, error))
     }
 
-    async fn go(&self, target: &Target) -> Result<Client, Error> {
+    fn context(&self) -> ConnectContext {
         let options = &self.shared.options;
-        let context = ConnectContext::new(options.prompter.clone(), options.timeout);
+        ConnectContext::new(options.prompter.clone(), options.timeout)
+    }
+
+    async fn connect_stub(&self, target: &Target) -> Result<Client, Error> {
+        let options = &self.shared.options;
+        let context = self.context();
         let mut connect = ClientOptions {
             timeout: options.timeout,
             keepalive: options.keepalive,
             ..Default::default()
         };
         if let [Hop::Unix(path)] = target.hops() {
+            debug!(path = %path.display(), "connecting to a unix socket");
             let stream = context.step(Step::Connect, unix::dial(path)).await?;
             let connected = Client::handshake_with(stream, connect).await;
             return connected.map_err(|error| error.prefix_step(Step::Hello));
         }
-        let (inner, boot) = match target.hops() {
+        let (inner, script) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
             hops if hops.iter().all(Hop::keeps_files) => (options.local_stub(), None),
             _ => {
-                let stubs = self.shared.stubs.get_or_init(|| find_stubs(options)).clone()?;
-                let boot = Boot::new(&stubs).await?;
-                (boot.argv().into_iter().map(OsString::from).collect(), Some(boot))
+                let script = BootScript::new(&self.stubs()?).await?;
+                (script.argv().into_iter().map(OsString::from).collect(), Some(script))
             }
         };
-        let (running, plan) = self.start(target, inner, &context).await?;
-        let what = Approach {
-            boot: boot.as_ref(),
-            prompts: plan.prompts,
-            lines: plan.line.into_iter().collect(),
-            ready: plan.ready,
-            target: target.to_string(),
-        };
-        let (stream, exit_report) = approach(running, what, &context).await?;
+        let (running, line) = self.start(target, inner, &context).await?;
+        let preamble = preamble(target, line, script.as_ref());
+        let (stream, exit_report) = start_stub(running, preamble, &context).await?;
         connect.exit_report = Some(exit_report);
-        Client::handshake_with(stream, connect)
-            .await
-            .map_err(|error| error.prefix_step(Step::Hello))
+        let connected = Client::handshake_with(stream, connect).await;
+        connected.map_err(|error| error.prefix_step(Step::Hello))
     }
 
-    async fn clean_up(&self, target: &Target) -> Result<Vec<String>, Error> {
+    async fn remove_stubs(&self, target: &Target) -> Result<Vec<String>, Error> {
         let is_sent = !target.hops().iter().all(Hop::keeps_files)
             && !matches!(target.hops(), [Hop::Unix(_)] | [.., Hop::Stub(_)]);
         if !is_sent {
-            return Err(Error::invalid("no stub is ever sent there"));
+            let text = "this target uses a local, installed or listening stub; there is nothing to \
+                        remove";
+            return Err(Error::invalid(text));
         }
-        let context =
-            ConnectContext::new(self.shared.options.prompter.clone(), self.shared.options.timeout);
+        let context = self.context();
         let argv = clean_argv().into_iter().map(OsString::from).collect();
-        let (running, plan) = self.start(target, argv, &context).await?;
-        let what = Approach {
-            boot: None,
-            prompts: plan.prompts,
-            lines: plan.line.into_iter().collect(),
-            ready: plan.ready,
-            target: target.to_string(),
-        };
-        let cleaned = clean(running, what, &context).await?;
+        let (running, line) = self.start(target, argv, &context).await?;
+        let cleaned = clean(running, preamble(target, line, None), &context).await?;
         if let [kept, ..] = cleaned.kept.as_slice() {
-            let text =
-                format!("{kept} cannot be removed; the account there may not write to its folder");
+            let text = format!("{kept} cannot be removed: its user may not write to its folder");
             return Err(Error::new(ErrorKind::Request, text));
         }
         Ok(cleaned.removed)
     }
 
-    /// Starts a command at the end of a target's hops.
+    /// The stubs to send.
+    fn stubs(&self) -> Result<StubSet, Error> {
+        let options = &self.shared.options;
+        let search = || Search::new(options.stubs.clone(), options.own_stubs()).run();
+        self.shared.stubs.get_or_init(search).clone()
+    }
+
+    /// Starts a command at the end of a target's hops, and returns the rest of its command line.
     async fn start(
         &self,
         target: &Target,
         inner: Vec<OsString>,
         context: &ConnectContext,
-    ) -> Result<(Running, Plan), Error> {
-        let options = &self.shared.options;
-        let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));
+    ) -> Result<(Running, CommandLine), Error> {
         let hops = target.hops();
         let hops = hops.strip_prefix(&[Hop::Local]).unwrap_or(hops);
+        let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));
         let (ssh, rest) = hops.split_at(hops.iter().take_while(is_ssh).count());
-        let means = Means {
+        let parameters = Parameters {
             has_secrets: context.has_secrets(),
             nonce,
-            ssh_config: options.ssh_config.as_deref(),
+            ssh_config: self.shared.options.ssh_config.as_deref(),
             before: ssh,
         };
-        let mut plan = plan(rest, inner, &means)?;
-        let argv = std::mem::take(&mut plan.argv);
+        let mut line = wrap(rest, inner, &parameters)?;
+        let argv = std::mem::take(&mut line.argv);
         let running = match ssh {
-            [] => {
-                let mut words = argv.into_iter();
-                let mut command = Command::new(words.next().unwrap_or_default());
-                command.args(words);
-                let spawned = process::spawn(command);
-                let spawned = spawned.map_err(|error| match hops {
-                    [] => error.with_note(" (or set NLR_STUB to a stub's path)"),
-                    _ => error,
-                });
-                spawned.map_err(|error| error.prefix_step(Step::Connect))?
-            }
+            [] => spawn(argv, hops.is_empty())?,
             #[cfg(feature = "ssh")]
-            ssh => self.shared.sessions.exec(ssh, &quote(&argv)?, context).await?,
+            ssh => {
+                debug!(argv = %Abbreviated(&argv), "starting a command by ssh");
+                self.shared.sessions.exec(ssh, &quote(&argv)?, context).await?
+            }
             #[cfg(not(feature = "ssh"))]
             _ => {
                 let text = "this build has no ssh of its own (the feature `ssh`); write openssh://";
                 return Err(Error::invalid(text));
             }
         };
-        Ok((running, plan))
+        Ok((running, line))
     }
 }
 
-fn find_stubs(options: &TargetOptions) -> Result<Stubs, Error> {
-    let own = options.stub.as_deref().and_then(|words| {
-        let (program, words) = words.split_first()?;
-        let words =
-            words.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<_>>();
-        Some((program.into(), words?))
-    });
-    Stubs::find(&StubOptions { files: options.stubs.clone(), own })
+/// Starts a process on this host; `is_stub` if it is a stub and no program that leads to one.
+fn spawn(argv: Vec<OsString>, is_stub: bool) -> Result<Running, Error> {
+    debug!(argv = %Abbreviated(&argv), "starting a process");
+    let mut words = argv.into_iter();
+    let program = words.next().unwrap_or_default();
+    let mut command = Command::new(program);
+    command.args(words);
+    process::spawn(command).map_err(|error| {
+        let remedy = " (NLR_STUB or TargetOptions::stub names a stub's path, and \
+                      netlink_remote::stub::serve_if_asked() makes a program its own stub)";
+        let error = if is_stub { error.with_note(remedy) } else { error };
+        error.prefix_step(Step::Connect)
+    })
 }
 
-/// The error of a target, whose name may be in front already where it is a single hop.
+/// The words of a command line for the log. Long ones, such as the script, are left out.
+struct Abbreviated<'a>(&'a [OsString]);
+
+impl fmt::Display for Abbreviated<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 100;
+        for (index, word) in self.0.iter().enumerate() {
+            let gap = if index > 0 { " " } else { "" };
+            match word.len() {
+                ..=LONGEST => write!(f, "{gap}{}", word.display())?,
+                length => write!(f, "{gap}<{length} bytes>")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn preamble<'a>(
+    target: &Target,
+    line: CommandLine,
+    script: Option<&'a BootScript>,
+) -> Preamble<'a> {
+    Preamble {
+        script,
+        prompts: line.prompts,
+        lines: line.typed.into_iter().collect(),
+        shell_ready: line.shell_ready,
+        target: target.to_string(),
+    }
+}
+
+/// An error with the target's name before it, unless it begins with that name, as the error of a
+/// single hop does.
 fn named(target: &Target, error: Error) -> Error {
-    // "local", and "ssh://host,sudo": a message puts its own colon behind.
+    // "local" and "ssh://host,sudo": the colon of the message follows.
     let name = target.to_string();
     let name = name.trim_end_matches(':');
     match error.to_string().strip_prefix(name) {

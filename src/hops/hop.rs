@@ -1,6 +1,4 @@
-//! One step on the way to a stub, and how it is written.
-
-#![forbid(unsafe_code)]
+//! Hops, and their text.
 
 use std::{
     fmt,
@@ -8,75 +6,80 @@ use std::{
     str::FromStr,
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    authority::{Authority, check_host, check_user, check_word},
+    text,
+};
 
-/// One step on the way.
+/// One step of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hop {
     /// `local:`, a child process on this host.
     Local,
-    /// `ssh://[user@]host[:port]`, by ssh in this process. Several in a row tunnel through each
-    /// other, so that keys never leave this host.
+    /// `ssh://[user@]host[:port]`, a host by ssh in this process. Consecutive ssh hops tunnel through
+    /// each other, so that keys never leave this host.
     Ssh(SshDestination),
-    /// `openssh://[user@]host[:port]`, by the program `ssh` with all its configuration. Several
-    /// in a row are one `ssh -J`.
+    /// `openssh://[user@]host[:port]`, a host by the program `ssh` with all its configuration.
+    /// Consecutive hops are one `ssh -J`.
     OpenSsh(SshDestination),
-    /// `sudo:[USER]`, root by default.
+    /// `sudo:[USER]`, a user by sudo, root by default.
     Sudo(Option<String>),
-    /// `doas:[USER]`, root by default.
+    /// `doas:[USER]`, a user by `doas -n`, root by default; doas.conf must permit it with `nopass`.
     Doas(Option<String>),
-    /// `su:[USER]`, root by default.
+    /// `su:[USER]`, a user by su, root by default.
     Su(Option<String>),
-    /// `docker:NAME`, inside that container.
+    /// `docker:NAME`, a container by `docker exec`.
     Docker(String),
-    /// `podman:NAME`, inside that container.
+    /// `podman:NAME`, a container by `podman exec`.
     Podman(String),
-    /// `kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]`, inside that container.
+    /// `kubectl:NAMESPACE/POD` or `kubectl:[CONTEXT]/NAMESPACE/POD/[CONTAINER]`, a container of a pod
+    /// by `kubectl exec`. The second form keeps its three slashes where a part is left out.
     Kubectl(Pod),
-    /// `lxc:NAME`, inside that container of LXC's.
+    /// `lxc:NAME`, a container by `lxc-attach`.
     Lxc(String),
-    /// `incus:NAME`, inside that instance.
+    /// `incus:NAME`, an instance by `incus exec`.
     Incus(String),
-    /// `machinectl:NAME`, inside that machine of systemd's.
+    /// `machinectl:NAME`, a systemd machine by `systemd-run --machine`.
     Machinectl(String),
-    /// `exec:COMMAND`, a command line for `sh -c` that leads to a shell which reads commands from
-    /// its stdin: `exec:chroot /srv/image sh`.
+    /// `exec:COMMAND`, a command line for `sh -c`. It starts a shell that reads commands from its
+    /// stdin: `exec:chroot /srv/image sh`.
     Exec(String),
-    /// `unix:PATH`, a stub that listens there, as `nlr serve` does.
+    /// `unix:PATH`, the unix socket of a listening stub, such as `nlr serve`.
     Unix(PathBuf),
-    /// `stub:PATH`, a stub that is installed there, so that none is brought along.
+    /// `stub:PATH`, an installed stub; none is sent.
     Stub(PathBuf),
 }
 
-/// Where ssh is to go. What is left out, ssh's configuration says.
+/// The destination of an ssh hop. ssh's configuration gives the parts that are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SshDestination {
     /// The user there.
     pub user: Option<String>,
-    /// The host's name or address, or what the configuration calls it; IPv6 without brackets.
+    /// The host's name or address, or its alias in the configuration; IPv6 without brackets.
     pub host: String,
-    /// The port there.
+    /// The TCP port there.
     pub port: Option<u16>,
 }
 
-/// A container of a pod.
+/// A container of a pod: `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Pod {
-    /// The context of kubectl's configuration.
+    /// The context in kubectl's configuration; `None` for the current one.
     pub context: Option<String>,
     /// The pod's namespace.
     pub namespace: String,
-    /// The pod.
+    /// The pod's name.
     pub name: String,
-    /// The container in it.
+    /// The container's name; `None` for the pod's default one.
     pub container: Option<String>,
 }
 
 impl Hop {
-    /// The word it is written with.
+    /// The word before the first colon of its text.
     pub fn scheme(&self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -97,28 +100,23 @@ impl Hop {
         }
     }
 
-    /// Whether files of before it are to be found behind it.
+    /// Whether the files on both sides of it are the same.
     pub(super) fn keeps_files(&self) -> bool {
         matches!(self, Self::Local | Self::Sudo(_) | Self::Doas(_) | Self::Su(_))
     }
 
-    /// Refuses names that would be taken for something else where they are used: programs take
-    /// what begins with `-` for an option.
+    /// Refuses a name that a program could take for something else, such as an option.
     pub(super) fn check(&self) -> Result<(), Error> {
+        let user = |user: &Option<String>| user.as_deref().map_or(Ok(()), check_user);
         let checked = match self {
             Self::Local => Ok(()),
-            Self::Ssh(to) | Self::OpenSsh(to) => {
-                let user = to.user.as_deref().map_or(Ok(()), |user| check_word(user, "user"));
-                user.and_then(|()| check_word(&to.host, "host"))
-            }
-            Self::Sudo(user) | Self::Doas(user) | Self::Su(user) => {
-                user.as_deref().map_or(Ok(()), |user| check_word(user, "user"))
-            }
+            Self::Ssh(to) | Self::OpenSsh(to) => user(&to.user).and_then(|()| check_host(&to.host)),
+            Self::Sudo(to) | Self::Doas(to) | Self::Su(to) => user(to),
             Self::Docker(name)
             | Self::Podman(name)
             | Self::Lxc(name)
             | Self::Incus(name)
-            | Self::Machinectl(name) => check_word(name, "name"),
+            | Self::Machinectl(name) => check_name(name, "name"),
             Self::Kubectl(pod) => [
                 (pod.context.as_ref(), "context"),
                 (Some(&pod.namespace), "namespace"),
@@ -126,10 +124,10 @@ impl Hop {
                 (pod.container.as_ref(), "container"),
             ]
             .into_iter()
-            .filter_map(|(word, what)| Some((word?, what)))
-            .try_for_each(|(word, what)| check_word(word, what)),
+            .filter_map(|(name, kind)| Some((name?, kind)))
+            .try_for_each(|(name, kind)| check_name(name, kind)),
             Self::Exec(command) if command.trim().is_empty() => {
-                Err("needs a command, as in `exec:chroot /srv/image sh`".to_owned())
+                Err("it needs a command, as in `exec:chroot /srv/image sh`".to_owned())
             }
             Self::Exec(command) if command.contains('\0') => {
                 Err("a command cannot hold a NUL".to_owned())
@@ -139,80 +137,51 @@ impl Hop {
             Self::Stub(path) => check_path(path, "stub:/usr/local/bin/nlr-stub").and_then(|()| {
                 match path.is_absolute() {
                     true => Ok(()),
-                    // Which folder a command starts in differs from hop to hop.
+                    // The folder a command starts in differs from hop to hop.
                     false => Err("the path has to begin with `/`".to_owned()),
                 }
             }),
         };
-        checked.map_err(|reason| Error::invalid(format!("target `{self}`: {reason}")))
+        checked.map_err(|reason| wrong(&self.to_string(), &reason))
     }
+}
+
+fn wrong(hop: &str, reason: &str) -> Error {
+    Error::invalid(format!("target `{}`: {reason}", text::escaped(hop)))
+}
+
+fn check_name(name: &str, kind: &str) -> Result<(), String> {
+    check_word(name, kind, "'`\"$\\;&<>|(){}")
 }
 
 fn check_path(path: &Path, example: &str) -> Result<(), String> {
     match path.as_os_str().is_empty() {
-        true => Err(format!("needs a path, as in `{example}`")),
+        true => Err(format!("it needs a path, as in `{example}`")),
         false => Ok(()),
     }
 }
 
-fn check_word(word: &str, what: &str) -> Result<(), String> {
-    if word.is_empty() {
-        return Err(format!("the {what} is missing"));
-    }
-    if word.starts_with('-') {
-        return Err(format!("a {what} cannot begin with `-`"));
-    }
-    let odd = |letter: char| {
-        letter.is_control() || letter.is_whitespace() || "'`\"$\\;&<>|(){}".contains(letter)
-    };
-    match word.chars().find(|&letter| odd(letter)) {
-        Some(letter) => Err(format!("a {what} cannot hold {letter:?}")),
-        None => Ok(()),
-    }
-}
-
 impl SshDestination {
-    /// Reads `[user@]host[:port]`.
+    /// Reads `[user@]host[:port]`, with or without a final `/`.
     ///
     /// # Errors
-    /// A reason, where it is none.
+    /// The reason.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_suffix('/').unwrap_or(text);
-        // A user may have an @ in it, as accounts of directory services do; a host may not.
-        let (user, rest) = match text.rsplit_once('@') {
-            Some((user, rest)) => (Some(user), rest),
-            None => (None, text),
-        };
-        if user.is_some_and(|user| user.contains(':')) {
+        let has_password = text.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        if has_password {
             return Err(NO_PASSWORD.to_owned());
         }
-        let bracketed =
-            rest.strip_prefix('[').map(|inside| inside.split_once(']').ok_or("`]` is missing"));
-        let (host, port) = match bracketed.transpose()? {
-            Some((host, "")) => (host, None),
-            Some((host, rest)) => {
-                (host, Some(rest.strip_prefix(':').ok_or("expected `:port` behind `]`")?))
-            }
-            None if rest.matches(':').count() > 1 => {
-                return Err("an IPv6 address is written in brackets: `ssh://[::1]`".to_owned());
-            }
-            None => match rest.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (rest, None),
-            },
-        };
-        if host.contains('/') {
-            return Err("a host cannot hold `/`; hops are separated by commas".to_owned());
-        }
-        let port = match port.map(str::parse::<u16>) {
-            None => None,
-            Some(Ok(port @ 1..)) => Some(port),
-            Some(_) => {
-                let text = "a port is a number from 1 to 65535; hops are separated by commas";
-                return Err(text.to_owned());
-            }
-        };
+        let Authority { user, host, port } = Authority::parse(text).map_err(|reason| {
+            let is_next_hop = text.contains([';', '/', '|', ' ']);
+            let hint = if is_next_hop { "; hops are separated by commas" } else { "" };
+            format!("{reason}{hint}")
+        })?;
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
+    }
+
+    fn authority(&self) -> Authority<'_> {
+        Authority { user: self.user.as_deref(), host: &self.host, port: self.port }
     }
 }
 
@@ -223,7 +192,7 @@ impl Pod {
         let (context, namespace, name, container) = match *parts.as_slice() {
             [namespace, name] => ("", namespace, name, ""),
             [.., _, _, _] if parts.len() >= 4 => {
-                // The names of contexts may hold slashes, those of what is in a cluster may not.
+                // A context's name may hold slashes; the names of objects in a cluster may not.
                 let (inside, context) = match parts.as_slice() {
                     [context @ .., namespace, name, container] => {
                         ((*namespace, *name, *container), context)
@@ -240,8 +209,8 @@ impl Pod {
                 });
             }
             [_, _, _] => {
-                let text = "three parts can be read in two ways; write `/NAMESPACE/POD/CONTAINER` \
-                            or `CONTEXT/NAMESPACE/POD/`";
+                let text = "three parts are ambiguous: write `/NAMESPACE/POD/CONTAINER` or \
+                            `CONTEXT/NAMESPACE/POD/`";
                 return Err(text.to_owned());
             }
             _ => return Err(POD.to_owned()),
@@ -255,28 +224,25 @@ impl Pod {
     }
 }
 
-const NO_PASSWORD: &str =
-    "a password does not belong into a target; it is asked for, or see --password-fd";
+const NO_PASSWORD: &str = "must not contain a password; the hop that needs one asks for it";
 
-const POD: &str = "expected `[CONTEXT/]NAMESPACE/POD[/CONTAINER]`";
+const POD: &str = "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`";
 
 impl FromStr for Hop {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason: &str| match reason == NO_PASSWORD {
-            // It would be shown.
+            // The text shows the password.
             true => Error::invalid(format!("target: {reason}")),
-            false => Error::invalid(format!("target `{text}`: {reason}")),
+            false => wrong(text, reason),
         };
         let Some((scheme, rest)) = text.split_once(':') else {
             let reason = match text {
                 "" => "a hop is empty; hops are separated by single commas".to_owned(),
                 "local" | "sudo" | "doas" | "su" => format!("write `{text}:`"),
-                _ if text.contains('/') => "it is not known what that is; for a host write \
-                     `ssh://HOST`"
-                    .to_owned(),
-                _ => format!("it is not known what that is; for a host write `ssh://{text}`"),
+                _ if text.contains('/') => "no such hop; for a host write `ssh://HOST`".to_owned(),
+                _ => format!("no such hop; for a host write `ssh://{text}`"),
             };
             return Err(wrong(&reason));
         };
@@ -284,7 +250,7 @@ impl FromStr for Hop {
         let optional = || (!value.is_empty()).then(|| value.clone());
         let hop = match scheme {
             "local" if value.is_empty() => Self::Local,
-            "local" => return Err(wrong("`local:` takes nothing behind it")),
+            "local" => return Err(wrong("`local:` takes nothing after the colon")),
             "ssh" | "openssh" => {
                 let Some(destination) = value.strip_prefix("//") else {
                     return Err(wrong(&format!("write `{scheme}://{value}`")));
@@ -314,6 +280,7 @@ impl FromStr for Hop {
             _ => {
                 let known = "expected local:, ssh://, openssh://, sudo:, doas:, su:, docker:, podman:, \
                              kubectl:, lxc:, incus:, machinectl:, exec:, unix: or stub:";
+                let scheme = text::escaped(scheme);
                 return Err(Error::invalid(format!("target `{scheme}:` is not known; {known}")));
             }
         };
@@ -345,17 +312,7 @@ impl fmt::Display for Hop {
 
 impl fmt::Display for SshDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(user) = &self.user {
-            write!(f, "{user}@")?;
-        }
-        match self.host.contains(':') {
-            true => write!(f, "[{}]", self.host)?,
-            false => f.write_str(&self.host)?,
-        }
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
-        }
+        self.authority().fmt(f)
     }
 }
 
@@ -375,6 +332,7 @@ impl fmt::Display for Pod {
     }
 }
 
+/// Text with the comma, which separates hops, and the percent sign escaped.
 pub(super) fn escape(text: &str) -> String {
     text.replace('%', "%25").replace(',', "%2C")
 }

@@ -1,35 +1,58 @@
-//! How to go to a target.
+//! Options for connecting to targets.
 
-#![forbid(unsafe_code)]
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+#[cfg(feature = "stub")]
+use crate::stub;
+use crate::{
+    bootstrap::{OwnStub, StubSource},
+    prompter::Prompter,
+};
 
-use crate::prompter::Prompter;
-
-/// How to go there.
+/// Options for connecting to a target. All have a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use netlink_remote::TargetOptions;
+///
+/// let options = TargetOptions::default()
+///     .with_stubs(["/srv/stubs"])
+///     .with_timeout(Duration::from_secs(10));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TargetOptions {
-    /// The program and arguments of the stub on this host, for targets that do not leave its
-    /// files. By default the program that the environment variable `NLR_STUB` names, else
-    /// `nlr-stub` beside the running program, else `nlr-stub` in `PATH`.
+    /// The program of the stub on this host, and its arguments, for targets whose hops stay on this
+    /// host (`local:`, `sudo:`, `doas:`, `su:`). By default the first of: the program that the
+    /// environment variable `NLR_STUB` names; the running program, after
+    /// [`stub::serve_if_asked`](crate::stub::serve_if_asked); `nlr-stub` in the running program's
+    /// folder; `nlr-stub` in `PATH`.
     pub stub: Option<Vec<OsString>>,
-    /// Where to look first for the stubs to bring along: files called `nlr-stub-ARCHITECTURE`,
-    /// such as `nlr-stub-x86_64-unknown-linux-musl`, or folders that hold such. By default the
-    /// folder that the environment variable `NLR_STUBS` names, that of the running program, and
-    /// data folders.
-    pub stubs: Vec<PathBuf>,
-    /// How long each step may take: 30 seconds. Time in which a question waits for its answer
-    /// does not count, and while a stub is sent it is the time without any progress.
+    /// The stubs to send to other hosts, in the order of preference. After them come the folder that
+    /// the environment variable `NLR_STUBS` names, the running program's folder, and
+    /// `netlink-remote` in the data folders of the user and of the system (`~/.local/share`,
+    /// `/usr/local/share`, `/usr/share`, `/usr/lib`). Files there are named
+    /// `nlr-stub-<target triple>`, such as `nlr-stub-x86_64-unknown-linux-musl`. The last resort for
+    /// hosts of this architecture is the program of [`stub`](Self::stub), and then the running
+    /// program after [`stub::serve_if_asked`](crate::stub::serve_if_asked).
+    pub stubs: Vec<StubSource>,
+    /// The time limit of each step: 30 seconds. Time in which a question waits for its answer does
+    /// not count, and while a stub is sent the limit is on the time without progress. To reach an
+    /// `ssh://` host ([`Step::Connect`](crate::Step::Connect)), `ConnectTimeout` in ssh's
+    /// configuration replaces the limit.
     pub timeout: Duration,
-    /// Whom to ask for secrets and about host keys, and whom to tell of progress.
+    /// The callbacks for secrets, host keys and progress: none.
     pub prompter: Prompter,
-    /// ssh's configuration file instead of the user's and the system's; a file called `none` for
-    /// none at all. As `ssh -F`.
+    /// ssh's configuration file in place of the user's and the system's, as `ssh -F`; the name
+    /// `none` is for no file at all.
     pub ssh_config: Option<PathBuf>,
-    /// How long a connection may be silent before its far end is asked whether it is there, and
-    /// how long its answer may take before the connection counts as lost: 15 seconds. The stub
-    /// ends by itself when it hears nothing for four times as long. `None` never asks.
+    /// The keepalive interval, 15 seconds: after this silence of the far end this side sends a ping;
+    /// if nothing comes within one more interval, the connection is lost. A stub ends after four
+    /// intervals of silence. Less than 10 milliseconds counts as 10. `None`: no pings.
     pub keepalive: Option<Duration>,
 }
 
@@ -47,16 +70,85 @@ impl Default for TargetOptions {
 }
 
 impl TargetOptions {
+    /// Sets [`stub`](Self::stub).
+    #[must_use]
+    pub fn with_stub(mut self, argv: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.stub = Some(argv.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Adds to [`stubs`](Self::stubs): paths, or stubs in memory.
+    #[must_use]
+    pub fn with_stubs(mut self, stubs: impl IntoIterator<Item = impl Into<StubSource>>) -> Self {
+        self.stubs.extend(stubs.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets [`timeout`](Self::timeout).
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`prompter`](Self::prompter).
+    #[must_use]
+    pub fn with_prompter(mut self, prompter: Prompter) -> Self {
+        self.prompter = prompter;
+        self
+    }
+
+    /// Sets [`ssh_config`](Self::ssh_config).
+    #[must_use]
+    pub fn with_ssh_config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ssh_config = Some(file.into());
+        self
+    }
+
+    /// Sets [`keepalive`](Self::keepalive).
+    #[must_use]
+    pub fn with_keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        self.keepalive = silence.into();
+        self
+    }
+
     /// The command line of the stub on this host.
     pub(super) fn local_stub(&self) -> Vec<OsString> {
-        if let Some(stub) = self.stub.as_ref().filter(|words| !words.is_empty()) {
-            return stub.clone();
+        if let Some(argv) = self.stub.as_ref().filter(|argv| !argv.is_empty()) {
+            return argv.clone();
         }
-        let beside = || {
-            let path = std::env::current_exe().ok()?.with_file_name("nlr-stub");
-            path.exists().then(|| path.into_os_string())
-        };
-        let program = std::env::var_os("NLR_STUB").filter(|path| !path.is_empty()).or_else(beside);
-        vec![program.unwrap_or_else(|| "nlr-stub".into())]
+        if let Some(program) = std::env::var_os("NLR_STUB").filter(|program| !program.is_empty()) {
+            return vec![program];
+        }
+        if let Some(own) = own_stub() {
+            let arguments = own.arguments.into_iter().map(OsString::from);
+            return std::iter::once(own.program.into_os_string()).chain(arguments).collect();
+        }
+        let beside = std::env::current_exe().ok().map(|path| path.with_file_name("nlr-stub"));
+        let beside = beside.filter(|path| path.exists()).map(PathBuf::into_os_string);
+        vec![beside.unwrap_or_else(|| "nlr-stub".into())]
     }
+
+    /// The programs on this host that can be sent to hosts of its architecture.
+    pub(super) fn own_stubs(&self) -> Vec<OwnStub> {
+        let given = self.stub.as_deref().and_then(|argv| {
+            let (program, arguments) = argv.split_first()?;
+            let arguments = arguments.iter().map(|word| OsStr::to_str(word).map(str::to_owned));
+            Some(OwnStub { program: program.into(), arguments: arguments.collect::<Option<_>>()? })
+        });
+        given.into_iter().chain(own_stub()).collect()
+    }
+}
+
+/// The running program, after `stub::serve_if_asked`.
+#[cfg(feature = "stub")]
+fn own_stub() -> Option<OwnStub> {
+    let stub::Own { program, argument } = stub::own()?;
+    Some(OwnStub { program: program.clone(), arguments: vec![(*argument).to_owned()] })
+}
+
+/// No program can be its own stub without the feature `stub`.
+#[cfg(not(feature = "stub"))]
+fn own_stub() -> Option<OwnStub> {
+    None
 }

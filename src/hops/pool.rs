@@ -1,16 +1,14 @@
-//! The connections to one ssh host.
+//! The ssh connections to one host.
 //!
-//! libssh2 opens one channel of a connection at a time, and what it has begun cannot be withdrawn:
-//! a tunnel to a host that is down may take minutes. So nobody opens anything on a connection
-//! where an opening is under way; where none is free, another connection is made.
-
-#![forbid(unsafe_code)]
+//! libssh2 opens one channel of a connection at a time, and cannot withdraw an opening: that of a
+//! tunnel to a host that is down may take minutes. A connection with an opening under way is
+//! therefore busy; where all are busy, another connection is made.
 
 use std::{
     future::{Future, pending},
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -20,101 +18,103 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::{
     Error, ErrorKind, Origin, Step,
+    sync::lock,
     transport::ssh::{OpenPermit, Session, WeakSession},
 };
 
-/// How long one waits for a connection before another is made.
+/// The wait for a busy connection before another is made.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Connections to a host.
-const MOST: usize = 16;
+/// The most connections to one host.
+const MAX_CONNECTIONS: usize = 16;
 
-/// One attempt at a connection, for everyone who needs it at that time.
+/// An attempt to connect, which all that need a connection at that time share.
 type Attempt = Arc<OnceCell<Result<(), Error>>>;
 
 #[derive(Default)]
 pub(super) struct Pool {
-    // Sessions lock it: none may be used or dropped under this lock.
+    // Dropping a session, or its permit, takes this lock: neither may happen under it.
     state: Mutex<State>,
-    /// Tells all who wait.
+    /// Notified when a connection may be free, or may be made.
     freed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     members: Vec<Member>,
-    /// The one that is kept when nobody uses it.
+    /// The connection that stays open without a user.
     kept: Option<(u64, Session)>,
-    making: Option<Attempt>,
-    /// Questions are asked for a connection, which are not to be asked again and again.
-    asks: bool,
-    /// One more could not be had.
-    refused: bool,
-    next: u64,
+    attempt: Option<Attempt>,
+    /// Connecting took questions, which are not asked again for a second connection.
+    has_questions: bool,
+    /// The last attempt at one more connection failed.
+    is_refused: bool,
+    next_id: u64,
 }
 
 struct Member {
     id: u64,
     session: WeakSession,
-    /// Something is being opened there.
-    busy: bool,
+    /// A channel is being opened on it.
+    is_busy: bool,
 }
 
-/// How a connection is waited for.
+/// The wait for a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Wait<'a> {
-    /// What it is needed for.
+    /// The step that needs the connection.
     pub(super) step: Step,
     pub(super) limit: Duration,
-    /// Whom it is needed for.
+    /// The hop that needs it.
     pub(super) hop: Option<&'a str>,
 }
 
-/// A connection, to open one thing there.
+/// A connection on which one channel may be opened.
 pub(super) struct Lease {
     pub(super) session: Session,
+    /// Dropped once the connection can open another channel.
     pub(super) permit: OpenPermit,
-    pub(super) place: Place,
-    /// Whether it was made for another.
+    pub(super) member: MemberId,
+    /// Whether the connection existed before.
     pub(super) is_shared: bool,
 }
 
-/// Where a connection is.
+/// A connection's place in its pool.
 #[derive(Clone)]
-pub(super) struct Place {
-    // Weak: a permit is the session's, and the session the pool's.
+pub(super) struct MemberId {
+    // Weak, since a session holds a permit and the pool holds the session.
     pool: Weak<Pool>,
     id: u64,
 }
 
-impl Place {
-    /// Has nobody else use the connection. What goes on there goes on.
-    pub(super) fn forget(&self) {
+impl MemberId {
+    /// Takes the connection out of the pool. Its channels stay open.
+    pub(super) fn retire(&self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.forget(self.id);
+            pool.retire(self.id);
         }
     }
 }
 
-/// Gives the connection back.
-struct Busy(Place);
+/// Marks a connection as busy until it is dropped.
+struct BusyGuard(MemberId);
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         let Some(pool) = self.0.pool.upgrade() else { return };
         if let Some(member) = pool.lock().members.iter_mut().find(|member| member.id == self.0.id) {
-            member.busy = false;
+            member.is_busy = false;
         }
         pool.freed.notify_waiters();
     }
 }
 
 impl Pool {
-    /// A connection where nothing is being opened. `make` makes one, and says whether that took
+    /// Leases a connection that is not busy. `make` makes one, and returns whether that took
     /// questions.
     ///
-    /// The failure of an attempt is that of all who wait for it, unless there are connections that
-    /// may yet become free.
+    /// An attempt that fails fails for all that wait for it, unless another connection exists, which
+    /// may become free.
     pub(super) async fn lease<F>(
         self: &Arc<Self>,
         wait: Wait<'_>,
@@ -126,9 +126,9 @@ impl Pool {
         let began = Instant::now();
         let mut failure = None;
         loop {
-            // From here on nothing that becomes free is missed.
+            // Created before the state is read, so that no notification is missed.
             let mut freed = pin!(self.freed.notified());
-            if let Some(lease) = self.take() {
+            if let Some(lease) = self.take_idle() {
                 return Ok(lease);
             }
             let waited = began.elapsed();
@@ -145,15 +145,15 @@ impl Pool {
                 let _ = waiting.await;
                 continue;
             };
-            let (is_mine, mut mine) = (AtomicBool::new(false), None);
+            let (is_mine, mut lease) = (AtomicBool::new(false), None);
             let made = attempt.get_or_init(async || {
                 is_mine.store(true, Ordering::Relaxed);
                 let made = make().await;
-                self.made(&attempt, made).map(|lease| mine = Some(lease))
+                self.finish(&attempt, made).map(|made| lease = Some(made))
             });
             let waiting = async {
                 let _ = waiting.await;
-                // What others wait for is not broken off.
+                // Others wait for this attempt, so it goes on.
                 if is_mine.load(Ordering::Relaxed) {
                     pending::<()>().await;
                 }
@@ -163,7 +163,7 @@ impl Pool {
                 made = made => made.clone(),
                 () = waiting => Ok(()),
             };
-            if let Some(lease) = mine {
+            if let Some(lease) = lease {
                 return Ok(lease);
             }
             match made {
@@ -174,36 +174,36 @@ impl Pool {
         }
     }
 
-    /// A connection that is free, the oldest first, so that the others fall out of use.
-    fn take(self: &Arc<Self>) -> Option<Lease> {
-        self.sweep();
+    /// Leases the oldest connection that is not busy, so that the others fall out of use.
+    fn take_idle(self: &Arc<Self>) -> Option<Lease> {
+        self.retire_closed();
         loop {
             let (id, session) = {
                 let mut state = self.lock();
-                let member = state.members.iter_mut().find(|member| !member.busy)?;
-                member.busy = true;
+                let member = state.members.iter_mut().find(|member| !member.is_busy)?;
+                member.is_busy = true;
                 (member.id, member.session.upgrade())
             };
             match session {
                 Some(session) => return Some(self.lend(id, session, true)),
-                None => self.forget(id),
+                None => self.retire(id),
             }
         }
     }
 
     fn lend(self: &Arc<Self>, id: u64, session: Session, is_shared: bool) -> Lease {
-        let place = Place { pool: Arc::downgrade(self), id };
-        let permit = Box::new(Busy(place.clone()));
+        let member = MemberId { pool: Arc::downgrade(self), id };
+        let permit = Box::new(BusyGuard(member.clone()));
         let mut state = self.lock();
         if state.kept.is_none() && state.members.iter().any(|member| member.id == id) {
             state.kept = Some((id, session.clone()));
         }
         drop(state);
-        Lease { session, permit, place, is_shared }
+        Lease { session, permit, member, is_shared }
     }
 
-    /// Forgets those that are over.
-    fn sweep(&self) {
+    /// Retires connections that are closed.
+    fn retire_closed(&self) {
         let sessions = {
             let state = self.lock();
             let session = |member: &Member| (member.id, member.session.upgrade());
@@ -211,70 +211,71 @@ impl Pool {
         };
         for (id, session) in sessions {
             if !session.is_some_and(|session| session.is_open()) {
-                self.forget(id);
+                self.retire(id);
             }
         }
     }
 
-    /// The attempt that is under way, or a new one if there may be one; and whether there is no
-    /// connection yet.
-    fn attempt(&self, is_patient: bool) -> (Option<Attempt>, bool) {
+    /// The attempt under way, or a new one if there may be one; and whether no connection exists.
+    /// `has_waited` permits one more connection besides those that exist.
+    fn attempt(&self, has_waited: bool) -> (Option<Attempt>, bool) {
         let mut state = self.lock();
         let is_first = state.members.is_empty();
-        let has_room = state.members.len() < MOST && !state.asks && !state.refused;
-        if state.making.is_none() && (is_first || is_patient && has_room) {
-            state.making = Some(Attempt::default());
+        let has_room =
+            state.members.len() < MAX_CONNECTIONS && !state.has_questions && !state.is_refused;
+        if state.attempt.is_none() && (is_first || has_waited && has_room) {
+            state.attempt = Some(Attempt::default());
         }
-        (state.making.clone(), is_first)
+        (state.attempt.clone(), is_first)
     }
 
-    /// Ends an attempt.
-    fn made(
+    /// Ends an attempt: leases the new connection, or keeps its failure in mind.
+    fn finish(
         self: &Arc<Self>,
         attempt: &Attempt,
         made: Result<(Session, bool), Error>,
     ) -> Result<Lease, Error> {
         let mut state = self.lock();
-        if state.making.as_ref().is_some_and(|making| Arc::ptr_eq(making, attempt)) {
-            state.making = None;
+        if state.attempt.as_ref().is_some_and(|current| Arc::ptr_eq(current, attempt)) {
+            state.attempt = None;
         }
         match made {
-            Ok((session, asked)) => {
-                let id = state.next;
-                state.next += 1;
-                state.asks = asked;
-                state.members.push(Member { id, session: session.downgrade(), busy: true });
+            Ok((session, has_questions)) => {
+                let id = state.next_id;
+                state.next_id += 1;
+                state.has_questions = has_questions;
+                state.members.push(Member { id, session: session.downgrade(), is_busy: true });
                 drop(state);
                 Ok(self.lend(id, session, false))
             }
             Err(error) => {
-                state.refused = !state.members.is_empty();
+                state.is_refused = !state.members.is_empty();
                 Err(error)
             }
         }
     }
 
-    fn forget(&self, id: u64) {
+    /// Takes a connection out of the pool, which makes room for another.
+    fn retire(&self, id: u64) {
         let kept = {
             let mut state = self.lock();
             state.members.retain(|member| member.id != id);
-            state.refused = false;
+            state.is_refused = false;
             state.kept.take_if(|(kept, _)| *kept == id)
         };
         drop(kept);
-        // There is room for another.
         self.freed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 fn overdue(wait: Wait<'_>) -> Error {
     let text = format!(
-        "not begun within {:?}: every ssh connection to the host before is taken up by hosts that \
-         do not answer",
+        "no channel was opened within {:?}: all ssh connections to the gateway wait for other hosts \
+         that do not answer",
         wait.limit
     );
     let error =

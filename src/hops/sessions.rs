@@ -1,33 +1,35 @@
-//! The ssh connections that ways have in common.
-
-#![forbid(unsafe_code)]
+//! The ssh connections that targets share.
 
 use std::{
     collections::HashMap,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
+use tracing::debug;
+
 use super::{
-    Hop,
+    hop::Hop,
     pool::{Lease, Pool, Wait},
 };
 use crate::{
     Error, ErrorKind, Step,
     connect_context::ConnectContext,
+    sync::lock,
     transport::{
         Running,
         ssh::{ConfigSource, ReachedHost, Session, config, host::SshHost},
     },
 };
 
-/// How deep `ProxyJump` may lead: a host whose jump host has a jump host, and so on.
+/// The depth of `ProxyJump`: a host whose jump host has a jump host, and so on.
 const MAX_JUMPS: usize = 8;
 
+/// The ssh connections of one connector.
 pub(super) struct Sessions {
     source: ConfigSource,
-    /// By the way there.
+    /// The pool of a host by its route; see [`pool_key`].
     pools: Mutex<HashMap<Vec<SshHost>, Arc<Pool>>>,
 }
 
@@ -41,26 +43,27 @@ impl Sessions {
         Self { source, pools: Mutex::default() }
     }
 
-    /// Starts a command on the last of these hosts.
+    /// Starts a command on the host of the last hop.
     pub(super) async fn exec(
         &self,
         hops: &[Hop],
         command: &str,
         context: &ConnectContext,
     ) -> Result<Running, Error> {
-        let way = self.way(hops)?;
+        let route = self.route(hops)?;
         let wait = Wait { step: Step::Bootstrap, limit: context.limit(), hop: None };
         let mut is_again = false;
         loop {
-            let lease = self.lease(&way, context, wait).await?;
-            let Lease { session, permit, place, is_shared } = lease;
+            let lease = self.lease(&route, context, wait).await?;
+            let Lease { session, permit, member, is_shared } = lease;
             let running = context.step(Step::Bootstrap, session.run(command, Some(permit))).await;
             let Err(error) = running else { return running };
-            // A server allows so many commands on a connection (MaxSessions); another connection
-            // has as much room again. One that is gone, or does not answer, is replaced once.
+            // A server limits the commands of one connection (MaxSessions): another connection has
+            // room again. One that is closed, or does not answer, is replaced once.
             let is_lost = error.kind() == ErrorKind::Timeout || !session.is_open();
+            debug!(%error, is_lost, is_full = session.is_full(), "ssh starts no command");
             if is_lost || session.is_full() {
-                place.forget();
+                member.retire();
             }
             if !is_shared || !session.is_full() && (is_again || !is_lost) {
                 return Err(error);
@@ -69,9 +72,9 @@ impl Sessions {
         }
     }
 
-    /// All hosts on the way, with those that `ProxyJump` adds.
-    fn way(&self, hops: &[Hop]) -> Result<Vec<SshHost>, Error> {
-        let mut way = Vec::new();
+    /// The hosts of the hops, outermost first, and those that `ProxyJump` puts before them.
+    fn route(&self, hops: &[Hop]) -> Result<Vec<SshHost>, Error> {
+        let mut route = Vec::new();
         for hop in hops {
             let Hop::Ssh(to) = hop else { continue };
             let host = config::resolve(
@@ -81,19 +84,20 @@ impl Sessions {
                 to.port,
                 &self.source,
             )?;
-            // A chain that is written out is what the user wants.
-            if way.is_empty() {
-                self.jumps(&host, &mut way, 0)?;
+            // Hops of the target take the place of ProxyJump.
+            if route.is_empty() {
+                self.jumps(&host, &mut route, 0)?;
             }
-            way.push(host);
+            route.push(host);
         }
-        Ok(way)
+        Ok(route)
     }
 
-    fn jumps(&self, host: &SshHost, way: &mut Vec<SshHost>, depth: usize) -> Result<(), Error> {
+    /// Adds the jump hosts of a host.
+    fn jumps(&self, host: &SshHost, route: &mut Vec<SshHost>, depth: usize) -> Result<(), Error> {
         if depth == MAX_JUMPS && !host.jumps.is_empty() {
             let text = format!(
-                "{}: more than {MAX_JUMPS} hosts jump over each other (ProxyJump)",
+                "{}: more than {MAX_JUMPS} jump hosts, each of the one before (ProxyJump)",
                 host.hop
             );
             return Err(Error::invalid(text));
@@ -102,49 +106,50 @@ impl Sessions {
             let (user, name, port) = config::parse_destination(jump)?;
             let hop = format!("ssh://{jump}");
             let jump = config::resolve(&hop, user.as_deref(), &name, port, &self.source)?;
-            // As with ssh -J: the second and later ones are reached through the one before.
+            // As with ssh -J, the second and later ones are reached through the one before.
             if index == 0 {
-                self.jumps(&jump, way, depth + 1)?;
+                self.jumps(&jump, route, depth + 1)?;
             }
-            way.push(jump);
+            route.push(jump);
         }
         Ok(())
     }
 
-    /// A connection to the last host, to open one thing there.
+    /// Leases a connection to the last host of a route.
     fn lease<'a>(
         &'a self,
-        way: &'a [SshHost],
+        route: &'a [SshHost],
         context: &'a ConnectContext,
         wait: Wait<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send + 'a>> {
         let pool = {
-            let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(pools.entry(names(way)).or_default())
+            let mut pools = lock(&self.pools);
+            Arc::clone(pools.entry(pool_key(route)).or_default())
         };
-        Box::pin(async move { pool.lease(wait, || self.connect(way, context)).await })
+        Box::pin(async move { pool.lease(wait, || self.connect(route, context)).await })
     }
 
-    /// A new connection to the last host, and whether anything was asked for it.
+    /// Makes a connection to the last host of a route, and returns whether that took questions.
     async fn connect(
         &self,
-        way: &[SshHost],
+        route: &[SshHost],
         context: &ConnectContext,
     ) -> Result<(Session, bool), Error> {
-        let Some((host, before)) = way.split_last() else {
+        let Some((host, before)) = route.split_last() else {
             return Err(Error::invalid("no host to connect to"));
         };
-        let there = behind(before, context);
+        let there = through(before, context);
         let reached = match before {
             [] => Session::reach(host, None, context).await?,
             before => self.tunnel(host, before, (context, &there)).await?,
         };
-        let asked = context.asked();
+        let asked = context.questions_asked();
         let session = reached.log_in(&there).await?;
-        Ok((session, context.asked() != asked))
+        Ok((session, context.questions_asked() != asked))
     }
 
-    /// Reaches a host through those before it. One context is for these, the other for the host.
+    /// Reaches a host through those before it; the second context is for the host, the first for
+    /// those.
     async fn tunnel(
         &self,
         host: &SshHost,
@@ -156,16 +161,15 @@ impl Sessions {
         let mut is_again = false;
         loop {
             let lease = self.lease(before, context, wait).await?;
-            let Lease { session, permit, place, is_shared } = lease;
+            let Lease { session, permit, member, is_shared } = lease;
             let reached = Session::reach(host, Some((&session, permit)), there).await;
             let Err(error) = reached else { return reached };
-            // It may be the gateway that does not answer, and if it is not, then nothing else can
-            // be opened there for a long time.
+            // Either the gateway does not answer, or it opens no other channel for a long time.
             if error.kind() == ErrorKind::Timeout {
-                place.forget();
+                member.retire();
                 return Err(error);
             }
-            // One that had ended, and nobody had noticed.
+            // A connection that was closed unnoticed is replaced once.
             if session.is_open() || !is_shared || is_again {
                 return Err(error);
             }
@@ -174,19 +178,19 @@ impl Sessions {
     }
 }
 
-/// The context for what is behind these hosts.
-fn behind(hosts: &[SshHost], context: &ConnectContext) -> ConnectContext {
-    hosts.iter().fold(context.clone(), |context, host| context.behind(&host.hop))
+/// The context for a host that is reached through these.
+fn through(hosts: &[SshHost], context: &ConnectContext) -> ConnectContext {
+    hosts.iter().fold(context.clone(), |context, host| context.through(&host.hop))
 }
 
-/// What makes one connection as good as another: all that decides whom it is made to, as whom and
-/// how it is checked, under whichever name.
-fn names(way: &[SshHost]) -> Vec<SshHost> {
-    let name = |host: &SshHost| SshHost {
+/// The parts of a route by which a connection can serve another target: address, user, keys and host
+/// key checks of each host, whatever its name in the target.
+fn pool_key(route: &[SshHost]) -> Vec<SshHost> {
+    let key = |host: &SshHost| SshHost {
         hop: String::new(),
         connect_timeout: None,
         jumps: Vec::new(),
         ..host.clone()
     };
-    way.iter().map(name).collect()
+    route.iter().map(key).collect()
 }

@@ -1,5 +1,5 @@
-use super::*;
 use crate::ErrorKind;
+use crate::{Hop, Target};
 
 #[test]
 fn text_and_back() {
@@ -34,7 +34,7 @@ fn text_and_back() {
 }
 
 #[test]
-fn the_builder_writes_what_is_read() {
+fn a_builder_makes_the_target_of_a_text() {
     let built = Target::ssh("ci@gateway").ssh("ci@test01").sudo().build().unwrap();
     assert_eq!(built.to_string(), "ssh://ci@gateway,ssh://ci@test01,sudo:");
     assert_eq!(built, "ssh://ci@gateway,ssh://ci@test01,sudo:".parse().unwrap());
@@ -50,7 +50,7 @@ fn the_builder_writes_what_is_read() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_a_reason() {
+fn a_malformed_target_is_refused_with_a_reason() {
     for (text, reason) in [
         ("", "a hop is empty"),
         ("local", "write `local:`"),
@@ -70,7 +70,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("ssh://-l@host", "cannot begin with `-`"),
         ("openssh://a b", "cannot hold ' '"),
         ("ssh://a;b", "cannot hold ';'"),
-        ("ssh://user:secret@host", "a password does not belong"),
+        ("ssh://user:secret@host", "must not contain a password"),
         ("ssh://host:0", "1 to 65535"),
         ("ssh://host:ssh", "1 to 65535"),
         ("ssh://::1", "in brackets"),
@@ -87,8 +87,8 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("docker:", "the name is missing"),
         ("docker:-v", "cannot begin with `-`"),
         ("sudo:-s", "cannot begin with `-`"),
-        ("kubectl:pod", "NAMESPACE/POD"),
-        ("kubectl:a/b/c", "three parts can be read in two ways"),
+        ("kubectl:pod", "expected `NAMESPACE/POD` or `[CONTEXT]/NAMESPACE/POD/[CONTAINER]`"),
+        ("kubectl:a/b/c", "three parts are ambiguous"),
         ("kubectl:/a//c", "the pod is missing"),
     ] {
         let error = text.parse::<Target>().unwrap_err();

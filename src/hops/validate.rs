@@ -1,15 +1,15 @@
-//! Which chains of hops can be gone. What cannot is refused before anything is started.
+//! The rules for chains of hops, checked before anything is started.
 
-#![forbid(unsafe_code)]
-
-use super::Hop;
+use super::hop::Hop;
 use crate::Error;
 
-/// More than anyone has; each costs its own round trips and processes.
+/// Hops of a target. Each costs round trips and processes.
 const MAX_HOPS: usize = 16;
 
+/// Checks that hops fit together.
+///
 /// # Errors
-/// Names the first hop that cannot be where it is, and why.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first misplaced hop, and the reason.
 pub(super) fn check(hops: &[Hop]) -> Result<(), Error> {
     if hops.is_empty() {
         return Err(Error::invalid("a target needs a hop, such as `local:` or `ssh://host`"));
@@ -32,14 +32,12 @@ pub(super) fn check(hops: &[Hop]) -> Result<(), Error> {
 fn misplaced(hop: &Hop, before: &[Hop], is_last: bool) -> Option<&'static str> {
     match hop {
         Hop::Local if !before.is_empty() => Some(
-            "can only come first: behind other hops the stub runs on the last one's host anyway",
+            "can only come first: after other hops the stub runs on the last one's host anyway",
         ),
         Hop::Unix(_) if !before.is_empty() || !is_last => {
-            Some("has to be alone: a stub listens there already, and nothing is started")
+            Some("has to be alone: its stub listens already, and nothing is started")
         }
-        Hop::Stub(_) if !is_last => {
-            Some("has to come last: it is the program that is started there")
-        }
+        Hop::Stub(_) if !is_last => Some("has to come last: it is the program to start"),
         Hop::Ssh(_) if !before.iter().all(|hop| matches!(hop, Hop::Local | Hop::Ssh(_))) => Some(
             "is made by this process and can only follow other ssh:// hops; write `openssh://` to \
              have that host's own ssh connect from there",

@@ -1,78 +1,57 @@
-//! Containers, found by asking the program of their engine.
+//! Network namespaces of containers, found by asking the program of their engine.
 //!
-//! The program runs on this host, beside the container: it tells a process of the container, and
-//! with that goes the way into its network namespace. Nothing is executed inside the container,
-//! which may hold nothing that could be.
+//! The program runs on this host, beside the container, and names a process of it, whose network
+//! namespace is opened. Nothing is executed inside the container, which may hold no program at all.
 
 use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{self, ErrorKind, Read},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{
-            fs::PermissionsExt,
-            process::{CommandExt, ExitStatusExt},
-        },
-    },
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::errno::Errno;
 
-use super::{netns, sys};
+use super::{
+    failure::{explained, failure},
+    nsfs,
+    subprocess::{last_line, run},
+};
 use crate::wire::{ContainerEngine, Failure, Netns};
 
-/// Where engines are looked for besides PATH, which is short where sshd starts a stub.
+/// Folders that are searched for engines besides PATH, which is short where sshd starts a stub.
 const ALSO: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
 
 /// How long an engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the engine's program has ended: its output mostly tells before.
-const TICK: u8 = 5;
-
-/// Bytes of output that are kept, the last ones: an answer has a hundred, a complaint a line.
-const KEPT: usize = 4096;
-
-/// What the engine is asked to print.
+/// The format of the engine's answer.
 const FORMAT: &str = "{{.State.Pid}} {{.Id}}";
 
-/// Opens the network namespace of a running container. One that shares its host's is fine.
+/// Opens the network namespace of a running container, which may be that of its host.
 pub(super) fn open(engine: ContainerEngine, name: &str) -> Result<File, Failure> {
     let netns = Netns::Container { engine, name: name.to_owned() };
     if !netns.is_well_named() {
-        let text = format!("{netns} cannot be: that is no container's name");
-        return Err(refused(Errno::EINVAL, text));
+        let text = format!("{netns} cannot exist: a container's name has other characters");
+        return Err(explained(Errno::EINVAL, text));
     }
     let container = inspect(engine, name, &netns)?;
     let path = format!("/proc/{}/ns/net", container.pid);
-    let file = match netns::open_file(Path::new(&path), &netns) {
+    let file = match nsfs::open_file(Path::new(&path), &netns) {
         Err(failure) if [Errno::ENOENT as i32, Errno::ESRCH as i32].contains(&failure.errno) => {
             return Err(container.gone(&netns));
         }
         other => other?,
     };
-    // Only now: the number may have gone to another process in between, and an engine on another
-    // host, or in another pid namespace, tells numbers that mean something else here.
+    // Behind the opening: the pid may have gone to another process in between. An engine on another
+    // host, or in another pid namespace, gives pids that mean other processes here.
     if !container.has_process() {
         return Err(container.gone(&netns));
     }
     Ok(file)
-}
-
-fn refused(errno: Errno, text: String) -> Failure {
-    Failure { errno: errno as i32, text }
 }
 
 /// A container that the engine says is running.
@@ -82,8 +61,8 @@ struct Container {
 }
 
 impl Container {
-    /// Whether its process is one of this container's here: both engines name its control groups
-    /// and the files that they mount into it after its id.
+    /// Whether the process is one of this container: both engines name a container's control groups,
+    /// and the files that they mount into it, after its id.
     fn has_process(&self) -> bool {
         ["cgroup", "mountinfo"].into_iter().any(|file| {
             let text = fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
@@ -93,11 +72,11 @@ impl Container {
 
     fn gone(&self, netns: &Netns) -> Failure {
         let text = format!(
-            "{netns}: process {} is none of its own here; either it has just ended, or its engine \
-             is not on the stub's host",
+            "{netns}: process {} does not belong to the container on the stub's host: the container has \
+             just ended, or the engine runs on another host",
             self.pid
         );
-        refused(Errno::ESRCH, text)
+        explained(Errno::ESRCH, text)
     }
 }
 
@@ -107,10 +86,10 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
     let Some((path, search)) = find(program) else {
         let also = ALSO.join(", ");
         let text = format!(
-            "{netns}: {program} is not installed where the stub runs: it is neither in PATH nor in \
+            "{netns}: {program} is not installed on the stub's host: it is neither in PATH nor in \
              {also}"
         );
-        return Err(refused(Errno::ENOENT, text));
+        return Err(explained(Errno::ENOENT, text));
     };
     let mut command = Command::new(&path);
     command.args(["inspect", "--type", "container", "--format", FORMAT, name]);
@@ -119,14 +98,14 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let text = format!(
-                "{netns}: {program} did not answer within {} s; see whether it does there",
+                "{netns}: {program} did not answer within {} s; try `{program} ps` on that host",
                 PATIENCE.as_secs()
             );
-            return Err(refused(Errno::ETIMEDOUT, text));
+            return Err(explained(Errno::ETIMEDOUT, text));
         }
         Err(errno) => {
             let path = path.display();
-            return Err(netns::failure(errno, format_args!("{netns}: running {path}")));
+            return Err(failure(errno, format_args!("{netns}: running {path}")));
         }
     };
     if !answer.status.success() {
@@ -135,31 +114,31 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
             (_, Some(signal)) => format!("ended by signal {signal}"),
             (_, None) => format!("exit code {}", answer.status.code().unwrap_or_default()),
         };
-        let errno = meaning(&said);
+        let errno = errno_of_message(&said);
         let remedy = match (errno, engine) {
-            (Errno::ENOENT, ContainerEngine::Docker) => "; `docker ps --all` shows those there are",
+            (Errno::ENOENT, ContainerEngine::Docker) => "; `docker ps --all` lists all containers",
             (Errno::ENOENT, ContainerEngine::Podman) => {
-                "; `podman ps --all` shows those there are, for each user others"
+                "; `podman ps --all` lists the containers of its user"
             }
             _ => "",
         };
-        return Err(refused(errno, format!("{netns}: {program} inspect: {said}{remedy}")));
+        return Err(explained(errno, format!("{netns}: {program} inspect: {said}{remedy}")));
     }
     let said = last_line(&answer.stdout);
     match parse(&said) {
         Some(container) if container.pid == 0 => {
             let text = format!("{netns} is not running; `{program} start {name}` starts it");
-            Err(refused(Errno::ESRCH, text))
+            Err(explained(Errno::ESRCH, text))
         }
         Some(container) => Ok(container),
         None => {
-            let text = format!("{netns}: {program} inspect told no process, but {said:?}");
-            Err(refused(Errno::EIO, text))
+            let text = format!("{netns}: {program} inspect gave no process, but {said:?}");
+            Err(explained(Errno::EIO, text))
         }
     }
 }
 
-/// Takes apart what [`FORMAT`] gives. A container that does not run has process 0, or none.
+/// Parses an answer of [`FORMAT`]. A container that does not run has process 0, or none.
 fn parse(said: &str) -> Option<Container> {
     let (pid, id) = said.rsplit_once(' ').unwrap_or(("", said));
     let pid = if pid.trim().is_empty() { 0 } else { pid.trim().parse().ok()? };
@@ -167,8 +146,8 @@ fn parse(said: &str) -> Option<Container> {
     whole.then(|| Container { pid, id: id.to_owned() })
 }
 
-/// What an engine's complaint comes to.
-fn meaning(said: &str) -> Errno {
+/// The errno that an engine's error message means.
+fn errno_of_message(said: &str) -> Errno {
     let said = said.to_ascii_lowercase();
     let table = [
         ("no such container", Errno::ENOENT),
@@ -182,14 +161,8 @@ fn meaning(said: &str) -> Errno {
     found.map_or(Errno::EIO, |(_, errno)| errno)
 }
 
-fn last_line(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    line.unwrap_or_default().to_owned()
-}
-
-/// Where a program is, and the folders that were searched, for it to find its own helpers. Those
-/// that are relative to the working directory do not count.
+/// The path of a program, and the folders that were searched, as a PATH for the program's own
+/// helpers. Folders relative to the working directory are not searched.
 fn find(program: &str) -> Option<(PathBuf, OsString)> {
     let path = env::var_os("PATH").unwrap_or_default();
     let also = ALSO.into_iter().map(PathBuf::from);
@@ -203,108 +176,11 @@ fn find(program: &str) -> Option<(PathBuf, OsString)> {
     Some((found, env::join_paths(&folders).ok()?))
 }
 
-/// How a program ended, and the end of what it wrote.
-struct Answer {
-    status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-/// Runs a program to its end; `None` if that has not come in time, and it is killed then.
-fn run(mut command: Command, limit: Duration) -> Result<Option<Answer>, Errno> {
-    let deadline = Instant::now() + limit;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own, so that what it starts can be killed with it.
-    command.process_group(0);
-    sys::end_with_this_thread(&mut command);
-    let mut child = Killed(command.spawn().map_err(|error| errno_of(&error))?);
-    let mut stdout = Output::new(child.0.stdout.take().map(OwnedFd::from))?;
-    let mut stderr = Output::new(child.0.stderr.take().map(OwnedFd::from))?;
-    loop {
-        // First, so that all it has written is there to be read.
-        let ended = child.0.try_wait().map_err(|error| errno_of(&error))?;
-        stdout.read();
-        stderr.read();
-        if let Some(status) = ended {
-            return Ok(Some(Answer { status, stdout: stdout.kept, stderr: stderr.kept }));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        let mut open: Vec<_> = [&stdout, &stderr].into_iter().filter_map(Output::watch).collect();
-        if open.is_empty() {
-            thread::sleep(Duration::from_millis(1));
-        } else {
-            let _ = poll(&mut open, PollTimeout::from(TICK));
-        }
-    }
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-/// A program that runs; killed and reaped when dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // Once it is reaped its number may be another's.
-        if let Ok(None) = self.0.try_wait() {
-            let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
-            let _ = self.0.wait();
-        }
-    }
-}
-
-/// What comes out of a pipe.
-struct Output {
-    pipe: Option<File>,
-    kept: Vec<u8>,
-}
-
-impl Output {
-    fn new(pipe: Option<OwnedFd>) -> Result<Self, Errno> {
-        if let Some(pipe) = &pipe {
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        }
-        Ok(Self { pipe: pipe.map(File::from), kept: Vec::new() })
-    }
-
-    fn watch(&self) -> Option<PollFd<'_>> {
-        self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
-    }
-
-    /// Reads what is there, but not for ever from who writes for ever.
-    fn read(&mut self) {
-        let mut chunk = [0; KEPT];
-        for _ in 0..64 {
-            let Some(pipe) = &mut self.pipe else { return };
-            match pipe.read(&mut chunk) {
-                Ok(length @ 1..) => {
-                    self.kept.extend(chunk.iter().take(length));
-                    let over = self.kept.len().saturating_sub(KEPT);
-                    self.kept.drain(..over);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Ok(0) | Err(_) => self.pipe = None,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ID: &str = "3bc9e195d518e27b45586ba049f75ddb3a38c5adbf6634eae107f662ca8e97fa";
-
-    fn sh(script: &str) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        command
-    }
 
     #[test]
     fn an_answer_is_a_process_and_an_id() {
@@ -327,40 +203,8 @@ mod tests {
             ("Cannot connect to the Docker daemon at unix:///x.sock.", Errno::ECONNREFUSED),
             ("something else", Errno::EIO),
         ] {
-            assert_eq!(meaning(said), errno, "{said}");
+            assert_eq!(errno_of_message(said), errno, "{said}");
         }
-    }
-
-    #[test]
-    fn the_end_of_what_a_program_writes_is_kept() {
-        let script = "echo told; i=0; while [ $i -lt 9999 ]; do echo $i; i=$((i+1)); done >&2; \
-                      exit 3";
-        let answer = run(sh(script), PATIENCE).unwrap().unwrap();
-        assert_eq!(answer.status.code(), Some(3));
-        assert_eq!(answer.stdout, b"told\n");
-        assert_eq!(answer.stderr.len(), KEPT);
-        assert_eq!(last_line(&answer.stderr), "9998");
-    }
-
-    #[test]
-    fn what_does_not_end_is_killed_with_what_it_started() {
-        for script in ["sleep 1000 & wait", "exec >/dev/null 2>&1; sleep 1000 & wait", "yes"] {
-            assert!(run(sh(script), Duration::from_millis(200)).unwrap().is_none(), "{script}");
-        }
-    }
-
-    #[test]
-    fn what_a_program_leaves_behind_is_not_waited_for() {
-        // It holds the pipe all the while.
-        let answer = run(sh("sleep 1000 & echo $!"), PATIENCE).unwrap().unwrap();
-        let left = last_line(&answer.stdout).parse().unwrap();
-        nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
-    }
-
-    #[test]
-    fn a_program_that_cannot_be_run_gives_its_errno() {
-        let errno = run(Command::new("/nonexistent"), PATIENCE).err();
-        assert_eq!(errno, Some(Errno::ENOENT));
     }
 
     #[test]

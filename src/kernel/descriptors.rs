@@ -26,10 +26,10 @@ pub fn raise(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// A copy of a descriptor that this process was started with, known by its number.
+/// A copy of a descriptor of this process, by its number.
 ///
 /// # Errors
-/// EBADF where it has none of that number.
+/// EBADF for a number that is none.
 pub fn inherited(number: u32) -> Result<OwnedFd, Errno> {
     sys::inherited(i32::try_from(number).map_err(|_| Errno::EBADF)?)
 }

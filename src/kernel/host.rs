@@ -1,4 +1,4 @@
-//! What the stub tells of its host.
+//! The stub's description of its host.
 
 use std::fs;
 
@@ -7,11 +7,11 @@ use nix::{
     unistd::{SysconfVar, geteuid, sysconf},
 };
 
-use super::netns;
+use super::nsfs;
 use crate::wire::hello::HostInfo;
 
-/// Describes this host and process. What cannot be read is left at zero or empty, as in a
-/// container without /proc.
+/// Describes this host and process. A fact that cannot be read, as in a container without /proc, is
+/// zero or empty.
 pub fn host_info() -> HostInfo {
     let mut host = HostInfo::default();
     if let Ok(names) = uname() {
@@ -25,7 +25,7 @@ pub fn host_info() -> HostInfo {
     host.psched = psched().unwrap_or_default();
     host.uid = geteuid().as_raw();
     host.capabilities = capabilities().unwrap_or_default();
-    host.netns = netns::current().unwrap_or_default();
+    host.netns = nsfs::current().unwrap_or_default();
     host.pid = std::process::id();
     host
 }
@@ -40,7 +40,7 @@ fn psched() -> Option<[u32; 4]> {
     Some([numbers.next()??, numbers.next()??, numbers.next()??, numbers.next()??])
 }
 
-/// The effective set, from the line of /proc/self/status that proc(5) calls CapEff.
+/// The effective capabilities: CapEff of /proc/self/status, proc(5).
 fn capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;

@@ -1,15 +1,23 @@
 //! The kernel: netlink sockets, the namespaces they live in, and the host they run on.
 //!
-//! What unsafe code it needs is in `sys`.
+//! All unsafe code is in `sys`. Errors are nix's `Errno` here, and [`Failure`](crate::wire::Failure)
+//! where a client gets to see them.
+//!
+//! This module is public with the feature `unstable` only: it is made for the stub, names types of a
+//! 0.x crate, and may change at any time.
 
 mod container;
 pub mod descriptors;
+mod failure;
 mod host;
 pub mod netns;
+mod nsfs;
 mod socket;
+mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
+pub(crate) use failure::{errno_of, failure};
 pub use host::host_info;
 pub use nix::errno::Errno;
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

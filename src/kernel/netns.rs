@@ -4,12 +4,11 @@
 //! up: here it does its one thing and ends, and is never one that anything else runs on.
 
 use std::{
-    fmt,
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::{
         fd::{BorrowedFd, OwnedFd},
-        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+        unix::fs::{OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     thread,
@@ -17,58 +16,31 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag},
+    fcntl::{Flock, FlockArg},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::statfs::{FsType, fstatfs},
 };
 
-use crate::wire::{Failure, Netns, NetnsEntry, NetnsMode, hello::NetnsId};
+pub use super::nsfs::{current, identify};
+use super::{
+    container, descriptors,
+    failure::{explained, failure, io_failure},
+    nsfs::open_file,
+};
+use crate::wire::{Failure, Netns, NetnsEntry, NetnsMode};
 
 /// Where ip-netns(8) keeps named namespaces.
 pub const DIRECTORY: &str = "/run/netns";
 
-/// `NSFS_MAGIC` of `<linux/magic.h>`.
-const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
-
-/// An errno and what it was about.
-pub(crate) fn failure(errno: Errno, text: impl fmt::Display) -> Failure {
-    Failure { errno: errno as i32, text: format!("{text}: {}", errno.desc()) }
-}
-
-fn io_failure(error: &io::Error, text: impl fmt::Display) -> Failure {
-    failure(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw), text)
-}
-
-/// The namespace of the calling thread.
-///
-/// # Errors
-/// As stat(2), such as where /proc is not mounted.
-pub fn current() -> io::Result<NetnsId> {
-    fs::metadata("/proc/thread-self/ns/net").map(|meta| identity(&meta))
-}
-
-/// The identity of an open namespace.
-///
-/// # Errors
-/// As fstat(2).
-pub fn identify(namespace: &File) -> io::Result<NetnsId> {
-    namespace.metadata().map(|meta| identity(&meta))
-}
-
-fn identity(meta: &fs::Metadata) -> NetnsId {
-    NetnsId { device: meta.dev(), inode: meta.ino() }
-}
-
 /// The file of a named namespace.
 ///
 /// # Errors
-/// EINVAL for what cannot be a file's name.
+/// EINVAL for a name that no file can have.
 pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
     let fits = (1..=255).contains(&name.len());
     if !fits || name == "." || name == ".." || name.contains(['/', '\0']) {
         let text = format!("{name:?} cannot be a namespace's name");
-        return Err(Failure { errno: Errno::EINVAL as i32, text });
+        return Err(explained(Errno::EINVAL, text));
     }
     Ok(Path::new(DIRECTORY).join(name))
 }
@@ -76,14 +48,14 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
 /// Opens a namespace. [`Netns::Current`] is `None`.
 ///
 /// # Errors
-/// The errno of what failed: ENOENT or ESRCH where there is none, EINVAL for a file that is no
-/// network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a container also
-/// ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where the engine is
-/// not running, and EIO for whatever else it says.
+/// The errno of the step that failed: ENOENT or ESRCH where there is no such namespace, EINVAL for a
+/// file that is no network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a
+/// container also ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where
+/// the engine is not running, and EIO for any other error of the engine.
 pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
     if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
         let text = format!("{netns} cannot be created: only a name can");
-        return Err(Failure { errno: Errno::EINVAL as i32, text });
+        return Err(explained(Errno::EINVAL, text));
     }
     let path = match netns {
         Netns::Name(name) => {
@@ -100,48 +72,26 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
         Netns::Path(path) => PathBuf::from(path),
         Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
         Netns::Container { engine, name } => {
-            return super::container::open(*engine, name).map(Some);
+            return container::open(*engine, name).map(Some);
         }
-        // Only the connection that gave it can resolve one.
+        // Only the connection that gave the number can resolve it.
         Netns::Handle(_) => return Err(failure(Errno::EBADF, netns)),
         Netns::Current => return Ok(None),
     };
     open_file(&path, netns).map(Some)
 }
 
-/// Opens a namespace's file, as one that is `netns`.
-pub(super) fn open_file(path: &Path, netns: &Netns) -> Result<File, Failure> {
-    if path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(failure(Errno::EINVAL, netns));
-    }
-    // Non-blocking, because a path may be a FIFO, and never to become a controlling terminal.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
-        .open(path)
-        .map_err(|error| io_failure(&error, format_args!("opening {netns}")))?;
-    let kind = fstatfs(&file).map_err(|errno| failure(errno, format_args!("checking {netns}")))?;
-    if kind.filesystem_type() != NSFS_MAGIC {
-        let text = format!("{netns} is not a network namespace");
-        return Err(Failure { errno: Errno::EINVAL as i32, text });
-    }
-    Ok(file)
-}
-
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
 ///
 /// # Errors
-/// What setns(2) or the creation of a thread gives, or what `work` gives.
+/// The errno of setns(2) or of starting the thread; the error of `work`.
 pub fn inside<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     expendable("netns", || {
         setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
-            Errno::EINVAL => {
-                let text = "this is a namespace, but not a network namespace".to_owned();
-                Failure { errno: errno as i32, text }
-            }
+            Errno::EINVAL => explained(errno, "this is a namespace, but not a network namespace"),
             Errno::EPERM => failure(errno, "entering the namespace needs CAP_SYS_ADMIN"),
             _ => failure(errno, "entering the namespace"),
         })?;
@@ -149,7 +99,7 @@ pub fn inside<T: Send>(
     })
 }
 
-/// Runs `work` on a thread that is not used for anything else.
+/// Runs `work` on a thread that is used for nothing else.
 fn expendable<T: Send>(
     name: &str,
     work: impl FnOnce() -> Result<T, Failure> + Send,
@@ -168,7 +118,7 @@ fn expendable<T: Send>(
 /// The names in `/run/netns`, sorted. A file that is no namespace has identity zero.
 ///
 /// # Errors
-/// As readdir(3); a directory that does not exist is an empty one.
+/// As readdir(3); a directory that does not exist has no names.
 pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -181,7 +131,7 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let opened = open(&Netns::Name(name.clone()), NetnsMode::Existing).ok().flatten();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
-        list.push(NetnsEntry { name, id });
+        list.push(NetnsEntry::new(name, id));
     }
     list.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
@@ -199,8 +149,7 @@ pub fn add(name: &str) -> Result<(), Failure> {
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o444).open(&path);
     match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let text = format!("namespace {name:?} exists already");
-            return Err(Failure { errno: Errno::EEXIST as i32, text });
+            return Err(explained(Errno::EEXIST, format!("namespace {name:?} exists already")));
         }
         other => {
             drop(other.map_err(|e| io_failure(&e, format_args!("creating {}", path.display())))?)
@@ -214,14 +163,14 @@ pub fn add(name: &str) -> Result<(), Failure> {
             .map_err(|errno| failure(errno, format_args!("binding {}", path.display())))
     });
     if bound.is_err() {
-        // What failed is the thing to tell; that the empty file stays as well would only hide it.
+        // A second failure would only hide the first.
         let _ = fs::remove_file(&path);
     }
     bound
 }
 
-/// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against others
-/// that do so at the same time.
+/// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against other
+/// processes that do the same.
 fn prepare_directory() -> Result<Flock<File>, Failure> {
     let about = |text: &str| format!("{text} {DIRECTORY}");
     match fs::create_dir(DIRECTORY) {
@@ -258,11 +207,10 @@ fn prepare_directory() -> Result<Flock<File>, Failure> {
 pub fn delete(name: &str) -> Result<(), Failure> {
     let path = path_of(name)?;
     match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        // EINVAL: a file that nothing is mounted on, left behind by someone; it goes too.
+        // EINVAL: a file on which nothing is mounted, left behind; it is removed, too.
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(Errno::ENOENT) => {
-            let text = format!("there is no namespace {name:?}");
-            return Err(Failure { errno: Errno::ENOENT as i32, text });
+            return Err(explained(Errno::ENOENT, format!("there is no namespace {name:?}")));
         }
         Err(errno) => return Err(failure(errno, format_args!("deleting namespace {name:?}"))),
     }
@@ -270,10 +218,10 @@ pub fn delete(name: &str) -> Result<(), Failure> {
         .map_err(|error| io_failure(&error, format_args!("removing {}", path.display())))
 }
 
-/// A namespace's descriptor at a high number, fit to be told to a client.
+/// A namespace's descriptor at a high number, which may be given to a client.
 ///
 /// # Errors
 /// As fcntl(2).
 pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
-    super::descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
+    descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
 }

@@ -7,29 +7,34 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{descriptors, netns, sys};
+use super::{
+    descriptors,
+    failure::{explained, failure},
+    netns, sys,
+};
 use crate::wire::{DatagramInfo, Destination, Failure, Open, Opened};
 
-/// Room that a receive should offer: a dump's datagram has up to 32 KiB, and the kernel sizes
-/// the next one after the largest room it has seen.
+/// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
+/// sizes them after the largest room it has seen.
 pub const RECEIVE_ROOM: usize = 64 * 1024;
 
-/// Index of the drop counter in what `SO_MEMINFO` gives (`SK_MEMINFO_DROPS` of
-/// `<linux/sock_diag.h>`), and of the bytes in the receive queue.
+/// `SK_MEMINFO_DROPS` of `<linux/sock_diag.h>`: index of the drop counter in `SO_MEMINFO`.
 const MEMINFO_DROPS: usize = 8;
+
+/// `SK_MEMINFO_RMEM_ALLOC`: index of the bytes in the receive queue.
 const MEMINFO_RMEM_ALLOC: usize = 0;
 
-/// One datagram, or why there is none.
+/// The result of a receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// A datagram of this length; what did not fit the buffer is in the spill.
+    /// A datagram of this length; the part that did not fit the buffer is in the spill.
     Datagram(DatagramInfo, usize),
-    /// A datagram that even the spill had no room for: its length. It is lost.
+    /// A datagram of this length, for which even the spill had no room. It is lost.
     TooLarge(usize),
     /// Nothing is queued.
     Empty,
-    /// The kernel has dropped datagrams since the receive buffer was full. Those queued before
-    /// the gap are still to be read.
+    /// ENOBUFS: the kernel has dropped datagrams because the receive buffer was full. Those queued
+    /// before are still to be read.
     Overrun,
     /// Another errno of recvmsg(2).
     Failed(Errno),
@@ -41,9 +46,9 @@ pub enum Received {
 #[derive(Debug)]
 pub struct KernelSocket {
     fd: OwnedFd,
-    /// Whether the kernel was told not to report overruns, so that only its counter tells.
+    /// Whether overruns give no ENOBUFS (`NETLINK_NO_ENOBUFS`) and show in the drop counter alone.
     silent_overruns: AtomicBool,
-    /// Size of the receive buffer, of which a datagram takes more than its length.
+    /// Bytes of the receive buffer, of which a datagram takes more than its length.
     receive_buffer: AtomicU32,
 }
 
@@ -51,7 +56,7 @@ impl KernelSocket {
     /// Creates a socket in `namespace`, or in the current one, as `open` asks.
     ///
     /// `NETLINK_EXT_ACK` is switched on first, where the kernel has it, and can be switched off
-    /// by an option of `open`. Groups switch `NETLINK_PKTINFO` on, which tells them apart.
+    /// by an option of `open`. Groups switch `NETLINK_PKTINFO` on, which gives each datagram's group.
     ///
     /// # Errors
     /// The errno of the step that failed, named in the text: EPROTONOSUPPORT for a protocol the
@@ -65,13 +70,12 @@ impl KernelSocket {
     }
 
     fn create(open: &Open) -> Result<(Self, Opened), Failure> {
-        let step = |text: String| move |errno| netns::failure(errno, text);
+        let step = |text: String| move |errno| failure(errno, text);
         let fd = sys::socket(open.protocol).map_err(|errno| match errno {
             Errno::EPROTONOSUPPORT => {
-                let text = format!("the kernel has no netlink protocol {}", open.protocol);
-                Failure { errno: errno as i32, text }
+                explained(errno, format!("the kernel has no netlink protocol {}", open.protocol))
             }
-            _ => netns::failure(
+            _ => failure(
                 errno,
                 format_args!("creating a socket of protocol {}", open.protocol),
             ),
@@ -79,7 +83,7 @@ impl KernelSocket {
         let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
         let socket =
             Self { fd, silent_overruns: AtomicBool::new(false), receive_buffer: AtomicU32::new(0) };
-        // Kernels before 4.12 lack it, and then nothing is lost but the explanation.
+        // Kernels before 4.12 lack it; their errors come without words.
         let _ = socket.set_flag(libc::NETLINK_EXT_ACK);
         let sizes = [
             (open.receive_buffer, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, "receive"),
@@ -148,7 +152,7 @@ impl KernelSocket {
     }
 
     /// getsockopt(2) with room for `capacity` bytes. For `NETLINK_LIST_MEMBERSHIPS` the kernel
-    /// reports the length it would need, and the value is cut at what there was room for.
+    /// reports the length that it would need, and the value ends where the room did.
     ///
     /// # Errors
     /// Its errno.
@@ -164,7 +168,7 @@ impl KernelSocket {
     /// # Errors
     /// The errno of setsockopt(2): EINVAL for a group the protocol does not have, EPERM.
     pub fn join(&self, group: u32) -> Result<(), Errno> {
-        // Groups past 32 cannot be told from the address of a datagram.
+        // A datagram's address has no groups past 32.
         let _ = self.set_flag(libc::NETLINK_PKTINFO);
         self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes())
     }
@@ -186,23 +190,22 @@ impl KernelSocket {
         sys::send(self.fd.as_fd(), datagram, destination)
     }
 
-    /// Sends several datagrams to the kernel, which lie one behind the other in `data`:
-    /// sendmmsg(2). Gives how many it took before one that it refused, or before so many that
-    /// another call is needed.
+    /// Sends several datagrams, of `lengths` in `data`, to the kernel: sendmmsg(2). Gives the number
+    /// that it took: fewer than there are if it refused the next, or if one call takes no more.
     pub fn send_many(&self, data: &[u8], lengths: impl Iterator<Item = usize>) -> usize {
         sys::send_many(self.fd.as_fd(), data, lengths).unwrap_or_default()
     }
 
-    /// How many sends may be made before the answer of the first is received. Answers to all of
-    /// them are to have room in the receive buffer, which the kernel counts generously.
+    /// The number of sends that may be made before the answer of the first is received: the receive
+    /// buffer has room for an answer of each, as the kernel counts it.
     pub fn sends_at_once(&self) -> u32 {
         let buffer = self.receive_buffer.load(Ordering::Relaxed);
         (buffer / (2 * RECEIVE_ROOM as u32)).clamp(1, sys::AT_ONCE as u32)
     }
 
     /// Receives one datagram without waiting. It is appended to `out`, which should have
-    /// [`RECEIVE_ROOM`] to spare; what goes beyond that is put into `spill`,
-    /// in place of what was in there and up to its capacity.
+    /// [`RECEIVE_ROOM`] to spare; a longer datagram's end replaces the content of `spill`, up to its
+    /// capacity.
     pub fn receive(&self, out: &mut Vec<u8>, spill: &mut Vec<u8>) -> Received {
         let start = out.len();
         loop {
@@ -220,8 +223,8 @@ impl KernelSocket {
         }
     }
 
-    /// The kernel's count of datagrams dropped, and the bytes that its receive queue holds by its
-    /// own accounting.
+    /// The kernel's count of dropped datagrams, and the bytes in the receive queue by its own
+    /// accounting (`SO_MEMINFO`).
     ///
     /// # Errors
     /// The errno of getsockopt(2).

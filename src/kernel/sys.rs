@@ -28,13 +28,13 @@ fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
     Errno::result(result)
 }
 
-/// Has a program be killed when the thread that starts it ends, which it does at the latest with
-/// the process, however that ends.
+/// Has the kernel kill a program when the thread that starts it ends: at the latest with this
+/// process, however that ends.
 pub(super) fn end_with_this_thread(command: &mut Command) {
     let parent = getpid();
     let tie = move || {
         set_pdeathsig(Signal::SIGKILL)?;
-        // It may have ended before that.
+        // The parent may have ended before.
         if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
     // SAFETY: this runs between fork and exec, where only what a signal handler may do is allowed:
@@ -42,11 +42,11 @@ pub(super) fn end_with_this_thread(command: &mut Command) {
     unsafe { command.pre_exec(tie) };
 }
 
-/// A copy of a descriptor that the process was started with, by its number.
+/// A copy of a descriptor of this process, by its number.
 pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: takes integers only; a number that is no descriptor gives EBADF.
     let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -67,13 +67,13 @@ pub(super) fn socket(protocol: u32) -> Result<OwnedFd, Errno> {
     let protocol = libc::c_int::try_from(protocol).map_err(|_| Errno::EPROTONOSUPPORT)?;
     // SAFETY: takes integers only.
     let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(super) fn bind(fd: BorrowedFd<'_>, portid: u32) -> Result<(), Errno> {
     let address = address(portid, 0);
-    // SAFETY: the pointer is to a sockaddr_nl that outlives the call, with its own length.
+    // SAFETY: the pointer is to a sockaddr_nl that outlives the call; the length is that type's.
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), ADDRESS_LEN) })?;
     Ok(())
 }
@@ -119,7 +119,7 @@ pub(super) fn option(
     Ok(length as usize)
 }
 
-/// Sends one datagram. Does not wait, which for the kernel as receiver makes no difference.
+/// Sends one datagram without waiting; for the kernel as receiver that makes no difference.
 pub(super) fn send(
     fd: BorrowedFd<'_>,
     datagram: &[u8],
@@ -144,14 +144,15 @@ pub(super) fn send(
     }
 }
 
-/// Datagrams that one call sends at most.
+/// Datagrams of one [`send_many`], at most.
 pub(super) const AT_ONCE: usize = 16;
 
-/// Sends datagrams that lie one behind the other in `data` to the kernel, up to [`AT_ONCE`] of
-/// them; gives how many it took. Does not wait.
+/// Sends up to [`AT_ONCE`] datagrams, of `lengths` in `data`, to the kernel without waiting; gives the
+/// number that it took.
 ///
 /// # Errors
-/// The errno of the first; that of a later one has to be asked for by sending it again.
+/// The errno of the first. A later one that is refused ends the call without an error: sent again, it
+/// gives its errno.
 pub(super) fn send_many(
     fd: BorrowedFd<'_>,
     data: &[u8],
@@ -164,7 +165,7 @@ pub(super) fn send_many(
     let (mut left, mut count): (_, libc::c_long) = (data, 0);
     for ((header, piece), length) in headers.iter_mut().zip(&mut pieces).zip(lengths) {
         let (datagram, others) = left.split_at_checked(length).ok_or(Errno::EINVAL)?;
-        // The kernel does not write there.
+        // The kernel only reads from these.
         *piece = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: length };
         header.msg_hdr.msg_name = (&raw mut address).cast();
         header.msg_hdr.msg_namelen = ADDRESS_LEN;
@@ -174,25 +175,25 @@ pub(super) fn send_many(
     }
     let (socket, flags) = (fd.as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let (socket, flags) = (libc::c_long::from(socket), libc::c_long::from(flags));
-    // SAFETY: the first `count` headers point to the address and to one piece each, and these to
-    // slices of `data`; all of it outlives the call and is of the length that is told.
+    // SAFETY: the first `count` headers point to the address and to one piece each, and the pieces to
+    // slices of `data`; all of these outlive the call and have the lengths in the headers.
     // musl's own sendmmsg is a loop around sendmsg, because the kernel's headers have wider fields
-    // than POSIX's: what is between those is zero here.
+    // than POSIX's: the padding of those is zero here.
     let sent =
         unsafe { libc::syscall(libc::SYS_sendmmsg, socket, headers.as_mut_ptr(), count, flags) };
     usize::try_from(sent).map_err(|_| Errno::last())
 }
 
-/// A datagram taken from the kernel.
+/// A datagram that was received.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taken {
     pub(super) info: DatagramInfo,
-    /// Its whole length, even if not all of it had room.
+    /// Bytes of the whole datagram, even if not all of it had room.
     pub(super) length: usize,
 }
 
 /// Receives one datagram without waiting: appends as much of it as `out` has spare room for, and
-/// puts the rest, as far as that has capacity, into `spill` in place of what was in there.
+/// replaces the content of `spill` by the rest, as far as that has capacity.
 pub(super) fn receive(
     fd: BorrowedFd<'_>,
     out: &mut Vec<u8>,
@@ -228,12 +229,12 @@ pub(super) fn receive(
     // SAFETY: the kernel has written `length` bytes, or as many as the first piece holds, into
     // the spare capacity that begins at `out.len()`.
     unsafe { out.set_len(filled) };
-    // SAFETY: the rest of `length` bytes, or as many of them as the second piece holds, it has
-    // written into the spare capacity of the empty spill.
+    // SAFETY: the kernel has written the rest of `length` bytes, or as many as the second piece
+    // holds, into the spare capacity of the empty spill.
     unsafe { spill.set_len((length - direct).min(more_len)) };
     let mut info = DatagramInfo {
         portid: address.nl_pid,
-        // Groups 1 to 32 are told as a mask with the one bit of the datagram's group.
+        // Of groups 1 to 32 the address has a mask with one bit, that of the datagram's group.
         group: if address.nl_groups == 0 { 0 } else { address.nl_groups.trailing_zeros() + 1 },
         nsid: None,
     };
@@ -265,7 +266,7 @@ pub(super) fn receive(
 /// `fcntl(F_DUPFD_CLOEXEC)`: a copy at the lowest free number from `base` on.
 pub(super) fn duplicate_from(fd: BorrowedFd<'_>, base: i32) -> Result<OwnedFd, Errno> {
     let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(base))?;
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 

@@ -1,132 +1,34 @@
-//! The client's side.
+//! The protocol's state on the client's side.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Granted, Granting, Violation};
-use crate::wire::{
-    Counters, Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Message, Open,
-    Opened, SocketId, WireError, hello::PeerLimits,
+use super::{
+    client_event::{ClientEvent, Data},
+    credit::{Granted, Granting},
+    refusal::{Refusal, SendError},
+    send_queue::{QueuedSend, SendQueue},
+    violation::Violation,
+};
+use crate::{
+    text::one_line_of,
+    wire::{
+    Credit, Destination, Failure, Flags, FrameType, Header, HEADER_LEN, MAX_GATHERED,
+    Message, Open, SocketId, WireError, DATAGRAM_PREFIX, hello::PeerLimits,
+},
 };
 
-/// A datagram's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data<'a> {
-    /// They came in one frame, of whose payload this is a part.
-    Whole(&'a [u8]),
-    /// They came in several.
-    Assembled(Bytes),
-}
-
-impl Data<'_> {
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Data::Whole(bytes) => bytes.len(),
-            Data::Assembled(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// What a frame means to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientEvent<'a> {
-    /// Nothing that anyone waits for.
-    None,
-    /// The socket is open.
-    Opened(SocketId, Opened),
-    /// It could not be opened; a close frame is under way already.
-    OpenFailed(SocketId, Failure),
-    /// The socket's last word; the id is free.
-    Closed(SocketId, Counters),
-    /// A datagram.
-    Datagram(SocketId, DatagramInfo, Data<'a>),
-    /// The kernel dropped datagrams here.
-    Lost {
-        /// The socket.
-        socket: SocketId,
-        /// Dropped at this place.
-        dropped: u64,
-        /// Dropped in all.
-        total: u64,
-    },
-    /// Receiving failed here.
-    ReceiveError {
-        /// The socket.
-        socket: SocketId,
-        /// Errno of the stub's host.
-        errno: i32,
-        /// Length of a datagram too large to forward, or 0.
-        length: u64,
-    },
-    /// How a send ended.
-    Sent {
-        /// The socket.
-        socket: SocketId,
-        /// The send's number.
-        serial: u32,
-        /// 0 or an errno.
-        errno: i32,
-        /// How long the kernel took.
-        nanoseconds: u64,
-        /// Whether it was a confirmed one.
-        confirmed: bool,
-    },
-    /// More may be sent on this socket.
-    SendCredit(SocketId),
-    /// The answer to a request.
-    Reply {
-        /// Its number.
-        request: u32,
-        /// The value, or what failed.
-        result: Result<&'a [u8], Failure>,
-    },
-    /// The answer to a ping.
-    Pong(u64),
-    /// The stub ended the connection.
-    Fault(Failure),
-}
-
-/// A datagram that cannot be sent now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no credit; try again after [`ClientEvent::SendCredit`].
-    #[error("the socket has no credit for a send")]
-    NoCredit,
-    /// The datagram can never be sent on this connection: its limit in bytes.
-    #[error("the connection carries datagrams of up to {0} bytes")]
-    TooLarge(usize),
-    /// The socket is not open.
-    #[error("the socket is not open")]
-    NotOpen,
-}
-
-/// An open or a request that cannot be made; nothing was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// As many as the stub allows are there; try again once one has ended.
-    #[error("the stub allows no more at a time")]
-    TooMany,
-    /// The socket is not open.
-    #[error("the socket is not open")]
-    NotOpen,
-    /// The frame would be longer than both sides accept, which ends a connection.
-    #[error("a frame of {length} bytes exceeds the limit of {limit}")]
-    TooLong {
-        /// Bytes it would have.
-        length: u32,
-        /// Bytes it may have.
-        limit: u32,
-    },
+/// How the stub is to make a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendMode {
+    /// By itself; answered in any case.
+    Confirmed,
+    /// By itself; answered only if it fails.
+    Pipelined,
+    /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
+    /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
+    Gathered(u16),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,19 +46,8 @@ struct ClientSocket {
     confirming: HashSet<u32>,
     partial: BytesMut,
     next_serial: u32,
-    /// Sends of several pieces, and whatever was sent behind one.
-    waiting: VecDeque<Waiting>,
-    /// Bytes in it.
-    waiting_bytes: usize,
-}
-
-/// A send that has not been written whole.
-#[derive(Debug)]
-struct Waiting {
-    serial: u32,
-    destination: Destination,
-    flags: Flags,
-    rest: Bytes,
+    /// The kind of the last send, if the next one may be gathered with it.
+    last_kind: Option<u16>,
 }
 
 /// The state of one connection on the client's side.
@@ -168,24 +59,17 @@ pub struct ClientState {
     next_request: u32,
     limits: PeerLimits,
     max_frame: u32,
+    /// Bytes of a datagram in one frame, at most.
     piece: usize,
-    /// Sockets of which a large send is under way, the next one first.
-    in_turn: VecDeque<SocketId>,
-    /// Sockets whose waiting sends have not begun.
-    behind: VecDeque<SocketId>,
-    waiting_bytes: usize,
+    queued: SendQueue,
 }
 
-/// A larger datagram is cut into frames of this size, so that other sockets get their turn between:
-/// a whole such frame fits what either side reads at a time.
+/// Bytes of a larger datagram in one frame, so that frames of other sockets come between: such a
+/// frame fits into one read of either side.
 const PIECE: usize = 60 * 1024;
 
-/// Sockets whose large sends take turns with each other; more of them wait. The stub has to hold
-/// what has come of each.
-const IN_TURN: usize = 4;
-
 impl ClientState {
-    /// The state behind the hellos: `limits` are the stub's, `max_frame` the agreed one.
+    /// The state behind the hellos, with the stub's limits and the agreed limit on frames.
     pub fn new(limits: PeerLimits, max_frame: u32) -> Self {
         let piece = PIECE.min(max_frame as usize - PREFIX);
         Self {
@@ -196,13 +80,11 @@ impl ClientState {
             limits,
             max_frame,
             piece,
-            in_turn: VecDeque::new(),
-            behind: VecDeque::new(),
-            waiting_bytes: 0,
+            queued: SendQueue::default(),
         }
     }
 
-    /// Has datagrams cut into smaller pieces, so that small ones show what becomes of them.
+    /// Has datagrams cut into smaller pieces, for tests with small ones.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn set_piece(&mut self, piece: usize) {
         self.piece = piece;
@@ -220,13 +102,14 @@ impl ClientState {
         if self.sockets.len() >= self.limits.max_sockets as usize {
             return Err(Refusal::TooMany);
         }
-        // Ids wrap after four thousand million sockets; one that lives that long is stepped over.
+        // Ids wrap after 2^32 sockets; the id of one that lives that long is skipped.
         while self.next_socket == 0 || self.sockets.contains_key(&SocketId(self.next_socket)) {
             self.next_socket = self.next_socket.wrapping_add(1);
         }
         let id = SocketId(self.next_socket);
         let datagrams = Granting::new(open.credit);
-        // Of nothing the stub would never send anything, and so never be granted more.
+        // A window of nothing counts as one: with no credit the stub would send nothing, and so
+        // never be granted more.
         open.credit = datagrams.window();
         let frame = self.frame(id, &Message::Open(open))?;
         self.next_socket = self.next_socket.wrapping_add(1);
@@ -239,16 +122,15 @@ impl ClientState {
                 confirming: HashSet::new(),
                 partial: BytesMut::new(),
                 next_serial: 1,
-                waiting: VecDeque::new(),
-                waiting_bytes: 0,
+                last_kind: None,
             },
         );
         out.put_slice(&frame);
         Ok(id)
     }
 
-    /// Encodes a message whose length is the caller's doing. One too long must not be appended
-    /// anywhere, for it would end the connection and everybody else's sockets with it.
+    /// Encodes a message of a length that the caller chose. A frame beyond the limit would end the
+    /// connection with all its sockets, so it must not be appended to any output.
     fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
         let mut frame = Vec::new();
         message.encode(id, Flags::NONE, &mut frame);
@@ -258,18 +140,14 @@ impl ClientState {
         }
     }
 
-    /// Closes a socket in whatever state it is; false if it is closed or closing already. What
-    /// was [waiting](Self::take_turn) is discarded.
+    /// Closes a socket in any state; false if it is closed or closing already. Its queued sends are
+    /// discarded.
     pub fn close<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, out: &mut B) -> bool {
         match self.sockets.get_mut(&id) {
             Some(socket) if socket.phase != Phase::Closing => {
                 socket.phase = Phase::Closing;
                 socket.partial = BytesMut::new();
-                if !std::mem::take(&mut socket.waiting).is_empty() {
-                    self.waiting_bytes -= std::mem::take(&mut socket.waiting_bytes);
-                    self.in_turn.retain(|other| *other != id);
-                    self.behind.retain(|other| *other != id);
-                }
+                self.queued.discard(id);
                 Message::Close.encode(id, Flags::NONE, out);
                 true
             }
@@ -301,8 +179,8 @@ impl ClientState {
         self.max_frame as usize - PREFIX
     }
 
-    /// Sends a datagram and gives the send's serial. One of up to 60 KiB is appended at once; a
-    /// larger one, and any behind one on the same socket, waits for its [turn](Self::take_turn).
+    /// Sends a datagram and gives the send's serial. A datagram of up to 60 KiB is appended at once; a
+    /// larger one, and any behind it on the same socket, is queued for its [turn](Self::take_turn).
     ///
     /// # Errors
     /// [`SendError`]; nothing is sent then.
@@ -310,7 +188,7 @@ impl ClientState {
         &mut self,
         id: SocketId,
         destination: Destination,
-        confirm: bool,
+        mode: SendMode,
         datagram: &[u8],
         out: &mut B,
     ) -> Result<u32, SendError> {
@@ -319,72 +197,49 @@ impl ClientState {
         let serial = socket.next_serial;
         socket.next_serial = socket.next_serial.wrapping_add(1);
         socket.sends.spend(datagram.len());
-        if confirm {
+        let fits = destination == Destination::default() && datagram.len() <= MAX_GATHERED;
+        let kind = match mode {
+            SendMode::Gathered(kind) if fits => Some(kind),
+            _ => None,
+        };
+        let flags = match std::mem::replace(&mut socket.last_kind, kind) {
+            _ if mode == SendMode::Confirmed => Flags::CONFIRM,
+            last if kind.is_some() && kind == last => Flags::GATHER,
+            _ => Flags::NONE,
+        };
+        if mode == SendMode::Confirmed {
             socket.confirming.insert(serial);
         }
-        let flags = if confirm { Flags::CONFIRM } else { Flags::NONE };
-        if datagram.len() <= self.piece && socket.waiting.is_empty() {
+        if self.would_wait(id, datagram.len()) {
+            let rest = Bytes::copy_from_slice(datagram);
+            self.queued.push(id, QueuedSend { serial, destination, flags, rest });
+        } else {
             Message::Send { serial, destination, data: datagram }.encode(id, flags, out);
-            return Ok(serial);
-        }
-        let rest = Bytes::copy_from_slice(datagram);
-        socket.waiting.push_back(Waiting { serial, destination, flags, rest });
-        socket.waiting_bytes += datagram.len();
-        self.waiting_bytes += datagram.len();
-        if socket.waiting.len() == 1 {
-            self.behind.push_back(id);
         }
         Ok(serial)
     }
 
-    /// Appends one frame of what is waiting, of each socket in turn. Gives the socket and how many
-    /// bytes of datagrams the frame has; `None` if nothing is waiting.
+    /// Appends one frame of the queued sends, of each socket in turn. Gives the socket and how many
+    /// bytes of a datagram the frame has; `None` if nothing is queued.
     ///
-    /// To be called when there is room for it: whatever is appended meanwhile overtakes the rest.
+    /// To be called when there is room for the frame: frames appended before overtake it.
     pub fn take_turn<B: BufMut + AsMut<[u8]>>(&mut self, out: &mut B) -> Option<(SocketId, usize)> {
-        while self.in_turn.len() < IN_TURN
-            && let Some(id) = self.behind.pop_front()
-        {
-            self.in_turn.push_back(id);
-        }
-        let id = self.in_turn.pop_front()?;
-        let socket = self.sockets.get_mut(&id)?;
-        let Waiting { serial, destination, flags, rest } = socket.waiting.front_mut()?;
-        let data = rest.split_to(self.piece.min(rest.len()));
-        let (more, flags) = match rest.is_empty() {
-            true => (false, *flags),
-            false => (true, flags.with(Flags::MORE)),
-        };
-        Message::Send { serial: *serial, destination: *destination, data: &data }
-            .encode(id, flags, out);
-        socket.waiting_bytes -= data.len();
-        self.waiting_bytes -= data.len();
-        if more {
-            self.in_turn.push_back(id);
-        } else {
-            socket.waiting.pop_front();
-            // The next one begins when those have begun that waited for this one to end.
-            if !socket.waiting.is_empty() {
-                self.behind.push_back(id);
-            }
-        }
-        Some((id, data.len()))
+        self.queued.write_next(self.piece, out)
     }
 
-    /// Bytes of datagrams that wait for their turn.
+    /// Bytes of datagrams that are queued for their turn.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.queued.bytes()
     }
 
-    /// Likewise those of one socket; `None` if none is waiting there.
+    /// Likewise those of one socket; `None` if it has none queued.
     pub fn waiting_bytes_of(&self, id: SocketId) -> Option<usize> {
-        let socket = self.sockets.get(&id)?;
-        (!socket.waiting.is_empty()).then_some(socket.waiting_bytes)
+        self.queued.bytes_of(id)
     }
 
-    /// Whether a datagram of this length would have to wait for its turn.
+    /// Whether a datagram of this length would be queued for its turn.
     pub fn would_wait(&self, id: SocketId, length: usize) -> bool {
-        length > self.piece || self.waiting_bytes_of(id).is_some()
+        length > self.piece || self.queued.bytes_of(id).is_some()
     }
 
     /// Numbers a request and appends its frame, made by `message`.
@@ -414,7 +269,7 @@ impl ClientState {
         Ok(request)
     }
 
-    /// Whether another request may be made now, rather than wait for an answer.
+    /// Whether another request may be made before one is answered.
     pub fn may_request(&self) -> bool {
         self.requests.len() < self.limits.max_requests as usize
     }
@@ -424,7 +279,8 @@ impl ClientState {
         Message::Ping(token).encode(SocketId::CONNECTION, Flags::NONE, out);
     }
 
-    /// Counts a received datagram as consumed by the caller; appends credit when it is due.
+    /// Counts a received datagram as consumed by the caller; appends credit when it is due, and gives
+    /// whether it was.
     pub fn consumed<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
@@ -446,12 +302,12 @@ impl ClientState {
         self.sockets.get(&id).is_some_and(|socket| socket.phase == Phase::Open)
     }
 
-    /// Sockets whose last word has not come.
+    /// Number of sockets whose closed frame has not come.
     pub fn socket_count(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Takes in a frame. What has to be answered is appended to `out`.
+    /// Takes in a frame. Answers are appended to `out`.
     ///
     /// # Errors
     /// A [`Violation`]: the connection has to end.
@@ -536,7 +392,7 @@ impl ClientState {
                 }
                 let result = match errno {
                     0 => Ok(value),
-                    _ => Err(Failure { errno, text: crate::wire::printable(value) }),
+                    _ => Err(Failure { errno, text: one_line_of(value) }),
                 };
                 ClientEvent::Reply { request, result }
             }
@@ -596,13 +452,13 @@ impl ClientState {
             return Ok(Some(Data::Whole(data)));
         }
         socket.partial.extend_from_slice(data);
-        // Taken whole: were its spare room kept for the next, so would be all of this one.
+        // A view into this buffer would keep all of its capacity: the next datagram gets its own.
         Ok((!more).then(|| Data::Assembled(std::mem::take(&mut socket.partial).freeze())))
     }
 }
 
-/// What header and fixed fields of a send frame take.
-const PREFIX: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
+/// Bytes of a send frame besides the datagram.
+const PREFIX: usize = HEADER_LEN + DATAGRAM_PREFIX;
 
 fn wrong_state(frame: FrameType, socket: SocketId, state: &'static str) -> Violation {
     Violation::WrongState { frame, socket, state }

@@ -1,8 +1,8 @@
-//! Flow control: one window, seen from its two ends.
+//! Flow control: the two ends of one window.
 
 use crate::wire::Credit;
 
-/// The sender's end: what was granted, and what of it is used.
+/// The sender's end of a window: the grant, and the totals sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Granted {
     granted: Credit,
@@ -26,7 +26,7 @@ impl Granted {
         left.bytes > 0 && left.datagrams > 0
     }
 
-    /// What is left of the grant and `extra` beyond it; zero bytes or datagrams are nothing.
+    /// The rest of the grant, with `extra` beyond it. Nothing may begin if either number is 0.
     pub fn left(&self, extra: Credit) -> Credit {
         let left = |granted: u64, extra: u64, used: u64| {
             granted.saturating_add(extra).saturating_sub(used)
@@ -43,7 +43,7 @@ impl Granted {
         self.used.datagrams += 1;
     }
 
-    /// Takes a new grant; false if it is smaller than the last.
+    /// Takes a new grant; false if it is smaller than the last, which stays then.
     #[must_use]
     pub fn grant(&mut self, granted: Credit) -> bool {
         if granted.bytes < self.granted.bytes || granted.datagrams < self.granted.datagrams {
@@ -53,13 +53,13 @@ impl Granted {
         true
     }
 
-    /// What was sent so far.
+    /// The totals sent so far.
     pub fn used(&self) -> Credit {
         self.used
     }
 }
 
-/// The receiver's end: what it granted, received and consumed.
+/// The receiver's end of a window: the grant, and the totals received and consumed.
 #[derive(Debug, Clone, Copy)]
 pub struct Granting {
     window: Credit,
@@ -69,7 +69,7 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// A window of this size, granted whole to begin with.
+    /// A window of this size, at least one byte and datagram, of which all is granted at first.
     pub fn new(window: Credit) -> Self {
         let window = Credit { bytes: window.bytes.max(1), datagrams: window.datagrams.max(1) };
         let none = Credit::default();
@@ -81,8 +81,8 @@ impl Granting {
         self.window
     }
 
-    /// Counts a datagram that came; false if its sender had no credit to begin it, even with
-    /// `extra` beyond the grant.
+    /// Counts a received datagram; false if its sender had no credit to begin it, even with `extra`
+    /// beyond the grant.
     #[must_use]
     pub fn receive(&mut self, bytes: usize, extra: Credit) -> bool {
         let allowed = self.received.bytes < self.granted.bytes.saturating_add(extra.bytes)
@@ -92,7 +92,7 @@ impl Granting {
         allowed
     }
 
-    /// Counts further bytes of the datagram counted last.
+    /// Counts more bytes of the datagram counted last.
     pub fn receive_more(&mut self, bytes: usize) {
         self.received.bytes += bytes as u64;
     }
@@ -105,21 +105,21 @@ impl Granting {
         }
     }
 
-    /// Counts a datagram as consumed. Gives the new grant when it is worth telling, which is
-    /// once half a window has come free; a sender that has used up its grant is then always told,
-    /// because at least a whole window is free by the time all of it is consumed.
+    /// Counts a datagram as consumed. Gives the new grant when that is to be sent: once half a window
+    /// has come free. A sender that has used up its grant gets a new one in any case, because when all
+    /// of it is consumed at least a whole window is free.
     #[must_use]
     pub fn consume(&mut self, bytes: usize) -> Option<Credit> {
         self.consumed.bytes += bytes as u64;
         self.consumed.datagrams += 1;
-        // A window may be as good as unbounded.
+        // The window may be u64::MAX.
         let due = Credit {
             bytes: self.consumed.bytes.saturating_add(self.window.bytes),
             datagrams: self.consumed.datagrams.saturating_add(self.window.datagrams),
         };
-        let worth_telling = due.bytes - self.granted.bytes >= self.window.bytes.div_ceil(2)
+        let is_worth_sending = due.bytes - self.granted.bytes >= self.window.bytes.div_ceil(2)
             || due.datagrams - self.granted.datagrams >= self.window.datagrams.div_ceil(2);
-        worth_telling.then(|| {
+        is_worth_sending.then(|| {
             self.granted = due;
             due
         })

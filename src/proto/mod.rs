@@ -25,63 +25,30 @@
 //!   was under way.
 //! - Requests are numbered per connection and answered by one reply each; those of a socket are
 //!   answered before its closed frame.
+//!
+//! This module is public with the feature `unstable` only: it is made for this crate's client and
+//! stub, and for testing other implementations against them. Its types may change at any time; the
+//! protocol itself is that of [`wire`](crate::wire) and its versions.
 
 #![forbid(unsafe_code)]
 
+mod client_event;
 mod client_state;
 mod credit;
+mod refusal;
+mod send_queue;
+mod stub_action;
 mod stub_state;
 #[cfg(test)]
 mod tests;
+mod violation;
 
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
-pub use client_state::{ClientEvent, ClientState, Data, Refusal, SendError};
+pub use client_event::{ClientEvent, Data};
+pub use client_state::{ClientState, SendMode};
 pub use credit::{Granted, Granting};
-pub use stub_state::{OpenOutcome, StubAction, StubState};
-
-use crate::wire::{FrameType, SocketId, WireError};
-
-/// The peer did what the protocol forbids; the connection ends with a fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// The bytes themselves are wrong.
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    /// A frame that this side never receives.
-    #[error("a {0:?} frame is not for this side to receive")]
-    WrongDirection(FrameType),
-    /// A frame for a socket that is not in a state to get it.
-    #[error("a {frame:?} frame on socket {socket}, which is {state}")]
-    WrongState {
-        /// What came.
-        frame: FrameType,
-        /// On which socket.
-        socket: SocketId,
-        /// `not open`, `already open`, `opening` or `closing`.
-        state: &'static str,
-    },
-    /// More than the credit granted was sent.
-    #[error("a {frame:?} frame beyond the credit of socket {socket}")]
-    CreditOverflow {
-        /// What came.
-        frame: FrameType,
-        /// On which socket.
-        socket: SocketId,
-    },
-    /// A grant smaller than one before it.
-    #[error("credit of socket {0} was taken back")]
-    CreditShrunk(SocketId),
-    /// A limit announced in the hello was passed.
-    #[error("more than {limit} {what}")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-    /// A reply, or a sent frame, to something that was not asked.
-    #[error("an answer to number {0}, which was not asked")]
-    Unasked(u32),
-}
+pub use refusal::{Refusal, SendError};
+pub use stub_action::{OpenOutcome, StubAction};
+pub use stub_state::StubState;
+pub use violation::Violation;

@@ -1,97 +1,21 @@
-//! The stub's side.
+//! The protocol's state on the stub's side.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use bytes::BufMut;
 
-use super::{Granted, Granting, Violation};
-use crate::{errno::EMSGSIZE, wire::{
-    Counters, Credit, Destination, Failure, Flags, FrameType, Header, Message, NetnsRequest, Open,
-    Opened, SocketId, hello::PeerLimits,
-}};
-
-/// What the engine has to do about a frame.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StubAction<'a> {
-    /// Nothing: it was taken in.
-    None,
-    /// Create a kernel socket and report with [`StubState::opened`].
-    Open(SocketId, Open),
-    /// Close the kernel socket, or wait for the one still being opened, and report with
-    /// [`StubState::closed`].
-    Close(SocketId),
-    /// Send a datagram and report with [`StubState::sent`].
-    Send {
-        /// The socket.
-        socket: SocketId,
-        /// The client's number for it.
-        serial: u32,
-        /// Whether the answer has to come behind all that is readable after the send.
-        confirm: bool,
-        /// Where it goes.
-        destination: Destination,
-        /// The whole datagram.
-        data: Cow<'a, [u8]>,
+use super::{
+    credit::{Granted, Granting},
+    stub_action::{OpenOutcome, StubAction},
+    violation::Violation,
+};
+use crate::{
+    errno::EMSGSIZE,
+    wire::{
+        Counters, Credit, Destination, Failure, Flags, FrameType, HEADER_LEN, Header, MAX_GATHERED,
+        Message, Open, Opened, SocketId, WireError, hello::PeerLimits,
     },
-    /// The socket has new credit and may be read again.
-    Credit(SocketId),
-    /// getsockopt(2), answered with [`StubState::reply`], as are all that follow.
-    OptionGet {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The option's level.
-        level: i32,
-        /// The option's number.
-        name: i32,
-        /// Bytes of value to allow for.
-        capacity: u32,
-    },
-    /// setsockopt(2).
-    OptionSet {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The option's level.
-        level: i32,
-        /// The option's number.
-        name: i32,
-        /// The value.
-        value: &'a [u8],
-    },
-    /// Join or leave a multicast group.
-    Membership {
-        /// The socket.
-        socket: SocketId,
-        /// Number of the request.
-        request: u32,
-        /// The group, from 1.
-        group: u32,
-        /// Join, or leave.
-        join: bool,
-    },
-    /// An operation on namespaces.
-    Netns {
-        /// Number of the request.
-        request: u32,
-        /// What to do.
-        operation: NetnsRequest,
-    },
-    /// The client ended the connection and said why.
-    Fault(Failure),
-}
-
-/// What to do with a kernel socket that has just been created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenOutcome {
-    /// Keep it, and read from it.
-    Keep,
-    /// The client has closed it meanwhile: close it and report with [`StubState::closed`].
-    Close,
-}
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -115,13 +39,13 @@ impl Phase {
 #[derive(Debug)]
 struct StubSocket {
     phase: Phase,
-    /// Towards the client.
+    /// The window for datagrams towards the client.
     datagrams: Granted,
-    /// What the client may have in its queue beyond its grant during a confirmed send.
+    /// Credit beyond the grant, while a confirmed send is unanswered.
     overdraft: Credit,
-    /// From the client.
+    /// The window for sends from the client.
     sends: Granting,
-    /// The pieces so far of a send that came with [`Flags::MORE`].
+    /// The bytes so far of a send that is incomplete ([`Flags::MORE`]).
     partial: Vec<u8>,
     counters: Counters,
 }
@@ -133,26 +57,26 @@ pub struct StubState {
     limits: PeerLimits,
     send_window: Credit,
     max_partial: u64,
-    /// Bytes of sends whose last piece has not come.
+    /// Bytes of incomplete sends.
     partial: u64,
-    /// Bytes of whole sends that are not done.
+    /// Bytes of whole sends that the kernel has not taken.
     queued: u64,
     requests: u32,
 }
 
 impl StubState {
-    /// The state behind the hellos. `send_window` is the credit granted to each socket for
-    /// sends, `max_partial` bounds the bytes of sends that have begun and not ended, over all
-    /// sockets. (Whole ones are for the engine to bound: see [`queued`](Self::queued).)
+    /// The state behind the hellos. `send_window` is each socket's credit for sends; `max_partial`
+    /// bounds the bytes of incomplete sends over all sockets. (The engine bounds those of whole ones:
+    /// see [`queued`](Self::queued).)
     pub fn new(limits: PeerLimits, send_window: Credit, max_partial: u64) -> Self {
         let sockets = HashMap::new();
         Self { sockets, limits, send_window, max_partial, partial: 0, queued: 0, requests: 0 }
     }
 
-    /// Takes in a frame. What can be answered at once is appended to `out`.
+    /// Takes in a frame. Answers that need no action are appended to `out`.
     ///
     /// # Errors
-    /// A [`Violation`]: the connection has to end with a fault that says so.
+    /// A [`Violation`]: the connection has to end, with the violation as its fault.
     pub fn on_frame<'a, B: BufMut + AsMut<[u8]>>(
         &mut self,
         header: Header,
@@ -177,7 +101,12 @@ impl StubState {
                     return Ok(StubAction::None);
                 };
                 let confirm = header.flags.contains(Flags::CONFIRM);
-                StubAction::Send { socket: id, serial, confirm, destination, data }
+                let gather = header.flags.contains(Flags::GATHER)
+                    && !confirm
+                    && matches!(data, Cow::Borrowed(_))
+                    && destination == Destination::default()
+                    && data.len() <= MAX_GATHERED;
+                StubAction::Send { socket: id, serial, confirm, gather, destination, data }
             }
             Message::Credit(credit) => {
                 if !self.open_socket(id, frame)?.datagrams.grant(credit) {
@@ -292,7 +221,7 @@ impl StubState {
         Ok(())
     }
 
-    /// Puts the pieces of a send together; `None` while there are more to come.
+    /// Puts the pieces of a send together; `None` while it is incomplete.
     fn assemble<'a>(
         &mut self,
         id: SocketId,
@@ -308,19 +237,19 @@ impl StubState {
         let whole = socket.partial.len() + data.len();
         if whole > max_frame as usize {
             let length = u32::try_from(whole).unwrap_or(u32::MAX);
-            return Err(crate::wire::WireError::TooLong { length, limit: max_frame }.into());
+            return Err(WireError::TooLong { length, limit: max_frame }.into());
         }
         if more && partial + data.len() as u64 > max_partial {
             return Err(Violation::TooMany {
-                what: "bytes of sends half come",
+                what: "bytes of incomplete sends",
                 limit: max_partial,
             });
         }
         if more && data.is_empty() {
-            // Otherwise an endless row of empty pieces would look like the first one each time.
-            return Err(crate::wire::WireError::ShortPayload.into());
+            // Behind an empty piece the next one would count as the first again, without end.
+            return Err(WireError::ShortPayload.into());
         }
-        // Credit is needed to begin a datagram, so it is judged by the first piece.
+        // The first piece needs the credit.
         if first && !socket.sends.receive(0, Credit::default()) {
             return Err(Violation::CreditOverflow { frame, socket: id });
         }
@@ -341,8 +270,8 @@ impl StubState {
         Ok(Some(data))
     }
 
-    /// Reports how creating a socket ended; the answer is appended to `out`. `opened.credit` is
-    /// filled in here.
+    /// Reports the result of creating a socket; the answer is appended to `out`, with the credit for
+    /// sends filled in.
     pub fn opened<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
@@ -366,15 +295,15 @@ impl StubState {
         }
     }
 
-    /// Whether a datagram of this socket may be forwarded; with `confirming`, whether it may
-    /// while a confirmed send waits for its answer.
+    /// Whether a datagram of this socket may be forwarded. `confirming` says that a confirmed send
+    /// waits for its answer, which permits more.
     pub fn may_forward(&self, id: SocketId, confirming: bool) -> bool {
         let left = self.credit_left(id, confirming);
         left.bytes > 0 && left.datagrams > 0
     }
 
-    /// What is left of the credit for datagrams; with `confirming`, including what may be
-    /// overdrawn. Zeros where nothing may be forwarded.
+    /// The credit that is left for datagrams, with `confirming` the overdraft included; zeros for a
+    /// socket that is not open.
     pub fn credit_left(&self, id: SocketId, confirming: bool) -> Credit {
         match self.sockets.get(&id) {
             Some(socket) if socket.phase == Phase::Open => {
@@ -394,8 +323,8 @@ impl StubState {
         }
     }
 
-    /// Reports that the kernel has taken, or refused, a send of `bytes`: gives credit back, at
-    /// once. The answer itself is made by [`answer_send`](Self::answer_send).
+    /// Reports that the kernel has taken, or refused, a send of `bytes`, whose credit is given back
+    /// at once. [`answer_send`](Self::answer_send) answers it.
     pub fn sent<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
@@ -415,7 +344,7 @@ impl StubState {
         }
     }
 
-    /// Appends the answer to a send, if the socket is still there to get it.
+    /// Appends the answer to a send, if the socket is open.
     pub fn answer_send<B: BufMut + AsMut<[u8]>>(
         &self,
         id: SocketId,
@@ -434,7 +363,7 @@ impl StubState {
         self.sockets.get(&id).is_some_and(|socket| socket.phase == Phase::Open)
     }
 
-    /// Tells that the kernel dropped datagrams at this place; `total` is its own counter.
+    /// Reports that the kernel dropped datagrams at this place; `total` is the kernel's counter.
     pub fn lost<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, total: u64, out: &mut B) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         let dropped = total.saturating_sub(socket.counters.dropped);
@@ -444,7 +373,7 @@ impl StubState {
         }
     }
 
-    /// Appends the answer to a request. `socket` is the one it was for, if any.
+    /// Appends the answer to a request on a socket or on the connection.
     pub fn reply<B: BufMut + AsMut<[u8]>>(
         &mut self,
         socket: SocketId,
@@ -453,8 +382,8 @@ impl StubState {
         out: &mut B,
     ) {
         self.requests = self.requests.saturating_sub(1);
-        // With the two numbers in front of the value.
-        let overhead = crate::wire::HEADER_LEN + 8;
+        // Header, request and errno.
+        let overhead = HEADER_LEN + 8;
         let (errno, value) = match result {
             Ok(value) if value.len() + overhead > self.limits.max_frame as usize => {
                 (EMSGSIZE, &b"the answer is larger than a frame may be"[..])
@@ -474,19 +403,19 @@ impl StubState {
         }
     }
 
-    /// Sockets that are not yet closed.
+    /// Number of sockets whose closed frame has not been appended.
     pub fn socket_count(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Bytes of sends that have begun and not ended.
-    pub fn half_come(&self) -> u64 {
+    /// Bytes of incomplete sends.
+    pub fn incomplete(&self) -> u64 {
         self.partial
     }
 
-    /// Bytes of whole sends that came and are not done. An engine that takes in no more frames
-    /// while this is large keeps its memory bounded, and hangs nothing: what is counted here
-    /// is the kernel's to finish.
+    /// Bytes of whole sends that the kernel has not taken. An engine that takes in no more frames
+    /// while this is large bounds its memory, and blocks nothing for good: the kernel alone makes this
+    /// smaller.
     pub fn queued(&self) -> u64 {
         self.queued
     }

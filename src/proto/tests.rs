@@ -5,6 +5,7 @@
 //! do what is forbidden.
 
 mod credit;
+mod gathering;
 mod interleavings;
 mod scenarios;
 mod turns;
@@ -14,7 +15,7 @@ use super::*;
 use crate::{
     fuzzing::{ClientEnd, Move, Pair, StubEnd, StubStep},
     wire::{
-        Counters, Credit, DatagramInfo, Destination, Flags, Header, Message, NetnsRequest, Open,
+        Counters, Credit, DatagramInfo, Destination, Flags, FrameType, Header, Message, NetnsRequest, Open, WireError,
         SocketId, hello::PeerLimits,
     },
 };

@@ -1,27 +1,38 @@
-//! Serving a stream that has no descriptor.
+//! Serving an asynchronous stream.
 
 use std::{io, os::fd::OwnedFd, thread};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split},
     net::UnixStream,
+    runtime::Handle,
     sync::oneshot,
     time::timeout,
 };
 
-use super::{Config, Exit, FAREWELL, Shutdown, serve};
+use super::{config::Config, engine::LINGER, exit::Exit, serve::serve, shutdown::Shutdown};
 
-/// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives: joined to a socket
-/// pair, at the other end of which a stub runs on threads of its own.
+/// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives. The stub runs on
+/// threads of its own; the returned future copies between the stream and a socket pair whose other
+/// end the stub serves.
 ///
-/// Dropping the future ends the stub. Not cancel-safe otherwise: the stream is gone with it.
+/// A client has the privileges of this process, and can read and corrupt its memory
+/// (SECURITY.md, "Known gaps").
+///
+/// Dropping the future ends the stub, and the stream with it: not cancel-safe. A thread inside a
+/// system call ends when the call returns.
 ///
 /// # Errors
-/// When the socket pair or the thread cannot be had, or the stub's thread died.
+/// Those of making a socket pair and a thread; an error without errno outside a tokio runtime, or if
+/// the stub's thread panicked.
+///
+/// # Panics
+/// In a tokio runtime without I/O or time.
 pub async fn serve_stream<S>(io: S, config: Config, shutdown: &Shutdown) -> io::Result<Exit>
 where
     S: AsyncRead + AsyncWrite + Send,
 {
+    Handle::try_current().map_err(io::Error::other)?;
     let (ours, theirs) = UnixStream::pair()?;
     let input = OwnedFd::from(theirs.into_std()?);
     let output = input.try_clone()?;
@@ -32,9 +43,9 @@ where
     })?;
     let (mut from_client, mut to_client) = split(io);
     let (mut from_stub, mut to_stub) = ours.into_split();
-    // Each owns its halves: what has ended is closed, and the stub sees that.
+    // Each owns its halves, and closes them at its end, which the stub notices.
     let upwards = async move {
-        // How this direction ends does not matter: the stub sees the end of its input.
+        // Its error does not matter: the stub notices the end of its input.
         let _ = copy(&mut from_client, &mut to_stub).await;
         let _ = to_stub.shutdown().await;
         std::future::pending::<()>().await;
@@ -48,10 +59,31 @@ where
         () = upwards => (&mut exit).await,
         () = &mut downwards => (&mut exit).await,
         ended = &mut exit => {
-            // What the stub said last is still to be read, by a client that cares to.
-            let _ = timeout(FAREWELL, downwards).await;
+            // The client has some time to read the stub's last frames.
+            let _ = timeout(LINGER, downwards).await;
             ended
         }
     };
-    exit.map_err(|_| io::Error::other("the stub's thread ended without a word"))
+    exit.map_err(|_| io::Error::other("the stub's thread panicked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    #[test]
+    fn outside_a_runtime_it_fails() {
+        let (near, _far) = tokio::io::duplex(64);
+        let shutdown = Shutdown::new().unwrap();
+        let serving = pin!(serve_stream(near, Config::default(), &shutdown));
+        let Poll::Ready(Err(error)) = serving.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("serve_stream began")
+        };
+        assert!(error.to_string().contains("runtime"), "{error}");
+    }
 }

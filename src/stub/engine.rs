@@ -1,99 +1,66 @@
 //! The event loop of one connection.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    mem::take,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
+    sys::epoll::EpollTimeout,
 };
 
 use super::{
-    Config, Exit, FAREWELL, Shutdown,
-    input::{Input, ReadOutcome},
+    buffers::{ExchangeResults, IoBuffers},
+    completions::Completions,
+    config::Config,
+    connection::Connection,
+    exchange::Exchange,
+    exit::Exit,
     output::Output,
-    sockets::Sockets,
-    syscall::{Batch, Done, Job, Scratch, SocketRequest},
-    workers::{Completion, Completions, Workers},
+    poller::{Poller, Ready, Source},
+    reader::FrameReader,
+    shutdown::Shutdown,
+    syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::{KernelSocket, descriptors, host_info, netns::failure},
-    proto::{OpenOutcome, StubState, Violation},
+    kernel::host_info,
     wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
 };
 
-mod frames;
-mod waiting;
-
-const INPUT: u64 = 0;
-const OUTPUT: u64 = 1;
-const WAKE: u64 = 2;
-const SHUTDOWN: u64 = 3;
-
-/// Jobs after which the stream and the kernel are looked at again, however much is left of what
-/// was read before.
+/// Calls after which the stream and the kernel are looked at again, however many frames are left of
+/// those that were read.
 const BURST: u32 = 64;
 
-/// What the thread that runs the engine has to do next.
+/// How long a client may take to read why it is cut off.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// The next thing to do for the thread that runs the engine.
 pub(super) enum Next {
-    /// Do this job with the engine unlocked, and hand the result to [`Engine::done`].
-    Job(Job),
+    /// Make this call with the engine unlocked, and give its result to [`Engine::returned`].
+    Syscall(Syscall),
     /// Serving has ended; every socket is closed.
     Exit(Exit),
 }
 
-#[derive(Debug)]
-enum Stage {
-    /// Waiting for the client's hello; whether its marker has come.
-    Hello { marker: bool, deadline: Instant },
-    Frames {
-        max_frame: u32,
-        /// How long the client may be silent.
-        silence: Option<Duration>,
-    },
-}
-
-/// One connection.
+/// One connection, with its stream.
 pub(super) struct Engine {
-    // Before the input: dropped in this order, both get the mode back that they had, even where
-    // they are one and the same socket or terminal.
+    // Made non-blocking after the reader and dropped before it, so that the mode comes back even if
+    // both are one and the same socket or terminal.
     output: Output,
-    input: Input,
-    config: Config,
-    stage: Stage,
-    hello: Hello,
-    state: StubState,
-    sockets: Sockets,
-    handles: HashMap<u32, OwnedFd>,
-    epoll: Epoll,
+    reader: FrameReader,
+    connection: Connection,
+    poller: Arc<Poller>,
+    ready: Ready,
     completions: Arc<Completions>,
-    workers: Workers,
     shutdown: Shutdown,
-    /// Whether the output is registered for writability.
-    output_watched: bool,
-    /// Whether the input is registered: not while too much of what was read is unfinished.
-    input_watched: bool,
-    /// When the client was last heard, or was not listened to.
-    heard: Instant,
-    /// Jobs since the last look at the stream and the kernel.
+    /// Calls since the last look at the stream and the kernel.
     burst: u32,
-    /// Whether the last job was a turn of receiving.
-    turned: bool,
-    /// Jobs that came of finishing others.
-    follow_up: VecDeque<Job>,
-    /// What was finished on other threads and is still to be taken in.
-    arrived: VecDeque<Completion>,
-    /// What ends it all, found where nothing can be returned.
-    broken: Option<Exit>,
-    /// Where a descriptor cannot be polled (a file, /dev/null), it counts as always readable.
-    always_readable: bool,
-    readable: bool,
-    events: Vec<EpollEvent>,
+    /// Whether the last call was a receive turn.
+    received: bool,
 }
 
 impl Engine {
@@ -104,302 +71,244 @@ impl Engine {
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
-        let (input, output) = (Input::new(input)?, Output::new(output)?);
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let epoll = Epoll(descriptors::raise(epoll.0)?);
-        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
-        let always_readable = match epoll.add(&input, readable(INPUT)) {
-            Err(Errno::EPERM) => true,
-            other => other.map(|()| false)?,
-        };
-        epoll.add(&*completions, readable(WAKE))?;
-        epoll.add(&shutdown, readable(SHUTDOWN))?;
         let hello = Hello::new(Role::Stub, config.limits, Some(host_info()));
-        let state = StubState::new(config.limits, config.send_window, config.max_queued);
-        let deadline = Instant::now() + config.hello_timeout;
-        let mut engine = Self {
-            stage: Stage::Hello { marker: false, deadline },
-            hello,
-            state,
-            sockets: Sockets::new(config.limits.max_frame),
-            handles: HashMap::new(),
-            input,
+        let mut greeting = MARKER.to_vec();
+        hello.encode(&mut greeting);
+        let mut reader = FrameReader::new(input, hello, config.hello_timeout)?;
+        let mut output = Output::new(output, &config)?;
+        output.buffer = greeting;
+        let poller = Arc::new(Poller::new()?);
+        reader.watch(true, &poller)?;
+        poller.watch_readable(&*completions, Source::Completions)?;
+        poller.watch_readable(&shutdown, Source::Shutdown)?;
+        Ok(Self {
             output,
-            epoll,
-            workers: Workers::new(Arc::clone(&completions)),
+            reader,
+            connection: Connection::new(config, Arc::clone(&poller), Arc::clone(&completions)),
+            poller,
+            ready: Ready::default(),
             completions,
             shutdown,
-            output_watched: false,
-            input_watched: !always_readable,
-            heard: Instant::now(),
             burst: 0,
-            turned: false,
-            follow_up: VecDeque::new(),
-            arrived: VecDeque::new(),
-            broken: None,
-            always_readable,
-            readable: false,
-            events: vec![EpollEvent::empty(); 64],
-            config,
-        };
-        engine.output.buffer.extend_from_slice(&MARKER);
-        engine.hello.encode(&mut engine.output.buffer);
-        Ok(engine)
+            received: false,
+        })
     }
 
-    /// Has the stream and the kernel looked at before anything else, as by a thread that has taken
-    /// the engine over.
+    /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
+    /// engine over.
     pub(super) fn look_first(&mut self) {
         self.burst = BURST;
     }
 
-    /// Runs until there is a job to do, or the end. May be called by any thread.
-    pub(super) fn next(&mut self, scratch: &mut Scratch) -> Next {
-        match self.run(scratch) {
-            Ok(job) => {
-                self.burst +=
-                    if let Job::Exchange(exchange) = &job { exchange.sends.max(1) } else { 1 };
-                Next::Job(job)
+    /// Runs until there is a call to make, or serving ends. May be called by any thread.
+    pub(super) fn next(&mut self, buffers: &mut IoBuffers) -> Next {
+        match self.run(buffers) {
+            Ok(syscall) => {
+                self.burst += match &syscall {
+                    Syscall::Exchange(exchange) => exchange.sends.max(1),
+                    _ => 1,
+                };
+                Next::Syscall(syscall)
             }
             Err(exit) => {
-                let told = match &exit {
-                    Exit::Violation(text) => Some(text.clone()),
-                    Exit::Shutdown => Some("the stub was asked to shut down".to_owned()),
-                    _ => None,
-                };
-                if let Some(text) = &told {
-                    let fault = Failure { errno: Errno::EPROTO as i32, text: text.clone() };
-                    let out = &mut self.output.buffer;
-                    Message::Fault(fault).encode(SocketId::CONNECTION, Flags::NONE, out);
-                }
-                // Before the sockets, whose closing may have to wait for the kernel.
-                let _ = self.output.flush();
-                self.sockets.clear();
-                self.follow_up.clear();
-                self.arrived.clear();
-                self.handles.clear();
-                if told.is_some() {
-                    self.farewell();
-                }
+                self.end(&exit);
                 Next::Exit(exit)
             }
         }
     }
 
-    fn run(&mut self, scratch: &mut Scratch) -> Result<Job, Exit> {
+    /// Tells the client why the connection ends, where that is not its own doing, and closes
+    /// everything.
+    fn end(&mut self, exit: &Exit) {
+        let reason = match exit {
+            Exit::Violation(text) => Some(text.clone()),
+            Exit::Shutdown => Some("the stub was asked to shut down".to_owned()),
+            _ => None,
+        };
+        let lingers = reason.is_some();
+        if let Some(text) = reason {
+            let fault = Message::Fault(Failure { errno: Errno::EPROTO as i32, text });
+            fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.output.buffer);
+        }
+        // Before the sockets, whose closing may have to wait for the kernel.
+        self.output.flush_last();
+        self.connection.clear();
+        if lingers {
+            self.output.linger(LINGER);
+        }
+    }
+
+    fn run(&mut self, buffers: &mut IoBuffers) -> Result<Syscall, Exit> {
         loop {
-            if let Some(job) = self.follow_up.pop_front() {
-                return Ok(job);
+            if let Some(syscall) = self.connection.next_follow_up() {
+                return Ok(syscall);
             }
-            if let Some(exit) = self.broken.take() {
+            if let Some(exit) = self.connection.take_broken() {
                 return Err(exit);
             }
-            self.settle();
+            self.connection.settle(&mut self.output);
             if self.burst >= BURST {
-                // A turn of receiving and a burst of everything else come one after the other.
-                let turned = std::mem::take(&mut self.turned);
-                self.flush()?;
+                // A receive turn alternates with a burst of all other calls.
+                let received = take(&mut self.received);
+                self.output.flush()?;
                 self.wait(false)?;
-                if !turned && let Some(job) = self.turn() {
-                    return Ok(job);
+                if !received && let Some(syscall) = self.next_receive() {
+                    return Ok(syscall);
                 }
             }
-            let room = self.has_room();
-            if let Some(job) = self.sockets.next_send(room, &self.state, scratch) {
-                return Ok(job);
+            if let Some(syscall) = self.connection.next_queued(&self.output, buffers) {
+                return Ok(syscall);
             }
-            if let Some(job) = self.take_frames(scratch)? {
-                return Ok(job);
+            if let Some(syscall) = self.take_frames(buffers)? {
+                return Ok(syscall);
             }
-            if !self.is_paused() && (std::mem::take(&mut self.readable) || self.always_readable) {
-                match self.input.fill().map_err(|errno| io_exit("reading", errno))? {
-                    ReadOutcome::Progress => {
-                        self.heard = Instant::now();
-                        continue;
-                    }
-                    ReadOutcome::Blocked => {}
-                    ReadOutcome::End => return Err(self.end_of_input()),
-                }
+            if !self.connection.is_paused() && self.reader.fill()? {
+                continue;
             }
-            if let Some(job) = self.turn() {
-                return Ok(job);
+            if let Some(syscall) = self.next_receive() {
+                return Ok(syscall);
             }
-            self.flush()?;
+            self.output.flush()?;
             self.wait(true)?;
         }
     }
 
-    /// The next socket's turn of receiving, if there is room for what it gives.
-    fn turn(&mut self) -> Option<Job> {
-        if !self.has_room() {
+    /// The next receive turn, if the output has room for its datagrams.
+    fn next_receive(&mut self) -> Option<Syscall> {
+        if !self.output.has_room() {
             return None;
         }
-        let job = self.sockets.next_turn(&self.state, &mut self.output.buffer);
-        if job.is_some() {
-            // Before the next turn it is seen who else has become readable, and has something.
+        let syscall = self.connection.next_receive(&mut self.output);
+        if syscall.is_some() {
+            // Before the next receive turn, the poller finds other sockets that are readable.
             self.burst = BURST;
-            self.turned = true;
+            self.received = true;
         }
-        job
+        syscall
     }
 
-    /// Whether no more frames are taken in, because the kernel has enough to do. It goes on by
-    /// itself: what is counted are whole sends, each of which is being made or comes next.
-    fn is_paused(&self) -> bool {
-        self.state.queued() > self.config.max_queued
-    }
-
-    fn watch(&mut self, id: SocketId) {
-        if let Err(errno) = self.sockets.watch(id, &self.state, &self.epoll) {
-            self.broken = Some(io_exit("watching a socket", errno));
+    /// Takes in the frames that are in the input buffer, up to one that asks for a call.
+    fn take_frames(&mut self, buffers: &mut IoBuffers) -> Result<Option<Syscall>, Exit> {
+        if !self.reader.is_greeted() {
+            match self.reader.greet()? {
+                Some(max_frame) => self.connection.set_max_frame(max_frame),
+                None => return Ok(None),
+            }
         }
-    }
-
-    fn opened(
-        &mut self,
-        id: SocketId,
-        result: Result<(KernelSocket, crate::wire::Opened), Failure>,
-    ) {
-        let (socket, result) = match result {
-            Ok((socket, opened)) => (Some(socket), Ok(opened)),
-            Err(failure) => (None, Err(failure)),
-        };
-        match (self.state.opened(id, result, &mut self.output.buffer), socket) {
-            (OpenOutcome::Keep, Some(socket)) => {
-                self.sockets.insert(id, socket);
-                self.watch(id);
+        loop {
+            // The limit on unread answers holds within the frames of one read, too.
+            if !self.output.has_room() {
+                self.output.flush()?;
             }
-            (OpenOutcome::Keep, None) => {}
-            (OpenOutcome::Close, Some(socket)) => {
-                self.follow_up.push_back(Job::Close(id, Arc::new(socket)));
+            if self.connection.is_paused() {
+                return Ok(None);
             }
-            (OpenOutcome::Close, None) => {
-                self.state.closed(id, 0, &mut self.output.buffer);
+            let Some((header, payload)) = self.reader.next_frame()? else { return Ok(None) };
+            let (connection, output) = (&mut self.connection, &mut self.output);
+            let syscall = connection.on_frame(header, payload, output, buffers)?;
+            if let Some(mut syscall) = syscall {
+                if let Syscall::Exchange(exchange) = &mut syscall
+                    && let Err(exit) = self.gather(exchange, buffers)
+                {
+                    // The sends that came before the violation are made first.
+                    self.connection.set_broken(exit);
+                }
+                return Ok(Some(syscall));
             }
         }
     }
 
-    /// Takes in what a job came to.
-    pub(super) fn done(&mut self, done: Done, batch: &Batch) {
-        let out = &mut self.output.buffer;
-        let (id, follow_up) = match done {
-            Done::Exchange(exchange, drained) => {
-                let id = exchange.id;
-                let state = &mut self.state;
-                (id, self.sockets.exchanged(exchange, drained, batch, state, out))
+    /// Adds to an exchange the sends that follow its first one in the input and may be gathered with
+    /// it: one system call makes all of them.
+    fn gather(&mut self, exchange: &mut Exchange, buffers: &mut IoBuffers) -> Result<(), Exit> {
+        while exchange.takes_more() {
+            let next = self.reader.next_gathered(exchange.id)?;
+            let Some((header, payload)) = next else { break };
+            if !self.connection.gather(exchange, header, payload, &mut self.output, buffers)? {
+                break;
             }
-            Done::Request(SocketRequest { id, socket, request, .. }, result) => {
-                drop(socket);
-                let result = result.as_ref().map(Vec::as_slice);
-                self.state.reply(id, request, result, out);
-                (id, self.sockets.requested(id))
-            }
-            Done::Open(id, result) => return self.opened(id, result),
-            Done::Close(id, dropped) => {
-                self.state.closed(id, dropped, out);
-                return;
-            }
-        };
-        self.follow_up.extend(follow_up);
-        self.watch(id);
-    }
-
-    /// Whether kernel sockets may be read: whether the client takes what was read before.
-    fn has_room(&self) -> bool {
-        self.output.len() <= self.config.output_high_water
-    }
-
-    fn flush(&mut self) -> Result<(), Exit> {
-        match self.output.flush() {
-            Ok(()) => {}
-            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Exit::ClientGone),
-            Err(errno) => return Err(io_exit("writing", errno)),
-        }
-        if self.output.len() > self.config.output_limit {
-            let limit = self.config.output_limit as u64;
-            return Err(violation(Violation::TooMany {
-                what: "bytes of answers left unread",
-                limit,
-            }));
         }
         Ok(())
     }
 
-    /// Takes in what was finished on other threads. What was received there waits for room in the
-    /// output: many slow jobs may end at the same time, and none of them is the client's fault.
-    fn settle(&mut self) {
-        while let Some(next) = self.arrived.front() {
-            let brings = matches!(next, Completion::Done(_, batch) if !batch.items.is_empty());
-            if brings && !self.has_room() {
-                return;
-            }
-            match self.arrived.pop_front() {
-                Some(Completion::Done(done, batch)) => {
-                    self.done(done, &batch);
-                    self.completions.give_back(batch);
-                }
-                Some(Completion::Opened(id, result)) => {
-                    self.workers.finished();
-                    self.opened(id, result);
-                }
-                Some(Completion::Netns { request, result }) => {
-                    self.workers.finished();
-                    self.netns_done(request, result);
-                }
-                None => return,
-            }
-        }
+    /// Takes in the result of a call.
+    pub(super) fn returned(&mut self, result: SyscallResult, results: &ExchangeResults) {
+        self.connection.returned(result, results, &mut self.output);
     }
 
-    fn netns_done(&mut self, request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure>) {
-        let limit = self.config.limits.max_sockets as usize;
-        let result = match result {
-            Ok((_, Some(_))) if self.handles.len() >= limit => {
-                Err(failure(Errno::EMFILE, format_args!("more than {limit} namespaces kept open")))
+    /// Takes in the sources that are ready, and waits for one if `may_block`.
+    fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
+        self.burst = 0;
+        if !self.output.has_room() {
+            return self.wait_for_room(may_block);
+        }
+        let paused = self.connection.is_paused();
+        let watched = self.output.watch(&self.poller);
+        watched
+            .and(self.reader.watch(!paused, &self.poller))
+            .map_err(|errno| Exit::io("watching the stream", errno))?;
+        let time_left = self.reader.time_left(paused)?;
+        let at_once =
+            !may_block || self.connection.has_work() || self.reader.is_unpollable() && !paused;
+        let timeout = match time_left {
+            _ if at_once => EpollTimeout::ZERO,
+            // A whole millisecond at least: a shorter time would be 0, and the loop busy.
+            Some(left) => {
+                EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
             }
-            Ok((value, handle)) => {
-                if let Some(fd) = handle {
-                    self.handles.insert(u32::try_from(fd.as_raw_fd()).unwrap_or_default(), fd);
-                }
-                Ok(value)
-            }
-            Err(failure) => Err(failure),
+            None => EpollTimeout::NONE,
         };
-        let result = result.as_ref().map(Vec::as_slice);
-        self.state.reply(SocketId::CONNECTION, request, result, &mut self.output.buffer);
-    }
-
-    fn end_of_input(&self) -> Exit {
-        match self.stage {
-            Stage::Hello { .. } if !self.input.noise().is_empty() => Exit::Handshake(format!(
-                "the stream ended without the protocol's marker; what came was: {:?}",
-                self.input.noise()
-            )),
-            Stage::Frames { .. } if self.input.is_midframe() => {
-                Exit::Io("the stream ended in the middle of a frame".to_owned())
-            }
-            _ => Exit::ClientGone,
-        }
-    }
-
-    /// Gives the client time to read why it is cut off, if it cares to.
-    fn farewell(&mut self) {
-        let deadline = Instant::now() + FAREWELL;
-        while self.output.flush().is_ok() && self.output.len() > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLOUT)];
-            if left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1)) {
-                return;
+        let waited = self.poller.wait(&mut self.ready, timeout);
+        waited.map_err(|errno| Exit::io("waiting", errno))?;
+        let mut at = 0;
+        while let Some((source, hangup)) = self.ready.get(at) {
+            at += 1;
+            match source {
+                Source::Input => self.reader.set_readable(),
+                Source::Output if hangup => return Err(Exit::ClientGone),
+                Source::Output => {}
+                Source::Completions => self.connection.fetch_completions(),
+                Source::Shutdown => return Err(Exit::Shutdown),
+                Source::Socket(id) => self.connection.readable(id),
             }
         }
+        Ok(())
     }
-}
 
-fn io_exit(about: &str, errno: Errno) -> Exit {
-    Exit::Io(format!("{about}: {}", errno.desc()))
-}
-
-fn violation(violation: Violation) -> Exit {
-    Exit::Violation(violation.to_string())
+    /// Waits while the client does not read: frames are still taken in then, but the kernel sockets
+    /// are left alone.
+    fn wait_for_room(&mut self, may_block: bool) -> Result<(), Exit> {
+        let paused = self.connection.is_paused();
+        let timeout = match self.reader.time_left(paused)? {
+            _ if !may_block || self.connection.has_follow_up() => PollTimeout::ZERO,
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        let readable = PollFlags::POLLIN;
+        // A paused input is left out whole: its end would be reported again and again.
+        let input = if paused { self.shutdown.as_fd() } else { self.reader.as_fd() };
+        let mut fds = [
+            PollFd::new(input, readable),
+            PollFd::new(self.output.as_fd(), PollFlags::POLLOUT),
+            PollFd::new(self.completions.as_fd(), readable),
+            PollFd::new(self.shutdown.as_fd(), readable),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Exit::io("waiting", errno)),
+        }
+        let [input, _, woken, shutdown] = fds.map(|fd| fd.any().unwrap_or(true));
+        if shutdown {
+            return Err(Exit::Shutdown);
+        }
+        if input && !paused {
+            self.reader.set_readable();
+        }
+        if woken {
+            self.connection.fetch_completions();
+        }
+        Ok(())
+    }
 }

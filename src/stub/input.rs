@@ -1,53 +1,22 @@
-//! Reading the stream: marker, hello, frames.
+//! The bytes that the client has sent, in a buffer from which its hello and its frames are decoded
+//! in place.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
-    unistd::read,
-};
+use nix::{errno::Errno, unistd::read};
 
+use super::nonblocking::NonBlocking;
 use crate::wire::{Decoded, HEADER_LEN, Header, Hello, MarkerScanner, Scan, WireError, padded};
 
-/// Size of the buffer while no frame needs a larger one.
+/// Bytes of the buffer while no frame needs a larger one.
 const BUFFER: usize = 64 * 1024;
 
-/// A descriptor that is non-blocking for as long as this lives.
-///
-/// The mode belongs to what is open, which a shell or an sshd may share; so it is put back.
-#[derive(Debug)]
-pub(super) struct NonBlocking {
-    fd: OwnedFd,
-    before: OFlag,
-}
-
-impl NonBlocking {
-    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
-        let before = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-        fcntl(&fd, FcntlArg::F_SETFL(before | OFlag::O_NONBLOCK))?;
-        Ok(Self { fd, before })
-    }
-}
-
-impl AsFd for NonBlocking {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for NonBlocking {
-    fn drop(&mut self) {
-        let _ = fcntl(&self.fd, FcntlArg::F_SETFL(self.before));
-    }
-}
-
-/// Where a read left off.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
-    /// There is something new in the buffer.
+    /// More bytes are in the buffer.
     Progress,
-    /// Nothing to read now.
+    /// Nothing is there to be read now.
     Blocked,
     /// The stream has ended.
     End,
@@ -57,8 +26,10 @@ pub(super) enum ReadOutcome {
 pub(super) struct Input {
     fd: NonBlocking,
     buffer: Vec<u8>,
+    /// Bytes from `start` to `end` of the buffer are read and not decoded.
     start: usize,
     end: usize,
+    /// Bytes of a skipped frame that are still to come.
     skip: usize,
     scanner: MarkerScanner,
 }
@@ -70,7 +41,7 @@ impl Input {
         Ok(Self { fd, buffer, start: 0, end: 0, skip: 0, scanner: MarkerScanner::new() })
     }
 
-    /// Reads once, whatever there is.
+    /// Reads once, as much as is there and has room.
     pub(super) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -78,7 +49,7 @@ impl Input {
                 self.buffer = vec![0; BUFFER];
             }
         } else if self.end == self.buffer.len() {
-            // `want` has made room for what is awaited, counted from the front.
+            // `want` has made the buffer long enough for an awaited frame that begins it.
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -92,7 +63,7 @@ impl Input {
                 }
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => Ok(ReadOutcome::Blocked),
-                // What a closed pty, or a reset socket, says instead of an end.
+                // A closed pty, and a reset socket, give an error instead of an end.
                 Err(Errno::EIO | Errno::ECONNRESET) => Ok(ReadOutcome::End),
                 Err(errno) => Err(errno),
             };
@@ -103,21 +74,22 @@ impl Input {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Makes room for `length` bytes counted from the start of what is pending.
+    /// Makes the buffer at least `length` bytes long.
     fn want(&mut self, length: usize) {
         if self.buffer.len() < length {
             self.buffer.resize(length, 0);
         }
     }
 
-    /// Looks for the client's hello; `None` while it is not complete.
-    pub(super) fn hello(&mut self, found: &mut bool) -> Result<Option<Hello>, WireError> {
-        if !*found {
+    /// The client's hello; `None` while it is not complete. Sets `marker_found` once it has passed
+    /// the marker.
+    pub(super) fn hello(&mut self, marker_found: &mut bool) -> Result<Option<Hello>, WireError> {
+        if !*marker_found {
             let pending = self.buffer.get(self.start..self.end).unwrap_or_default();
             match self.scanner.scan(pending) {
                 Scan::Found { consumed } => {
                     self.start += consumed;
-                    *found = true;
+                    *marker_found = true;
                 }
                 Scan::NeedMore => {
                     self.start = self.end;
@@ -134,12 +106,12 @@ impl Input {
         Ok(Some(hello))
     }
 
-    /// What came instead of a marker, to be shown.
+    /// The text that came instead of a marker, harmless to show.
     pub(super) fn noise(&self) -> String {
         self.scanner.noise()
     }
 
-    /// The next whole frame: its header and where its payload lies; `None` while there is none.
+    /// The next whole frame: header and payload; `None` while there is none.
     pub(super) fn frame(&mut self, max_frame: u32) -> Result<Option<(Header, &[u8])>, WireError> {
         loop {
             let skipped = self.skip.min(self.end - self.start);
@@ -166,7 +138,7 @@ impl Input {
         }
     }
 
-    /// The header of what [`frame`](Self::frame) gives next, where that is here whole.
+    /// The header of the frame that [`frame`](Self::frame) gives next, if that has come whole.
     pub(super) fn next_header(&self, max_frame: u32) -> Option<Header> {
         match Header::decode(self.pending(), max_frame) {
             Ok(Decoded::Known(header)) if self.skip == 0 => {

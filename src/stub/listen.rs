@@ -1,4 +1,4 @@
-//! Serving many clients on a unix socket.
+//! Serving many clients on a unix socket, as a daemon does.
 
 use std::{
     fs::{self, File, Permissions},
@@ -34,19 +34,25 @@ use nix::{
     unistd::geteuid,
 };
 
-use super::{Config, Exit, Shutdown, serve};
-use crate::kernel::descriptors;
+use super::{config::Config, exit::Exit, serve::serve, shutdown::Shutdown};
+use crate::{errno::words, kernel::descriptors};
 
-/// How to listen.
+/// The clients of a [`Listener`], and their limits.
+///
+/// ```
+/// let mut config = netlink_remote::stub::ListenConfig::default();
+/// config.max_clients = 16;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// What each client is allowed.
+    /// The limits of each client.
     pub stub: Config,
-    /// Users that may connect, by uid. By default the one that serves, alone: what a client does,
-    /// it does with the privileges of the process that serves.
+    /// Users that may connect, by uid: the effective uid of this process by default. A client has
+    /// the privileges of this process, and can read and corrupt its memory: a socket option may
+    /// hold a pointer (SECURITY.md, "Known gaps").
     pub allowed_uids: Vec<u32>,
-    /// Mode of the socket's file: 0600. Who may not write to it cannot even ask.
+    /// Mode of the socket's file: 0600. Connecting needs the permission to write.
     pub mode: u32,
     /// Clients at a time: 1024.
     pub max_clients: usize,
@@ -59,23 +65,44 @@ impl Default for ListenConfig {
     }
 }
 
-/// Something worth a line in a log.
+/// An event of a [`Listener`], for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
-    /// A client with this uid has connected.
-    Accepted(u32),
-    /// A client with this uid was turned away, and why.
-    Refused(u32, String),
-    /// A client has gone, and why.
-    Ended(u32, Exit),
-    /// The kernel could not give us a connection; tried again shortly.
-    AcceptFailed(String),
+pub enum ListenEvent {
+    /// A client has connected.
+    #[non_exhaustive]
+    Accepted {
+        /// The client's effective uid when it connected (`SO_PEERCRED`).
+        uid: u32,
+    },
+    /// A client was refused.
+    #[non_exhaustive]
+    Refused {
+        /// The client's uid.
+        uid: u32,
+        /// The reason, in words.
+        reason: String,
+    },
+    /// A client's connection has ended.
+    #[non_exhaustive]
+    Ended {
+        /// The client's uid.
+        uid: u32,
+        /// The reason.
+        exit: Exit,
+    },
+    /// accept(2) failed, mostly because the process has no descriptors left; the listener repeats it
+    /// after 100 milliseconds.
+    #[non_exhaustive]
+    AcceptFailed {
+        /// The error, in words.
+        reason: String,
+    },
 }
 
-/// A unix socket that serves clients, each with a stub state of its own.
+/// A listening unix socket. Each client has threads of its own.
 ///
-/// Dropping it removes the socket's file, if it is still this one's.
+/// Dropping the listener removes the socket's file, unless another file has taken its place.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
@@ -85,14 +112,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds to `path`. A socket file that nobody listens on any more is replaced; any other
-    /// file is left alone.
+    /// Binds to `path`. Replaces the file of a socket on which no process listens, and no other file.
     ///
     /// # Errors
-    /// `AddrInUse` if someone listens there, or the file is no socket; otherwise as bind(2).
+    /// `AddrInUse` if another process listens at `path`, or the file is no socket; otherwise as bind(2).
     pub fn bind(path: impl Into<PathBuf>, config: ListenConfig) -> io::Result<Self> {
         let path = path.into();
-        // Two that start at the same time would each find the other's file stale.
+        // Of two processes that start at the same time, each would find the other's file stale.
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -101,10 +127,10 @@ impl Listener {
             .map_err(|(_, errno)| errno)?;
         remove_stale(&path)?;
         let socket = unix_socket()?;
-        // The file takes its mode from the socket, and has it from its first moment.
+        // The file gets its mode from the socket, and so has it from the beginning.
         fchmod(&socket, Mode::from_bits_truncate(config.mode))?;
         socket::bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        // Less what the umask takes away, which is given back: that only lets more in.
+        // The umask has taken bits away. Adding them later only permits more.
         fs::set_permissions(&path, Permissions::from_mode(config.mode))?;
         let meta = fs::symlink_metadata(&path)?;
         let listener = UnixListener::from(socket);
@@ -113,15 +139,16 @@ impl Listener {
         Ok(bound)
     }
 
-    /// Serves until `shutdown` is triggered, then ends every client and waits for them, 5 seconds
-    /// at most. `log` is called from several threads.
+    /// Serves until `shutdown` is triggered; then ends every client, and returns after 5 seconds at
+    /// most. The threads of remaining clients run until their system calls return. Blocks the
+    /// calling thread. Several threads call `log`.
     ///
     /// # Errors
-    /// Of poll(2) only: what concerns one client is told to `log`.
+    /// Those of poll(2); those of a client are events.
     pub fn run(
         &self,
         shutdown: &Shutdown,
-        log: impl Fn(Event) + Send + Sync + 'static,
+        log: impl Fn(ListenEvent) + Send + Sync + 'static,
     ) -> io::Result<()> {
         let log = Arc::new(log);
         let clients = Arc::new(AtomicUsize::new(0));
@@ -142,8 +169,8 @@ impl Listener {
                 Ok((stream, _)) => self.client(stream, shutdown, &clients, &log),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    // Out of descriptors, say: the connection stays queued and will be back.
-                    log(Event::AcceptFailed(error.to_string()));
+                    // The connection stays queued.
+                    log(ListenEvent::AcceptFailed { reason: words(&error) });
                     thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -155,35 +182,38 @@ impl Listener {
         Ok(())
     }
 
-    fn client<L: Fn(Event) + Send + Sync + 'static>(
+    fn client<L: Fn(ListenEvent) + Send + Sync + 'static>(
         &self,
         stream: UnixStream,
         shutdown: &Shutdown,
         clients: &Arc<AtomicUsize>,
         log: &Arc<L>,
     ) {
-        // The kernel noted who connected at that moment; nothing the peer says counts.
+        // As the kernel noted when the client connected; nothing that the client says counts.
         let uid = match getsockopt(&stream, PeerCredentials) {
             Ok(credentials) => credentials.uid(),
-            Err(errno) => return log(Event::AcceptFailed(errno.desc().to_owned())),
+            Err(errno) => {
+                return log(ListenEvent::AcceptFailed { reason: errno.desc().to_owned() });
+            }
         };
+        let refused = |reason| ListenEvent::Refused { uid, reason };
         if !self.config.allowed_uids.contains(&uid) {
             refuse(stream, &format!("uid {uid} may not connect here"));
-            return log(Event::Refused(uid, "this uid is not allowed".to_owned()));
+            return log(refused("this uid is not allowed".to_owned()));
         }
         if clients.load(Ordering::Acquire) >= self.config.max_clients {
-            let text = format!("{} clients are connected already", self.config.max_clients);
-            refuse(stream, &text);
-            return log(Event::Refused(uid, text));
+            let reason = format!("{} clients are connected already", self.config.max_clients);
+            refuse(stream, &reason);
+            return log(refused(reason));
         }
         let raise = |stream: UnixStream| Ok::<_, io::Error>(descriptors::raise(stream.into())?);
         let streams = stream.try_clone().and_then(|copy| Ok((raise(stream)?, raise(copy)?)));
         let (input, output) = match streams {
             Ok(both) => both,
-            Err(error) => return log(Event::Refused(uid, error.to_string())),
+            Err(error) => return log(refused(words(&error))),
         };
         clients.fetch_add(1, Ordering::AcqRel);
-        log(Event::Accepted(uid));
+        log(ListenEvent::Accepted { uid });
         let (counted, theirs) = (Arc::clone(clients), Arc::clone(log));
         let (config, shutdown) = (self.config.stub.clone(), shutdown.clone());
         let spawned = thread::Builder::new()
@@ -192,15 +222,15 @@ impl Listener {
             .spawn(move || {
                 let exit = serve(input, output, config, &shutdown);
                 counted.fetch_sub(1, Ordering::AcqRel);
-                theirs(Event::Ended(uid, exit));
+                theirs(ListenEvent::Ended { uid, exit });
             });
         if let Err(error) = spawned {
             clients.fetch_sub(1, Ordering::AcqRel);
-            log(Event::Refused(uid, format!("starting a thread: {error}")));
+            log(refused(format!("starting a thread: {}", words(&error))));
         }
     }
 
-    /// The socket's path.
+    /// The path of the socket's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -216,21 +246,21 @@ impl Drop for Listener {
     }
 }
 
-/// Tells a peer, in plain text, why it is turned away. Waits for nothing: a peer that does not
-/// read keeps nobody else from connecting.
-fn refuse(mut stream: UnixStream, why: &str) {
-    // A peer that has gone needs no explanation.
+/// Gives a client the reason of its refusal, in plain text. Waits for nothing, so that a client that
+/// does not read keeps no other from connecting.
+fn refuse(mut stream: UnixStream, reason: &str) {
+    // A client that has gone needs no reason.
     let _ = stream
         .set_nonblocking(true)
-        .and_then(|()| stream.write_all(format!("nlr serve: {why}\n").as_bytes()));
+        .and_then(|()| stream.write_all(format!("nlr serve: {reason}\n").as_bytes()));
     let _ = stream.shutdown(net::Shutdown::Both);
-    // A socket closed over unread data resets the connection, and the reason could be lost. After
-    // the shutdown no more can come than is there.
+    // Closing a socket with unread data resets the connection, and the reason might be lost. After
+    // the shutdown no more data can come.
     let mut piece = [0; 4096];
     while matches!(stream.read(&mut piece), Ok(1..)) {}
 }
 
-/// Removes a socket file that nobody listens on.
+/// Removes the file of a socket on which no process listens.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use = |text: &str| Err(io::Error::new(ErrorKind::AddrInUse, text.to_owned()));
     match fs::symlink_metadata(path) {
@@ -241,7 +271,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    // Non-blocking, so that one whose queue is full does not hold us up: it is alive, too.
+    // Non-blocking: EAGAIN, of a socket whose queue is full, means that a process listens.
     match socket::connect(unix_socket()?.as_raw_fd(), &UnixAddr::new(path)?) {
         Ok(()) | Err(Errno::EAGAIN) => in_use("another process listens there"),
         Err(Errno::ECONNREFUSED) => fs::remove_file(path),

@@ -1,18 +1,28 @@
-//! Writing the stream.
+//! The stream to the client: frames are encoded into a buffer, from which it is written.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{getsockopt, setsockopt, sockopt},
     unistd::write,
 };
 
-use super::input::NonBlocking;
+use super::{
+    config::Config,
+    exit::Exit,
+    nonblocking::NonBlocking,
+    poller::{Poller, Source},
+};
+use crate::proto::Violation;
 
-/// Bytes of buffer that are kept when it is empty: as far as it grows where the client reads more
-/// slowly than the kernel tells, but not what a client left unread that goes on asking.
+/// Bytes of capacity that an empty buffer keeps: as many as it needs where the client reads more
+/// slowly than the kernel writes, but not as many as the answers of a client that never reads.
 const KEPT: usize = 1 << 20;
 
 /// Bytes that the stream itself should take before its reader has to run: as many as a pipe may
@@ -20,30 +30,62 @@ const KEPT: usize = 1 << 20;
 /// dump, each side waits for the other again and again.
 const ROOM: usize = 1 << 20;
 
-/// What was encoded and not yet written.
 #[derive(Debug)]
 pub(super) struct Output {
     fd: NonBlocking,
-    /// Frames are appended here; those before `written` are gone.
+    /// Frames are appended here; bytes before `written` are written already.
     pub(super) buffer: Vec<u8>,
     written: usize,
-    /// Whether the stream took less than was offered.
-    pub(super) blocked: bool,
+    /// Whether the stream took less than it was given.
+    blocked: bool,
+    /// Whether the poller watches it for writability.
+    watched: bool,
+    high_water: usize,
+    limit: usize,
 }
 
 impl Output {
-    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn new(fd: OwnedFd, config: &Config) -> Result<Self, Errno> {
         widen(&fd);
-        Ok(Self { fd: NonBlocking::new(fd)?, buffer: Vec::new(), written: 0, blocked: false })
+        Ok(Self {
+            fd: NonBlocking::new(fd)?,
+            buffer: Vec::new(),
+            written: 0,
+            blocked: false,
+            watched: false,
+            high_water: config.output_high_water,
+            limit: config.output_limit,
+        })
     }
 
     /// Bytes waiting to be written.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.buffer.len() - self.written
     }
 
-    /// Writes as much as the stream takes. EPIPE and its like are errors.
-    pub(super) fn flush(&mut self) -> Result<(), Errno> {
+    /// Whether kernel sockets may be read: the client reads fast enough.
+    pub(super) fn has_room(&self) -> bool {
+        self.len() <= self.high_water
+    }
+
+    /// Writes as much as the stream takes.
+    ///
+    /// # Errors
+    /// The exit of a client that has gone, or that leaves more unread than the limit.
+    pub(super) fn flush(&mut self) -> Result<(), Exit> {
+        match self.write() {
+            Ok(()) => {}
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Exit::ClientGone),
+            Err(errno) => return Err(Exit::io("writing", errno)),
+        }
+        if self.len() > self.limit {
+            let (what, limit) = ("bytes of answers left unread", self.limit as u64);
+            return Err(Violation::TooMany { what, limit }.into());
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Errno> {
         self.blocked = false;
         while self.written < self.buffer.len() {
             let rest = self.buffer.get(self.written..).unwrap_or_default();
@@ -69,16 +111,46 @@ impl Output {
         }
         Ok(())
     }
+
+    /// Has the poller watch for writability as long as there is more to write.
+    pub(super) fn watch(&mut self, poller: &Poller) -> Result<(), Errno> {
+        if self.blocked == self.watched {
+            return Ok(());
+        }
+        self.watched = self.blocked;
+        match self.blocked {
+            true => poller.watch_writable(&*self, Source::Output),
+            false => poller.unwatch(&*self),
+        }
+    }
+
+    /// Writes as much as the stream takes, whether the client is there or not.
+    pub(super) fn flush_last(&mut self) {
+        let _ = self.write();
+    }
+
+    /// Gives the client some time to read why it is cut off.
+    pub(super) fn linger(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.write().is_ok() && self.len() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
+            if left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1)) {
+                return;
+            }
+        }
+    }
 }
 
-/// Makes room in a pipe or a socket, as far as it is allowed. Memory is only taken by what is
-/// written and not read.
+/// Enlarges the buffer of a pipe or a socket, as far as the process may. Only bytes that are written
+/// and not read take memory.
 fn widen(fd: &OwnedFd) {
     if fcntl(fd, FcntlArg::F_SETPIPE_SZ(ROOM as i32)).is_ok() {
         return;
     }
     if getsockopt(fd, sockopt::SndBuf).is_ok_and(|size| size < ROOM) {
-        // The kernel doubles what it is asked for.
+        // The kernel doubles the number it is given.
         let half = ROOM / 2;
         let forced = setsockopt(fd, sockopt::SndBufForce, &half);
         let _ = forced.or_else(|_| setsockopt(fd, sockopt::SndBuf, &half));

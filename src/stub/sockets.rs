@@ -1,123 +1,53 @@
-//! The kernel sockets of one connection: whose turn it is, and how what they receive comes into
-//! the output.
+//! The kernel sockets of one connection, and which of them is to be read or sent on next.
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem::take,
     sync::Arc,
 };
 
-use nix::{
-    errno::Errno,
-    sys::epoll::{Epoll, EpollEvent, EpollFlags},
-};
+use nix::errno::Errno;
 
-use super::syscall::{
-    Batch, Drained, Exchange, Gap, Item, Job, Kind, Operation, Scratch, SendPart, SendResult,
-    SocketRequest,
+use super::{
+    buffers::{ExchangeResults, IoBuffers, SendHeader},
+    exchange::{Drained, Exchange},
+    option_request::Operation,
+    poller::{Poller, Source},
+    socket::{Queued, Socket},
+    syscall::Syscall,
 };
 use crate::{
-    kernel::{KernelSocket, netns::failure},
+    kernel::{KernelSocket, failure},
     proto::StubState,
-    wire::{Credit, Flags, Message, SocketId},
+    wire::SocketId,
 };
 
-/// What one socket may receive before another has its turn.
-const TURN: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
-
-/// What is received right behind a send: its answer, which is there already.
-const ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
-
-/// A datagram goes out in frames of at most this much data, and fewer where frames are smaller.
-const PIECE: usize = 60 << 10;
-
-/// What a datagram's frame has besides the datagram.
-const OVERHEAD: usize = crate::wire::HEADER_LEN + crate::wire::DATAGRAM_PREFIX;
-
-/// What waits for the send or request before it on the same socket: they take effect in order.
 #[derive(Debug)]
-enum Waiting {
-    Send(SendPart, Vec<u8>),
-    Request(u32, Operation),
-}
-
-/// A confirmed send that is done, and whose answer waits for what was readable by then.
-#[derive(Debug, Clone, Copy)]
-struct Confirming {
-    serial: u32,
-    result: SendResult,
-    /// Bytes still to be read: the kernel counts more for a datagram than its length, so once
-    /// this much has been read, all that was queued has.
-    behind: u64,
-    /// False as long as what another thread is receiving may have come before the send.
-    counts: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    socket: Arc<KernelSocket>,
-    /// Whether epoll tells when it is readable.
-    watched: bool,
-    /// Whether it is in the row of those that are to be read.
-    ready: bool,
-    receiving: bool,
-    /// Whether a send or a request is being made.
-    sending: bool,
-    /// Jobs under way, this one's sends and receives included.
-    jobs: usize,
-    gap: Gap,
-    /// Of what kind the last sends were, and how many of them may be made at once by their pace.
-    pace: (Option<Kind>, u32),
-    waiting: VecDeque<Waiting>,
-    confirming: VecDeque<Confirming>,
-    closing: bool,
-}
-
-/// All of them.
-#[derive(Debug)]
-pub(super) struct Sockets {
-    entries: HashMap<SocketId, Entry>,
-    /// Those with a waiting send that may be made now.
+pub(super) struct SocketTable {
+    sockets: HashMap<SocketId, Socket>,
+    /// Sockets with a queued send or request that may be made now.
     sendable: VecDeque<SocketId>,
-    /// Those that are to be read, in turn.
+    /// Sockets that are to be read, in this order.
     ready: VecDeque<SocketId>,
     /// The agreed limit on frames.
     max_frame: usize,
+    poller: Arc<Poller>,
 }
 
-/// The token of a socket in epoll; smaller ones are the engine's.
-pub(super) fn token(id: SocketId) -> u64 {
-    1 << 32 | u64::from(id.0)
-}
-
-impl Sockets {
-    pub(super) fn new(max_frame: u32) -> Self {
+impl SocketTable {
+    pub(super) fn new(max_frame: u32, poller: Arc<Poller>) -> Self {
         let max_frame = max_frame as usize;
         let (sendable, ready) = (VecDeque::new(), VecDeque::new());
-        Self { entries: HashMap::new(), sendable, ready, max_frame }
+        Self { sockets: HashMap::new(), sendable, ready, max_frame, poller }
     }
 
     pub(super) fn insert(&mut self, id: SocketId, socket: KernelSocket) {
-        self.entries.insert(
-            id,
-            Entry {
-                socket: Arc::new(socket),
-                watched: false,
-                ready: false,
-                receiving: false,
-                sending: false,
-                jobs: 0,
-                gap: Gap::default(),
-                pace: (None, 1),
-                waiting: VecDeque::new(),
-                confirming: VecDeque::new(),
-                closing: false,
-            },
-        );
+        self.sockets.insert(id, Socket::new(socket));
     }
 
     /// Closes them all.
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.sockets.clear();
     }
 
     /// Whether any is to be read now.
@@ -125,100 +55,92 @@ impl Sockets {
         !self.ready.is_empty()
     }
 
-    /// Has epoll tell when this socket is readable, if it may be read, and not otherwise: epoll
-    /// reports errors of a socket it holds even where nobody asked for events.
-    pub(super) fn watch(
-        &mut self,
-        id: SocketId,
-        state: &StubState,
-        epoll: &Epoll,
-    ) -> Result<(), Errno> {
-        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
-        let wanted = !entry.closing
-            && !entry.receiving
-            && state.may_forward(id, !entry.confirming.is_empty());
-        if wanted != entry.watched {
-            if wanted {
-                epoll.add(&*entry.socket, EpollEvent::new(EpollFlags::EPOLLIN, token(id)))?;
-            } else {
-                epoll.delete(&*entry.socket)?;
+    /// Has the poller watch a socket that may be read, and no other: epoll reports errors of a
+    /// socket that it holds even where no event is asked for.
+    pub(super) fn watch(&mut self, id: SocketId, state: &StubState) -> Result<(), Errno> {
+        let Some(socket) = self.sockets.get_mut(&id) else { return Ok(()) };
+        let wanted = !socket.closing
+            && !socket.receiving
+            && state.may_forward(id, socket.has_pending_acks());
+        if wanted != socket.watched {
+            match wanted {
+                true => self.poller.watch_readable(&*socket.kernel, Source::Socket(id))?,
+                false => self.poller.unwatch(&*socket.kernel)?,
             }
-            entry.watched = wanted;
+            socket.watched = wanted;
         }
         Ok(())
     }
 
-    /// Puts a socket into the row of those that are to be read, where it is not there yet.
-    pub(super) fn set_ready(&mut self, id: SocketId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && !entry.ready
-            && !entry.receiving
+    /// Queues a socket to be read, unless it is queued.
+    fn set_ready(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && !socket.ready
+            && !socket.receiving
         {
-            entry.ready = true;
+            socket.ready = true;
             self.ready.push_back(id);
         }
     }
 
-    /// Takes in that epoll finds a socket readable. One that another thread is receiving from is
-    /// left to that, and epoll would tell of it again and again; it is watched again behind it.
-    pub(super) fn readable(&mut self, id: SocketId, epoll: &Epoll) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && (entry.receiving || entry.closing)
-            && std::mem::take(&mut entry.watched)
+    /// Takes in that the poller finds a socket readable. One from which another thread is receiving
+    /// is left to that thread, and is watched again when that has ended: until then the poller would
+    /// report it again and again.
+    pub(super) fn readable(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && (socket.receiving || socket.closing)
+            && take(&mut socket.watched)
         {
-            let _ = epoll.delete(&*entry.socket);
+            let _ = self.poller.unwatch(&*socket.kernel);
         }
         self.set_ready(id);
     }
 
-    /// The next turn of receiving.
-    pub(super) fn next_turn(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Job> {
+    /// Begins the next receive turn.
+    pub(super) fn next_receive(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Syscall> {
         while let Some(id) = self.ready.pop_front() {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            entry.ready = false;
-            if entry.closing || entry.receiving {
+            let Some(socket) = self.sockets.get_mut(&id) else { continue };
+            socket.ready = false;
+            if socket.closing || socket.receiving {
                 continue;
             }
-            let allowance = entry.allowance(id, state, TURN);
-            if allowance == Credit::default() {
-                entry.answer(id, Drained::More, state, out);
-                continue;
+            match socket.begin_receive(id, state) {
+                Some(syscall) => return Some(syscall),
+                None => socket.answer(id, Drained::More, state, out),
             }
-            return Some(Job::Exchange(entry.exchange(id, 0, None, allowance)));
         }
         None
     }
 
-    /// Prepares a send: gives the job, with its bytes in `scratch`; or queues it behind one that
-    /// is being made on the same socket. With `room` in the output, its answer is received in the
-    /// same job.
+    /// Begins a send, whose datagram is put into `buffers`; or queues it, if a send or request on its
+    /// socket is under way. With `room` in the output, its answer is received in the same call.
     pub(super) fn send(
         &mut self,
         id: SocketId,
-        part: SendPart,
-        data: &[u8],
+        send: SendHeader,
+        datagram: &[u8],
         room: bool,
         state: &StubState,
-        scratch: &mut Scratch,
-    ) -> Option<Job> {
-        let entry = self.entries.get_mut(&id)?;
-        if entry.sending || !entry.waiting.is_empty() {
-            entry.waiting.push_back(Waiting::Send(part, data.to_vec()));
+        buffers: &mut IoBuffers,
+    ) -> Option<Syscall> {
+        let socket = self.sockets.get_mut(&id)?;
+        if socket.must_queue() {
+            socket.queue.push_back(Queued::Send(send, datagram.to_vec()));
             return None;
         }
-        scratch.send(part, data);
-        Some(Job::Exchange(entry.send(id, part, part.plain_kind(data), room, state)))
+        buffers.set_send(send, datagram);
+        Some(socket.begin_send(id, send, room, state))
     }
 
-    /// Has an exchange that was just prepared send this, too, and receive the answer.
-    pub(super) fn send_too(
+    /// Adds a send to an exchange that has not begun, and the receiving of its answer.
+    pub(super) fn gather(
         exchange: &mut Exchange,
-        part: SendPart,
-        data: &[u8],
+        send: SendHeader,
+        datagram: &[u8],
         state: &StubState,
-        scratch: &mut Scratch,
+        buffers: &mut IoBuffers,
     ) {
-        scratch.send_too(part, data);
+        buffers.add_send(send, datagram);
         exchange.sends += 1;
         let allowed = &mut exchange.allowance.datagrams;
         if *allowed > 0 {
@@ -226,246 +148,122 @@ impl Sockets {
         }
     }
 
-    /// The next send that waited and may be made now.
-    pub(super) fn next_send(
+    /// Begins the next send or request that was queued and may be made now.
+    pub(super) fn next_queued(
         &mut self,
         room: bool,
         state: &StubState,
-        scratch: &mut Scratch,
-    ) -> Option<Job> {
+        buffers: &mut IoBuffers,
+    ) -> Option<Syscall> {
         while let Some(id) = self.sendable.pop_front() {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if entry.sending || entry.closing {
+            let Some(socket) = self.sockets.get_mut(&id) else { continue };
+            if socket.sending || socket.closing {
                 continue;
             }
-            return Some(match entry.waiting.pop_front() {
+            return Some(match socket.queue.pop_front() {
                 None => continue,
-                Some(Waiting::Request(request, operation)) => entry.request(id, request, operation),
-                Some(Waiting::Send(part, data)) => {
-                    scratch.send(part, &data);
-                    Job::Exchange(entry.send(id, part, part.plain_kind(&data), room, state))
+                Some(Queued::Request(number, operation)) => {
+                    socket.begin_request(id, number, operation)
+                }
+                Some(Queued::Send(send, datagram)) => {
+                    buffers.set_send(send, &datagram);
+                    socket.begin_send(id, send, room, state)
                 }
             });
         }
         None
     }
 
-    /// Prepares a request on options or groups, or queues it likewise.
+    /// Begins a request on options or groups, or queues it likewise.
     pub(super) fn request(
         &mut self,
         id: SocketId,
-        request: u32,
+        number: u32,
         operation: Operation,
-    ) -> Option<Job> {
-        let entry = self.entries.get_mut(&id)?;
-        if entry.sending || !entry.waiting.is_empty() {
-            entry.waiting.push_back(Waiting::Request(request, operation));
+    ) -> Option<Syscall> {
+        let socket = self.sockets.get_mut(&id)?;
+        if socket.must_queue() {
+            socket.queue.push_back(Queued::Request(number, operation));
             return None;
         }
-        Some(entry.request(id, request, operation))
+        Some(socket.begin_request(id, number, operation))
     }
 
-    /// Takes in what an exchange came to. Gives the job of closing the socket where that has
-    /// waited for this.
+    /// Takes in the results of an exchange. Begins to close a socket that has waited for that.
     pub(super) fn exchanged(
         &mut self,
         exchange: Exchange,
         drained: Drained,
-        batch: &Batch,
+        results: &ExchangeResults,
         state: &mut StubState,
         out: &mut Vec<u8>,
-    ) -> Option<Job> {
-        let Exchange { id, socket, sends, kind, at_once, allowance, gap } = exchange;
-        drop(socket);
-        for (part, result) in &batch.sent {
-            state.sent(id, part.length, result.errno, out);
+    ) -> Option<Syscall> {
+        let (id, sends) = (exchange.id, exchange.sends);
+        for (send, result) in &results.sends {
+            state.sent(id, send.length, result.errno, out);
         }
-        let entry = self.entries.get_mut(&id)?;
-        entry.jobs -= 1;
-        let receiving = allowance != Credit::default();
-        if receiving {
-            entry.receiving = false;
-            entry.gap = gap;
-        }
-        if sends > 0 {
-            entry.sending = false;
-            entry.pace = (kind, at_once);
-        }
-        if entry.closing {
+        let socket = self.sockets.get_mut(&id)?;
+        let receives = socket.end_exchange(&exchange);
+        drop(exchange);
+        if socket.closing {
             return self.close_if_idle(id);
         }
-        if sends > 0 && !entry.waiting.is_empty() {
+        if sends > 0 && !socket.queue.is_empty() {
             self.sendable.push_back(id);
         }
-        for &(SendPart { serial, confirm, .. }, result) in &batch.sent {
-            if confirm {
-                let (behind, counts) = (result.behind, receiving || !entry.receiving);
-                entry.confirming.push_back(Confirming { serial, result, behind, counts });
-            }
-        }
-        entry.deliver(id, batch, self.max_frame, state, out);
-        // Where nothing was tried, nothing is known of what is left.
-        entry.answer(id, if receiving { drained } else { Drained::More }, state, out);
-        if receiving {
-            entry.confirming.iter_mut().for_each(|confirming| confirming.counts = true);
-        }
-        // The answer behind a send is mostly all there is, and epoll tells if it is not. A turn
-        // that ended for its length goes on behind the others'.
-        let turn_left = receiving && sends == 0 && drained == Drained::More;
-        if turn_left || !entry.confirming.is_empty() {
+        let received = receives.then_some(drained);
+        socket.deliver(id, results, received, self.max_frame, state, out);
+        // After a send nothing but its answer is likely to be queued, and the poller reports if more
+        // is. A turn that ended at its quantum goes on after those of other sockets.
+        let goes_on = sends == 0 && received == Some(Drained::More);
+        if goes_on || socket.has_pending_acks() {
             self.set_ready(id);
         }
         None
     }
 
     /// Takes in that a request is done.
-    pub(super) fn requested(&mut self, id: SocketId) -> Option<Job> {
-        let entry = self.entries.get_mut(&id)?;
-        entry.jobs -= 1;
-        entry.sending = false;
-        if !entry.waiting.is_empty() {
+    pub(super) fn requested(&mut self, id: SocketId) -> Option<Syscall> {
+        let socket = self.sockets.get_mut(&id)?;
+        socket.calls -= 1;
+        socket.sending = false;
+        if !socket.queue.is_empty() {
             self.sendable.push_back(id);
         }
         self.close_if_idle(id)
     }
 
-    /// Begins to close a socket. Gives the job to do so, unless another has to end first.
+    /// Closes a socket, at once or when the calls under way on it have ended.
     pub(super) fn close(
         &mut self,
         id: SocketId,
         state: &mut StubState,
-        epoll: &Epoll,
         out: &mut Vec<u8>,
-    ) -> Option<Job> {
-        let entry = self.entries.get_mut(&id)?;
-        entry.closing = true;
-        if std::mem::take(&mut entry.watched) {
-            // Closing it would not be enough while a job holds it on another thread.
-            let _ = epoll.delete(&*entry.socket);
+    ) -> Option<Syscall> {
+        let socket = self.sockets.get_mut(&id)?;
+        socket.closing = true;
+        if take(&mut socket.watched) {
+            // Closing it would not end that while a call on another thread holds it.
+            let _ = self.poller.unwatch(&*socket.kernel);
         }
-        for waiting in entry.waiting.drain(..) {
-            match waiting {
-                Waiting::Send(_, data) => {
-                    state.sent(id, data.len(), Errno::ECANCELED as i32, out);
+        for queued in socket.queue.drain(..) {
+            match queued {
+                Queued::Send(_, datagram) => {
+                    state.sent(id, datagram.len(), Errno::ECANCELED as i32, out);
                 }
-                Waiting::Request(request, _) => {
+                Queued::Request(number, _) => {
                     let failure = failure(Errno::ECANCELED, "the socket was closed");
-                    state.reply(id, request, Err(&failure), out);
+                    state.reply(id, number, Err(&failure), out);
                 }
             }
         }
         self.close_if_idle(id)
     }
 
-    fn close_if_idle(&mut self, id: SocketId) -> Option<Job> {
-        if !self.entries.get(&id).is_some_and(|entry| entry.closing && entry.jobs == 0) {
+    fn close_if_idle(&mut self, id: SocketId) -> Option<Syscall> {
+        if !self.sockets.get(&id).is_some_and(|socket| socket.closing && socket.calls == 0) {
             return None;
         }
-        self.entries.remove(&id).map(|entry| Job::Close(id, entry.socket))
-    }
-}
-
-impl Entry {
-    /// What may be received now, `most` at most; zeros where it is nothing.
-    fn allowance(&self, id: SocketId, state: &StubState, most: Credit) -> Credit {
-        let left = state.credit_left(id, !self.confirming.is_empty());
-        if self.receiving || left.bytes == 0 || left.datagrams == 0 {
-            return Credit::default();
-        }
-        Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
-    }
-
-    fn send(
-        &mut self,
-        id: SocketId,
-        part: SendPart,
-        kind: Option<Kind>,
-        room: bool,
-        state: &StubState,
-    ) -> Exchange {
-        self.sending = true;
-        let most = if part.confirm { TURN } else { ANSWER };
-        let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
-        self.exchange(id, 1, kind, allowance)
-    }
-
-    fn request(&mut self, id: SocketId, request: u32, operation: Operation) -> Job {
-        self.sending = true;
-        self.jobs += 1;
-        let socket = Arc::clone(&self.socket);
-        Job::Request(SocketRequest { id, socket, request, operation })
-    }
-
-    fn exchange(
-        &mut self,
-        id: SocketId,
-        sends: u32,
-        kind: Option<Kind>,
-        allowance: Credit,
-    ) -> Exchange {
-        self.jobs += 1;
-        self.receiving |= allowance != Credit::default();
-        let socket = Arc::clone(&self.socket);
-        let at_once = if kind.is_some() && kind == self.pace.0 { self.pace.1 } else { 1 };
-        Exchange { id, socket, sends, kind, at_once, allowance, gap: self.gap }
-    }
-
-    /// Puts what was received into the output.
-    fn deliver(
-        &mut self,
-        id: SocketId,
-        batch: &Batch,
-        max_frame: usize,
-        state: &mut StubState,
-        out: &mut Vec<u8>,
-    ) {
-        for item in &batch.items {
-            match *item {
-                Item::Refused(serial, SendResult { errno, nanoseconds, .. }) => {
-                    state.answer_send(id, serial, errno, nanoseconds, out);
-                }
-                Item::Datagram(info, start, length) if length + OVERHEAD <= max_frame => {
-                    let whole = batch.data.get(start..start + length).unwrap_or_default();
-                    let piece = PIECE.min(max_frame - OVERHEAD);
-                    let mut pieces = whole.chunks(piece).peekable();
-                    loop {
-                        let data = pieces.next().unwrap_or_default();
-                        let more = pieces.peek().is_some();
-                        let flags = if more { Flags::MORE } else { Flags::NONE };
-                        Message::Datagram { info, data }.encode(id, flags, out);
-                        if !more {
-                            break;
-                        }
-                    }
-                    state.forwarded(id, length);
-                    for confirming in self.confirming.iter_mut().filter(|c| c.counts) {
-                        confirming.behind = confirming.behind.saturating_sub(length as u64);
-                    }
-                }
-                Item::Datagram(_, _, length) | Item::TooLarge(length) => {
-                    let (errno, length) = (Errno::EMSGSIZE as i32, length as u64);
-                    Message::ReceiveError { errno, length }.encode(id, Flags::NONE, out);
-                }
-                Item::Failed(errno) => {
-                    let errno = errno as i32;
-                    Message::ReceiveError { errno, length: 0 }.encode(id, Flags::NONE, out);
-                }
-                Item::Lost(total) => state.lost(id, total, out),
-            }
-        }
-    }
-
-    /// Answers the confirmed sends behind whose datagrams the stream now is. Where the client
-    /// has left more than it has credit for unread, the answer no longer waits for it.
-    fn answer(&mut self, id: SocketId, drained: Drained, state: &StubState, out: &mut Vec<u8>) {
-        while let Some(first) = self.confirming.front() {
-            let waits = first.behind > 0 && (drained == Drained::More || !first.counts);
-            if waits && (self.receiving || state.may_forward(id, true)) {
-                return;
-            }
-            let SendResult { errno, nanoseconds, .. } = first.result;
-            state.answer_send(id, first.serial, errno, nanoseconds, out);
-            self.confirming.pop_front();
-        }
+        self.sockets.remove(&id).map(|socket| Syscall::Close(id, socket.kernel))
     }
 }

@@ -1,13 +1,13 @@
-//! The watcher: sees to it that a slow job holds up nothing but its own socket.
+//! The watcher: sees to it that a slow system call holds up nothing but its own socket.
 //!
-//! The I/O thread unlocks the engine for each job in the kernel and puts the job's number into a
-//! slot. While jobs are being done, the watcher looks at the slot now and then. When it finds the
-//! same number twice it starts another I/O thread, which begins by emptying the slot: that is to
-//! take the engine away from the first, and nothing is taken before there is one to go on. The
-//! first finds its slot emptied when its job is done: then it leaves the result where the engine
-//! will find it, and is the one that takes over next time; or it ends, where one waits for that
-//! already. On a busy host a job is often slow for no other reason than that, and a new thread each
-//! time, with buffers of its own, would make it busier.
+//! The I/O thread unlocks the engine for each call and puts the call's number into a slot. While
+//! calls are being made, the watcher looks at the slot now and then. When it finds the same number
+//! twice it starts another I/O thread, which begins by emptying the slot: that is to take the engine
+//! away from the first, and nothing is taken before there is one to go on. The first finds its slot
+//! emptied when its call returns: then it leaves the result where the engine will find it, and is
+//! the one that takes over next time; or it ends, where one waits for that already. On a busy host a
+//! call is often slow for no other reason than that, and a new thread each time, with buffers of its
+//! own, would make it busier.
 
 use std::{
     os::fd::OwnedFd,
@@ -21,27 +21,30 @@ use std::{
 };
 
 use super::{
-    Config, Exit, Shutdown,
+    buffers::IoBuffers,
+    completions::Completions,
+    config::Config,
     engine::{Engine, Next},
-    syscall::Scratch,
-    workers::Completions,
+    exit::Exit,
+    shutdown::Shutdown,
 };
 
-/// How often the watcher looks while jobs are being done. One is slow after one to two.
+/// How often the watcher looks while calls are being made. A call is slow after one to two looks.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Looks without any job after which the watcher sleeps until there is one again.
+/// Looks without a call after which the watcher sleeps until there is one again.
 const QUIET: u32 = 50;
 
-/// Between the I/O threads and the watcher.
+/// The state that the I/O threads and the watcher share.
 struct Shared {
     /// `None` once serving has ended: sockets and streams are closed with it.
     engine: Mutex<Option<Engine>>,
     completions: Arc<Completions>,
-    /// Number of the job being done, 0 if none is. The thread that does it owns the engine for
+    /// Number of the call being made, 0 if none is. The thread that makes it owns the engine for
     /// as long as its number is in here.
     slot: AtomicU64,
-    jobs: AtomicU64,
+    /// Calls so far.
+    calls: AtomicU64,
     watching: AtomicBool,
     standby: Mutex<Standby>,
     called: Condvar,
@@ -53,14 +56,14 @@ enum Standby {
     #[default]
     Nobody,
     Waiting,
-    /// It is to take the engine away from the thread that does the job of this number.
+    /// It is to take the engine away from the thread that makes the call of this number.
     Called(u64),
     /// Serving has ended, and nobody waits any more.
     Ended,
 }
 
 enum Notice {
-    /// A job is being done and nobody watches.
+    /// A call is being made and nobody watches.
     Working,
     /// Serving has ended.
     Ended(Exit),
@@ -75,7 +78,7 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
             engine: Mutex::new(Some(engine)),
             completions,
             slot: AtomicU64::new(0),
-            jobs: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
             watching: AtomicBool::new(false),
             standby: Mutex::default(),
             called: Condvar::new(),
@@ -92,8 +95,8 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
     }
 }
 
-/// Starts an I/O thread; one that is to take the engine away from the thread that does the job of
-/// this number does so only if that is still under way.
+/// Starts an I/O thread; one that is to take the engine away from the thread that makes the call of
+/// this number does so only if that call has not returned.
 fn start(
     shared: &Arc<Shared>,
     notify: &Sender<Notice>,
@@ -114,8 +117,8 @@ impl Shared {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the engine away from the thread that does the job of this number; false if that is
-    /// done.
+    /// Takes the engine away from the thread that makes the call of this number; false if that has
+    /// returned.
     fn take_from(&self, number: u64) -> bool {
         let taken = self.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_ok();
         if taken && let Some(engine) = &mut *self.lock() {
@@ -159,7 +162,7 @@ impl Shared {
         true
     }
 
-    /// Lets go of everything, also of what other threads finish from now on.
+    /// Drops everything, also what other threads complete from now on.
     fn end(&self) {
         let engine = self.lock().take();
         drop(engine);
@@ -169,7 +172,7 @@ impl Shared {
     }
 }
 
-/// Tells of the end even where the thread panics: nobody would serve on.
+/// Ends serving if the thread panics: no other would go on.
 struct EndGuard<'a> {
     shared: &'a Shared,
     notify: &'a Sender<Notice>,
@@ -185,41 +188,41 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-/// An I/O thread: runs the engine until it ends, or is taken away and nobody to take it over
-/// is needed.
+/// An I/O thread: runs the engine until serving ends, or until the engine is taken away while
+/// another thread waits to take over.
 fn lead(shared: &Shared, notify: &Sender<Notice>) {
     let _guard = EndGuard { shared, notify };
-    let mut scratch = Scratch::default();
+    let mut buffers = IoBuffers::default();
     loop {
         let next = match &mut *shared.lock() {
-            Some(engine) => engine.next(&mut scratch),
+            Some(engine) => engine.next(&mut buffers),
             None => return,
         };
         match next {
             Next::Exit(exit) => {
-                // Streams get back the mode they had before anyone hears of the end.
+                // The streams get their mode back before the end is reported.
                 shared.end();
                 let _ = notify.send(Notice::Ended(exit));
                 return;
             }
-            Next::Job(job) => {
-                let number = shared.jobs.fetch_add(1, SeqCst) + 1;
+            Next::Syscall(syscall) => {
+                let number = shared.calls.fetch_add(1, SeqCst) + 1;
                 shared.slot.store(number, SeqCst);
                 if !shared.watching.load(SeqCst) && !shared.watching.swap(true, SeqCst) {
                     let _ = notify.send(Notice::Working);
                 }
-                let done = job.run(&mut scratch);
+                let result = syscall.run(&mut buffers);
                 if shared.slot.compare_exchange(number, 0, SeqCst, SeqCst).is_err() {
-                    shared.completions.push_job(done, &mut scratch.batch);
+                    shared.completions.push_syscall(result, &mut buffers.results);
                     if !shared.stand_by() {
                         return;
                     }
                     continue;
                 }
                 if let Some(engine) = &mut *shared.lock() {
-                    engine.done(done, &scratch.batch);
+                    engine.returned(result, &buffers.results);
                 }
-                scratch.trim();
+                buffers.trim();
             }
         }
     }
@@ -242,18 +245,18 @@ fn watch(shared: &Arc<Shared>, notify: &Sender<Notice>, notices: &Receiver<Notic
             }
             let number = shared.slot.load(SeqCst);
             if number != 0 && number == seen && !shared.call(number) {
-                // Where no thread can be had, all wait for this job.
+                // Where no thread can be had, all wait for this call.
                 let _ = start(shared, notify, Some(number));
             }
-            let jobs = shared.jobs.load(SeqCst);
-            quiet = if number == 0 && jobs == seen { quiet + 1 } else { 0 };
-            seen = if number != 0 { number } else { jobs };
+            let calls = shared.calls.load(SeqCst);
+            quiet = if number == 0 && calls == seen { quiet + 1 } else { 0 };
+            seen = if number != 0 { number } else { calls };
             if quiet > QUIET {
                 shared.watching.store(false, SeqCst);
                 if shared.slot.load(SeqCst) == 0 {
                     break;
                 }
-                // A job began just before the flag fell: it has not told, so go on watching.
+                // A call began just before the flag fell, and has sent no notice.
                 shared.watching.store(true, SeqCst);
                 quiet = 0;
             }

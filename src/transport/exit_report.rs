@@ -18,18 +18,18 @@ use crate::{sync::lock, text::one_line_of};
 ///
 /// A future, given to [`ClientOptions::exit_report`](crate::client::ClientOptions::exit_report).
 /// The client polls it after the end of the stream, for two seconds at most, and puts the text into
-/// the connection's error; `None` adds nothing. Dropping it drops the future it was made of.
+/// the connection's error; `None` adds nothing. Dropping the report drops the future inside.
 pub struct ExitReport(Pin<Box<dyn Future<Output = Option<String>> + Send>>);
 
 impl ExitReport {
-    /// The report that a future gives: one line of text, in which harmful characters from a far end
-    /// are the future's to replace.
+    /// The report of a future: one line of text. The future replaces harmful characters of the far
+    /// end; see [`text::one_line`](crate::text::one_line).
     pub fn new(report: impl Future<Output = Option<String>> + Send + 'static) -> Self {
         Self(Box::pin(report))
     }
 
-    /// The report on a command called `name`: its end, if that says more than the end of the stream
-    /// does, and the last 4 KiB of its stderr.
+    /// The report on a command called `name`: the last 4 KiB of its stderr, and its end, unless it
+    /// exited with code 0, did not end, or has an unknown end.
     ///
     /// Spawns a task that reads `stderr` until the report is dropped, so that the command never
     /// blocks on it. Dropping the report drops `end` too.

@@ -16,9 +16,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What a stream has to keep to: bytes arrive complete and in order; shutting the write half down, or
-//! dropping the stream, ends the stub's input, at which the stub ends. The client never waits for a
-//! flush to make progress.
+//! Rules for a stream: bytes arrive complete and in order; shutting the write half down, or dropping
+//! the stream, ends the stub's input, and so the stub. The client flushes once nothing is left to write,
+//! and does not wait for the flush.
 
 // `forbid`, but for ssh/callbacks.rs, which libssh2 calls.
 #![deny(unsafe_code)]

@@ -28,9 +28,9 @@ struct ProcessStream {
     stdout: ChildStdout,
 }
 
-/// Starts a process that is a stub, or leads to one.
+/// Starts a process whose stdin and stdout a stub serves: a stub, or a program that starts one.
 ///
-/// All three standard streams are pipes, whatever `command` says of them. [`Running::end`] reaps the
+/// All three standard streams are pipes, in place of those set in `command`. [`Running::end`] reaps the
 /// child once polled, and kills it after 1.5 seconds; dropping it kills the child, which tokio's
 /// runtime then reaps. Must be called within a tokio runtime with I/O enabled.
 ///

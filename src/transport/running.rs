@@ -13,12 +13,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stdio for T {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// It exited with this code, 0 to 255.
+    /// The command exited with this code, 0 to 255.
     Code(i32),
     /// A signal killed it. A local process gives the signal's number (`9`), an ssh server its name
     /// (`KILL`, RFC 4254, section 6.10).
     Signal(String),
-    /// It was still running at the end of its grace period, and was killed or cut off.
+    /// The command was running at the end of its grace period, and was killed or disconnected.
     Overdue,
     /// The connection to the command was lost first.
     Unknown,
@@ -56,7 +56,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// A command with these streams, an empty stderr, and an end of which nothing is known.
+    /// A command with this stream, an empty stderr, and the end [`End::Unknown`].
     pub fn new(stdio: impl Stdio + 'static) -> Self {
         Self {
             stdio: Box::new(stdio),

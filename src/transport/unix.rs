@@ -15,9 +15,9 @@ use crate::{Error, ErrorKind};
 
 /// A connected unix socket.
 ///
-/// It registers for writability only while a write waits for buffer space. tokio's own stream is
-/// always registered, and so is woken each time the far end has read something: twice per request
-/// and reply, where this one is woken once. Flushing does nothing; dropping closes the socket.
+/// The stream registers for writability only while a write waits for buffer space. tokio's own stream
+/// is always registered, and wakes its task twice for each request and reply, this stream once.
+/// Flushing does nothing; dropping the stream closes the socket.
 #[derive(Debug)]
 pub struct UnixStream {
     socket: AsyncFd<net::UnixStream>,
@@ -47,12 +47,16 @@ fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<n
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Connects a socket to a stub that listens at `path`; [`Client::handshake`](crate::Client::handshake)
-/// takes it. The target `unix:PATH` does both. Cancel-safe: a dropped future closes its socket.
+/// Connects a socket to a stub that listens at `path`, for
+/// [`Client::handshake`](crate::Client::handshake). The target `unix:PATH` does both. Cancel-safe: a
+/// dropped future closes the socket.
 ///
 /// # Errors
-/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED where nothing listens, EACCES
-/// where the file's mode forbids it.
+/// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED if no process listens, EACCES if
+/// this user may not write to the socket file or enter its folder.
+///
+/// # Panics
+/// Outside a tokio runtime with I/O.
 pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
@@ -62,7 +66,10 @@ pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
             IoErrorKind::NotFound | IoErrorKind::ConnectionRefused => {
                 format!("; start `nlr serve unix:{path}` there")
             }
-            IoErrorKind::PermissionDenied => "; only its owner may connect".to_owned(),
+            IoErrorKind::PermissionDenied => {
+                "; this user may not write to the socket file, or may not enter its folder"
+                    .to_owned()
+            }
             _ => String::new(),
         };
         let text = format!("connecting to {path}");

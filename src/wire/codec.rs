@@ -4,8 +4,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::Decoder;
 
 use super::{
-    HEADER_LEN, Header, Message, WireError,
-    header::{Decoded, padded},
+    error::WireError,
+    header::{Decoded, Header},
+    limits::{HEADER_LEN, padded},
+    message::Message,
 };
 
 /// A whole frame.
@@ -26,25 +28,25 @@ impl Frame {
         Message::decode(self.header.frame_type, &self.payload)
     }
 
-    /// A part of the payload that [`message`](Self::message) lent out, as bytes of their own.
+    /// A part of the payload that [`message`](Self::message) borrowed, as shared bytes.
     pub fn share(&self, part: &[u8]) -> Bytes {
         if part.is_empty() { Bytes::new() } else { self.payload.slice_ref(part) }
     }
 }
 
-/// Why a [`Codec`] gives up on a stream.
+/// Why a [`Codec`] cannot go on with a stream.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
     /// The bytes are wrong.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The stream failed, which the traits of tokio-util have the codec carry.
+    /// The stream failed. (The traits of tokio-util have the codec's error carry this.)
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// Cuts a stream into frames, from behind the hello on.
+/// Cuts a stream behind the hello into frames.
 #[derive(Debug)]
 pub struct Codec {
     max_frame: u32,
@@ -93,7 +95,7 @@ impl Decoder for Codec {
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, CodecError> {
-        // The default calls a rest in the buffer an I/O error; the driver says it better.
+        // By default a rest in the buffer is an I/O error; the driver reports it in words.
         self.decode(src)
     }
 }

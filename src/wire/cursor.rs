@@ -1,8 +1,8 @@
 //! Reading fixed-width little-endian fields from a slice.
 
-use super::WireError;
+use super::error::WireError;
 
-/// What is left of a payload while it is decoded.
+/// The rest of a payload that is being decoded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         Ok(head)
     }
 
-    /// All that is left.
+    /// The whole rest.
     pub(crate) fn remainder(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::{WireError, cursor::Cursor};
+use super::{cursor::Cursor, error::WireError};
 
 /// The address that a datagram is sent to. By default the kernel: port id 0 and no group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,9 +20,9 @@ pub struct Destination {
 pub struct DatagramInfo {
     /// Port id of the sender; 0 is the kernel.
     pub portid: u32,
-    /// The multicast group it was sent to; 0 if to this socket alone.
+    /// The multicast group it was sent to; 0 if it was sent to this socket alone.
     pub group: u32,
-    /// The namespace it comes from, on sockets that listen to all (`NETLINK_LISTEN_ALL_NSID`).
+    /// The id of the namespace it comes from, on sockets with `NETLINK_LISTEN_ALL_NSID`.
     pub nsid: Option<i32>,
 }
 
@@ -31,14 +31,14 @@ pub(crate) const DATAGRAM_PREFIX: usize = 12;
 
 impl Destination {
     /// A port id, and a bit mask of multicast groups 1 to 32.
-    pub fn new(portid: u32, groups: u32) -> Self {
+    pub const fn new(portid: u32, groups: u32) -> Self {
         Self { portid, groups }
     }
 }
 
 impl DatagramInfo {
     /// The sender's port id, the multicast group or 0, and the nsid.
-    pub fn new(portid: u32, group: u32, nsid: Option<i32>) -> Self {
+    pub const fn new(portid: u32, group: u32, nsid: Option<i32>) -> Self {
         Self { portid, group, nsid }
     }
 

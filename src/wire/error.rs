@@ -1,4 +1,6 @@
-//! What can be wrong with bytes from a peer.
+//! Errors in the bytes of a peer.
+
+use super::limits::{HEADER_LEN, MAX_HELLO, OLDEST_VERSION, VERSION};
 
 /// The peer's bytes do not follow the specification.
 ///
@@ -7,12 +9,12 @@
 #[non_exhaustive]
 pub enum WireError {
     /// A frame's length field is smaller than the frame's own header.
-    #[error("frame length {0} is shorter than the {header}-byte header", header = super::HEADER_LEN)]
+    #[error("frame length {0} is shorter than the {header}-byte header", header = HEADER_LEN)]
     BadLength(u32),
     /// A frame is longer than the negotiated limit.
     #[error("frame of {length} bytes exceeds the limit of {limit}")]
     TooLong {
-        /// What the length field says, in bytes.
+        /// The length field's value, in bytes.
         length: u32,
         /// The limit in force, in bytes.
         limit: u32,
@@ -24,22 +26,22 @@ pub enum WireError {
     #[error("payload ends before its last field")]
     ShortPayload,
     /// A hello's length field is out of bounds.
-    #[error("hello of {0} bytes (4 to {max} are allowed)", max = super::MAX_HELLO)]
+    #[error("hello of {0} bytes (4 to {max} are allowed)", max = MAX_HELLO)]
     BadHello(u32),
     /// An option marked critical is not known here.
     #[error(
         "unknown critical option {0:#06x}: the peer needs something this side does not know; use the same version on both sides"
     )]
     UnknownCritical(u16),
-    /// A namespace is named in a way that is not known here.
+    /// A namespace is named by a kind that is not known here.
     #[error(
         "unknown kind of namespace {0}: the peer asks for something this side does not know; use the same version on both sides"
     )]
     UnknownNetns(u32),
-    /// A value is outside what its field allows.
+    /// A value is outside the range of its field.
     #[error("invalid {field}: {value}")]
     BadValue {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
         /// The value found.
         value: u64,
@@ -47,8 +49,8 @@ pub enum WireError {
     /// The versions do not overlap.
     #[error(
         "no common protocol version: the peer speaks {theirs_old} to {theirs}, this side {} to {}; use the same version on both sides",
-        super::OLDEST_VERSION,
-        super::VERSION
+        OLDEST_VERSION,
+        VERSION
     )]
     Version {
         /// The peer's highest version.

@@ -1,25 +1,20 @@
-//! The 12 bytes in front of every frame.
+//! The 12-byte header of every frame.
 
 use std::fmt;
 
 use bytes::BufMut;
 
-use super::WireError;
-
-/// Length of a frame's header, in bytes.
-pub const HEADER_LEN: usize = 12;
-
-/// `length` rounded up to the multiple of four that a frame occupies in the stream.
-pub const fn padded(length: usize) -> usize {
-    (length + 3) & !3
-}
+use super::{
+    error::WireError,
+    limits::{HEADER_LEN, padded},
+};
 
 /// A socket's number on one connection, chosen by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
 impl SocketId {
-    /// Not a socket: the connection itself.
+    /// The connection itself, which is no socket.
     pub const CONNECTION: SocketId = SocketId(0);
 }
 
@@ -40,8 +35,11 @@ impl Flags {
     pub const SKIPPABLE: Flags = Flags(0x01);
     /// The datagram goes on in the socket's next frame of this type.
     pub const MORE: Flags = Flags(0x02);
-    /// On a send: always answer with a sent frame, behind every datagram readable by then.
+    /// On a send: answered with a sent frame in any case, behind every datagram that was readable
+    /// when the send was made.
     pub const CONFIRM: Flags = Flags(0x04);
+    /// On a send: it may be made in one system call with the send before it on the same socket.
+    pub const GATHER: Flags = Flags(0x08);
 
     /// Flags from a header's byte; unknown bits are kept and mean nothing.
     pub const fn from_bits(bits: u8) -> Self {
@@ -87,7 +85,7 @@ macro_rules! frame_types {
 }
 
 frame_types! {
-    /// Either side: the connection ends, and why. Nothing follows it.
+    /// Either side: the connection ends, for a reason in words. Nothing follows it.
     Fault = 0x01,
     /// Either side: answer with a pong of the same token.
     Ping = 0x02,
@@ -95,17 +93,17 @@ frame_types! {
     Pong = 0x03,
     /// Client: create a kernel socket.
     Open = 0x10,
-    /// Stub: it was created.
+    /// Stub: the socket is open.
     Opened = 0x11,
-    /// Stub: it was not. The id stays taken until it is closed.
+    /// Stub: the socket could not be opened. The id stays taken until it is closed.
     OpenFailed = 0x12,
-    /// Client: close the socket. Always answered by closed.
+    /// Client: close the socket. Answered by closed in any case.
     Close = 0x13,
-    /// Stub: it is closed; the id may be used again.
+    /// Stub: the socket is closed; the id may be used again.
     Closed = 0x14,
     /// Client: a datagram to send.
     Send = 0x20,
-    /// Stub: how a send ended.
+    /// Stub: the result of a send.
     Sent = 0x21,
     /// Stub: a datagram received.
     Datagram = 0x22,
@@ -142,7 +140,7 @@ pub struct Header {
     pub socket: SocketId,
 }
 
-/// What [`Header::decode`] found.
+/// The result of [`Header::decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded {
     /// A header of a known type.
@@ -159,8 +157,8 @@ impl Header {
     /// # Errors
     /// [`WireError::BadLength`], [`WireError::TooLong`] or [`WireError::UnknownType`].
     pub fn decode(bytes: &[u8], max_frame: u32) -> Result<Decoded, WireError> {
-        // The length is judged as soon as it is there: a peer that speaks something else is
-        // found out before one waits for bytes that will not come.
+        // The length is judged as soon as it has come: a peer that does not speak the protocol is
+        // refused before bytes are awaited that will not come.
         let Some((length, rest)) =
             bytes.split_first_chunk().map(|(l, r)| (u32::from_le_bytes(*l), r))
         else {

@@ -1,4 +1,4 @@
-//! The hello: what each side says of itself before the first frame.
+//! The hello: version, role, limits and host, announced by each side before the first frame.
 //!
 //! | kind | name | value |
 //! |---|---|---|
@@ -16,24 +16,28 @@
 //! | 12 | netns | u64 device and u64 inode of the network namespace the sender runs in |
 //! | 13 | pid | u32 in the sender's own pid namespace |
 //! | 14 | host name | UTF-8 text, as `uname -n` |
-//! | 15 | silence | u32 milliseconds, not 0: the sender is never silent for longer |
+//! | 15 | silence | u32 milliseconds, not 0: the sender sends something at least this often |
 //!
 //! Both sides send the first three. Kinds 4 to 14 are a stub's, and describe the host whose kernel
-//! answers: tools need its ticks, page size and byte order to read what it says. Kind 15 is a
-//! client's promise, which it keeps by pings: a stub that hears nothing for so long knows that
-//! the way between them is cut, of which the stream itself may tell nothing for hours.
+//! answers: tools need its ticks, page size and byte order to read the answers. Kind 15 is a
+//! client's promise, which it keeps by pings: a stub that receives nothing for longer knows that
+//! the stream is cut, which the stream itself may not report for hours.
+//!
+//! Texts are decoded for display: [`text`](crate::text) says which characters are replaced.
 
 use std::time::Duration;
 
 use bytes::BufMut;
 
 use super::{
-    DEFAULT_MAX_FRAME, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION, WireError,
     cursor::Cursor,
+    error::WireError,
+    limits::{DEFAULT_MAX_FRAME, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION},
     tlv::{self, CRITICAL},
 };
+use crate::text::one_line_of;
 
-/// Which side of the connection a peer is.
+/// A side of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The side that opens sockets.
@@ -55,11 +59,12 @@ impl Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLimits {
-    /// The largest frame, in bytes, header included.
+    /// Bytes of a frame, header included: 16 MiB, and 64 KiB at least. The smaller limit of both
+    /// sides counts.
     pub max_frame: u32,
-    /// Sockets open at a time.
+    /// Sockets open at a time: 4096.
     pub max_sockets: u32,
-    /// Numbered requests (options, groups, namespaces) in flight at a time.
+    /// Numbered requests (options, groups, namespaces) in flight at a time: 256.
     pub max_requests: u32,
 }
 
@@ -81,12 +86,12 @@ pub struct NetnsId {
 
 impl NetnsId {
     /// The identity that stat(2) gives for the namespace's file.
-    pub fn new(device: u64, inode: u64) -> Self {
+    pub const fn new(device: u64, inode: u64) -> Self {
         Self { device, inode }
     }
 }
 
-/// The host whose kernel answers, as its stub describes it.
+/// A stub's description of its host, whose kernel answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct HostInfo {
@@ -117,20 +122,20 @@ pub struct HostInfo {
 /// A side's hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Highest version spoken.
+    /// The highest version that the sender speaks.
     pub version: u16,
-    /// Lowest version spoken.
+    /// The lowest version that the sender speaks.
     pub oldest: u16,
     /// The sender's role.
     pub role: Role,
-    /// What the sender accepts.
+    /// The limits that the sender sets its peer.
     pub limits: PeerLimits,
     /// Name and version of the sender's software.
     pub software: String,
     /// The sender's host; a client leaves it out.
     pub host: Option<HostInfo>,
-    /// Longer than this the sender is never silent: who hears nothing from it for so long may
-    /// take it for gone. A millisecond at least, and whole ones. `None` promises nothing.
+    /// The sender promises to send something at least this often, in whole milliseconds, at least
+    /// one. A peer that receives nothing for longer may take it for gone. `None` promises nothing.
     pub silence: Option<Duration>,
 }
 
@@ -209,7 +214,7 @@ impl Hello {
         let version = cursor.u16()?;
         let oldest = cursor.u16()?;
         // Versions first: a peer from the future may well send critical options unknown here,
-        // and then the version is the thing to tell.
+        // and then the version is to be reported.
         if oldest > VERSION || version < OLDEST_VERSION || oldest > version {
             return Err(WireError::Version { theirs: version, theirs_old: oldest });
         }
@@ -241,7 +246,7 @@ impl Hello {
                         return Err(WireError::BadValue { field: "frame limit", value });
                     }
                 }
-                SOFTWARE => software = text(option.value),
+                SOFTWARE => software = one_line_of(option.value),
                 SILENCE => {
                     silence = match value.u32()? {
                         0 => return Err(WireError::BadValue { field: "silence", value: 0 }),
@@ -263,7 +268,7 @@ impl Hello {
         })
     }
 
-    /// What two hellos agree on: the version, and the frame limit for both directions.
+    /// The version and the limit on frames, for both directions, on which two hellos agree.
     ///
     /// # Errors
     /// [`WireError::SameRole`].
@@ -301,9 +306,9 @@ impl HostInfo {
     fn decode_option(&mut self, option: &tlv::Tlv<'_>) -> Result<bool, WireError> {
         let mut value = Cursor::new(option.value);
         match option.kind {
-            KERNEL_RELEASE => self.kernel_release = text(option.value),
-            ARCHITECTURE => self.architecture = text(option.value),
-            HOST_NAME => self.host_name = text(option.value),
+            KERNEL_RELEASE => self.kernel_release = one_line_of(option.value),
+            ARCHITECTURE => self.architecture = one_line_of(option.value),
+            HOST_NAME => self.host_name = one_line_of(option.value),
             BYTE_ORDER => {
                 self.big_endian = match value.u8()? {
                     1 => false,
@@ -332,12 +337,4 @@ impl HostInfo {
         }
         Ok(true)
     }
-}
-
-/// Text from a peer, with control characters made harmless: it may be shown on a terminal.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

@@ -1,33 +1,35 @@
-//! Finding the start of the protocol behind whatever text came first.
+//! The marker that begins the protocol, behind text of any kind.
 
-/// What each side sends before anything else.
+use crate::text::lines;
+
+/// The first bytes that each side sends.
 ///
 /// It holds NUL, bytes that are no UTF-8 and both line ends, so that neither a shell's echo of a
-/// command line nor a terminal's translation of line ends can produce it, and its first byte
-/// comes in it only once, so that a scan never has to go back.
+/// command line nor a terminal's translation of line ends can produce it. Its first byte does not
+/// come again in it, so that a scan never has to go back.
 pub const MARKER: [u8; 16] = *b"\xfenlr-hello\0\r\n\x1a\xff\0";
 
 /// Bytes of text that may come before the marker: 256 KiB.
 pub const MAX_NOISE: usize = 256 * 1024;
 
-/// Bytes of that text which are kept, the last ones, to show if the marker never comes.
+/// Bytes that are kept of that text, its last ones, to show if the marker never comes.
 const KEPT_NOISE: usize = 4096;
 
-/// Where a scan stands.
+/// The state of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
-    /// The marker ends `consumed` bytes into what was given last.
+    /// The marker is complete.
     Found {
-        /// Bytes of the last input up to and including the marker's end.
+        /// Bytes of the last piece up to the marker's end.
         consumed: usize,
     },
-    /// All was consumed and the marker is not complete.
+    /// The whole piece was consumed and the marker is not complete.
     NeedMore,
     /// More than [`MAX_NOISE`] bytes came without a marker.
     TooMuchNoise,
 }
 
-/// Looks for [`MARKER`] in a stream given piece by piece.
+/// Finds [`MARKER`] in a stream given piece by piece.
 #[derive(Debug, Default)]
 pub struct MarkerScanner {
     matched: usize,
@@ -51,7 +53,7 @@ impl MarkerScanner {
                 }
                 continue;
             }
-            // The marker's first byte does not come again in it: what was matched is noise.
+            // The marker's first byte does not come again in it: the bytes matched are noise.
             let matched = std::mem::take(&mut self.matched);
             self.keep(MARKER.get(..matched).unwrap_or_default());
             if byte == MARKER[0] {
@@ -79,15 +81,11 @@ impl MarkerScanner {
         self.seen
     }
 
-    /// The end of that text, up to 4 KiB, with control characters made harmless.
-    ///
-    /// Shown to a person, so an escape sequence from the far end must not reach the terminal.
+    /// The end of that text, up to 4 KiB, on several lines; [`lines`] says which characters are
+    /// replaced.
     pub fn noise(&self) -> String {
         let from = self.noise.len().saturating_sub(KEPT_NOISE);
-        String::from_utf8_lossy(self.noise.get(from..).unwrap_or_default())
-            .chars()
-            .filter(|c| *c != '\r')
-            .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-            .collect()
+        let kept = self.noise.get(from..).unwrap_or_default();
+        lines(&String::from_utf8_lossy(kept).replace('\r', "")).into_owned()
     }
 }

@@ -1,30 +1,18 @@
-//! The payload of each frame.
+//! Messages: the decoded payload of each frame type.
 
 use bytes::BufMut;
 
 use super::{
-    DatagramInfo, Destination, Flags, FrameType, Header, NetnsRequest, Open, Opened, SocketId,
-    WireError, cursor::Cursor, padded,
+    credit::Credit,
+    cursor::Cursor,
+    datagram::{DatagramInfo, Destination},
+    error::WireError,
+    failure::Failure,
+    header::{Flags, FrameType, Header, SocketId},
+    limits::padded,
+    netns::NetnsRequest,
+    open::{Open, Opened},
 };
-
-/// Absolute credit: totals since the socket was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Credit {
-    /// Bytes of netlink datagrams.
-    pub bytes: u64,
-    /// Datagrams.
-    pub datagrams: u64,
-}
-
-/// A failed operation: an errno of the stub's host, and a text that names the step and its object.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Failure {
-    /// The errno, never 0.
-    pub errno: i32,
-    /// The step that failed and on what.
-    pub text: String,
-}
 
 /// A socket's totals when it was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,11 +20,11 @@ pub struct Failure {
 pub struct Counters {
     /// Datagrams that the kernel took.
     pub sent_datagrams: u64,
-    /// Their bytes.
+    /// Bytes of those.
     pub sent_bytes: u64,
-    /// Datagrams passed on to the client.
+    /// Datagrams forwarded to the client.
     pub received_datagrams: u64,
-    /// Their bytes.
+    /// Bytes of those.
     pub received_bytes: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub dropped: u64,
@@ -71,9 +59,9 @@ pub enum Message<'a> {
     Closed(Counters),
     /// u32 serial, u32 portid, u32 groups, then the datagram.
     Send {
-        /// Chosen by the client; comes back in the sent frame.
+        /// A number of the client's choice, which the sent frame repeats.
         serial: u32,
-        /// Where the datagram goes.
+        /// The datagram's receiver.
         destination: Destination,
         /// The datagram, or a piece of it.
         data: &'a [u8],
@@ -90,15 +78,15 @@ pub enum Message<'a> {
     },
     /// u32 portid, u32 group, i32 nsid (-1 for none), then the datagram.
     Datagram {
-        /// What the kernel says about it.
+        /// Sender, group and namespace.
         info: DatagramInfo,
         /// The datagram, or a piece of it.
         data: &'a [u8],
     },
     /// u64 dropped here, u64 dropped since the socket was opened.
     Lost {
-        /// Datagrams dropped at this place. Zero where the kernel says that something is missing
-        /// and counts nothing, as when it failed to make an event.
+        /// Datagrams dropped at this place. Zero where the kernel reports a loss without counting
+        /// it, as when it failed to make an event.
         dropped: u64,
         /// Datagrams dropped in all.
         total: u64,
@@ -120,7 +108,7 @@ pub enum Message<'a> {
         level: i32,
         /// The option's number.
         name: i32,
-        /// Bytes of value to allow for.
+        /// Bytes of room for the value.
         capacity: u32,
     },
     /// u32 request, i32 level, i32 name, then the value.
@@ -153,10 +141,10 @@ pub enum Message<'a> {
     Netns {
         /// Number of the request.
         request: u32,
-        /// What to do.
+        /// The operation.
         operation: NetnsRequest,
     },
-    /// u32 request, u32 errno, then the value, or a UTF-8 text where the errno is not 0.
+    /// u32 request, u32 errno, then the value, or a UTF-8 text if the errno is not 0.
     Reply {
         /// Number of the request.
         request: u32,
@@ -203,7 +191,7 @@ impl Message<'_> {
         let frame_type = self.frame_type();
         Header { length: 0, frame_type, flags, socket }.encode(out);
         self.encode_payload(out);
-        // The length is known only now.
+        // The length is known only behind the payload.
         let length = out.as_mut().len() - start;
         if let Some(field) = out.as_mut().get_mut(start..start + 4) {
             field.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
@@ -355,30 +343,4 @@ impl<'a> Message<'a> {
             }
         })
     }
-}
-
-impl Credit {
-    pub(super) fn encode(&self, out: &mut impl BufMut) {
-        out.put_u64_le(self.bytes);
-        out.put_u64_le(self.datagrams);
-    }
-
-    pub(super) fn decode(c: &mut Cursor<'_>) -> Result<Self, WireError> {
-        Ok(Self { bytes: c.u64()?, datagrams: c.u64()? })
-    }
-}
-
-impl Failure {
-    fn decode(c: &mut Cursor<'_>) -> Result<Self, WireError> {
-        let errno = c.i32()?;
-        if errno == 0 {
-            return Err(WireError::BadValue { field: "errno of a failure", value: 0 });
-        }
-        Ok(Self { errno, text: printable(c.remainder()) })
-    }
-}
-
-/// An error's text from a peer, fit for one line on a terminal.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,13 +1,18 @@
-//! The wire format: what two ends say over a byte stream. This page is its specification.
+//! The wire format of the byte stream between a client and a stub. This page is its specification.
+//!
+//! The format is stable: versions and options let both ends be of different age. The Rust types are
+//! not. This module is public with the feature `unstable` only, for other implementations of either
+//! end, for fuzzing, and for the test vectors; types that a user of the library needs (namespaces,
+//! counters, limits) are re-exported where they are used.
 //!
 //! A *client* and a *stub* talk over one reliable, ordered byte stream. Every number is
 //! little-endian; only the netlink datagrams inside keep the byte order of the stub's host,
-//! because nobody on the way looks into them.
+//! because no stub looks into them.
 //!
 //! # Preamble
 //!
 //! Each side begins by sending the [`MARKER`], 16 bytes that no shell prints by accident, and
-//! directly behind it its hello. Neither waits for the other. Text that arrives *before* the
+//! directly behind it its hello. Neither side waits for the other. Text that arrives *before* the
 //! marker is normal (a message of the day, an `echo` in a `.bashrc`, a lecture by sudo): a
 //! receiver skips it, within [`MAX_NOISE`] bytes, and keeps its end to show it if the marker
 //! never comes.
@@ -25,7 +30,8 @@
 //!
 //! `length` (u32) counts the bytes behind itself, at most [`MAX_HELLO`] and at least 4. `vers`
 //! (u16) is the highest protocol version the sender speaks, `old` (u16) the lowest. Both sides
-//! use the smaller of the two `vers`; if that is below either `old` they cannot talk, and say so.
+//! use the smaller of the two `vers`; if that is below either `old`, each side learns so from the
+//! other's hello, sends no frame and closes the stream.
 //!
 //! An *option* is a kind (u16), a length (u16), that many bytes, and zeros up to a multiple of
 //! four. Bit 15 of the kind, [`CRITICAL`](tlv::CRITICAL), says that a receiver which does not
@@ -58,6 +64,23 @@
 //! [`Message`] describes each payload; bytes behind its last fixed field are ignored, so that
 //! payloads grow like options. [`proto`](crate::proto) says which frame may come when.
 //!
+//! # Sends
+//!
+//! A stub makes the sends of a socket in their order, each by a system call of its own, behind
+//! which it receives the kernel's answer. [`Flags::GATHER`] (0x08) on a send permits it to make this
+//! send in one system call with the send before it on the socket, and to receive the answers behind
+//! both. Only the client can know such sends, because a stub looks into none: it sets the flag on a
+//! send that, like the one before it, goes to the kernel without [`Flags::CONFIRM`], is one netlink
+//! message of at most [`MAX_GATHERED`] bytes, and starts no dump (which keeps a socket busy until all
+//! of it is received). Both sends have one message type, because the stub gathers as many sends as
+//! take about 1 ms at the pace of the socket's last ones.
+//!
+//! The flag is a permission: a stub may ignore it, and makes each send by itself then. The flag does
+//! not count on a send with [`Flags::CONFIRM`], in several frames, to another destination than the
+//! kernel, or of more bytes. A client that sets it on other datagrams harms its own socket alone:
+//! answers come later, a second dump is refused (EBUSY), or answers are lost to the socket's full
+//! receive buffer, and reported as lost.
+//!
 //! # Credit
 //!
 //! Each socket has two windows: datagrams towards the client, and sends towards the stub. A
@@ -68,9 +91,9 @@
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
 //! and is bounded by number instead.
 //!
-//! A stub also bounds what it holds of all sockets' sends together (256 MiB by default). While
-//! whole sends pass that, it takes in no more frames until the kernel has done some; sends that
-//! have begun and not ended may not pass it, so a client keeps few of those at a time.
+//! A stub also bounds the bytes of all sockets' sends together (256 MiB by default). While complete
+//! sends exceed the bound, the stub reads no more frames until the kernel has taken some; incomplete
+//! sends beyond it are a violation (fault), so a client keeps few of those at a time.
 //!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes
@@ -78,19 +101,23 @@
 //!
 //! # Version ledger
 //!
-//! | version | what changed |
+//! | version | change |
 //! |---|---|
 //! | 1 | first |
+//! | 1 | [`Flags::GATHER`] (0x08) on sends; to be ignored where it is not known |
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]
 mod codec;
+mod credit;
 mod cursor;
 mod datagram;
 mod error;
+mod failure;
 mod header;
 pub mod hello;
+mod limits;
 mod marker;
 mod message;
 mod netns;
@@ -99,30 +126,18 @@ pub mod tlv;
 
 #[cfg(feature = "client")]
 pub use codec::{Codec, CodecError, Frame};
+pub use credit::Credit;
 pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
 pub use error::WireError;
-pub use header::{Decoded, Flags, FrameType, HEADER_LEN, Header, SocketId, padded};
+pub use failure::Failure;
+pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
+pub use limits::{
+    DEFAULT_MAX_FRAME, HEADER_LEN, MAX_GATHERED, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION,
+    padded,
+};
 pub use marker::{MARKER, MAX_NOISE, MarkerScanner, Scan};
-pub(crate) use message::printable;
-pub use message::{Counters, Credit, Failure, Message};
+pub use message::{Counters, Message};
 pub use netns::{ContainerEngine, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
 pub use open::{Open, Opened, SocketOption};
-
-/// The highest protocol version this crate speaks.
-pub const VERSION: u16 = 1;
-
-/// The lowest protocol version this crate speaks.
-pub const OLDEST_VERSION: u16 = 1;
-
-/// Bytes of a hello behind its length field, at most.
-pub const MAX_HELLO: usize = 64 * 1024;
-
-/// The limit on a frame that a side announces unless told otherwise: 16 MiB.
-pub const DEFAULT_MAX_FRAME: u32 = 16 * 1024 * 1024;
-
-/// The smallest limit on a frame that a side may announce: 64 KiB.
-///
-/// A dump's datagram has up to 32 KiB, and replies of the stub must always fit.
-pub const MIN_MAX_FRAME: u32 = 64 * 1024;

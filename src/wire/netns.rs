@@ -4,27 +4,29 @@ use std::fmt;
 
 use bytes::BufMut;
 
-use super::{WireError, cursor::Cursor, hello::NetnsId, printable, tlv};
+use super::{cursor::Cursor, error::WireError, hello::NetnsId, tlv};
+use crate::text::one_line_of;
 
 /// A network namespace, as a client names it. Names, paths and pids are the stub's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Netns {
-    /// The one the stub runs in.
+    /// The namespace that the stub runs in.
     #[default]
     Current,
     /// By name, in `/run/netns` as ip-netns(8) has it.
     Name(String),
     /// By the path of an nsfs file.
     Path(String),
-    /// The one a process is in.
+    /// The namespace that a process is in.
     Pid(u32),
-    /// One opened before on this connection; the number is that of the stub's descriptor.
+    /// A namespace opened before on this connection, by the number of the stub's descriptor. A client
+    /// uses `SocketBuilder::netns_handle` instead, which keeps the namespace open.
     Handle(u32),
-    /// The one of a running container on the stub's host, whose engine is asked for a process in
-    /// it. Nothing is executed inside the container.
+    /// The namespace of a running container on the stub's host. The container's engine is asked for
+    /// a process in it; nothing is executed inside the container.
     Container {
-        /// Whose container it is.
+        /// The program that runs the container.
         engine: ContainerEngine,
         /// Its name or id, by the engines' own rule: a letter or digit, then letters, digits,
         /// `_`, `.` and `-`; 255 bytes at most.
@@ -73,8 +75,8 @@ impl fmt::Display for ContainerEngine {
     }
 }
 
-/// Where a container's name breaks the engines' rule: the number of bytes before that. A name
-/// that keeps it never looks like an option of their programs.
+/// Bytes of a container's name before the first that breaks the engines' rule; `None` for a name
+/// that keeps it, which never looks like an option of their programs.
 fn bad_container_name(name: &[u8]) -> Option<usize> {
     let fits = |(at, byte): (usize, &u8)| match byte {
         b'_' | b'.' | b'-' => at > 0,
@@ -103,16 +105,16 @@ impl fmt::Display for Netns {
     }
 }
 
-/// What opening a namespace by name does about its existence.
+/// Whether opening a namespace by name creates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum NetnsMode {
-    /// It must exist.
+    /// The namespace has to exist (ENOENT).
     #[default]
     Existing,
-    /// It is created if it does not exist.
+    /// The namespace is created if it does not exist.
     Create,
-    /// It is created; that it exists is an error (EEXIST).
+    /// The namespace is created, and must not exist (EEXIST).
     CreateExclusive,
 }
 
@@ -120,17 +122,17 @@ pub enum NetnsMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetnsRequest {
-    /// Open one and keep it open; the reply is the descriptor's number (u32), device and inode
-    /// (u64 each).
+    /// Open a namespace and keep it open; the reply is the descriptor's number (u32), device and
+    /// inode (u64 each).
     Open(Netns, NetnsMode),
-    /// Close one opened before, by its descriptor's number.
+    /// Close a namespace opened before, by its descriptor's number.
     Close(u32),
-    /// Names in `/run/netns`; the reply is an option of kind 1 for each name, holding device and
-    /// inode (u64 each, 0 if it is no namespace) and the name.
+    /// List the names in `/run/netns`; the reply is an option of kind 1 for each name, with device
+    /// and inode (u64 each, 0 for a file that is no namespace) and the name.
     List,
-    /// Create one as `ip netns add` does.
+    /// Create a namespace as `ip netns add` does.
     Add(String),
-    /// Delete one as `ip netns delete` does.
+    /// Delete a namespace as `ip netns delete` does.
     Delete(String),
 }
 
@@ -154,18 +156,18 @@ impl NetnsMode {
 }
 
 impl Netns {
-    /// That of a container of docker, by name or id.
+    /// The namespace of a docker container, by name or id.
     pub fn docker(name: impl Into<String>) -> Self {
         Netns::Container { engine: ContainerEngine::Docker, name: name.into() }
     }
 
-    /// That of a container of podman, by name or id. Each user has containers of their own there,
-    /// so it has to be one of the user's that the stub runs as.
+    /// The namespace of a podman container, by name or id. Each user has containers of their own, so
+    /// it has to be one of the user that the stub runs as.
     pub fn podman(name: impl Into<String>) -> Self {
         Netns::Container { engine: ContainerEngine::Podman, name: name.into() }
     }
 
-    /// Whether a container is named as its engine's rule has it; true for all other namespaces.
+    /// Whether a container's name keeps the engines' rule; true for all other namespaces.
     pub fn is_well_named(&self) -> bool {
         match self {
             Netns::Container { name, .. } => bad_container_name(name.as_bytes()).is_none(),
@@ -270,13 +272,14 @@ impl NetnsRequest {
     }
 }
 
-/// A name in `/run/netns` and the namespace it stands for.
+/// A name in `/run/netns`, and the namespace behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetnsEntry {
-    /// The name.
+    /// The name, for display: harmful characters are replaced, and the name then differs from the
+    /// file's.
     pub name: String,
-    /// The namespace; zeros when the file is none.
+    /// The namespace; zeros for a file that is none.
     pub id: NetnsId,
 }
 
@@ -307,7 +310,7 @@ impl NetnsEntry {
             match option.kind {
                 1 => entries.push(Self {
                     id: NetnsId { device: c.u64()?, inode: c.u64()? },
-                    name: printable(c.remainder()),
+                    name: one_line_of(c.remainder()),
                 }),
                 _ => option.unknown()?,
             }
@@ -319,7 +322,7 @@ impl NetnsEntry {
 /// The reply to [`NetnsRequest::Open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetnsOpened {
-    /// Number of the stub's descriptor.
+    /// The number of the stub's descriptor.
     pub fd: u32,
     /// The namespace behind it.
     pub id: NetnsId,

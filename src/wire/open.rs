@@ -1,10 +1,12 @@
-//! Opening a socket, in messages.
+//! Opening a socket: the open and opened messages.
 
 use bytes::BufMut;
 
 use super::{
-    Credit, Netns, NetnsMode, WireError,
+    credit::Credit,
     cursor::Cursor,
+    error::WireError,
+    netns::{Netns, NetnsMode},
     tlv::{self, CRITICAL},
 };
 
@@ -14,7 +16,7 @@ const TLV_GROUP: u16 = 3;
 const TLV_RECEIVE_BUFFER: u16 = 4;
 const TLV_SEND_BUFFER: u16 = 5;
 
-/// What the client asks for in an open frame.
+/// The kernel socket that a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Open {
     /// Netlink protocol number, as in `<linux/netlink.h>`.
@@ -25,12 +27,12 @@ pub struct Open {
     pub credit: Credit,
     /// The namespace to create the socket in.
     pub netns: Netns,
-    /// What to do when a namespace given by name does not exist.
+    /// Whether a namespace given by name has to exist, or is created.
     pub mode: NetnsMode,
     /// Bytes of receive buffer to ask for; 0 leaves the kernel's default. The stub tries
     /// `SO_RCVBUFFORCE` and falls back to `SO_RCVBUF`.
     pub receive_buffer: u32,
-    /// Likewise for the send buffer.
+    /// Bytes of send buffer to ask for, likewise.
     pub send_buffer: u32,
     /// Options to set before binding, in order; the first that fails fails the open.
     pub options: Vec<SocketOption>,
@@ -49,7 +51,7 @@ pub struct SocketOption {
     pub value: Vec<u8>,
 }
 
-/// What the kernel socket turned out to be.
+/// The kernel socket that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Opened {
     /// The port id it is bound to.

@@ -2,14 +2,14 @@
 
 use bytes::BufMut;
 
-use super::{WireError, cursor::Cursor, padded};
+use super::{cursor::Cursor, error::WireError, limits::padded};
 
 /// Set in a kind: a receiver that does not know the option must refuse.
 pub const CRITICAL: u16 = 0x8000;
 
 /// Appends one option to `out`. `kind` may carry [`CRITICAL`].
 ///
-/// A value longer than a length field can say is cut; no caller has one.
+/// A value of more than 65,535 bytes is cut; no caller has one.
 pub fn put(out: &mut impl BufMut, kind: u16, value: &[u8]) {
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     let value = value.get(..usize::from(length)).unwrap_or_default();
@@ -19,7 +19,7 @@ pub fn put(out: &mut impl BufMut, kind: u16, value: &[u8]) {
     out.put_bytes(0, padded(value.len()) - value.len());
 }
 
-/// One option: its kind without the critical bit, whether that was set, and its value.
+/// One option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tlv<'a> {
     /// The kind without [`CRITICAL`].
@@ -31,10 +31,10 @@ pub struct Tlv<'a> {
 }
 
 impl Tlv<'_> {
-    /// What to do with an option whose kind is not known.
+    /// Skips an option of an unknown kind.
     ///
     /// # Errors
-    /// [`WireError::UnknownCritical`] if it must not be skipped.
+    /// [`WireError::UnknownCritical`] if the option must not be skipped.
     pub fn unknown(&self) -> Result<(), WireError> {
         if self.critical { Err(WireError::UnknownCritical(self.kind)) } else { Ok(()) }
     }

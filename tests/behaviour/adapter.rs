@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_core::NetlinkPayload;
-use netlink_remote::{Client, Netns, client::NetlinkSocket, wire::FrameType};
+use netlink_remote::{Client, NetlinkSocket, Netns, wire::FrameType};
 use netlink_sys::{AsyncSocket, SocketAddr};
 
 use crate::support::*;

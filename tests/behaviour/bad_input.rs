@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 use netlink_remote::{
     Client, Error, ErrorKind,
     client::ClientOptions,
-    stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
+    stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
     wire::{
         Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
@@ -169,7 +169,7 @@ async fn more_sends_than_credit_are_a_violation() {
     .concat();
     let (exit, _) = stub_exit_with(&sent, config).await;
     assert!(
-        matches!(&exit, Exit::Violation(text) if text.contains("bytes of sends half come")),
+        matches!(&exit, Exit::Violation(text) if text.contains("bytes of incomplete sends")),
         "{exit}"
     );
 }
@@ -494,7 +494,9 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
     let error = within(Client::handshake(stream)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake, "{error}");
     let uid = nix::unistd::geteuid().as_raw();
-    assert!(matches!(logged.recv().unwrap(), Event::Refused(refused, _) if refused == uid));
+    assert!(
+        matches!(logged.recv().unwrap(), ListenEvent::Refused { uid: refused, .. } if refused == uid)
+    );
     shutdown.trigger();
     thread.join().unwrap().unwrap();
     assert!(!path.exists());

@@ -15,8 +15,8 @@ use std::{
 
 use futures_util::{FutureExt, Sink};
 use netlink_remote::{
-    Client, ErrorKind, Event, NetnsMode, RemoteSocket,
-    client::{ClientOptions, Destination, options},
+    Client, ErrorKind, Event, RemoteSocket,
+    client::{ClientOptions, Destination, NetnsMode, options},
     stub::{Config, Shutdown, serve_stream},
     transport::{ExitReport, process},
     wire::{Decoded, Flags, FrameType, Header, Hello, MARKER, SocketId},

@@ -11,8 +11,8 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 use netlink_remote::{
-    Client, Netns, NetnsMode,
-    client::ClientOptions,
+    Client, Netns,
+    client::{ClientOptions, NetnsMode},
     stub::{Config, Exit, Shutdown, serve, serve_stream},
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 use netlink_remote::{
-    Client, ErrorKind,
-    client::{HostInfo, Netns, NetnsMode},
+    Client, ErrorKind, Netns,
+    client::{HostInfo, NetnsMode},
     errno,
     wire::{
         Credit, DEFAULT_MAX_FRAME, Decoded, Failure, Flags, FrameType, Header, Hello, MARKER,

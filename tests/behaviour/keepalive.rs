@@ -11,6 +11,7 @@ use std::{
 use netlink_remote::{
     Client, ErrorKind, Event,
     client::ClientOptions,
+    errno::ETIMEDOUT,
     stub::{Config, Exit, Shutdown, serve_stream},
 };
 
@@ -21,7 +22,6 @@ use tokio::{
 
 use crate::support::*;
 
-const ETIMEDOUT: i32 = 110;
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A stub whose stream can be cut without an error at either end.

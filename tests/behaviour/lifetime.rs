@@ -7,9 +7,9 @@ use std::{
 
 use futures_util::FutureExt;
 use netlink_remote::{
-    Client, ErrorKind, NetnsMode,
-    client::ClientOptions,
-    stub::{Config, Event, Exit, ListenConfig, Listener, Shutdown, serve_stream},
+    Client, ErrorKind,
+    client::{ClientOptions, NetnsMode},
+    stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
 };
 use nix::{
@@ -197,7 +197,7 @@ async fn a_listeners_connection_ends_with_its_last_handle() {
     let theirs = shutdown.clone();
     let thread = std::thread::spawn(move || {
         let tell = move |event| {
-            if let Event::Ended(_, exit) = event {
+            if let ListenEvent::Ended { exit, .. } = event {
                 let _ = told.send(exit);
             }
         };

@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod fairness;
 mod far_errno;
+mod gathering;
 mod keepalive;
 mod lifetime;
 mod monitoring;

@@ -19,7 +19,7 @@ over_every_transport!(
 const RTNLGRP_IPV4_MCADDR: u32 = 37;
 
 /// Skips to the first datagram with a message of this type.
-async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::client::Datagram {
+async fn next_of_type(socket: &RemoteSocket, wanted: u16) -> netlink_remote::Datagram {
     loop {
         let datagram = datagram(socket).await;
         if nlmsg::Header::parse(&datagram.data).unwrap().kind == wanted {

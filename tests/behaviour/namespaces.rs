@@ -5,7 +5,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage},
 };
-use netlink_remote::{ErrorKind, Netns, NetnsMode, client::NetlinkSocket, kernel, transport};
+use netlink_remote::{ErrorKind, NetlinkSocket, Netns, client::NetnsMode, kernel, transport};
 
 use crate::support::*;
 

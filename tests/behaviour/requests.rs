@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 use netlink_remote::{
-    Client, Error, ErrorKind,
-    client::{RequestErrorKind, Requests, SocketBuilder, options},
+    Client, Error, ErrorKind, Requests, SocketBuilder,
+    client::{RequestErrorKind, options},
     errno::{EINTR, ENOBUFS, EOPNOTSUPP, ERANGE},
     nlmsg::{Builder, Outcome, flags},
 };

@@ -15,9 +15,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 pub(crate) use netlink_remote::nlmsg::{self, Builder, flags};
 use netlink_remote::{
-    Client, Event, RemoteSocket, Target,
+    Client, Connector, Event, RemoteSocket, Target, TargetOptions,
     client::ClientOptions,
-    hops::{Connector, TargetOptions},
     stub::{Config, ListenConfig, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
 };
@@ -41,17 +40,10 @@ pub(crate) const SOL_SOCKET: i32 = 1;
 pub(crate) const SO_SNDBUF: i32 = 7;
 pub(crate) const SO_RCVBUF: i32 = 8;
 
-pub(crate) const ENOENT: i32 = 2;
-pub(crate) const EPERM: i32 = 1;
-pub(crate) const EBADF: i32 = 9;
-pub(crate) const EEXIST: i32 = 17;
-pub(crate) const ENODEV: i32 = 19;
-pub(crate) const EINVAL: i32 = 22;
-pub(crate) const ENODATA: i32 = 61;
-pub(crate) const EMSGSIZE: i32 = 90;
-pub(crate) const ENOPROTOOPT: i32 = 92;
-pub(crate) const EPROTONOSUPPORT: i32 = 93;
-pub(crate) const EADDRINUSE: i32 = 98;
+pub(crate) use netlink_remote::errno::{
+    EADDRINUSE, EBADF, EEXIST, EINVAL, EMSGSIZE, ENODATA, ENODEV, ENOENT, ENOPROTOOPT, EPERM,
+    EPROTONOSUPPORT,
+};
 
 /// The transports that every behaviour is tested over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +153,7 @@ pub(crate) fn in_memory_stub_with(config: Config) -> DuplexStream {
 }
 
 /// The next datagram; any other event is a failure.
-pub(crate) async fn datagram(socket: &RemoteSocket) -> netlink_remote::client::Datagram {
+pub(crate) async fn datagram(socket: &RemoteSocket) -> netlink_remote::Datagram {
     match within(socket.recv()).await.unwrap() {
         Event::Datagram(datagram) => datagram,
         other => panic!("instead of a datagram: {other:?}"),

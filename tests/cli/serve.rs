@@ -109,7 +109,7 @@ fn another_user_is_let_in_only_by_name() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let server = Server::start_at(folder.join("closed"), &[]);
-    show_as_nobody(&server).failed(4, &["Permission denied", "only its owner may connect"]);
+    show_as_nobody(&server).failed(4, &["Permission denied", "may not write to the socket file"]);
     fs::set_permissions(&server.path, fs::Permissions::from_mode(0o666)).unwrap();
     show_as_nobody(&server).failed(3, &["uid 65534 may not connect here"]);
     server.stop(Signal::SIGTERM);

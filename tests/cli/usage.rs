@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use testing::{
-    Namespace, finish, temporary,
+    Namespace, finish, programs, temporary,
     tool::{elements, nlr, nlr_words},
 };
 
@@ -39,6 +39,21 @@ fn a_wrong_command_line_is_code_2_and_one_line() {
         let is_of_clap = !words.contains("table") && !words.contains("-fd");
         ended.failed(2, &[says, "--help`"][..if is_of_clap { 2 } else { 1 }]);
     }
+}
+
+#[test]
+fn passwords_are_read_from_pipes_files_and_stdin() {
+    for redirected in
+        ["--password-fd 3 3< <(echo x)", "--password-fd 4 4<<<x", "--password-fd 0 <<<x"]
+    {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("\"$0\" ping --count 1 {redirected}"), programs::nlr()]);
+        finish(bash).printed();
+    }
+    let large = format!("head -c 70000 /dev/zero | \"{}\" ping --password-fd 0", programs::nlr());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &large]);
+    finish(bash).failed(2, &["--password-fd 0", "more than 64 KiB"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Sending the stub over real ssh.
 
-use netlink_remote::{Netns, Step, Target, hops::Connector};
+use netlink_remote::{Connector, Netns, Step, Target};
 use testing::{lab::Lab, remote::*};
 
 const CACHE: &str = "/home/ci/.cache/netlink-remote";
@@ -61,7 +61,7 @@ fn what_is_left_is_one_file_which_is_used_again_and_can_be_removed() {
     assert!(files("/root/.cache/netlink-remote").starts_with("stub-"));
     let removed = nlr_ok(&lab, &["clean", "ssh://test01,sudo:"]);
     assert!(removed.contains("/root/.cache"), "{removed}");
-    nlr_fails(&lab, &["clean", "local:"], 2, &["no stub is ever sent"]);
+    nlr_fails(&lab, &["clean", "local:"], 2, &["there is nothing to remove"]);
     host.assert_idle();
 }
 

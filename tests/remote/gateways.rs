@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_remote::{
-    Error, ErrorKind, Netns, Step, Target,
-    hops::{Connector, TargetOptions},
-    prompter::Prompter,
-};
+use netlink_remote::{Connector, Error, ErrorKind, Netns, Prompter, Step, Target, TargetOptions};
 use testing::{
     Ended,
     lab::{Host, Lab},

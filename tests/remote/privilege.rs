@@ -54,7 +54,7 @@ async fn a_password_comes_from_the_program_and_a_wrong_one_is_asked_for_again() 
     assert_eq!(asked.lock().unwrap().len(), 3);
 
     // Without a prompter.
-    options.prompter = netlink_remote::prompter::Prompter::none();
+    options.prompter = netlink_remote::Prompter::none();
     let error = connect(TARGET, &options).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege), "{error}");
     assert!(error.to_string().contains("a password is required"), "{error}");
@@ -88,7 +88,7 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     command.args(["--askpass", "/home/me/askpass"]);
     let ended = finish_with(command, "");
     assert_eq!(ended.code(), 0, "{ended:?}");
-    let asks = "(behind ssh://test01) Password for sudo: (to become root): ";
+    let asks = "(via ssh://test01) Password for sudo: (to become root): ";
     assert!(ended.stderr.contains(asks), "{ended:?}");
 
     let mut pty = Pty::start(&lab.nlr(&words));
@@ -361,6 +361,11 @@ fn a_host_that_says_what_su_says_gets_nothing() {
         let got = host.run("cat /tmp/got 2>/dev/null || true");
         assert!(!got.contains("secret") && !got.contains("rpw"), "{got}");
     }
-    nlr_fails(&lab, &["show", "link", "ssh://h,su:", "--batch"], 4, &["wants a password"]);
+    nlr_fails(
+        &lab,
+        &["show", "link", "ssh://h,su:", "--batch"],
+        4,
+        &["needs a password", "--askpass"],
+    );
     host.assert_idle();
 }

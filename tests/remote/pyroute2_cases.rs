@@ -1,7 +1,7 @@
 //! The four cases on the page of RemoteIPRoute in pyroute2's documentation: a host, a host behind a
 //! gateway, with privileges, and in a namespace; by the tool and by the library.
 
-use netlink_remote::{Client, Netns, client::NetlinkSocket};
+use netlink_remote::{Client, NetlinkSocket, Netns};
 use rtnetlink::LinkBridge;
 use testing::{
     lab::{Host, Lab},

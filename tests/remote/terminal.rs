@@ -104,13 +104,13 @@ fn hosts_of_one_name_are_told_apart_by_the_way_to_them() {
     pty.expect("Password for ci@", SOON);
     assert!(!pty.transcript().contains("behind"), "{}", pty.transcript());
     pty.send("outer one\n");
-    pty.expect("nobody-knows, behind ssh://gateway, is not known yet", SOON);
+    pty.expect("nobody-knows (via ssh://gateway) is not known yet", SOON);
     pty.expect("(yes/no)", SOON);
     pty.send("yes\n");
-    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.expect("(via ssh://gateway) Password for ci@", SOON);
     pty.send("wrong\n");
     pty.expect("ssh://gateway,ssh://inner: that was not accepted", SOON);
-    pty.expect("(behind ssh://gateway) Password for ci@", SOON);
+    pty.expect("(via ssh://gateway) Password for ci@", SOON);
     pty.send("inner one\n");
     assert!(pty.wait().success(), "{}", pty.transcript());
     gateway.assert_idle();

@@ -60,19 +60,19 @@ fn questions_and_the_progress_bar_work_beside_the_log() {
         return;
     }
     let lab = Lab::new();
-    let host = lab.host("slow").password("secret").start();
+    let host = lab.host("slow").password("quince").start();
     lab.client().run("mv ~/.ssh/id_ed25519 ~/hidden");
     let size = std::fs::metadata(stub()).unwrap().len();
     // Sending takes about four seconds.
     host.shape(&format!("tbf rate {}bit burst 64k latency 400ms", size * 8 / 4));
     let command = lab.nlr(&["--stubs", stub(), "-vv", "show", "link", "ssh://ci@slow"]);
     let mut pty = Pty::start(&command);
-    pty.expect("s hops]", SOON);
+    pty.expect("connecting by TCP", SOON);
     pty.expect("assword for ci@", SOON);
     pty.send("wrong\n");
     pty.expect("please try again", SOON);
     pty.expect("assword for ci@", SOON);
-    pty.send("secret\n");
+    pty.send("quince\n");
     pty.expect("sending the stub to ssh://ci@slow [", SOON);
     pty.expect("=", SOON);
     pty.expect("s frames]", SOON);
@@ -80,6 +80,6 @@ fn questions_and_the_progress_bar_work_beside_the_log() {
     let screen = pty.screen();
     assert!(screen.contains("eth0") && screen.contains("s frames] "), "{screen}");
     assert!(!screen.contains("sending the stub to ssh://ci@slow ["), "{screen}");
-    assert!(!pty.transcript().contains("secret"), "{}", pty.transcript());
+    assert!(!pty.transcript().contains("quince"), "{}", pty.transcript());
     host.assert_idle();
 }

@@ -93,8 +93,8 @@ mod tests {
         );
         assert_eq!(
             message(&["nlr", "show", "link", "ssh://ci:secret@host"]),
-            "target: a password does not belong into a target; it is asked for, or see \
-             --password-fd; see `nlr show --help`"
+            "target: must not contain a password; the hop that needs one asks for it; \
+             see `nlr show --help`"
         );
         for arguments in [
             ["nlr", "show", "lnk"].as_slice(),

@@ -26,15 +26,22 @@ TARGET is the place of the netlink sockets: a chain of hops, outermost first, se
                                 each other
   openssh://[USER@]HOST[:PORT]  a host, by the program ssh with all its configuration
   sudo:[USER] doas:[USER] su:[USER]
-                                another user there, root by default
-  docker:NAME podman:NAME kubectl:[CONTEXT/]NAMESPACE/POD[/CONTAINER]
-  lxc:NAME incus:NAME machinectl:NAME
+                                another user there, root by default; doas runs as `doas -n`
+  docker:NAME podman:NAME lxc:NAME incus:NAME machinectl:NAME
+  kubectl:NAMESPACE/POD kubectl:[CONTEXT]/NAMESPACE/POD/[CONTAINER]
                                 inside a container; compare -n docker:NAME
   exec:COMMAND                  the shell that a command line starts
   unix:PATH                     a unix socket on which `nlr serve` listens
   stub:PATH                     last hop: an nlr-stub installed there
 A host needs a POSIX shell and nothing else: nlr sends the stub and keeps it in a cache folder of
 the host, from which `nlr clean TARGET` removes it.
+
+Environment:
+  NLR_STUB     as --stub
+  NLR_STUBS    folder of stubs to send, searched after those of --stubs
+  NLR_ASKPASS  as --askpass
+  NLR_LOG      without -v: filters of tracing events, such as netlink_remote::transport=trace
+  NO_COLOR     not empty: no colours
 
 Exit codes:
   0    success; also after the reader of the output has closed it (`| head`)
@@ -51,7 +58,8 @@ Exit codes:
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
-    /// Writes the steps of connecting to standard error; twice (-vv): every frame as well
+    /// Writes the steps of connecting to standard error; twice (-vv): every frame as well. NLR_LOG
+    /// selects other events, such as `netlink_remote::transport=trace`
     #[arg(help_heading = "Connection")]
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,

@@ -12,8 +12,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH", env = "NLR_STUB", hide_env_values = true)]
     pub(crate) stub: Option<OsString>,
-    /// Stub to send to hosts, or a folder of stubs: files called nlr-stub-ARCHITECTURE. Searched
-    /// before the folders of NLR_STUBS and of the installation; may be repeated
+    /// Stub to send to hosts, or a folder of files named `nlr-stub-<target triple>`. Searched before
+    /// the folders of NLR_STUBS and of the installation; may be repeated
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) stubs: Vec<PathBuf>,
@@ -22,8 +22,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30")]
     #[arg(value_parser = positive_seconds)]
     pub(crate) connect_timeout: Duration,
-    /// Silence of the far end before nlr probes it, and the time for its answer, after which the
-    /// connection counts as lost; 0 turns probes off
+    /// Keepalive interval: after this silence of the far end nlr sends a ping; if nothing comes
+    /// within one more interval, the connection is lost. 0: no pings
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "15")]
     #[arg(value_parser = seconds)]
@@ -39,12 +39,12 @@ pub(crate) struct ConnectionArgs {
     pub(crate) batch: bool,
     /// File descriptor with passwords and passphrases, a line for each question, in the order of
     /// the questions; a refused line is not replaced by the next. `0` is stdin, `3` that of
-    /// `3< <(pass show host)`
+    /// `3< <(pass show host)`. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
     pub(crate) password_fd: Option<u32>,
     /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
-    /// argument, the answer its output
+    /// argument, the answer its output. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
     #[arg(
         long,

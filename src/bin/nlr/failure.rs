@@ -2,10 +2,12 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use nix::errno::Errno;
-
 use super::progress;
-use netlink_remote::{Error, ErrorKind, Netns, Step, errno::words, text::one_line};
+use netlink_remote::{
+    Error, ErrorKind, Netns, Step,
+    errno::{EACCES, EINVAL, ENOENT, EPERM, ESRCH, words},
+    text::one_line,
+};
 
 /// The exit codes that `nlr --help` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +47,8 @@ impl Failure {
 
     /// A request failed with an errno; `text` has its words.
     pub(crate) fn errno(errno: i32, text: impl fmt::Display) -> Self {
-        let (code, remedy) = match Errno::from_raw(errno) {
-            Errno::EPERM | Errno::EACCES => (Code::Permission, PRIVILEGES),
+        let (code, remedy) = match errno {
+            EPERM | EACCES => (Code::Permission, PRIVILEGES),
             _ => (Code::Request, ""),
         };
         Self::new(code, format_args!("{text}{remedy}"))
@@ -67,10 +69,10 @@ impl Failure {
 
     /// A socket in a namespace could not be opened.
     pub(crate) fn opening(error: Error, netns: &Netns) -> Self {
-        let remedy = match (error.errno().map(Errno::from_raw), netns) {
-            (Some(Errno::ENOENT), Netns::Name(_)) => "; `nlr netns list` lists the namespaces",
-            (Some(Errno::ENOENT | Errno::ESRCH), Netns::Pid(_)) => "; is that process running?",
-            (Some(Errno::EINVAL), Netns::Path(_)) => "; expected a file such as /proc/PID/ns/net",
+        let remedy = match (error.errno(), netns) {
+            (Some(ENOENT), Netns::Name(_)) => "; `nlr netns list` lists the namespaces",
+            (Some(ENOENT | ESRCH), Netns::Pid(_)) => "; is that process running?",
+            (Some(EINVAL), Netns::Path(_)) => "; expected a file such as /proc/PID/ns/net",
             _ => "",
         };
         let is_named = format!("{error:#}").contains(&netns.to_string());
@@ -131,8 +133,7 @@ const PRIVILEGES: &str = "; the stub lacks privileges: run it as root, by the ho
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let is_denied =
-            matches!(error.errno().map(Errno::from_raw), Some(Errno::EPERM | Errno::EACCES));
+        let is_denied = error.is_permission();
         let is_refused = matches!(error.step(), Some(Step::Authentication | Step::Privilege));
         let code = match error.kind() {
             // The text has a remedy of its own already.
@@ -164,43 +165,45 @@ pub(crate) fn message(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netlink_remote::Origin;
+    use netlink_remote::{
+        Origin,
+        errno::{ECONNREFUSED, ENOSPC},
+    };
 
-    fn code(kind: ErrorKind, errno: Option<Errno>) -> Code {
-        let errno = errno.map(|errno| errno as i32);
+    fn code(kind: ErrorKind, errno: Option<i32>) -> Code {
         Failure::from(Error::new(kind, "x").with_origin(Origin::Kernel).with_errno(errno)).code
     }
 
     #[test]
     fn codes_follow_the_kind_and_the_errno() {
         for kind in [ErrorKind::Open, ErrorKind::Namespace, ErrorKind::Request, ErrorKind::Send] {
-            assert_eq!(code(kind, Some(Errno::ENOENT)), Code::Request);
-            assert_eq!(code(kind, Some(Errno::EPERM)), Code::Permission);
-            assert_eq!(code(kind, Some(Errno::EACCES)), Code::Permission);
+            assert_eq!(code(kind, Some(ENOENT)), Code::Request);
+            assert_eq!(code(kind, Some(EPERM)), Code::Permission);
+            assert_eq!(code(kind, Some(EACCES)), Code::Permission);
         }
         for kind in [ErrorKind::Connect, ErrorKind::Handshake, ErrorKind::Disconnected] {
-            assert_eq!(code(kind, Some(Errno::ECONNREFUSED)), Code::Connection);
+            assert_eq!(code(kind, Some(ECONNREFUSED)), Code::Connection);
         }
         assert_eq!(code(ErrorKind::Timeout, None), Code::Connection);
-        assert_eq!(code(ErrorKind::Connect, Some(Errno::EACCES)), Code::Permission);
+        assert_eq!(code(ErrorKind::Connect, Some(EACCES)), Code::Permission);
         assert_eq!(code(ErrorKind::Invalid, None), Code::Usage);
     }
 
     #[test]
     fn a_namespace_is_named_once_and_a_remedy_given() {
-        let error = |text: &str, errno: Errno| {
-            Error::new(ErrorKind::Open, text).with_origin(Origin::Kernel).with_errno(errno as i32)
+        let error = |text: &str, errno: i32| {
+            Error::new(ErrorKind::Open, text).with_origin(Origin::Kernel).with_errno(errno)
         };
         let blue = Netns::Name("blue".into());
         let text = |error, netns: &Netns| Failure::opening(error, netns).text.unwrap();
         assert_eq!(
-            text(error("opening namespace \"blue\": No such file", Errno::ENOENT), &blue),
+            text(error("opening namespace \"blue\": No such file", ENOENT), &blue),
             "opening namespace \"blue\": No such file; `nlr netns list` lists the namespaces"
         );
-        let denied = text(error("entering the namespace: no", Errno::EPERM), &blue);
+        let denied = text(error("entering the namespace: no", EPERM), &blue);
         assert!(denied.starts_with("namespace \"blue\": entering the namespace: no; "), "{denied}");
         assert!(denied.ends_with("sudo"), "{denied}");
-        assert_eq!(text(error("a", Errno::EINVAL), &Netns::Current), "a");
+        assert_eq!(text(error("a", EINVAL), &Netns::Current), "a");
     }
 
     #[test]
@@ -213,7 +216,7 @@ mod tests {
     fn a_closed_reader_is_no_error() {
         let failure = Failure::output(&io::ErrorKind::BrokenPipe.into());
         assert_eq!((failure.code, failure.text), (Code::Done, None));
-        let failure = Failure::output(&io::Error::from_raw_os_error(Errno::ENOSPC as i32));
+        let failure = Failure::output(&io::Error::from_raw_os_error(ENOSPC));
         assert_eq!(failure.code, Code::Request);
         assert!(failure.text.unwrap().ends_with("No space left on device"));
     }

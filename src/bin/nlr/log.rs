@@ -1,7 +1,7 @@
 //! `-v` and `-vv`: the library's tracing events, one line each on standard error.
 //!
 //! ```text
-//! [0.003s hops] connecting target=ssh://ci@test01
+//! [0.419s transport::ssh] connect{to=ssh://ci@test01}: connected by TCP address=10.2.0.2:22
 //! ```
 //!
 //! The library records no secret. Texts of the far end are in the events as they came, and are
@@ -65,9 +65,11 @@ struct Format {
 }
 
 impl Format {
-    /// Time since the start and the module of the library.
+    /// Time since the start and the module of the library, as far as its second level.
     fn head(&self, module: &str) -> String {
         let module = module.strip_prefix(LIBRARY).unwrap_or(module).trim_start_matches("::");
+        let end = module.match_indices("::").nth(1).map_or(module.len(), |(end, _)| end);
+        let module = module.get(..end).unwrap_or_default();
         let gap = if module.is_empty() { "" } else { " " };
         let time = self.start.elapsed().as_secs_f64();
         let style = if self.color { Style::new().dimmed() } else { Style::new() };
@@ -131,7 +133,8 @@ mod tests {
     #[test]
     fn a_line_names_the_time_and_the_module() {
         let head = |color, module| Format { start: Instant::now(), color }.head(module);
-        assert_eq!(head(false, "netlink_remote::transport::ssh"), "[0.000s transport::ssh]");
+        assert_eq!(head(false, "netlink_remote::transport::ssh::tcp"), "[0.000s transport::ssh]");
+        assert_eq!(head(false, "netlink_remote::frames"), "[0.000s frames]");
         assert_eq!(head(false, "netlink_remote"), "[0.000s]");
         assert_eq!(head(true, "nlr"), "\u{1b}[2m[0.000s nlr]\u{1b}[0m");
     }

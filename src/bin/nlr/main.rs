@@ -47,10 +47,9 @@ use cli::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    // A stub starts without a parsed command line and without a runtime: connecting waits for it.
+    netlink_remote::stub::serve_if_asked_as(stub::NAME);
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(exit) = stub::main(&arguments) {
-        return exit;
-    }
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),
         Err(error) => clap_error::print(&error, Cli::command(), &arguments),

@@ -27,7 +27,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PingArgs {
-    /// Number of round trips, without which it goes on
+    /// Number of round trips. Default: until Ctrl-C
     #[arg(long, short, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Time between two round trips

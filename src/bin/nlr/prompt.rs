@@ -8,7 +8,6 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    os::fd::AsFd,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -20,10 +19,12 @@ use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
     progress::Bar,
+    table::shortened,
 };
 use netlink_remote::{
-    errno::words,
-    prompter::{HostKeyQuestion, Progress, Prompter, Secret, SecretRequest},
+    Error, Origin, Prompter, Secret, Step,
+    errno::{EBADF, words},
+    prompter::{HostKeyQuestion, Progress, SecretRequest, inherited_descriptor},
     text::one_line,
 };
 
@@ -56,6 +57,16 @@ pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure>
     Ok(prompter.on_secret(secret_from_terminal).on_host_key(confirm_host_key))
 }
 
+/// The failure of an attempt to connect, with a remedy for a password that nobody could be asked for.
+pub(crate) fn failure(error: Error, connection: &ConnectionArgs) -> Failure {
+    let is_unasked = (error.origin(), error.step()) == (Origin::Caller, Some(Step::Privilege))
+        && connection.password_fd.is_none()
+        && connection.askpass.as_ref().is_none_or(|program| program.is_empty())
+        && (connection.batch || terminal().is_err());
+    let remedy = "; nlr asks on a terminal without --batch, or takes --password-fd or --askpass";
+    Failure::from(error).with_remedy(if is_unasked { remedy } else { "" })
+}
+
 /// The controlling terminal, wherever stdin and stdout lead.
 fn terminal() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
@@ -64,28 +75,21 @@ fn terminal() -> io::Result<File> {
 /// The lines of a descriptor that the caller has opened.
 fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
     let failed = |error: &io::Error| {
-        let text = match error.kind() {
-            io::ErrorKind::NotFound => "no such descriptor is open".to_owned(),
+        let text = match error.raw_os_error() {
+            Some(EBADF) => "no such descriptor is open".to_owned(),
             _ => words(error),
         };
         Failure::usage(format_args!("--password-fd {fd}: {text}"))
     };
-    let file = open_descriptor(fd).map_err(|error| failed(&error))?;
+    let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
     // A string that grows leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
-    let read = file.take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
+    let read = File::from(file).take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
     read.map_err(|error| failed(&error))?;
     if text.len() > MAX_SECRETS {
         return Err(Failure::usage(format_args!("--password-fd {fd}: more than 64 KiB")));
     }
     Ok(text.lines().map(|line| Secret::new(line.to_owned())).collect())
-}
-
-fn open_descriptor(fd: u32) -> io::Result<File> {
-    match fd {
-        0 => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-        _ => File::open(format!("/dev/fd/{fd}")),
-    }
 }
 
 /// The answer of a program with the interface of ssh's askpass.
@@ -134,12 +138,12 @@ fn line_from_terminal(prompt: &str) -> Option<String> {
 
 fn confirm_host_key(question: &HostKeyQuestion) -> bool {
     let HostKeyQuestion { hop, host, key_type, fingerprint, .. } = question;
-    let behind = match hop.rsplit_once(',') {
-        Some((before, _)) => format!(", behind {before},"),
+    let via = match hop.rsplit_once(',') {
+        Some((before, _)) => format!(" (via {before})"),
         None => String::new(),
     };
     let mut text = format!(
-        "The host {host}{behind} is not known yet.\n\
+        "The host {host}{via} is not known yet.\n\
          Its {key_type} key has the fingerprint {fingerprint}.\n\
          Connect, and add the key to the known hosts? (yes/no) "
     );
@@ -177,11 +181,33 @@ fn show_progress() -> impl Fn(&Progress) + Send + Sync {
     }
 }
 
+/// A bar on one line of 80 columns: on two lines it flickers.
 fn new_bar(progress: &Progress) -> Bar {
-    let bar = Bar::new(
-        progress.total,
-        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
-    );
-    bar.set_message(format!("sending the stub to {}", one_line(&progress.target)));
+    let bar = Bar::new(progress.total, "{msg} [{wide_bar}] {percent:>3} %, {eta} left");
+    let target = shortened(&one_line(&progress.target), 30);
+    bar.set_message(format!("sending the stub to {target}"));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+    use netlink_remote::ErrorKind;
+
+    #[test]
+    fn a_password_that_nobody_was_asked_for_has_a_remedy() {
+        let text = |options: &str, origin| {
+            let words = format!("nlr ping {options}");
+            let cli = Cli::try_parse_from(words.split_whitespace()).unwrap();
+            let error = Error::new(ErrorKind::Connect, "su: needs a password");
+            let error = error.with_origin(origin).with_step(Step::Privilege);
+            failure(error, &cli.connection).print().1
+        };
+        assert!(text("--batch", Origin::Caller).contains("--askpass"));
+        assert!(!text("--batch", Origin::Peer).contains("--askpass"));
+        assert!(!text("--password-fd 3", Origin::Caller).contains("--askpass"));
+    }
 }

@@ -4,7 +4,6 @@ use std::{io, path::PathBuf, thread};
 
 use clap::Args;
 use nix::{
-    errno::Errno,
     sys::signal::{SigSet, Signal},
     unistd::geteuid,
 };
@@ -14,16 +13,16 @@ use super::{
     progress::print_line,
 };
 use netlink_remote::{
-    Target,
-    errno::words,
-    hops::Hop,
-    stub::{Event, ListenConfig, Listener, Shutdown},
+    Hop, Target,
+    errno::{EACCES, EPERM, words},
+    stub::{ListenConfig, ListenEvent, Listener, Shutdown},
 };
 
 const EXAMPLES: &str = "\
-Clients act with the privileges of this process. The socket file has mode 0600, or 0666 where
---allow-uid admits other users; with either mode the peer's uid is checked (SO_PEERCRED). SIGTERM
-and SIGINT end all connections and remove the file; the exit code is 0.
+A client has the privileges of this process, and can read and corrupt its memory (SECURITY.md,
+\"Known gaps\"). The socket file has mode 0600, or 0666 where --allow-uid admits other users; with
+either mode the peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end all connections and
+remove the file; the exit code is 0.
 
 Examples:
   nlr serve unix:/run/nlr.sock
@@ -36,7 +35,7 @@ pub(crate) struct ServeArgs {
     /// Socket to listen on
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     path: PathBuf,
-    /// User who may connect, instead of the user of this process; may be repeated
+    /// User that may connect, instead of the user of this process alone; may be repeated
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Number of clients at the same time
@@ -48,8 +47,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let path = args.path.display();
     let failed = |error: &io::Error| {
         let text = format!("serving on unix:{path}: {}", words(error));
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(errno @ (Errno::EPERM | Errno::EACCES)) => Failure::errno(errno as i32, text),
+        match error.raw_os_error() {
+            Some(errno @ (EPERM | EACCES)) => Failure::errno(errno, text),
             _ => Failure::request(text),
         }
     };
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let uids: Vec<_> = allowed.iter().map(u32::to_string).collect();
     log(format_args!("listening on unix:{path} for uid {}", uids.join(", ")));
 
-    let shutdown = Shutdown::new().map_err(|errno| failed(&errno.into()))?;
+    let shutdown = Shutdown::new().map_err(|error| failed(&error))?;
     let trigger = shutdown.clone();
     let waiter = move || {
         if let Ok(signal) = signals.wait() {
@@ -86,12 +85,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     listener.run(&shutdown, |event| log(describe(&event))).map_err(|error| failed(&error))
 }
 
-fn describe(event: &Event) -> String {
+fn describe(event: &ListenEvent) -> String {
     match event {
-        Event::Accepted(uid) => format!("a client of uid {uid} has connected"),
-        Event::Refused(uid, reason) => format!("a client of uid {uid} was refused: {reason}"),
-        Event::Ended(uid, exit) => format!("a client of uid {uid} has ended: {exit}"),
-        Event::AcceptFailed(error) => format!("accepting a connection: {error}"),
+        ListenEvent::Accepted { uid, .. } => format!("a client of uid {uid} has connected"),
+        ListenEvent::Refused { uid, reason, .. } => {
+            format!("a client of uid {uid} was refused: {reason}")
+        }
+        ListenEvent::Ended { uid, exit, .. } => format!("a client of uid {uid} has ended: {exit}"),
+        ListenEvent::AcceptFailed { reason, .. } => format!("accepting a connection: {reason}"),
         other => format!("{other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! A connection for one subcommand, Ctrl-C, and their orderly end.
 
-use std::{cell::Cell, ffi::OsString, future::Future, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
 use tokio::{
     runtime,
@@ -8,13 +8,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{connection::ConnectionArgs, failure::Failure, output, prompt, stub};
-use netlink_remote::{
-    Client, Target,
-    client::HostInfo,
-    errno::words,
-    hops::{Connector, TargetOptions},
-};
+use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
+use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +56,9 @@ async fn connected(
 ) -> Result<(), Failure> {
     let connector = Connector::new(target_options(connection)?);
     let client = tokio::select! {
-        client = connector.connect(target) => client?,
+        client = connector.connect(target) => {
+            client.map_err(|error| prompt::failure(error, connection))?
+        }
         _ = interrupt.recv() => return Err(Failure::interrupted()),
     };
     let session = Session { client, target: target.clone(), handles_interrupt: Cell::new(false) };
@@ -86,7 +83,9 @@ pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<
         let mut interrupt = interrupt()?;
         let connector = Connector::new(target_options(connection)?);
         tokio::select! {
-            removed = connector.clean(target) => Ok(removed?),
+            removed = connector.clean(target) => {
+                removed.map_err(|error| prompt::failure(error, connection))
+            }
             _ = interrupt.recv() => Err(Failure::interrupted()),
         }
     })
@@ -140,19 +139,13 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
-    options.stub = stub.map(|path| vec![path]).or_else(own_stub);
-    options.stubs.clone_from(&connection.stubs);
+    options.stub = stub.map(|path| vec![path]);
+    options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
     options.prompter = prompt::prompter(connection)?;
     options.ssh_config.clone_from(&connection.ssh_config);
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
     Ok(options)
-}
-
-/// The command line of this program as a stub.
-fn own_stub() -> Option<Vec<OsString>> {
-    let program = std::env::current_exe().ok()?;
-    Some(vec![program.into(), stub::NAME.into()])
 }
 
 /// Ctrl-C, from now on.

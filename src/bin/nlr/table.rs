@@ -113,7 +113,7 @@ pub(crate) fn line(cells: &[Cell], color: bool) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// Cells for [`line`]: in front of each that is not empty stands the name of its column, except
+/// Cells for [`line()`]: in front of each that is not empty stands the name of its column, except
 /// for the first column and the details.
 pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
     let mut labelled = Vec::new();
@@ -124,6 +124,17 @@ pub(crate) fn labelled(columns: &[&str], cells: Vec<Cell>) -> Vec<Cell> {
         labelled.push(cell);
     }
     labelled
+}
+
+/// A text in so many letters: if need be its beginning and its end.
+pub(crate) fn shortened(text: &str, letters: usize) -> String {
+    let text: Vec<char> = text.chars().collect();
+    if text.len() <= letters {
+        return text.into_iter().collect();
+    }
+    let end = letters / 2;
+    let beginning = text.iter().take(letters.saturating_sub(end + 1));
+    beginning.chain(['…'].iter()).chain(text.iter().skip(text.len() - end)).collect()
 }
 
 /// A table, written while its rows are added.
@@ -192,7 +203,7 @@ impl<W: Write> Table<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Paint, SAMPLE, Table, line};
+    use super::{Cell, Paint, SAMPLE, Table, line, shortened};
 
     fn plain(texts: &[&str]) -> Vec<Cell> {
         texts.iter().map(|text| Cell::plain((*text).to_owned())).collect()
@@ -217,6 +228,14 @@ mod tests {
         assert!(table.sample.is_none() && !table.out.is_empty());
         let text = String::from_utf8(table.finish().unwrap()).unwrap();
         assert_eq!(text.lines().count(), SAMPLE + 11);
+    }
+
+    #[test]
+    fn a_long_text_is_shown_by_its_ends() {
+        let target = "ssh://ci@gateway,ssh://ci@test01,sudo:";
+        assert_eq!(shortened(target, 38), target);
+        assert_eq!(shortened(target, 20), "ssh://ci@…st01,sudo:");
+        assert_eq!(shortened(target, 21).chars().count(), 21);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Which folder is taken, and which is not. The stub's own path shows it: nothing else is left.
+//! The choice of the folder, as the path of the stub shows it: no other file is left.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// Starts a stub in such a world; gives the folders in which one is left then.
+/// Starts a stub in mounts changed by `setup`, and returns the folders in which one is left.
 async fn folders_after(setup: &str) -> Vec<String> {
     let mut all = Vec::new();
     for shell in shells() {
@@ -27,7 +27,7 @@ async fn folders_after(setup: &str) -> Vec<String> {
     all
 }
 
-/// The error in such a world, in which nothing is left.
+/// The error of a start in mounts changed by `setup`; no file is left there.
 async fn failure_in(setup: &str) -> String {
     let mut text = String::new();
     for shell in shells() {
@@ -41,7 +41,7 @@ async fn failure_in(setup: &str) -> String {
     text
 }
 
-/// Whether there are other users; in the world of an ordinary one there are none.
+/// Whether there are other users, as root has them and an ordinary user's namespace has not.
 fn is_root_world() -> bool {
     std::env::var("NLR_TEST_WORLD").is_ok_and(|world| world == "root")
 }
@@ -114,7 +114,7 @@ async fn each_folder_has_its_reason() {
         "/mnt/home/.cache/netlink-remote runs no programs",
         "/dev/shm/netlink-remote-0 cannot be written to",
         "/tmp/netlink-remote-0 has no room",
-        "/var/tmp/netlink-remote-0 is not safely this user's own",
+        "/var/tmp/netlink-remote-0 is not owned by this user, or another user can replace it",
     ] {
         assert!(text.contains(reason), "{text}");
     }
@@ -141,7 +141,7 @@ async fn traps_laid_by_others_are_not_stepped_into() {
     assert_eq!(folders_after(setup).await, ["/var/tmp/netlink-remote-0"]);
 }
 
-/// As with `sudo -E`: nothing is made in another's home, and what lies there is not used.
+/// As with `sudo -E`: no file of another user's home is made or used.
 #[tokio::test]
 async fn the_home_of_another_user() {
     if !is_root_world() {
@@ -154,7 +154,7 @@ async fn the_home_of_another_user() {
     assert_eq!(folders_after(setup).await, ["/dev/shm/netlink-remote-0"]);
 }
 
-/// As in the smallest of containers; in it even `/dev/shm` is missing, and is not made.
+/// As in the smallest of containers, where even `/dev/shm` is missing, and is not made.
 #[tokio::test]
 async fn a_root_with_busybox_and_nothing_else() {
     if Command::new("busybox").output().await.is_err() {

@@ -1,7 +1,8 @@
-//! The script in real shells, driven by the near side, with a shell script for a stub.
+//! The script in real shells, driven by this side, with a shell script for a stub.
 
-mod bootstrap;
+mod dialog;
 mod folders;
+mod log;
 mod script;
 mod stubs;
 
@@ -17,11 +18,12 @@ use tokio::{
 };
 
 use super::{
-    arch::Machine,
-    bootstrap::{Approach, approach},
-    expect::Reached,
-    script::Boot,
-    stubs::{Image, Payload},
+    BootScript, Preamble, StubStream,
+    arch::Arch,
+    script::Offer,
+    source::{Content, Image},
+    start_stub,
+    stubs::Stub,
 };
 use crate::{
     Error,
@@ -32,7 +34,7 @@ use crate::{
     wire::MARKER,
 };
 
-/// Each as one would start it; those that are not installed are left out.
+/// The shells that are installed, each as a command line.
 pub(super) fn shells() -> Vec<Vec<&'static str>> {
     let all = [vec!["dash"], vec!["bash"], vec!["bash", "--posix"], vec!["busybox", "sh"]];
     let there = |shell: &Vec<&str>| {
@@ -43,10 +45,10 @@ pub(super) fn shells() -> Vec<Vec<&'static str>> {
     shells
 }
 
-/// Bytes of what stands in for a stub: several times a pipe's buffer.
+/// Bytes of the fake stub: several times a pipe's buffer.
 pub(super) const SIZE: usize = 300_000;
 
-/// A program that says what a stub says and then gives back what it gets; `tag` makes it another.
+/// A program that prints a stub's marker and then echoes its input; the bytes depend on `tag`.
 pub(super) fn fake_stub(tag: &str) -> Vec<u8> {
     let mut text = format!(
         "#!/bin/sh\n\
@@ -66,21 +68,22 @@ pub(super) fn fake_stub(tag: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-pub(super) fn payload(machine: &str) -> Payload {
-    Payload {
-        machine: Machine::named(machine).unwrap(),
-        path: PathBuf::new(),
-        words: vec!["stub".to_owned()],
-        dynamic: false,
+pub(super) fn stub(arch: &str) -> Stub {
+    Stub {
+        arch: Arch::named(arch).unwrap(),
+        content: Content::File(PathBuf::new()),
+        arguments: vec!["stub".to_owned()],
+        is_dynamic: false,
     }
 }
 
-pub(super) fn boot_with(stub: Vec<u8>) -> Boot {
-    let offers = vec![(payload(std::env::consts::ARCH), Arc::new(Image::new(stub)))];
-    Boot::offering(offers, "the stubs here are for tests".to_owned())
+pub(super) fn boot_with(bytes: Vec<u8>) -> BootScript {
+    let image = Arc::new(Image::new(bytes.into()));
+    let offers = vec![Offer { stub: stub(std::env::consts::ARCH), image }];
+    BootScript::offering(offers, "stubs were found for tests".to_owned())
 }
 
-pub(super) fn boot() -> Boot {
+pub(super) fn boot() -> BootScript {
     boot_with(fake_stub("one"))
 }
 
@@ -88,7 +91,7 @@ pub(super) fn context() -> ConnectContext {
     ConnectContext::new(Prompter::none(), Duration::from_secs(20))
 }
 
-/// The script in a shell, with a home and nothing else in the environment that it minds.
+/// The script in a shell, with a home and without the other variables that it reads.
 pub(super) fn command(shell: &[&str], home: &Path, argv: &[String]) -> Command {
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(&argv[1..]).env("HOME", home);
@@ -96,8 +99,8 @@ pub(super) fn command(shell: &[&str], home: &Path, argv: &[String]) -> Command {
     command
 }
 
-/// The script in a world of its own, made by `setup` in a shell: `/mnt`, `/tmp`, `/var/tmp` and
-/// `/dev/shm` are empty, and HOME is `/mnt/home`. What files are left, `left` reads.
+/// The script in mounts of its own, which `setup` changes in a shell: `/mnt`, `/tmp`, `/var/tmp` and
+/// `/dev/shm` are empty, and HOME is `/mnt/home`. `left` reads the list of files that remain.
 pub(super) struct World {
     setup: String,
     left: PathBuf,
@@ -113,7 +116,7 @@ impl World {
         Self { setup: setup.to_owned(), left }
     }
 
-    /// Starts it, with `wrap` in front of the shell.
+    /// The command of the script in these mounts.
     pub(super) fn command(&self, shell: &[&str], argv: &[String]) -> Command {
         let program = format!(
             "set -e
@@ -137,7 +140,7 @@ impl World {
         command
     }
 
-    /// The files that are left, once the command is over.
+    /// The files that remain after the command.
     pub(super) fn left(&self) -> Vec<String> {
         let left = std::fs::read_to_string(&self.left).unwrap();
         std::fs::remove_file(&self.left).unwrap();
@@ -147,11 +150,11 @@ impl World {
     }
 }
 
-/// Goes to the stub, and checks that the stream behind its marker is exact both ways.
-pub(super) async fn go(command: Command, boot: &Boot) -> Result<(), Error> {
+/// Starts the stub, and checks that its stream is exact both ways.
+pub(super) async fn go(command: Command, boot: &BootScript) -> Result<(), Error> {
     go_with(
         process::spawn(command).unwrap(),
-        Approach { boot: Some(boot), ..Default::default() },
+        Preamble { script: Some(boot), ..Default::default() },
         &context(),
     )
     .await
@@ -159,30 +162,30 @@ pub(super) async fn go(command: Command, boot: &Boot) -> Result<(), Error> {
 
 pub(super) async fn go_with(
     running: Running,
-    way: Approach<'_>,
+    preamble: Preamble<'_>,
     context: &ConnectContext,
 ) -> Result<(), Error> {
-    let (reached, exit_report) = approach(running, way, context).await?;
-    let said = converse(reached, exit_report).await;
+    let (stream, exit_report) = start_stub(running, preamble, context).await?;
+    let said = converse(stream, exit_report).await;
     assert_eq!(said, None);
     Ok(())
 }
 
-/// Checks the echo of the stub; what became of it in the end is the result.
-pub(super) async fn converse(mut reached: Reached, exit_report: ExitReport) -> Option<String> {
+/// Checks the echo of the stub, and returns its exit report.
+pub(super) async fn converse(mut stream: StubStream, exit_report: ExitReport) -> Option<String> {
     let mut marker = [0; MARKER.len()];
-    reached.read_exact(&mut marker).await.unwrap();
+    stream.read_exact(&mut marker).await.unwrap();
     assert_eq!(marker, MARKER);
-    reached.write_all(b"hello, stub\n").await.unwrap();
-    reached.shutdown().await.unwrap();
+    stream.write_all(b"hello, stub\n").await.unwrap();
+    stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
-    reached.read_to_end(&mut rest).await.unwrap();
+    stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"hello, stub\n");
-    drop(reached);
+    drop(stream);
     exit_report.await
 }
 
-/// All files below a folder, without their folder's name.
+/// The files below a folder, relative to it.
 pub(super) fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

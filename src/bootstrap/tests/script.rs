@@ -6,14 +6,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-fn cached(boot: &Boot) -> String {
+fn cached(boot: &BootScript) -> String {
     let script = boot.argv()[2].clone();
     let digest = script.split(" x=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     format!(".cache/netlink-remote/stub-{digest}")
 }
 
-/// What a warm start says, which is the marker alone.
-async fn assert_warm(shell: &[&str], home: &Path, boot: &Boot) {
+/// Checks that a warm start prints the marker alone.
+async fn assert_warm(shell: &[&str], home: &Path, boot: &BootScript) {
     let output = command(shell, home, &boot.argv()).stdin(Stdio::null()).output().await.unwrap();
     assert!(output.status.success(), "{shell:?}: {output:?}");
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&MARKER[..], &b""[..]));
@@ -37,7 +37,7 @@ async fn cold_then_warm() {
 }
 
 #[tokio::test]
-async fn what_lies_there_is_replaced_if_it_is_not_the_stub() {
+async fn another_file_under_the_stub_s_name_is_replaced() {
     for shell in shells() {
         for content in [&b""[..], b"#!/bin/sh\necho nlr-stub 0.0.0\n", &vec![0; SIZE], b"exit 1"] {
             let home = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ async fn several_at_once() {
     }
 }
 
-/// Runs it by hand: gives it `sent`, and then the end of its input; says what it said.
+/// Runs the script with `sent` and then the end of its input, and returns its output.
 async fn by_hand(mut command: Command, sent: &[u8]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -212,9 +212,9 @@ const NEEDED: [&str; 10] =
     ["id", "uname", "mkdir", "dd", "wc", "chmod", "rm", "rmdir", "mv", "sleep"];
 
 #[tokio::test]
-async fn whatever_there_is_to_check_it_with() {
+async fn each_program_for_checksums() {
     let tools = ["sha256sum", "shasum", "openssl", "cksum"];
-    // busybox's shell has programs of its own.
+    // busybox's shell has these programs built in.
     for shell in shells().into_iter().filter(|shell| shell[0] != "busybox") {
         let program = ["/usr/bin", "/bin"].map(|bin| format!("{bin}/{}", shell[0]));
         let program = program.iter().find(|path| Path::new(path).exists()).unwrap();
@@ -241,9 +241,9 @@ async fn whatever_there_is_to_check_it_with() {
     }
 }
 
-/// The machine is made up: a `uname` in front of the real one.
+/// A `uname` before the real one in PATH makes up the architecture.
 #[tokio::test]
-async fn a_machine_for_which_there_is_none() {
+async fn an_architecture_without_a_stub() {
     for shell in shells().into_iter().filter(|shell| shell[0] != "busybox") {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let uname = home.path().join("uname");
@@ -252,8 +252,8 @@ async fn a_machine_for_which_there_is_none() {
         let mut command = command(&shell, home.path(), &boot.argv());
         command.env("PATH", format!("{}:/usr/bin:/bin", home.path().display()));
         let error = go(command, &boot).await.unwrap_err().to_string();
-        assert!(error.contains("architecture, armv7l (the stubs here are for tests)"), "{error}");
-        assert!(error.contains("build static stubs"), "{error}");
+        assert!(error.contains("architecture, armv7l: stubs were found for tests; "), "{error}");
+        assert!(error.contains("--target armv7-unknown-linux-musleabihf "), "{error}");
         assert_eq!(files(home.path()), ["uname"]);
     }
 }
@@ -277,12 +277,12 @@ async fn odd_settings_are_survived() {
             if name == "XDG_CACHE_HOME" {
                 command.env("XDG_RUNTIME_DIR", home.path());
             }
-            let (reached, exit_report) = {
-                let way = Approach { boot: Some(&boot), ..Default::default() };
-                approach(process::spawn(command).unwrap(), way, &context()).await.unwrap()
+            let (stream, exit_report) = {
+                let preamble = Preamble { script: Some(&boot), ..Default::default() };
+                start_stub(process::spawn(command).unwrap(), preamble, &context()).await.unwrap()
             };
             // xtrace says something.
-            converse(reached, exit_report).await;
+            converse(stream, exit_report).await;
             assert_eq!(files(home.path()).len(), 1, "{shell:?} {name}");
             assert!(!home_of.join("netlink-remote").exists());
         }
@@ -305,7 +305,7 @@ async fn an_unusual_home() {
 
 #[tokio::test]
 async fn removing_it_again() {
-    use crate::bootstrap::{clean::clean, script::clean_argv};
+    use crate::bootstrap::{clean, clean_argv};
     for shell in shells() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         go(command(&shell, home.path(), &boot.argv()), &boot).await.unwrap();
@@ -315,7 +315,7 @@ async fn removing_it_again() {
             let running = process::spawn(command(&shell, home.path(), &argv)).unwrap();
             async move {
                 let context = context();
-                clean(running, Approach::default(), &context).await
+                clean(running, Preamble::default(), &context).await
             }
         };
         let cleaned = cleaning(clean_argv()).await.unwrap();
@@ -325,7 +325,7 @@ async fn removing_it_again() {
         assert_eq!(cleaned.kept, [""; 0]);
         assert!(!folder.exists());
         assert_eq!(cleaning(clean_argv()).await.unwrap().removed, [""; 0]);
-        // Whose files they are that nobody here put there, is unknown.
+        // Files of another origin stay.
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("other"), "").unwrap();
         assert_eq!(cleaning(clean_argv()).await.unwrap().removed, [""; 0]);

@@ -1,19 +1,20 @@
-//! Which stub is taken from where.
+//! The choice of stubs.
 
 use std::fs;
 
-use super::super::stubs::{HOW_TO_BUILD, Places, StubOptions, Stubs};
+use super::super::stubs::{OwnStub, Search, how_to_build};
 use super::*;
+use crate::bootstrap::StubSource;
 
-/// The beginning of a program for such a machine: 64 bits, low byte first.
-fn elf(machine: u16, dynamic: bool) -> Vec<u8> {
+/// The beginning of a program for an architecture of 64 bits, low byte first.
+fn elf(machine: u16, is_dynamic: bool) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(64 + 56, 0);
     file[18..20].copy_from_slice(&machine.to_le_bytes());
     file[32] = 64;
     file[54] = 56;
     file[56] = 1;
-    file[64] = if dynamic { 3 } else { 1 };
+    file[64] = if is_dynamic { 3 } else { 1 };
     file
 }
 
@@ -28,7 +29,7 @@ impl Shelf {
     }
 
     fn put(&self, name: &str, content: &[u8]) -> PathBuf {
-        let path = self.0.path().join(name);
+        let path = self.folder(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path
@@ -38,35 +39,37 @@ impl Shelf {
         self.0.path().join(name)
     }
 
-    fn places(&self) -> Places {
-        Places {
-            named: None,
-            beside: Some(self.folder("bin")),
-            data: vec![self.folder("data"), self.folder("usr")],
-        }
+    fn own(&self, name: &str, arguments: &[&str]) -> OwnStub {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        OwnStub { program: self.folder(name), arguments }
     }
 
-    /// What is found, as machines and paths.
-    fn found(&self, options: &StubOptions, places: &Places) -> Vec<(&'static str, String)> {
-        let stubs = Stubs::find_in(options, places).unwrap();
-        let one = |payload: &Payload| {
-            let path = payload.path.strip_prefix(self.0.path()).unwrap();
-            (payload.machine.name, path.display().to_string())
+    /// The folders that are searched.
+    fn search(&self) -> Search {
+        let data = vec![self.folder("data"), self.folder("usr")];
+        Search { beside: Some(self.folder("bin")), data, ..Search::default() }
+    }
+
+    /// The stubs that are found, as architectures and paths.
+    fn found(&self, search: &Search) -> Vec<(&'static str, String)> {
+        let one = |stub: &Stub| {
+            let path = stub.content.to_string();
+            let path = path.strip_prefix(&format!("{}/", self.0.path().display()));
+            (stub.arch.name, path.unwrap().to_owned())
         };
-        stubs.payloads().iter().map(one).collect()
+        search.run().unwrap().stubs().iter().map(one).collect()
     }
 }
 
 #[test]
-fn places_go_in_order_and_musl_before_gnu() {
+fn places_have_an_order_and_musl_comes_before_gnu() {
     let shelf = Shelf::new();
-    let found = |options: &StubOptions, places: &Places| shelf.found(options, places);
-    let own = (shelf.put("bin/nlr", &elf(X86_64, false)), vec!["stub".to_owned()]);
-    let mut options = StubOptions { own: Some(own), ..Default::default() };
-    let mut places = shelf.places();
-    assert_eq!(found(&options, &places), [("x86_64", "bin/nlr".into())]);
+    let found = |search: &Search| shelf.found(search);
+    shelf.put("bin/nlr", &elf(X86_64, false));
+    let mut search = Search { own: vec![shelf.own("bin/nlr", &["stub"])], ..shelf.search() };
+    assert_eq!(found(&search), [("x86_64", "bin/nlr".into())]);
     shelf.put("bin/nlr-stub", &elf(X86_64, false));
-    assert_eq!(found(&options, &places), [("x86_64", "bin/nlr-stub".into())]);
+    assert_eq!(found(&search), [("x86_64", "bin/nlr-stub".into())]);
     shelf.put("usr/nlr-stub-aarch64", &elf(AARCH64, false));
     shelf.put("data/nlr-stub-x86_64-unknown-linux-gnu", &elf(X86_64, false));
     shelf.put("data/nlr-stub-x86_64-unknown-linux-musl", &elf(X86_64, false));
@@ -74,95 +77,149 @@ fn places_go_in_order_and_musl_before_gnu() {
     shelf.put("data/nlr-stub-readme", b"not looked at");
     let rest = ("aarch64", "usr/nlr-stub-aarch64".to_owned());
     let musl = "data/nlr-stub-x86_64-unknown-linux-musl".to_owned();
-    assert_eq!(found(&options, &places), [("x86_64", musl), rest.clone()]);
+    assert_eq!(found(&search), [("x86_64", musl), rest.clone()]);
     shelf.put("bin/nlr-stub-x86_64", &elf(X86_64, false));
-    assert_eq!(found(&options, &places)[0].1, "bin/nlr-stub-x86_64");
+    assert_eq!(found(&search)[0].1, "bin/nlr-stub-x86_64");
     shelf.put("named/nlr-stub-x86_64", &elf(X86_64, false));
-    places.named = Some(shelf.folder("named"));
-    assert_eq!(found(&options, &places)[0].1, "named/nlr-stub-x86_64");
-    options.files.push(shelf.put("mine", &elf(X86_64, true)));
-    assert_eq!(found(&options, &places), [("x86_64", "mine".into()), rest]);
+    search.named = Some(shelf.folder("named"));
+    assert_eq!(found(&search)[0].1, "named/nlr-stub-x86_64");
+    search.sources.push(shelf.put("mine", &elf(X86_64, true)).into());
+    assert_eq!(found(&search), [("x86_64", "mine".into()), rest]);
+}
+
+/// As `cargo install --root` leaves it.
+#[test]
+fn a_folder_that_is_named_may_hold_one_without_its_triple() {
+    let shelf = Shelf::new();
+    shelf.put("root/bin/nlr-stub", &elf(AARCH64, false));
+    let named = Search { named: Some(shelf.folder("root/bin")), ..Search::default() };
+    let given = Search { sources: vec![shelf.folder("root/bin").into()], ..Search::default() };
+    for search in [named, given] {
+        assert_eq!(shelf.found(&search), [("aarch64", "root/bin/nlr-stub".into())]);
+    }
 }
 
 #[test]
-fn what_needs_libraries_is_the_last_resort() {
+fn a_program_that_needs_libraries_is_the_last_resort() {
     let shelf = Shelf::new();
     shelf.put("bin/nlr-stub-x86_64", &elf(X86_64, true));
-    let options = StubOptions::default();
-    let stubs = Stubs::find_in(&options, &shelf.places()).unwrap();
-    assert!(stubs.payloads()[0].dynamic);
+    let stubs = shelf.search().run().unwrap();
+    assert!(stubs.stubs()[0].is_dynamic);
+    let text = stubs.inventory();
+    assert!(text.contains("bin/nlr-stub-x86_64, needs shared libraries)"), "{text}");
     shelf.put("usr/nlr-stub-x86_64", &elf(X86_64, false));
-    assert_eq!(shelf.found(&options, &shelf.places())[0].1, "usr/nlr-stub-x86_64");
+    assert_eq!(shelf.found(&shelf.search())[0].1, "usr/nlr-stub-x86_64");
 }
 
 #[test]
-fn the_own_program_brings_its_words() {
+fn the_running_program_needs_its_argument() {
     let shelf = Shelf::new();
-    let own = (shelf.put("bin/nlr", &elf(X86_64, true)), vec!["stub".to_owned()]);
-    let options = StubOptions { own: Some(own), ..Default::default() };
-    let stubs = Stubs::find_in(&options, &shelf.places()).unwrap();
-    assert_eq!(stubs.payloads()[0].words, ["stub"]);
+    shelf.put("bin/nlr", &elf(X86_64, true));
+    let search = Search { own: vec![shelf.own("bin/nlr", &["stub"])], ..shelf.search() };
+    let stubs = search.run().unwrap();
+    assert_eq!(stubs.stubs()[0].arguments, ["stub"]);
+    assert!(!stubs.inventory().contains("serve_if_asked"));
+    for argument in ["a b", "$x", "\"", "'", ""] {
+        let search = Search { own: vec![shelf.own("bin/nlr", &[argument])], ..shelf.search() };
+        let stubs = search.run().unwrap();
+        assert!(stubs.stubs().is_empty());
+        assert!(stubs.inventory().contains("that a shell interprets"), "{}", stubs.inventory());
+    }
 }
 
 #[test]
-fn a_wrong_name_is_an_error_where_it_was_asked_for_and_a_remark_elsewhere() {
+fn stubs_in_memory() {
+    let program: &'static [u8] = fs::read("/proc/self/exe").unwrap().leak();
+    let here = Arch::named(std::env::consts::ARCH).unwrap();
+    let sources = vec![elf(AARCH64, false).into(), program.into(), elf(X86_64, true).into()];
+    let stubs = Search { sources, ..Search::default() }.run().unwrap();
+    let one = |stub: &Stub| (stub.arch.name, stub.content.to_string());
+    let all: Vec<_> = stubs.stubs().iter().map(one).collect();
+    let named = |length: usize| format!("the stub of {length} bytes in memory");
+    assert!(all.contains(&("aarch64", named(120))), "{all:?}");
+    assert!(all.contains(&(here.name, named(program.len()))), "{all:?}");
+    let error = Search { sources: vec![b"text".into()], ..Search::default() }.run().unwrap_err();
+    assert_eq!(error.to_string(), "the stub of 4 bytes in memory is not a program for Linux");
+    // Its bytes are no part of the options' `Debug`.
+    let source = StubSource::from(program);
+    assert_eq!(format!("{source:?}"), format!("StubSource(Memory({} bytes))", program.len()));
+}
+
+#[test]
+fn a_wrong_name_is_an_error_for_a_given_file_and_a_remark_for_others() {
     let shelf = Shelf::new();
     let wrong = shelf.put("data/nlr-stub-aarch64", &elf(X86_64, false));
-    let options = StubOptions { files: vec![wrong.clone()], own: None };
-    let error = Stubs::find_in(&options, &shelf.places()).unwrap_err();
+    let given = |path: PathBuf| Search { sources: vec![path.into()], ..Search::default() };
+    let error = given(wrong).run().unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::Invalid);
     assert!(
         error.to_string().ends_with("nlr-stub-aarch64 is for x86_64, and its name says aarch64"),
         "{error}"
     );
-    let named = Places { named: Some(shelf.folder("data")), ..Places::default() };
-    assert!(Stubs::find_in(&StubOptions::default(), &named).is_err());
-    let stubs = Stubs::find_in(&StubOptions::default(), &shelf.places()).unwrap();
-    let text = stubs.summary();
-    assert!(
-        text.starts_with("there are no stubs here; ") && text.contains("its name says aarch64"),
-        "{text}"
-    );
+    let named = Search { named: Some(shelf.folder("data")), ..Search::default() };
+    assert!(named.run().unwrap_err().to_string().starts_with("NLR_STUBS: "));
     for (name, content, expected) in [
-        ("nlr-stub-x86_64", &b"#!/bin/sh"[..], "is no program for Linux"),
-        ("nlr-stub-x86_64", &elf(4711, false), "is for an unknown machine"),
+        ("nlr-stub-x86_64", &b"#!/bin/sh"[..], "is not a program for Linux"),
+        ("nlr-stub-x86_64", &elf(4711, false), "is for an unknown architecture"),
     ] {
-        let options = StubOptions { files: vec![shelf.put(name, content)], own: None };
-        let error = Stubs::find_in(&options, &Places::default()).unwrap_err().to_string();
+        let error = given(shelf.put(name, content)).run().unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    for path in ["nowhere", "bin"] {
-        let options = StubOptions { files: vec![shelf.folder(path)], own: None };
-        assert!(Stubs::find_in(&options, &Places::default()).is_err());
-    }
+    let error = given(shelf.folder("nowhere")).run().unwrap_err().to_string();
+    assert!(error.ends_with("nowhere cannot be read: No such file or directory"), "{error}");
+    shelf.put("empty/nlr-stub.txt", b"");
+    let error = given(shelf.folder("empty")).run().unwrap_err().to_string();
+    assert!(error.contains("no file named nlr-stub-<target triple> in it"), "{error}");
 }
 
 #[tokio::test]
-async fn without_any_the_error_says_how_to_come_by_one() {
-    let stubs = Stubs::find_in(&StubOptions::default(), &Places::default()).unwrap();
-    let error = Boot::new(&stubs).await.unwrap_err();
-    assert!(error.to_string().contains(HOW_TO_BUILD), "{error}");
+async fn without_a_stub_the_error_names_folders_files_and_a_command() {
+    let shelf = Shelf::new();
+    shelf.put("data/nlr-stub-aarch64", &elf(X86_64, false));
+    shelf.put("data/nlr-stub-readme", b"");
+    shelf.put("usr/nlr-stub-x86_64", b"#!/bin/sh");
+    shelf.put("usr/nlr-stub-riscv64.sha256", b"not a stub's name");
+    let stubs = shelf.search().run().unwrap();
+    let error = BootScript::new(&stubs).await.unwrap_err();
     assert_eq!(error.step(), Some(crate::Step::Bootstrap));
+    let top = shelf.0.path().display();
+    let expected = format!(
+        "bootstrap: no stub was found; folders searched: {top}/bin, {top}/data, \
+         {top}/usr; passed over: {top}/data/nlr-stub-readme names no known architecture, \
+         {top}/data/nlr-stub-aarch64 is for x86_64, and its name says aarch64, \
+         {top}/usr/nlr-stub-x86_64 is not a program for Linux; this program is not its own stub, \
+         which netlink_remote::stub::serve_if_asked() in its main makes it; {}",
+        how_to_build(None)
+    );
+    assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test]
-async fn a_file_is_read_once_for_all_and_again_when_it_is_another() {
+async fn a_file_is_read_once_and_again_after_a_change() {
     let shelf = Shelf::new();
     let path = shelf.put("nlr-stub-x86_64", &elf(X86_64, false));
-    let options = StubOptions { files: vec![path.clone()], own: None };
-    let find = || Stubs::find_in(&options, &Places::default()).unwrap();
-    let all: Vec<_> = (0..200).map(|_| find()).collect();
-    let images = all.iter().map(|stubs| stubs.payloads()[0].image());
+    let search = Search { sources: vec![path.clone().into()], ..Search::default() };
+    let all: Vec<_> = (0..200).map(|_| search.run().unwrap()).collect();
+    let images = all.iter().map(|stubs| stubs.stubs()[0].image());
     let images = futures_util::future::try_join_all(images).await.unwrap();
     assert!(images.iter().all(|image| Arc::ptr_eq(image, &images[0])));
     let mut other = elf(X86_64, false);
     other.push(1);
     fs::write(&path, &other).unwrap();
-    let image = find().payloads()[0].image().await.unwrap();
+    let image = search.run().unwrap().stubs()[0].image().await.unwrap();
     assert_eq!(image.bytes, other);
     assert_ne!(image.sha256, images[0].sha256);
     fs::remove_file(&path).unwrap();
-    assert!(
-        all[0].payloads()[0].image().await.unwrap_err().to_string().contains("reading the stub")
-    );
+    let error = all[0].stubs()[0].image().await.unwrap_err();
+    assert!(error.to_string().contains("reading the stub"), "{error}");
+}
+
+#[tokio::test]
+async fn checksums_of_a_stub_in_memory_are_computed_once_for_all_connectors() {
+    let source = StubSource::from(elf(X86_64, false));
+    let search = || Search { sources: vec![source.clone()], ..Search::default() }.run().unwrap();
+    let (first, second) = (search(), search());
+    let image = first.stubs()[0].image().await.unwrap();
+    assert!(Arc::ptr_eq(&image, &second.stubs()[0].image().await.unwrap()));
+    assert_eq!(image.bytes, elf(X86_64, false));
 }

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     client::answer_end::{End, Place, Progress},
-    errno::EINTR,
-    nlmsg::{Builder, Message, aligned, kind, messages},
+    errno::{EINTR, translate},
+    nlmsg::{Builder, HEADER_LEN, Message, aligned, kind, messages},
 };
 
 /// Sends that are remembered in case they fail: more than any window lets be in flight.
@@ -22,9 +22,16 @@ pub(super) struct InFlight {
     /// Sequence numbers to be answered with an errno.
     failed: Vec<(u32, i32)>,
     tolerates_interrupted: bool,
+    /// The far host's architecture, as `uname -m` names it: it may number errors otherwise.
+    architecture: String,
 }
 
 impl InFlight {
+    /// Without requests, of a host of an architecture.
+    pub(super) fn new(architecture: &str) -> Self {
+        Self { architecture: architecture.to_owned(), ..Self::default() }
+    }
+
     /// Lets interrupted dumps end as if they were whole.
     pub(super) fn tolerate_interrupted(&mut self) {
         self.tolerates_interrupted = true;
@@ -78,30 +85,30 @@ impl InFlight {
         (!out.is_empty()).then(|| out.freeze())
     }
 
-    /// Takes in a datagram of answers, in which the end of a dump that failed becomes an error:
-    /// netlink-proto looks neither at the errno of a DONE nor at `NLM_F_DUMP_INTR`.
+    /// Takes in a datagram of answers. In the result the end of a dump that failed is an error,
+    /// because netlink-proto looks neither at the errno of a DONE nor at `NLM_F_DUMP_INTR`; and each
+    /// errno is this host's, because rust-netlink makes an `io::Error` of it.
     pub(super) fn on_datagram(&mut self, datagram: Bytes) -> Bytes {
         let mut replaced: Option<BytesMut> = None;
         for message in messages(&datagram) {
-            match (self.replacement(&message), &mut replaced) {
+            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
+            let end = message.offset.saturating_add(aligned(length)).min(datagram.len());
+            let bytes = datagram.get(message.offset..end).unwrap_or_default();
+            match (self.replacement(&message, bytes), &mut replaced) {
                 (Some(error), replaced) => {
                     let before = datagram.get(..message.offset).unwrap_or_default();
                     replaced.get_or_insert_with(|| before.into()).extend_from_slice(&error);
                 }
-                (None, Some(replaced)) => {
-                    let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-                    let end = message.offset.saturating_add(aligned(length)).min(datagram.len());
-                    let same = datagram.get(message.offset..end);
-                    replaced.extend_from_slice(same.unwrap_or_default());
-                }
+                (None, Some(replaced)) => replaced.extend_from_slice(bytes),
                 (None, None) => {}
             }
         }
         replaced.map_or(datagram, BytesMut::freeze)
     }
 
-    /// Takes in a message of an answer. Gives the error in place of a DONE.
-    fn replacement(&mut self, message: &Message<'_>) -> Option<Vec<u8>> {
+    /// Takes in a message of an answer, which has these bytes. Gives the error in place of a DONE,
+    /// or of an error that this host numbers otherwise.
+    fn replacement(&mut self, message: &Message<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
         let sequence = message.header.sequence;
         let end = match self.requests.get_mut(&sequence)?.next(message) {
             Place::Part => return None,
@@ -109,10 +116,18 @@ impl InFlight {
             Place::End(end) => Some(end),
         };
         self.requests.remove(&sequence);
+        let is_dump = message.header.kind == kind::DONE;
         match end {
-            _ if message.header.kind != kind::DONE => None,
-            Some(End::Refused(outcome)) => Some(error(sequence, outcome.errno)),
-            Some(End::Interrupted) if !self.tolerates_interrupted => Some(error(sequence, EINTR)),
+            Some(End::Refused(outcome)) => {
+                let errno = translate(outcome.errno, &self.architecture);
+                match is_dump {
+                    true => Some(error(sequence, errno)),
+                    false => (errno != outcome.errno).then(|| renumbered(bytes, errno)),
+                }
+            }
+            Some(End::Interrupted) if is_dump && !self.tolerates_interrupted => {
+                Some(error(sequence, EINTR))
+            }
             Some(End::Interrupted | End::Success) | None => None,
         }
     }
@@ -123,6 +138,15 @@ fn error(sequence: u32, errno: i32) -> Vec<u8> {
     let request = Builder::new(0, 0).sequence(sequence).finish();
     let error = Builder::new(kind::ERROR, 0).sequence(sequence);
     error.put(&errno.saturating_neg().to_ne_bytes()).put(&request).finish()
+}
+
+/// An `NLMSG_ERROR` with another errno.
+fn renumbered(message: &[u8], errno: i32) -> Vec<u8> {
+    let mut message = message.to_vec();
+    if let Some(place) = message.get_mut(HEADER_LEN..).and_then(<[u8]>::first_chunk_mut) {
+        *place = errno.saturating_neg().to_ne_bytes();
+    }
+    message
 }
 
 #[cfg(test)]
@@ -216,6 +240,27 @@ mod tests {
         assert_eq!(summary(&in_flight.take_errors().unwrap()), [(kind::ERROR, 8, 1)]);
         assert!(in_flight.take_errors().is_none());
         assert!(in_flight.requests.contains_key(&7));
+    }
+
+    #[test]
+    fn errors_of_another_architecture_are_numbered_as_here() {
+        use crate::errno::{EMSGSIZE, EOPNOTSUPP, EPERM};
+        let request = |sequence| message(18, 0x1 | flags::ACK, sequence, &[0; 16]);
+        let refusal = |sequence, errno: i32| {
+            let payload =
+                [&(-errno).to_ne_bytes()[..], &request(sequence)[..16], b"words"].concat();
+            message(kind::ERROR, flags::ACK_TLVS, sequence, &payload)
+        };
+        let done = message(kind::DONE, flags::MULTI, 9, &(-97_i32).to_ne_bytes());
+        let datagram = joined(&[refusal(7, 122), refusal(8, EPERM), done]);
+        let mut in_flight = InFlight::new("mips");
+        in_flight.on_sent(1, &[request(7), request(8), request(9)].concat());
+        let translated = in_flight.on_datagram(datagram.clone());
+        let errors =
+            [(kind::ERROR, 7, EOPNOTSUPP), (kind::ERROR, 8, EPERM), (kind::ERROR, 9, EMSGSIZE)];
+        assert_eq!(summary(&translated), errors);
+        // Nothing but the errno is another.
+        assert_eq!((&translated[..16], &translated[20..44]), (&datagram[..16], &datagram[20..44]));
     }
 
     #[test]

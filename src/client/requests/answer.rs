@@ -25,9 +25,9 @@ use super::{
 /// the request at its [index](RequestError::index). The messages count only if the stream ends
 /// without an error.
 ///
-/// Dropping it cancels the request as far as that is possible: a request that was not sent is not
-/// sent; one that was sent is carried out, and its answer discarded as it comes.
-#[must_use = "a request whose answer is dropped may not be sent"]
+/// Dropping the answer cancels a request that was not yet sent. The kernel carries out a request that
+/// was sent, and its answer is discarded as it comes.
+#[must_use = "dropping the answer cancels a request that was not yet sent"]
 pub struct Answer {
     state: State,
     items: VecDeque<Item>,
@@ -52,8 +52,7 @@ impl Answer {
         Self { state: State::Complete(None), items: [Err(error)].into() }
     }
 
-    /// The next message; `None` after the last. Cancel-safe: a message that a dropped future would
-    /// have given is the next one's.
+    /// The next message; `None` after the last. Cancel-safe: a dropped future loses no message.
     ///
     /// # Errors
     /// A [`RequestError`] of the kinds of [`RequestErrorKind`](super::RequestErrorKind).

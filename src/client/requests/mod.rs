@@ -17,10 +17,7 @@ pub use self::{
 
 use self::{outgoing::Outgoing, router::Router, table::Limits};
 use super::socket::RemoteSocket;
-use crate::nlmsg::flags;
-
-/// `NETLINK_NETFILTER`.
-const NETFILTER: u32 = 12;
+use crate::{Protocol, nlmsg::flags};
 
 /// Bytes of the far receive buffer for each request in flight. A message of 1,468 bytes is charged
 /// 2,304.
@@ -35,7 +32,7 @@ const MAX_UNREAD: usize = 16 << 20;
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
 ///
 /// It numbers requests, sends them, sorts the answers by sequence number, and finds their ends and
-/// their errors; the meaning of a message is the caller's. [`nlmsg`](crate::nlmsg) builds requests
+/// their errors; the caller interprets messages. [`nlmsg`](crate::nlmsg) builds requests
 /// and reads answers, and so does any library that parses netlink.
 ///
 /// ```no_run
@@ -61,14 +58,16 @@ const MAX_UNREAD: usize = 16 << 20;
 ///
 /// # Memory
 /// While one answer alone is awaited, as much of it waits at this side as the socket's
-/// [window](super::SocketBuilder::window) allows, and the rest at the far end. While others are
-/// awaited too, reading goes on for them; an answer of which more than
+/// [window](crate::SocketBuilder::window) allows, and the rest at the far end. While others are
+/// awaited too, reading continues for them; an answer of which more than
 /// [`max_unread`](Self::max_unread) is left unread then fails with [`RequestErrorKind::Unread`].
 ///
 /// # Sockets
 /// The socket should be in no multicast group: its events are discarded, and a burst of them
-/// crowds out answers ([`RequestErrorKind::Lost`]). Nor may it be received from elsewhere. A far
-/// host of the other byte order is refused.
+/// crowds out answers ([`RequestErrorKind::Lost`]). Nothing else may receive from it.
+///
+/// Each request to a host of the other byte order fails with [`RequestErrorKind::Invalid`], errno
+/// EPROTONOSUPPORT.
 ///
 /// Sources: netlink(7); `Documentation/userspace-api/netlink/intro.rst` and
 /// `net/netfilter/nfnetlink.c` of the kernel.
@@ -84,7 +83,7 @@ impl Requests {
         let in_flight = (socket.receive_buffer() / BUFFER_EACH).clamp(1, MAX_IN_FLIGHT);
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
         let limits = Limits { in_flight, unread: MAX_UNREAD, tolerates_interrupted: false };
-        let is_netfilter = socket.protocol() == NETFILTER;
+        let is_netfilter = socket.protocol() == Protocol::NETFILTER;
         Self { router: Router::new(socket, limits), is_netfilter }
     }
 
@@ -106,7 +105,7 @@ impl Requests {
 
     /// Sets how many requests may be sent and not answered; more of them wait at this side. By
     /// default one for each 4 KiB of the far receive buffer, and 4,096 at most, so that the far
-    /// kernel has room for their answers.
+    /// kernel has room for their answers. 0 counts as 1.
     #[must_use]
     pub fn max_in_flight(self, requests: usize) -> Self {
         self.router.set_limits(|limits| limits.in_flight = requests.max(1));
@@ -131,10 +130,10 @@ impl Requests {
     /// that has several messages.
     ///
     /// The answer to several requests in one datagram, such as a batch of nfnetlink, has the
-    /// messages of each and an error for each that was refused. It ends with the acknowledgement of
-    /// the last request (before `NFNL_MSG_BATCH_END`), for which it sets `NLM_F_ACK`; or, on a
+    /// messages of each and an error for each that was refused. `send` sets `NLM_F_ACK` on the last
+    /// request before `NFNL_MSG_BATCH_END`, and the answer ends with its acknowledgement; or, on a
     /// socket of `NETLINK_NETFILTER`, with an error for the batch as a whole, whose
-    /// [index](RequestError::index) is 0. A dump goes in a datagram of its own.
+    /// [index](RequestError::index) is 0. A dump needs a datagram of its own.
     pub fn send(&self, datagram: impl Into<Vec<u8>>) -> Answer {
         self.send_with(datagram.into(), 0)
     }

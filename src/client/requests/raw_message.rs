@@ -6,7 +6,7 @@ use crate::nlmsg::{Attributes, Header, Message};
 
 /// A netlink message, exactly as the far kernel wrote it: header and payload, without padding.
 ///
-/// Cheap to clone. Messages of one datagram share its memory: copy those that are kept for long.
+/// Cheap to clone. Messages of one datagram share its memory: copy a message that is kept for long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMessage {
     bytes: Bytes,

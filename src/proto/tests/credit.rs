@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn half_a_window_is_worth_telling() {
+fn a_grant_is_sent_at_half_a_window() {
     let mut granting = Granting::new(credit(10, 100));
     assert!(granting.receive(10, Credit::default()));
     assert_eq!(granting.consume(4), None);
@@ -13,7 +13,7 @@ fn half_a_window_is_worth_telling() {
 }
 
 #[test]
-fn datagrams_are_told_as_bytes_are() {
+fn datagrams_are_granted_as_bytes_are() {
     let mut granting = Granting::new(credit(1000, 3));
     assert_eq!(granting.consume(0), None);
     assert_eq!(granting.consume(0), Some(credit(1000, 5)));

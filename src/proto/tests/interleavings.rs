@@ -87,8 +87,8 @@ impl<'a> World<'a> {
             }
             return self.pair.client.state.socket_count() < self.scenario.max_sockets as usize;
         };
-        let told = &self.pair.client.told[&id];
-        if told.failed > 0 {
+        let view = &self.pair.client.views[&id];
+        if view.failed > 0 {
             // Nothing comes of it any more: all that is left to do does nothing.
             return true;
         }
@@ -96,7 +96,7 @@ impl<'a> World<'a> {
             Do::Open => true,
             Do::Send(length, _) => self.pair.client.state.may_send(id, length).is_ok(),
             Do::Read(n) => self.read[user] >= n,
-            Do::Confirmed(n) => told.answers.iter().filter(|answer| answer.2).count() >= n,
+            Do::Confirmed(n) => view.answers.iter().filter(|answer| answer.2).count() >= n,
             Do::Close => true,
         }
     }
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
         match event {
             Event::Wire(next) => {
                 if let (Move::Receive(id), Some(user)) = (next, self.user_of(next)) {
-                    assert!(!self.pair.client.told[&id].unread.is_empty());
+                    assert!(!self.pair.client.views[&id].unread.is_empty());
                     self.read[user] += 1;
                 }
                 self.pair.make(next).unwrap_or_else(|violation| panic!("{violation}"));
@@ -124,7 +124,7 @@ impl<'a> World<'a> {
                         assert!(id.is_some(), "the limit was looked at");
                         self.ids[user] = id;
                     }
-                    (Do::Send(length, confirm), Some(id)) if client.told[&id].failed == 0 => {
+                    (Do::Send(length, confirm), Some(id)) if client.views[&id].failed == 0 => {
                         let sent =
                             client.send(id, Destination::default(), confirm, &vec![1; length]);
                         assert!(sent.is_ok(), "{sent:?}");
@@ -132,7 +132,7 @@ impl<'a> World<'a> {
                     }
                     (Do::Close, Some(id)) => {
                         let closes = client.close(id);
-                        assert_eq!(closes, client.told[&id].failed == 0);
+                        assert_eq!(closes, client.views[&id].failed == 0);
                     }
                     _ => {}
                 }
@@ -156,13 +156,13 @@ impl<'a> World<'a> {
                 "user {user} is stuck at {:?}",
                 todo[self.done[user]]
             );
-            let told = &self.pair.client.told[&self.ids[user].unwrap()];
+            let view = &self.pair.client.views[&self.ids[user].unwrap()];
             // An open that was not abandoned has one answer; the ends check that none has two.
             let waited = todo.iter().any(|what| !matches!(what, Do::Open | Do::Close));
             if waited {
-                assert_eq!(told.opened + told.failed, 1, "user {user}");
+                assert_eq!(view.opened + view.failed, 1, "user {user}");
             }
-            let counters = told.closed.unwrap();
+            let counters = view.closed.unwrap();
             if !self.scenario.failures && todo.iter().any(|what| matches!(what, Do::Confirmed(_))) {
                 assert_eq!(counters.sent_datagrams, self.sent[user], "user {user}");
             }

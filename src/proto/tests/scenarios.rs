@@ -43,7 +43,7 @@ fn an_abandoned_open_is_closed_when_it_completes() {
     make(&mut pair, &[Move::Stub(StubStep::Opened(id))]);
     assert_eq!(pair.to_client.len(), 1, "closed, and no opened before it");
     make(&mut pair, &[Move::ToClient]);
-    assert_eq!(pair.client.told[&id].opened, 0);
+    assert_eq!(pair.client.views[&id].opened, 0);
     pair.check_end();
 }
 
@@ -56,7 +56,7 @@ fn opened_that_comes_after_the_close_is_dropped() {
     pair.client.close(id);
     pair.pump();
     make(&mut pair, &[Move::ToClient]);
-    assert_eq!(pair.client.told[&id].opened, 0);
+    assert_eq!(pair.client.views[&id].opened, 0);
     pair.settle();
     pair.check_end();
 }
@@ -68,7 +68,7 @@ fn a_failed_open_is_closed_by_its_client() {
     let id = pair.client.open(opening(credit(9, 9))).unwrap();
     pair.pump();
     make(&mut pair, &[Move::ToStub, Move::Stub(StubStep::OpenFailed(id)), Move::ToClient]);
-    assert_eq!(pair.client.told[&id].failed, 1);
+    assert_eq!(pair.client.views[&id].failed, 1);
     assert_eq!(pair.to_stub.len(), 1, "the close is under way without the user's doing");
     assert!(!pair.client.state.close(id, &mut Vec::new()), "it need not be closed again");
     make(&mut pair, &[Move::ToStub, Move::ToClient]);
@@ -87,9 +87,9 @@ fn a_close_waits_for_the_send_being_made_and_cancels_the_others() {
     assert_eq!(pair.stub.state.queued(), 2, "one is being made");
     make(&mut pair, &[Move::Stub(StubStep::SendDone(id)), Move::Stub(StubStep::Closed(id))]);
     pair.settle();
-    let counters = pair.client.told[&id].closed.unwrap();
+    let counters = pair.client.views[&id].closed.unwrap();
     assert_eq!((counters.sent_datagrams, counters.sent_bytes), (1, 2));
-    assert!(pair.client.told[&id].answers.is_empty(), "closing drops the answers");
+    assert!(pair.client.views[&id].answers.is_empty(), "closing drops the answers");
     pair.check_end();
 }
 
@@ -100,9 +100,9 @@ fn datagrams_under_way_at_the_close_are_counted() {
     make(&mut pair, &[Move::Stub(StubStep::Forward(id))]);
     pair.client.close(id);
     pair.settle();
-    let counters = pair.client.told[&id].closed.unwrap();
+    let counters = pair.client.views[&id].closed.unwrap();
     assert_eq!((counters.received_datagrams, counters.received_bytes), (1, 5));
-    assert!(pair.client.told[&id].unread.is_empty(), "they are not delivered");
+    assert!(pair.client.views[&id].unread.is_empty(), "they are not delivered");
     pair.check_end();
 }
 
@@ -119,7 +119,7 @@ fn a_late_reply_reaches_a_client_whose_socket_is_closed() {
     make(&mut pair, &[Move::Stub(StubStep::Closed(id)), Move::ToClient]);
     assert_eq!(pair.client.replies, [join], "before the socket's closed frame");
     make(&mut pair, &[Move::ToClient]);
-    assert!(pair.client.told[&id].closed.is_some());
+    assert!(pair.client.views[&id].closed.is_some());
     pair.settle();
     assert_eq!(pair.client.replies, [join, list]);
     pair.check_end();
@@ -144,7 +144,7 @@ fn credit_runs_out_and_comes_back() {
     pair.pump();
     make(&mut pair, &[Move::ToStub; 4]);
     assert_eq!(pair.client.send(id, to, false, &[1]), Err(SendError::NoCredit));
-    // Two of four is half the window: worth telling.
+    // Two of four is half the window: worth a grant.
     make(&mut pair, &[Move::Stub(StubStep::SendDone(id))]);
     assert!(pair.to_client.is_empty());
     make(&mut pair, &[Move::Stub(StubStep::SendDone(id)), Move::ToClient]);
@@ -184,8 +184,8 @@ fn the_overdraft_is_one_window_and_for_a_confirmed_send() {
     while !pair.to_client.is_empty() {
         make(&mut pair, &[Move::ToClient]);
     }
-    assert_eq!(pair.client.told[&id].unread.len(), 4);
-    assert_eq!(pair.client.told[&id].answers, [(1, 0, true)]);
+    assert_eq!(pair.client.views[&id].unread.len(), 4);
+    assert_eq!(pair.client.views[&id].answers, [(1, 0, true)]);
     // The fifth waits until what was overdrawn is paid back: two reads free nothing.
     make(&mut pair, &[Move::Receive(id), Move::Receive(id)]);
     while !pair.to_stub.is_empty() {
@@ -214,10 +214,10 @@ fn a_window_of_nothing_is_a_window_of_one() {
     pair.stub.arrive(id, &[1]);
     pair.stub.arrive(id, &[2]);
     pair.settle();
-    assert_eq!(pair.client.told[&id].closed, None);
+    assert_eq!(pair.client.views[&id].closed, None);
     pair.client.close(id);
     pair.settle();
-    assert_eq!(pair.client.told[&id].closed.unwrap().received_datagrams, 2);
+    assert_eq!(pair.client.views[&id].closed.unwrap().received_datagrams, 2);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_window_without_bound_is_never_taken_back() {
     pair.settle();
     pair.client.close(id);
     pair.settle();
-    assert_eq!(pair.client.told[&id].closed.unwrap().received_datagrams, 5);
+    assert_eq!(pair.client.views[&id].closed.unwrap().received_datagrams, 5);
 }
 
 #[test]
@@ -281,9 +281,9 @@ fn a_large_send_is_cut_so_that_each_frame_is_short() {
         pair.settle();
     }
     pair.finish();
-    let told = &pair.client.told[&id];
-    assert_eq!(told.closed.unwrap().sent_bytes, (120 + 90) * 1024);
-    assert_eq!(told.answers, [(1, 0, true), (2, 0, true)]);
+    let view = &pair.client.views[&id];
+    assert_eq!(view.closed.unwrap().sent_bytes, (120 + 90) * 1024);
+    assert_eq!(view.answers, [(1, 0, true), (2, 0, true)]);
 }
 
 #[test]
@@ -350,9 +350,9 @@ fn pieces_left_unfinished_by_a_close_are_forgotten() {
     to_stub(&mut stub, 1, Flags::NONE, &Message::Open(opening(credit(9, 9)))).unwrap();
     stub.step(StubStep::Opened(SocketId(1)));
     to_stub(&mut stub, 1, Flags::MORE, &send(&[1, 2, 3])).unwrap();
-    assert_eq!(stub.state.half_come(), 3);
+    assert_eq!(stub.state.incomplete(), 3);
     to_stub(&mut stub, 1, Flags::NONE, &Message::Close).unwrap();
-    assert_eq!(stub.state.half_come(), 0);
+    assert_eq!(stub.state.incomplete(), 0);
     stub.finish();
 }
 
@@ -394,11 +394,11 @@ fn the_client_keeps_within_the_stubs_limits() {
 }
 
 #[test]
-fn lost_is_told_as_a_difference_and_in_all() {
+fn lost_is_reported_as_a_difference_and_in_all() {
     let (mut pair, id) = open_pair(credit(9, 9));
     pair.stub.drops = true;
     make(&mut pair, &[Move::Stub(StubStep::Drop(id)), Move::ToClient]);
-    assert_eq!(pair.client.told[&id].dropped, 1);
+    assert_eq!(pair.client.views[&id].dropped, 1);
     let mut out = Vec::new();
     pair.stub.state.lost(id, 5, &mut out);
     let (_, expected) = frame(id.0, Flags::NONE, &Message::Lost { dropped: 4, total: 5 });
@@ -406,7 +406,7 @@ fn lost_is_told_as_a_difference_and_in_all() {
 }
 
 #[test]
-fn pings_are_answered_and_pongs_told() {
+fn pings_are_answered_and_pongs_reported() {
     let mut pair = pair();
     pair.client.state.ping(77, &mut pair.client.out);
     pair.pump();
@@ -437,5 +437,5 @@ fn what_was_counted_comes_with_closed() {
         received_bytes: 8,
         dropped: 0,
     };
-    assert_eq!(pair.client.told[&id].closed, Some(expected));
+    assert_eq!(pair.client.views[&id].closed, Some(expected));
 }

@@ -44,7 +44,7 @@ fn what_is_small_goes_at_once_and_before_what_is_large() {
     assert_eq!(written(&mut pair), [(1, 10), (2, 1), (1, 10), (1, 5)]);
     pair.settle();
     pair.finish();
-    assert_eq!(pair.client.told[&ids[0]].closed.unwrap().sent_bytes, 25);
+    assert_eq!(pair.client.views[&ids[0]].closed.unwrap().sent_bytes, 25);
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn closing_discards_what_waits_and_makes_room() {
     assert_eq!(order, [3, 4, 2, 6, 3, 4, 2, 6, 3, 4, 6]);
     pair.settle();
     pair.finish();
-    assert_eq!(pair.client.told[&ids[0]].closed.unwrap().sent_bytes, 0);
-    assert_eq!(pair.client.told[&ids[1]].closed.unwrap().sent_bytes, 30);
+    assert_eq!(pair.client.views[&ids[0]].closed.unwrap().sent_bytes, 0);
+    assert_eq!(pair.client.views[&ids[1]].closed.unwrap().sent_bytes, 30);
 }
 
 /// Were it sent, the stub would end the connection.

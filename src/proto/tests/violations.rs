@@ -178,7 +178,7 @@ fn datagrams_beyond_the_credit() {
     to_client(&mut client, 1, NO, &datagram(&[1])).unwrap();
     to_client(&mut client, 1, NO, &datagram(&[1])).unwrap();
     assert_eq!(to_client(&mut client, 1, NO, &datagram(&[1])), overflow);
-    // Reading makes room, once it has been told.
+    // Reading makes room, once credit is granted for it.
     let mut client = open_client();
     to_client(&mut client, 1, NO, &datagram(&[1; 10])).unwrap();
     client.receive(SocketId(1)).unwrap();
@@ -304,19 +304,19 @@ fn more_than_the_limits() {
 }
 
 #[test]
-fn more_bytes_half_come_than_the_stub_holds() {
-    let too_many = Err(Violation::TooMany { what: "bytes of sends half come", limit: 100 });
+fn more_bytes_of_incomplete_sends_than_the_stub_holds() {
+    let too_many = Err(Violation::TooMany { what: "bytes of incomplete sends", limit: 100 });
     // Over all sockets.
     let mut stub = open_stub();
     to_stub(&mut stub, 2, NO, &open()).unwrap();
     stub.step(StubStep::Opened(SocketId(2)));
     to_stub(&mut stub, 1, Flags::MORE, &send(&[1; 60])).unwrap();
     to_stub(&mut stub, 2, Flags::MORE, &send(&[1; 40])).unwrap();
-    assert_eq!((stub.state.half_come(), stub.state.queued()), (100, 0));
+    assert_eq!((stub.state.incomplete(), stub.state.queued()), (100, 0));
     assert_eq!(to_stub(&mut stub, 2, Flags::MORE, &send(&[1])), too_many);
     // A last piece makes room: what is whole is the engine's to bound.
     to_stub(&mut stub, 1, NO, &send(&[1; 60])).unwrap();
-    assert_eq!((stub.state.half_come(), stub.state.queued()), (40, 120));
+    assert_eq!((stub.state.incomplete(), stub.state.queued()), (40, 120));
     to_stub(&mut stub, 2, Flags::MORE, &send(&[1; 60])).unwrap();
     stub.finish();
 }

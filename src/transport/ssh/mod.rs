@@ -22,6 +22,9 @@
 //! `mlkem1024nistp384-sha384`) need OpenSSL 3.5 or later, as the vendored one is. Without them the
 //! handshake agrees on `curve25519-sha256` or an older one, and fails only with a server that accepts
 //! nothing else. No code here names a key exchange: libssh2 offers all it was built with.
+//!
+//! The tests always have the feature; `OPENSSL_NO_VENDOR=1 tests/run --lib transport::ssh`, with a
+//! target folder of its own, runs them with the system's OpenSSL all the same.
 
 mod auth;
 #[allow(unsafe_code, reason = "libssh2 takes C functions")]

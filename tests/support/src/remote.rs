@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use netlink_remote::{
-    Client, Error, Event, Netns, Target,
-    hops::{Connector, TargetOptions},
-    prompter::{Prompter, Secret, SecretRequest},
+    Client, Connector, Error, Event, Netns, Prompter, Secret, Target, TargetOptions,
+    prompter::SecretRequest,
 };
 use serde_json::Value;
 

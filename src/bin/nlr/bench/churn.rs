@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::time::Instant;
 
 use super::{
     figures::{Events, Throughput},
-    netlink::failed,
+    netlink::{failed, refused},
 };
-use crate::{
-    dump::ROUTE,
-    failure::{Failure, message},
-};
+use crate::failure::{Failure, message};
 use netlink_remote::{
-    Client, ErrorKind, Event, Netns, RemoteSocket,
+    Client, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket,
     client::{NetnsHandle, NetnsMode},
+    errno::EROFS,
     nlmsg::{Builder, flags, messages},
 };
 
@@ -28,6 +25,7 @@ const IN_FLIGHT: u64 = 4000;
 /// Two sockets in a namespace without a name, which ends with them and the stub.
 #[derive(Debug)]
 pub(super) struct RouteChurn {
+    client: Client,
     _namespace: NetnsHandle,
     changes: RemoteSocket,
     events: RemoteSocket,
@@ -42,8 +40,7 @@ impl RouteChurn {
         let namespace = match opened {
             Ok(namespace) => namespace,
             Err(error) if error.kind() == ErrorKind::Namespace => {
-                let denied = [Errno::EPERM, Errno::EACCES, Errno::EROFS].map(|errno| errno as i32);
-                return Ok(Err(match error.errno().is_some_and(|errno| denied.contains(&errno)) {
+                return Ok(Err(match error.is_permission() || error.errno() == Some(EROFS) {
                     true => "creating a namespace needs root at the far end".to_owned(),
                     false => message(&format!("{error:#}")),
                 }));
@@ -52,14 +49,16 @@ impl RouteChurn {
         };
         // Without a name it ends even when this process is killed.
         netns.delete(&name).await.map_err(failed)?;
-        let socket = || client.socket(ROUTE).netns_handle(&namespace);
-        let events = socket().group(libc::RTNLGRP_IPV4_ROUTE).open().await.map_err(failed)?;
+        let socket = || client.socket(Protocol::ROUTE).netns_handle(&namespace);
+        let events = socket().group(Group::IPV4_ROUTE).open().await.map_err(failed)?;
         let changes = socket().open().await.map_err(failed)?;
-        Ok(Ok(Self { _namespace: namespace, changes, events }))
+        let client = client.clone();
+        Ok(Ok(Self { client, _namespace: namespace, changes, events }))
     }
 
     /// Changes routes for so long, and counts the events.
     pub(super) async fn run(self, time: Duration) -> Result<Events, Failure> {
+        let architecture = &self.client.host().architecture;
         let start = Instant::now();
         let (mut caused, mut events, mut lost) = (0, 0, 0);
         let mut throughput = Throughput::default();
@@ -84,10 +83,9 @@ impl RouteChurn {
                 _ => {}
             }
             // A refused change causes no event, and the loop would wait for one.
-            if let Some(Event::Datagram(refused)) = self.changes.try_recv().map_err(failed)? {
-                let outcome = messages(&refused.data).find_map(|message| message.outcome());
-                let errno = outcome.map(|outcome| outcome.errno).unwrap_or_default();
-                return Err(Failure::errno(errno, "the kernel refused to change routes"));
+            if let Some(Event::Datagram(refusal)) = self.changes.try_recv().map_err(failed)? {
+                let outcome = messages(&refusal.data).find_map(|message| message.outcome());
+                return Err(refused(outcome.unwrap_or_default().numbered_as_here(architecture)));
             }
         }
         throughput.elapsed = start.elapsed();

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use netlink_remote::{client::RawMessage, nlmsg::aligned};
 
 /// Precision of a histogram, in decimal digits.
 const DIGITS: u8 = 3;
@@ -79,6 +80,12 @@ impl Throughput {
         self.bytes += datagram.len() as u64;
     }
 
+    /// Adds a message, and with the first message of a datagram the datagram.
+    pub(super) fn add_message(&mut self, message: &RawMessage) {
+        self.datagrams += u64::from(message.message().offset == 0);
+        self.bytes += aligned(message.bytes().len()) as u64;
+    }
+
     /// The rate of a number in this time span; 0 for an empty span.
     pub(super) fn per_second(&self, number: u64) -> f64 {
         let elapsed = self.elapsed.as_secs_f64();
@@ -108,8 +115,8 @@ impl Routes {
         self.so_far = 0;
     }
 
-    pub(super) fn add(&mut self, routes: u64) {
-        self.so_far += routes;
+    pub(super) fn add(&mut self) {
+        self.so_far += 1;
     }
 
     pub(super) fn end(&mut self) {

@@ -9,8 +9,8 @@ use super::{
     figures::{Events, Figures},
     netlink::{dump_routes, failed, get_link, receive},
 };
-use crate::{dump::ROUTE, failure::Failure, session};
-use netlink_remote::{Client, Netns, RemoteSocket};
+use crate::{failure::Failure, session};
+use netlink_remote::{Client, Netns, Protocol, RemoteSocket, Requests};
 
 /// Rounds of each target.
 pub(super) const ROUNDS: u32 = 10;
@@ -26,19 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Bench {
     client: Client,
     netns: Netns,
-    requests: RemoteSocket,
+    /// For single requests: their plain send is measured, without the bookkeeping of [`Requests`].
+    socket: RemoteSocket,
     /// `None` before the first dump, and after one that was cut short.
-    dumps: Option<RemoteSocket>,
-    sequence: u32,
+    dumps: Option<Requests>,
 }
 
 impl Bench {
     /// Opens a socket, and measures once without keeping the figures: the first time is slower.
     pub(super) async fn new(client: &Client, netns: &Netns) -> Result<Self, Failure> {
         session::check_byte_order(client.host())?;
-        let requests = open(client, netns).await?;
+        let socket = open(client, netns).await?;
         let (client, netns) = (client.clone(), netns.clone());
-        let mut bench = Self { client, netns, requests, dumps: None, sequence: 0 };
+        let mut bench = Self { client, netns, socket, dumps: None };
         within(PATIENCE, bench.probe(&mut Figures::new()?)).await?;
         Ok(bench)
     }
@@ -69,23 +69,18 @@ impl Bench {
     async fn probe(&mut self, figures: &mut Figures) -> Result<(), Failure> {
         figures.ping.add(self.client.ping().await.map_err(failed)?);
 
-        let (sequence, datagram) = self.request(get_link);
+        let architecture = &self.client.host().architecture;
+        let request = get_link();
         let start = Instant::now();
-        self.requests.send(&datagram).await.map_err(failed)?;
-        receive(&self.requests, sequence, |_| {}).await?;
+        self.socket.send(&request).await.map_err(failed)?;
+        receive(&self.socket, architecture).await?;
         figures.request.add(start.elapsed());
 
         // Not the request that was timed: the stub's report of a confirmed send takes time.
-        let (sequence, datagram) = self.request(get_link);
-        let sent = self.requests.send_confirmed(&datagram).await.map_err(failed)?;
-        receive(&self.requests, sequence, |_| {}).await?;
+        let sent = self.socket.send_confirmed(&get_link()).await.map_err(failed)?;
+        receive(&self.socket, architecture).await?;
         figures.kernel.add(sent.kernel_time);
         Ok(())
-    }
-
-    fn request(&mut self, make: impl Fn(u32) -> Vec<u8>) -> (u32, Vec<u8>) {
-        self.sequence = self.sequence.wrapping_add(1);
-        (self.sequence, make(self.sequence))
     }
 
     /// Dumps the routes until all dumps have taken `until` together; cuts one short at `limit`.
@@ -98,24 +93,25 @@ impl Bench {
         if figures.dump.elapsed >= until {
             return Ok(());
         }
-        let socket = match self.dumps.take() {
-            Some(socket) => socket,
-            None => open(&self.client, &self.netns).await?,
+        let requests = match self.dumps.take() {
+            Some(requests) => requests,
+            None => {
+                let socket = open(&self.client, &self.netns).await?;
+                Requests::new(socket).tolerate_interrupted_dumps()
+            }
         };
         let start = Instant::now();
         let before = figures.dump.elapsed;
         let dumps = async {
             while before + start.elapsed() < until {
-                let (sequence, datagram) = self.request(dump_routes);
-                socket.send(&datagram).await.map_err(failed)?;
+                let mut answer = requests.send(dump_routes());
                 figures.routes.begin();
-                loop {
-                    let part = receive(&socket, sequence, |bytes| figures.dump.add(bytes)).await?;
-                    figures.routes.add(part.objects);
-                    if part.is_last {
-                        break figures.routes.end();
-                    }
+                while let Some(route) = answer.next().await {
+                    figures.dump.add_message(&route.map_err(|error| failed(error.into()))?);
+                    figures.routes.add();
                 }
+                answer.end().iter().for_each(|done| figures.dump.add_message(done));
+                figures.routes.end();
             }
             Ok(())
         };
@@ -123,11 +119,15 @@ impl Bench {
         figures.dump.elapsed += start.elapsed();
         match result {
             Ok(result) => {
-                self.dumps = Some(socket);
+                self.dumps = Some(requests);
                 result
             }
-            // The rest of the dump must not delay the next measurement.
-            Err(_) => socket.close().await.map(drop).map_err(failed),
+            Err(_) => {
+                // Closes the socket. The rest of the dump that is in flight must not delay the
+                // next measurement: it is in front of the answer to a ping.
+                drop(requests);
+                self.client.ping().await.map(drop).map_err(failed)
+            }
         }
     }
 
@@ -147,7 +147,7 @@ impl Bench {
 }
 
 async fn open(client: &Client, netns: &Netns) -> Result<RemoteSocket, Failure> {
-    let opened = client.socket(ROUTE).netns(netns.clone()).open().await;
+    let opened = client.socket(Protocol::ROUTE).netns(netns.clone()).open().await;
     opened.map_err(|error| Failure::opening(error, netns))
 }
 

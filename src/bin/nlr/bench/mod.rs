@@ -37,7 +37,7 @@ use super::{
     session,
 };
 use measure::{Bench, ROUNDS};
-use netlink_remote::{Target, errno::words, hops::Connector};
+use netlink_remote::{Connector, Target, errno::words};
 use run::Run;
 
 /// The share of a target's time for events, with --events.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{figures::Figures, measure::Bench};
 use crate::{
     failure::{Failure, message},
+    table::shortened,
     time::rfc3339,
 };
 use netlink_remote::{Client, Target, client::HostInfo, text::escaped};
@@ -80,28 +81,5 @@ impl Run {
     /// The target in so many letters: if need be its beginning and its end.
     pub(super) fn short_name(&self, letters: usize) -> String {
         shortened(&escaped(&self.target.to_string()), letters)
-    }
-}
-
-fn shortened(text: &str, letters: usize) -> String {
-    let text: Vec<char> = text.chars().collect();
-    if text.len() <= letters {
-        return text.into_iter().collect();
-    }
-    let end = letters / 2;
-    let beginning = text.iter().take(letters.saturating_sub(end + 1));
-    beginning.chain(['…'].iter()).chain(text.iter().skip(text.len() - end)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_target_is_shown_by_its_ends() {
-        let target = "ssh://ci@gateway,ssh://ci@test01,sudo:";
-        assert_eq!(shortened(target, 38), target);
-        assert_eq!(shortened(target, 20), "ssh://ci@…st01,sudo:");
-        assert_eq!(shortened(target, 21).chars().count(), 21);
     }
 }

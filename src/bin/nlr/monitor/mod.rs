@@ -18,14 +18,13 @@ use std::{
 };
 
 use clap::{Args, value_parser};
-use nix::errno::Errno;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
     args::{ColorArg, NetnsArg, seconds},
     connection::ConnectionArgs,
-    dump::{DumpError, Dumper, ROUTE},
+    dump::{self, Dumper},
     failure::{Failure, warn},
     json,
     output::Output,
@@ -34,17 +33,21 @@ use super::{
     table::{Cell, Paint, line},
     time::rfc3339,
 };
-use netlink_remote::{Error, ErrorKind, Event, Netns, RemoteSocket, Target, nlmsg::messages};
+use netlink_remote::{
+    Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Target,
+    errno::{EINVAL, ENOENT, EPERM},
+    nlmsg::messages,
+};
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del` or `lost`),
-`object` (`link`, `addr`, `route`, ...), then the keys of `ip -j`. Where a key of ip's has one of
-these three names, the object's name is put in front of it, as in `link_event`. A line of `lost` has
-no object, but `dropped`, the number of datagrams that the kernel there dropped because its receive
-buffer was full, and `total`, their number since the start.
+With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del`, `get`, `set` or
+`lost`), `object` (`link`, `addr`, `route`, ..., or `message` for an unknown type), then the keys of
+`ip -j`. Where a key of ip's has one of these three names, the object's name is put in front of it,
+as in `link_event`. A line of `lost` has no object, but `dropped`, the number of datagrams that the
+far kernel dropped because its receive buffer was full, and `total`, their number since the start.
 
 The end by --count or --timeout is a success: exit code 0.
 
@@ -121,8 +124,8 @@ async fn subscribe(
     args: &MonitorArgs,
     netns: &Netns,
 ) -> Result<RemoteSocket, Failure> {
-    let builder = || session.client.socket(ROUTE).netns(netns.clone());
-    let chosen: Vec<u32> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
+    let builder = || session.client.socket(Protocol::ROUTE).netns(netns.clone());
+    let chosen: Vec<Group> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
     let groups = if chosen.is_empty() { groups::all().collect() } else { chosen.clone() };
     let opened = groups.iter().fold(builder(), |builder, group| builder.group(*group)).open().await;
     let error = match opened {
@@ -139,8 +142,8 @@ async fn subscribe(
         match socket.join(group).await {
             Err(error) if chosen.is_empty() && is_refused_group(&error) => {}
             Err(error) => {
-                let remedy = match error.errno().map(Errno::from_raw) {
-                    Some(Errno::EINVAL) => "; the kernel there has no such group",
+                let remedy = match error.errno() {
+                    Some(EINVAL) => "; the kernel there has no such group",
                     _ => "",
                 };
                 let error = error.context(format_args!("group {}", groups::name(group)));
@@ -154,7 +157,7 @@ async fn subscribe(
 
 /// Whether the errno may mean that the kernel refuses a group.
 fn is_refused_group(error: &Error) -> bool {
-    matches!(error.errno().map(Errno::from_raw), Some(Errno::EINVAL | Errno::EPERM | Errno::ENOENT))
+    matches!(error.errno(), Some(EINVAL | EPERM | ENOENT))
         && matches!(error.kind(), ErrorKind::Open | ErrorKind::Request)
 }
 
@@ -175,9 +178,10 @@ impl Monitor {
         let Self { dumper, names, .. } = self;
         names.forget_links();
         match dumper.dump(link_request(), |message| names.observe(message)).await {
+            Ok(()) => Ok(()),
             // The events of the changes that interrupted the dump are still to come.
-            Ok(()) | Err(DumpError::Interrupted) => Ok(()),
-            Err(error) => Err(error.into_failure("links")),
+            Err(error) if dump::is_transient(&error) => Ok(()),
+            Err(error) => Err(dump::failure(error, "links")),
         }
     }
 

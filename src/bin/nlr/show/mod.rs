@@ -30,6 +30,8 @@ pub(crate) mod plain_text;
 mod query;
 pub(crate) mod route;
 pub(crate) mod rule;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::time::Duration;
 
@@ -38,21 +40,17 @@ use clap::Args;
 use super::{
     args::{ColorArg, NetnsArg},
     connection::ConnectionArgs,
-    dump::{DumpError, Dumper},
+    dump::{self, Dumper},
     failure::Failure,
     output::Output,
     session::{self, Session},
 };
+use listing::{Format, Listing};
 use names::Names;
-use netlink_remote::Target;
-use query::{Family, is_empty_list, requests};
+use netlink_remote::{Target, client::RequestError};
+use query::{Family, Filter, Object, Table, is_empty_list, requests};
 
-#[cfg(test)]
-pub(crate) use query::Table;
-pub(crate) use {
-    listing::{Format, Listing},
-    query::{Filter, Object, link_request},
-};
+pub(crate) use query::link_request;
 
 /// Attempts at a list whose objects change while it is made.
 const ATTEMPTS: u32 = 10;
@@ -61,8 +59,8 @@ const ATTEMPTS: u32 = 10;
 const PIECE: usize = 256 * 1024;
 
 const EXAMPLES: &str = "\
-With --json the output is that of `ip -j`, and for links of `ip -d -j`. A list is printed when it
-is complete; an incomplete one is an error and prints nothing.
+With --json the output has the keys of `ip -j` of iproute2 6.1, and for links of `ip -d -j`. A list
+is printed when it is complete; an incomplete one is an error and prints nothing.
 
 Examples:
   nlr show link -n blue
@@ -79,16 +77,18 @@ pub(crate) struct ShowArgs {
     object: Object,
     #[command(flatten)]
     netns: NetnsArg,
-    /// Only IPv4
+    /// Only IPv4: the default for rules and for the routes of one table. Addresses, neighbours and
+    /// the routes of `--table all` have both families by default
     #[arg(short = '4', conflicts_with = "inet6")]
     inet: bool,
     /// Only IPv6
     #[arg(short = '6')]
     inet6: bool,
-    /// Routes of this table, or rules that look it up: a name, a number or `all`
+    /// Routes of this table (default: main), or rules that look it up (default: all): a name, a
+    /// number or `all`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
-    /// A JSON array, as of `ip -j`
+    /// A JSON array, with the keys of `ip -j`
     #[arg(long, short)]
     json: bool,
     #[command(flatten)]
@@ -111,18 +111,18 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
         false => Format::Text { color: args.color.on() },
     };
     session.check_byte_order()?;
-    let mut dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
+    let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
     let mut attempt = 1;
     let list = loop {
         // Kept in memory until it is known to be complete.
         let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
-        match list(&mut dumper, listing, object, &filter).await {
+        match list(&dumper, listing, object, &filter).await {
             Ok(list) => break list,
-            Err(DumpError::Interrupted) if attempt < ATTEMPTS => {
+            Err(error) if dump::is_transient(&error) && attempt < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(10) * attempt).await;
                 attempt += 1;
             }
-            Err(error) => return Err(error.into_failure(object.plural())),
+            Err(error) => return Err(dump::failure(error, object.plural())),
         }
     };
     let mut output = Output::new()?;
@@ -145,7 +145,7 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
         let text = format!("--table applies to routes and rules, not {}", args.object.plural());
         return Err(Failure::usage(text));
     }
-    match query::Table::parse(text, names) {
+    match Table::parse(text, names) {
         Some(table) => Ok(Filter { family, table: Some(table) }),
         None => Err(Failure::usage(format_args!(
             "unknown table {text:?}: expected a number, `all`, or a name in iproute2's rt_tables"
@@ -154,15 +154,15 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
 }
 
 async fn list(
-    dumper: &mut Dumper,
+    dumper: &Dumper,
     mut listing: Listing<Vec<u8>>,
     object: Object,
     filter: &Filter,
-) -> Result<Vec<u8>, DumpError> {
+) -> Result<Vec<u8>, RequestError> {
     for request in requests(object, filter) {
         // Writing to memory does not fail.
         match dumper.dump(request, |message| drop(listing.message(message))).await {
-            Err(DumpError::Refused { errno, .. }) if is_empty_list(object, filter, errno) => {}
+            Err(error) if is_empty_list(object, filter, &error) => {}
             result => result?,
         }
     }

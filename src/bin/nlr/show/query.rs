@@ -2,7 +2,11 @@
 
 use clap::ValueEnum;
 
-use netlink_remote::nlmsg::{Builder, flags};
+use netlink_remote::{
+    client::{RequestError, RequestErrorKind},
+    errno::ENOENT,
+    nlmsg::{Builder, flags},
+};
 
 use super::{names::Names, notation};
 
@@ -15,9 +19,6 @@ const RTA_TABLE: u16 = 15;
 /// `IFLA_EXT_MASK`, and its bit `RTEXT_FILTER_SKIP_STATS`.
 const IFLA_EXT_MASK: u16 = 29;
 const SKIP_STATS: u32 = 1 << 3;
-
-/// `ENOENT`: the end of a dump of a routing table that does not exist.
-const NO_SUCH_TABLE: i32 = 2;
 
 /// A kind of object, listed as `ip -d link`, `ip addr`, `ip route`, `ip neigh` and `ip rule` do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,6 +149,9 @@ fn request<const N: usize>(kind: u16, family: u8) -> Builder {
 
 /// Whether an error at the end of a dump stands for an empty list: the main table does not exist
 /// before its first route. Of another table it is an error, as for `ip`.
-pub(super) fn is_empty_list(object: Object, filter: &Filter, errno: i32) -> bool {
-    object == Object::Route && errno == NO_SUCH_TABLE && filter.route_table() == Some(MAIN_TABLE)
+pub(super) fn is_empty_list(object: Object, filter: &Filter, error: &RequestError) -> bool {
+    object == Object::Route
+        && filter.route_table() == Some(MAIN_TABLE)
+        && error.kind() == RequestErrorKind::Refused
+        && error.errno() == Some(ENOENT)
 }

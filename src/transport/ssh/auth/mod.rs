@@ -75,9 +75,10 @@ async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
 fn refused(accepted: &str, tried: &[String]) -> Error {
     let tried = if tried.is_empty() { "nothing".to_owned() } else { tried.join(", ") };
     let remedy = if accepted.split(',').any(|name| name == "publickey") {
-        "add a key to the agent or as IdentityFile that is in the account's authorized_keys"
+        "the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, \
+         or set IdentityFile"
     } else {
-        "a password has to be given"
+        "give a password"
     };
     let accepted = one_line(accepted);
     fault::connect(format!("the server accepts {accepted}; tried {tried}; {remedy}"))

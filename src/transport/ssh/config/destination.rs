@@ -1,6 +1,10 @@
 //! `[user@]host[:port]` and `ssh://[user@]host[:port]`.
 
-use crate::{Error, text::escaped};
+use crate::{
+    Error,
+    authority::{Authority, check_user},
+    text::escaped,
+};
 
 /// Splits a destination into user, host and port, an IPv6 address without its brackets.
 ///
@@ -23,78 +27,16 @@ pub(crate) fn parse_destination(
             return Err(refuse("it has a path"));
         }
     }
-    let (user, place) = match rest.rsplit_once('@') {
-        Some((user, place)) => (Some(user), place),
-        None => (None, rest),
-    };
+    let Authority { user, host, port } = Authority::parse(rest).map_err(|why| refuse(&why))?;
     let user = match user {
         Some(user) if is_uri => {
-            Some(percent_decoded(user).ok_or_else(|| refuse("a bad % in the user"))?)
+            let user = percent_decoded(user).ok_or_else(|| refuse("a bad % in the user"))?;
+            check_user(&user).map_err(|why| refuse(&why))?;
+            Some(user)
         }
-        other => other.map(str::to_owned),
-    };
-    if let Some(user) = &user {
-        check_user(user).map_err(refuse)?;
-    }
-    let (host, port) = if let Some(bracketed) = place.strip_prefix('[') {
-        let (host, after) = bracketed.split_once(']').ok_or_else(|| refuse("a [ without its ]"))?;
-        match after.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if after.is_empty() => (host, None),
-            None => return Err(refuse("something follows the ]")),
-        }
-    } else {
-        match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        }
-    };
-    check_host(host).map_err(refuse)?;
-    let port = match port.map(parse_port) {
-        Some(None) => return Err(refuse("the port is a number from 1 to 65535")),
-        port => port.flatten(),
+        user => user.map(str::to_owned),
     };
     Ok((user, host.to_owned(), port))
-}
-
-/// Parses a port in decimal, without a sign.
-pub(super) fn parse_port(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port != 0)
-}
-
-/// Refuses the host names that OpenSSH's `valid_hostname` does, and those that cannot be a host.
-pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
-    if host.is_empty() {
-        return Err("the host is empty");
-    }
-    if host.starts_with('-') {
-        return Err("the host begins with -");
-    }
-    let bad = |letter: char| {
-        letter.is_control() || letter.is_whitespace() || "'`\"$\\;&<>|(){}[]@/,".contains(letter)
-    };
-    if host.contains(bad) {
-        return Err("the host has a character that no host name has");
-    }
-    Ok(())
-}
-
-/// Refuses the user names that OpenSSH's `valid_ruser` does.
-pub(super) fn check_user(user: &str) -> Result<(), &'static str> {
-    if user.is_empty() {
-        return Err("the user is empty");
-    }
-    if user.starts_with('-') {
-        return Err("the user begins with -");
-    }
-    let bad = |letter: char| {
-        letter.is_control() || letter.is_whitespace() || "'`\";&<>|(){}".contains(letter)
-    };
-    if user.contains(bad) || user.ends_with('\\') {
-        return Err("the user has a character that no user name has");
-    }
-    Ok(())
 }
 
 fn percent_decoded(text: &str) -> Option<String> {

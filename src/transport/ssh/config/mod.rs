@@ -31,7 +31,7 @@ use self::{
     setting::Settings,
 };
 use super::host::SshHost;
-use crate::{Error, text::one_line};
+use crate::{Error, authority, text::one_line};
 
 /// The source of the configuration, as `ssh -F` chooses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn resolve_for(
     source: &ConfigSource,
 ) -> Result<SshHost, Error> {
     let checked =
-        destination::check_host(host).and_then(|()| user.map_or(Ok(()), destination::check_user));
+        authority::check_host(host).and_then(|()| user.map_or(Ok(()), authority::check_user));
     checked.map_err(|reason| Error::invalid(format!("{}: {reason}", one_line(hop))))?;
 
     let host_now = host.to_owned();
@@ -105,7 +105,7 @@ fn host_name(reader: &ConfigReader<'_>) -> Result<String, Error> {
         Some(setting) => {
             let name = expand_host_name(setting.value(), original)
                 .map_err(|reason| setting.error(reason))?;
-            destination::check_host(&name).map_err(|reason| setting.error(reason))?;
+            authority::check_host(&name).map_err(|reason| setting.error(reason))?;
             name
         }
         None => original.to_owned(),

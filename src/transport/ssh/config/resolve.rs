@@ -3,13 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    destination::{check_user, parse_destination, parse_port},
+    destination::parse_destination,
     expand::{expand, tilde},
     local::LocalAccount,
     setting::{Setting, Settings},
 };
 use crate::{
     Error,
+    authority::{check_user, parse_port},
     transport::ssh::host::{SshHost, StrictChecking},
 };
 
@@ -252,7 +253,8 @@ impl Resolver<'_> {
                 && user.as_deref().is_none_or(|user| user == tokens.user)
             {
                 return Err(setting.error(format_args!(
-                    "{host} is reached through itself; give it a `ProxyJump none` before"
+                    "ProxyJump of {host} names {host} itself; put a `Host {host}` block with \
+                     `ProxyJump none` above this line"
                 )));
             }
             let host = if host.contains(':') { format!("[{host}]") } else { host };

@@ -10,6 +10,7 @@ use crate::{
     Error, ErrorKind, Origin,
     connect_context::ConnectContext,
     prompter::HostKeyQuestion,
+    shell,
     transport::ssh::{
         fault,
         host::{SshHost, StrictChecking},
@@ -95,8 +96,8 @@ fn is_known(known: &KnownHosts, blob: &[u8]) -> Result<bool, Error> {
                 fingerprint(blob),
                 line.key_type,
                 fingerprint(&line.key),
-                quoted(name),
-                quoted(&file.to_string()),
+                shell::quote_word(name),
+                shell::quote_word(&file.to_string()),
             )))
         }
         Verdict::Revoked(KnownKey { file, number, name, .. }) => Err(fault::connect(format!(
@@ -133,16 +134,6 @@ fn unknown_text(known: &KnownHosts, host: &SshHost, shown: &ShownKey<'_>) -> Str
         "{name} is not known{asked}; its key is {shown}; if that is right, \
          connect to it once with `ssh`, or add what `ssh-keyscan {port}{address}` says to {file}"
     )
-}
-
-/// Quotes a word for a shell, where it needs that.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/.-_:@%+,".contains(letter);
-    if word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 async fn append_key(host: &SshHost, name: String, blob: &[u8]) -> Result<(), Error> {

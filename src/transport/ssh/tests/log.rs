@@ -14,15 +14,18 @@ use crate::{
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Collects events until the guard is dropped.
-    fn begin(&self) -> tracing::subscriber::DefaultGuard {
+    /// Collects events until the guards are dropped.
+    fn begin(&self) -> (tracing::subscriber::DefaultGuard, tracing::Dispatch) {
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_writer(move || log.clone())
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        // As long as there is one dispatcher only, tracing asks that of the thread that comes to an
+        // event first, for all threads and for good: another test's thread, which has none.
+        let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+        (tracing::subscriber::set_default(subscriber), second)
     }
 
     fn text(&self) -> String {

@@ -7,9 +7,7 @@ use std::{
 };
 
 use netlink_remote::{
-    Client, Event, RemoteSocket, Target,
-    client::Datagram,
-    hops::{Connector, TargetOptions},
+    Client, Connector, Datagram, Event, RemoteSocket, Target, TargetOptions,
     stub::{Config, Shutdown, serve_stream},
     transport,
 };
@@ -135,7 +133,7 @@ pub async fn command(
     words: &[&str],
 ) -> transport::Running {
     let words = words.iter().map(Into::into).collect();
-    connector.run(&transport.target(), words).await.unwrap()
+    connector.spawn(&transport.target(), words).await.unwrap()
 }
 
 /// The program ssh with a command for the far end, not run yet.

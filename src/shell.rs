@@ -1,67 +1,79 @@
-//! One command line out of many words, for a shell of which nothing is known.
+//! Words quoted for a shell of which nothing is known.
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, fmt};
 
-use crate::Error;
+/// A word that some shell cannot take on a command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unquotable(String);
 
-/// What every shell takes as it stands, anywhere in a word.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_-./:,@+".contains(&byte)
+impl fmt::Display for Unquotable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} cannot be quoted for every shell: it holds a control character or no UTF-8",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Unquotable {}
+
+/// Whether every shell takes a word as it stands.
+pub(crate) fn is_plain(word: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:,@+".contains(&byte);
+    !word.is_empty() && word.bytes().all(is_plain)
 }
 
 /// A command line that sh, csh and fish split back into exactly these words.
 ///
 /// Between single quotes every character stands for itself, but for the quote itself everywhere,
-/// the backslash in fish, and the exclamation mark in csh: these three are put outside, behind a
-/// backslash. No way to write a newline is common to all of them, and no other control character
-/// has any business here.
+/// the backslash in fish, and the exclamation mark in csh: these three are put outside, each after
+/// a backslash. No spelling of a newline is common to all of them, and no other control character
+/// has a use here.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a control character or what is no UTF-8.
-pub(crate) fn quote(argv: &[impl AsRef<OsStr>]) -> Result<String, Error> {
+/// [`Unquotable`] for a word with a control character, and for one that is not UTF-8.
+pub(crate) fn quote(argv: &[impl AsRef<OsStr>]) -> Result<String, Unquotable> {
     let mut line = String::new();
     for word in argv {
         let word = word.as_ref();
         let text = word.to_str().filter(|text| !text.chars().any(char::is_control));
-        let Some(text) = text else {
-            let text = format!(
-                "{word:?} cannot be put on a command line: not every shell can take its bytes"
-            );
-            return Err(Error::invalid(text));
-        };
+        let text = text.ok_or_else(|| Unquotable(format!("{word:?}")))?;
         if !line.is_empty() {
             line.push(' ');
         }
-        quote_word(text, &mut line);
+        line.push_str(&quote_word(text));
     }
     Ok(line)
 }
 
-fn quote_word(word: &str, line: &mut String) {
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        line.push_str(word);
-        return;
-    }
-    let mut open = false;
-    for letter in word.chars() {
-        let outside = matches!(letter, '\'' | '\\' | '!');
-        if outside == open {
-            line.push('\'');
-            open = !open;
-        }
-        if outside {
-            line.push('\\');
-        }
-        line.push(letter);
-    }
-    if open {
-        line.push('\'');
+/// One word of a command line, quoted as by [`quote`]. Control characters stay as they are.
+pub(crate) fn quote_word(word: &str) -> String {
+    if is_plain(word) {
+        return word.to_owned();
     }
     if word.is_empty() {
-        line.push_str("''");
+        return "''".to_owned();
     }
+    let mut quoted = String::with_capacity(word.len() + 2);
+    let mut is_open = false;
+    for letter in word.chars() {
+        let is_outside = matches!(letter, '\'' | '\\' | '!');
+        if is_outside == is_open {
+            quoted.push('\'');
+            is_open = !is_open;
+        }
+        if is_outside {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    if is_open {
+        quoted.push('\'');
+    }
+    quoted
 }
 
 #[cfg(test)]
@@ -72,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell that is to run a line; fish would write a configuration into any home it finds.
+    /// Runs a line in a shell, with an empty home: fish writes its configuration into any home.
     fn shell(shell: &[&str], line: &str) -> std::io::Result<Output> {
         let (program, arguments) = shell.split_first().unwrap();
         let home = tempfile::tempdir().unwrap();
@@ -81,7 +93,7 @@ mod tests {
         command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME").output()
     }
 
-    /// What a shell makes of a command line that prints its words.
+    /// The output of a shell for a command line that prints its words.
     fn split(program: &[&str], line: &str) -> Vec<u8> {
         let output = shell(program, line).unwrap();
         assert!(output.status.success(), "{program:?} {line}: {output:?}");
@@ -97,8 +109,8 @@ mod tests {
         &["fish", "--no-config", "-c"],
     ];
 
-    /// Shells that are not installed are left out.
-    fn there(program: &&&[&str]) -> bool {
+    /// Whether a shell is installed.
+    fn is_installed(program: &&&[&str]) -> bool {
         shell(program, ":").is_ok()
     }
 
@@ -110,14 +122,14 @@ mod tests {
             [] => "[]".to_owned(),
             words => words.iter().map(|word| format!("[{word}]")).collect(),
         };
-        for shell in SHELLS.iter().filter(there) {
+        for shell in SHELLS.iter().filter(is_installed) {
             let got = String::from_utf8_lossy(&split(shell, &line)).into_owned();
             assert_eq!(got, expected, "{shell:?} {line}");
         }
     }
 
     #[test]
-    fn awkward_words_come_out_as_they_went_in() {
+    fn awkward_words_survive() {
         let words = [
             "", " ", "'", "\\", "!", "!!", "!$", "\\'", "'\\!'", "a'b", "\\\\", "\\n", "$HOME",
             "`id`", "$(id)", "*", "?", "[a]", "{a,b}", "~", "~root", "#", "a#b", "&", "|", ";",
@@ -133,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_quotes_has_none() {
+    fn plain_words_stay_bare() {
         assert_eq!(quote(&["sh", "-c", "a b", "x/y.z:1,2@3"]).unwrap(), "sh -c 'a b' x/y.z:1,2@3");
         assert_eq!(quote(&["a'b!"]).unwrap(), r"'a'\''b'\!");
         assert_eq!(quote(&["", "\\"]).unwrap(), r"'' \\");
@@ -149,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn quoted_again_and_again() {
+    fn quoting_nests() {
         let mut argv =
             vec!["/usr/bin/printf".to_owned(), "[%s]".to_owned(), "it's a $test!\\".to_owned()];
         for _ in 0..3 {
             argv = vec!["sh".into(), "-c".into(), quote(&argv).unwrap()];
         }
         let line = quote(&argv).unwrap();
-        for shell in SHELLS.iter().filter(there) {
+        for shell in SHELLS.iter().filter(is_installed) {
             assert_eq!(split(shell, &line), b"[it's a $test!\\]", "{shell:?}");
         }
     }

@@ -13,14 +13,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::*;
 use crate::{
     ErrorKind, Step,
-    bootstrap::bootstrap::Prompt,
+    bootstrap::{Bounds, Prompt},
     prompter::{Progress, Secret, SecretKind, SecretRequest},
+    transport::End,
 };
 
-const MARKER_OF_PROMPT: &str = "[nlr-0123] password: ";
+const PROMPT: &str = "[nlr-0123] password: ";
 
-/// Asks as `sudo -S` does, up to three times, and goes on if the answer is `right`.
-const SUDO: &str = "n=0
+/// Asks as `sudo -S` does, up to three times, and becomes its arguments if the answer is `right`.
+pub(super) const SUDO: &str = "n=0
     while [ $n -lt 3 ]; do
         printf '%s' '[nlr-0123] password: ' >&2
         IFS= read -r answer || { echo 'sudo: no password was provided' >&2; exit 1; }
@@ -31,13 +32,13 @@ const SUDO: &str = "n=0
     echo 'sudo: 3 incorrect password attempts' >&2
     exit 1";
 
-fn sudo(script: &str, boot: &Boot, home: &Path) -> Command {
+fn sudo(script: &str, boot: &BootScript, home: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "far"]).args(boot.argv()).env("HOME", home);
     command
 }
 
-fn prompt() -> Prompt {
+pub(super) fn prompt() -> Prompt {
     let request = SecretRequest {
         kind: SecretKind::Privilege,
         hop: "sudo:".to_owned(),
@@ -45,10 +46,10 @@ fn prompt() -> Prompt {
         echo: false,
         attempt: 1,
     };
-    Prompt { marker: MARKER_OF_PROMPT.to_owned(), bounds: None, request, way: Vec::new() }
+    Prompt { text: PROMPT.to_owned(), bounds: None, request, via: Vec::new() }
 }
 
-/// Who answers each attempt with the next of these, and what was asked.
+/// A context that answers each attempt with the next of these, and the attempts so far.
 fn answering(answers: &[&str]) -> (ConnectContext, Arc<Mutex<Vec<u32>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let answers: Vec<_> = answers.iter().map(|&answer| answer.to_owned()).collect();
@@ -63,9 +64,9 @@ fn answering(answers: &[&str]) -> (ConnectContext, Arc<Mutex<Vec<u32>>>) {
 async fn by_sudo(script: &str, context: &ConnectContext) -> Result<Option<String>, Error> {
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let running = process::spawn(sudo(script, &boot, home.path())).unwrap();
-    let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
-    let (reached, exit_report) = approach(running, way, context).await?;
-    Ok(converse(reached, exit_report).await)
+    let preamble = Preamble { script: Some(&boot), prompts: vec![prompt()], ..Default::default() };
+    let (stream, exit_report) = start_stub(running, preamble, context).await?;
+    Ok(converse(stream, exit_report).await)
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn the_right_password() {
         assert_eq!(by_sudo(SUDO, &context).await.unwrap(), None);
         assert_eq!(*asked.lock().unwrap(), attempts);
     }
-    // A line end that was read along with it, or more, does not get into the stub's way.
+    // The stub does not read a line end, or a second line, of the secret.
     let (context, _) = answering(&["right\r\nand more\n"]);
     by_sudo(SUDO, &context).await.unwrap();
     // Asked for on stdout.
@@ -84,15 +85,15 @@ async fn the_right_password() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_not_to_be_had_or_wrong() {
+async fn a_missing_or_wrong_password() {
     let nobody = context();
     let endless = SUDO.replace("-lt 3", "-lt 100");
     let (none, _) = answering(&[]);
     let (one, asked_once) = answering(&["wrong"]);
     let (three, asked) = answering(&["a", "b", "c", "d", "e"]);
     for (context, script, expected) in [
-        (&nobody, SUDO, "sudo: wants a password, and nobody is there to be asked for it"),
-        (&none, SUDO, "sudo: wants a password, and none was given"),
+        (&nobody, SUDO, "sudo: needs a password, and the prompter has no callback for secrets"),
+        (&none, SUDO, "sudo: needs a password, and none was given"),
         (&one, SUDO, "wrong password for sudo:"),
         (&three, SUDO, "sudo: 3 incorrect password attempts"),
         (&three, &endless, "wrong password for sudo:"),
@@ -108,11 +109,11 @@ async fn a_password_that_is_not_to_be_had_or_wrong() {
 }
 
 #[tokio::test]
-async fn hops_that_are_written_alike_are_told_apart() {
-    let way = |way: &[&str]| way.iter().map(|&hop| hop.to_owned()).collect();
-    let near = Prompt { way: way(&["ssh://a"]), ..prompt() };
-    let marker = "[nlr-4567] password: ".to_owned();
-    let far = Prompt { marker, way: way(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
+async fn hops_of_the_same_text_are_told_apart() {
+    let via = |via: &[&str]| via.iter().map(|&hop| hop.to_owned()).collect();
+    let near = Prompt { via: via(&["ssh://a"]), ..prompt() };
+    let text = "[nlr-4567] password: ".to_owned();
+    let far = Prompt { text, via: via(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
     for (prompts, expected) in [
         (vec![near.clone(), far], "wrong password for ssh://a,sudo:"),
         (vec![near], "wrong password for sudo:"),
@@ -120,14 +121,14 @@ async fn hops_that_are_written_alike_are_told_apart() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let running = process::spawn(sudo(SUDO, &boot, home.path())).unwrap();
         let (context, _) = answering(&["wrong"]);
-        let way = Approach { boot: Some(&boot), prompts, ..Default::default() };
-        let error = approach(running, way, &context).await.err().unwrap();
+        let preamble = Preamble { script: Some(&boot), prompts, ..Default::default() };
+        let error = start_stub(running, preamble, &context).await.err().unwrap();
         assert_eq!(error.to_string(), format!("privilege: {expected}"));
     }
 }
 
 #[tokio::test]
-async fn refused_without_a_question() {
+async fn a_refusal_without_a_question() {
     let script = "echo 'sudo: a terminal is required to read the password' >&2; exit 1";
     let error = by_sudo(script, &context()).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Privilege));
@@ -137,7 +138,7 @@ async fn refused_without_a_question() {
 }
 
 #[tokio::test]
-async fn noise_before() {
+async fn noise_before_the_stub() {
     let noisy = "i=0; while [ $i -lt 1000 ]; do
         echo 'Welcome, this is a line of about a hundred letters, and a message of the day'
         echo 'may have a good many of them'
@@ -153,10 +154,10 @@ async fn noise_before() {
 }
 
 #[tokio::test]
-async fn an_end_before() {
+async fn an_end_before_the_stub() {
     for (script, expected) in [
         ("exit 0", "the far end ended with exit code 0 before a stub was started"),
-        ("exit 7", "; can its account run commands"),
+        ("exit 7", "; check that its account may run commands"),
         ("echo 'x@y: Permission denied (publickey).' >&2; exit 1", "it said: x@y: "),
         ("exit 127", "was not found"),
         ("exec /proc/nowhere-to-be-found", "exit code 127"),
@@ -191,24 +192,28 @@ impl AsyncRead for Broken {
 #[tokio::test]
 async fn a_stream_that_fails_says_why() {
     let boot = boot();
-    let running = Running::new(tokio::io::join(Broken, tokio::io::sink()));
-    let way = Approach { boot: Some(&boot), ..Default::default() };
-    let error = approach(running, way, &context()).await.err().unwrap();
+    let running = Running {
+        stdio: Box::new(tokio::io::join(Broken, tokio::io::sink())),
+        stderr: Box::new(tokio::io::empty()),
+        end: Box::pin(async { End::Unknown }),
+    };
+    let preamble = Preamble { script: Some(&boot), ..Default::default() };
+    let error = start_stub(running, preamble, &context()).await.err().unwrap();
     assert_eq!(error.step(), Some(Step::Bootstrap), "{error}");
-    let text = error.to_string();
+    let text = format!("{error:#}");
     assert!(text.contains("the network is gone"), "{text}");
-    assert!(!text.contains("can its account run commands"), "{text}");
+    assert!(!text.contains("its account may run commands"), "{text}");
 }
 
 #[tokio::test]
-async fn an_end_behind_the_password_is_not_its_fault() {
+async fn an_end_after_the_password_is_no_fault_of_it() {
     let (context, _) = answering(&["right"]);
     let ends =
         SUDO.replace("exec \"$@\"", "{ script=$3; exec sh -c \"${script%%g=0;*} exit 9\"; }");
     let error = by_sudo(&ends, &context).await.unwrap_err();
     assert!(error.to_string().contains("exit code 9"), "{error}");
     assert_eq!(error.step(), Some(Step::Bootstrap));
-    // Nor is that of a hop which comes before the script, whatever sudo has said before.
+    // Nor is the end of a hop before the script, after any words of sudo.
     for (before, behind, expected) in [
         ("", "echo 'Error: No such container: web' >&2; exit 1", "No such container"),
         ("", "echo 'on stdout'; exit 1", "on stdout"),
@@ -239,7 +244,7 @@ async fn a_warning_of_sudo_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn sudo_that_ends_with_its_question_unanswered() {
+async fn sudo_that_dies_while_it_judges_the_answer() {
     // Killed while it judges the answer, and without a word.
     let (context, _) = answering(&["right"]);
     let dies = SUDO.replace("exec \"$@\"", "kill -9 $$");
@@ -248,7 +253,7 @@ async fn sudo_that_ends_with_its_question_unanswered() {
 }
 
 #[tokio::test]
-async fn nothing_at_all() {
+async fn silence() {
     let short = ConnectContext::new(Prompter::none(), Duration::from_secs(1));
     let error = by_sudo("echo 'what now?'; exec sleep 60", &short).await.unwrap_err();
     assert_eq!((error.kind(), error.step()), (ErrorKind::Timeout, Some(Step::Bootstrap)));
@@ -256,7 +261,7 @@ async fn nothing_at_all() {
 }
 
 #[tokio::test]
-async fn sending_that_comes_to_a_halt() {
+async fn a_stalled_upload() {
     let short = ConnectContext::new(Prompter::none(), Duration::from_secs(2));
     let halt = "shift 2; script=$1; exec sh -c \"${script%%g=0;*} exec sleep 60\"";
     let error = by_sudo(halt, &short).await.unwrap_err();
@@ -265,7 +270,7 @@ async fn sending_that_comes_to_a_halt() {
 }
 
 #[tokio::test]
-async fn sending_that_takes_long_but_goes_on() {
+async fn a_slow_upload() {
     // Each piece within the limit, all of it in several times the limit.
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let context = ConnectContext::new(Prompter::none(), Duration::from_secs(2));
@@ -273,13 +278,13 @@ async fn sending_that_takes_long_but_goes_on() {
     argv[2] = argv[2].replace("k=$((l/8192))", "sleep 0.06; k=1");
     let began = Instant::now();
     let running = process::spawn(command(&["sh"], home.path(), &argv)).unwrap();
-    let way = Approach { boot: Some(&boot), ..Default::default() };
-    go_with(running, way, &context).await.unwrap();
+    let preamble = Preamble { script: Some(&boot), ..Default::default() };
+    go_with(running, preamble, &context).await.unwrap();
     assert!(began.elapsed() > context.limit());
 }
 
 #[tokio::test]
-async fn progress_is_told_from_the_first_byte_to_the_last() {
+async fn progress_is_reported_from_the_first_byte_to_the_last() {
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let told = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
@@ -288,8 +293,9 @@ async fn progress_is_told_from_the_first_byte_to_the_last() {
     });
     let context = ConnectContext::new(ask, Duration::from_secs(20));
     let running = process::spawn(command(&["sh"], home.path(), &boot.argv())).unwrap();
-    let way = Approach { boot: Some(&boot), target: "exec:x".to_owned(), ..Default::default() };
-    go_with(running, way, &context).await.unwrap();
+    let preamble =
+        Preamble { script: Some(&boot), target: "exec:x".to_owned(), ..Default::default() };
+    go_with(running, preamble, &context).await.unwrap();
     let told = told.lock().unwrap();
     let total = fake_stub("one").len() as u64;
     assert_eq!(told.first().unwrap(), &("exec:x".to_owned(), 0, total));
@@ -299,27 +305,29 @@ async fn progress_is_told_from_the_first_byte_to_the_last() {
 
 #[tokio::test]
 async fn typed_into_a_shell() {
-    use crate::bootstrap::quote::quote;
+    use crate::shell::quote;
     for shell in shells() {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let lines = vec!["echo hello".to_owned(), format!("exec {}", quote(&boot.argv()).unwrap())];
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).env("HOME", home.path());
-        let way = Approach { boot: Some(&boot), lines, ..Default::default() };
-        go_with(process::spawn(command).unwrap(), way, &context()).await.unwrap();
+        let preamble = Preamble { script: Some(&boot), lines, ..Default::default() };
+        go_with(process::spawn(command).unwrap(), preamble, &context()).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn through_any_login_shell() {
-    use crate::bootstrap::quote::quote;
+    use crate::shell::quote;
     for shell in ["sh", "bash", "tcsh", "fish"] {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let mut command = Command::new(shell);
         command.args(["-c", &quote(&boot.argv()).unwrap()]).env("HOME", home.path());
         let Ok(running) = process::spawn(command) else { continue };
-        let way = Approach { boot: Some(&boot), ..Default::default() };
-        go_with(running, way, &context()).await.unwrap_or_else(|error| panic!("{shell}: {error}"));
+        let preamble = Preamble { script: Some(&boot), ..Default::default() };
+        go_with(running, preamble, &context())
+            .await
+            .unwrap_or_else(|error| panic!("{shell}: {error}"));
     }
 }
 
@@ -332,22 +340,22 @@ async fn a_stub_without_any_script() {
     };
     let script =
         "echo hi; printf '\\376nlr-hello\\000\\r\\n\\032\\377\\000'; cat; echo gone >&2; exit 3";
-    let (reached, exit_report) =
-        approach(running(script), Approach::default(), &context()).await.unwrap();
-    let said = converse(reached, exit_report).await.unwrap();
+    let (stream, exit_report) =
+        start_stub(running(script), Preamble::default(), &context()).await.unwrap();
+    let said = converse(stream, exit_report).await.unwrap();
     assert_eq!(said, "the far end ended with exit code 3 and said: gone");
-    let error = approach(running("exit 5"), Approach::default(), &context()).await.err().unwrap();
+    let error = start_stub(running("exit 5"), Preamble::default(), &context()).await.err().unwrap();
     assert!(error.to_string().contains("exit code 5"), "{error}");
 }
 
-/// su's: what it says, anything may say.
+/// su's prompt, which anything may print.
 fn bounded() -> Prompt {
-    let bounds = Some(("su begins.".to_owned(), "su is done.".to_owned()));
-    Prompt { marker: "Password: ".to_owned(), bounds, ..prompt() }
+    let bounds = Bounds { begin: "su begins.".to_owned(), end: "su is done.".to_owned() };
+    Prompt { text: "Password: ".to_owned(), bounds: Some(bounds), ..prompt() }
 }
 
 #[tokio::test]
-async fn who_says_what_su_says_gets_no_password() {
+async fn a_program_that_prints_su_s_prompt_gets_no_password() {
     let say = "say() { echo \"$1\"; echo \"$1\" >&2; }; phish() { printf 'Password: '; \
                printf 'Password: ' >&2; };";
     let su = "printf 'Password: ' >&2; IFS= read -r answer; [ \"$answer\" = right ] || exit 1;";
@@ -359,21 +367,21 @@ async fn who_says_what_su_says_gets_no_password() {
         );
         let (context, asked) = answering(&["right", "another", "and another"]);
         let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
-        let way = Approach { boot: Some(&boot), prompts: vec![bounded()], ..Default::default() };
-        go_with(running, way, &context).await.unwrap();
+        let preamble =
+            Preamble { script: Some(&boot), prompts: vec![bounded()], ..Default::default() };
+        go_with(running, preamble, &context).await.unwrap();
         let times = usize::from(!asks.is_empty());
         assert_eq!(asked.lock().unwrap().len(), times, "{asks}");
     }
 }
 
 #[tokio::test]
-async fn nobody_asks_any_more_once_the_script_has_spoken() {
+async fn no_prompt_counts_once_the_script_has_spoken() {
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let prefix = boot.prefix();
     let digest = boot.argv()[2].split_once("x=").unwrap().1[..64].to_owned();
-    let script = format!(
-        "echo '{prefix}need {digest} /x'; sleep 0.3; echo '{MARKER_OF_PROMPT}' >&2; cat >&2"
-    );
+    let script =
+        format!("echo '{prefix}need {digest} /x'; sleep 0.3; echo '{PROMPT}' >&2; cat >&2");
     let asked = Arc::new(Mutex::new(0));
     let noted = Arc::clone(&asked);
     let ask = Prompter::none().on_secret(move |_| {
@@ -382,25 +390,25 @@ async fn nobody_asks_any_more_once_the_script_has_spoken() {
     });
     let context = ConnectContext::new(ask, Duration::from_secs(1));
     let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
-    let way = Approach { boot: Some(&boot), prompts: vec![prompt()], ..Default::default() };
-    approach(running, way, &context).await.err().unwrap();
+    let preamble = Preamble { script: Some(&boot), prompts: vec![prompt()], ..Default::default() };
+    start_stub(running, preamble, &context).await.err().unwrap();
     assert_eq!(*asked.lock().unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_line_is_not_typed_before_its_shell_is_there() {
-    use crate::bootstrap::quote::quote;
+    use crate::shell::quote;
     let (home, boot) = (tempfile::tempdir().unwrap(), boot());
     let script = SUDO.replace("exec \"$@\"", "{ echo 'the shell is there'; exec sh; }");
     let running = process::spawn(sudo(&script, &boot, home.path())).unwrap();
     let (context, asked) = answering(&["wrong", "right"]);
-    let way = Approach {
-        boot: Some(&boot),
+    let preamble = Preamble {
+        script: Some(&boot),
         prompts: vec![prompt()],
         lines: vec![format!("exec {}", quote(&boot.argv()).unwrap())],
-        ready: Some("the shell is there".to_owned()),
+        shell_ready: Some("the shell is there".to_owned()),
         ..Default::default()
     };
-    go_with(running, way, &context).await.unwrap();
+    go_with(running, preamble, &context).await.unwrap();
     assert_eq!(*asked.lock().unwrap(), [1, 2]);
 }

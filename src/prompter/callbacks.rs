@@ -1,0 +1,122 @@
+//! Secrets, and the callbacks of one prompter.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::{HostKeyQuestion, Progress, SecretRequest};
+
+/// A password or a passphrase. Its memory is wiped on drop, and its `Debug` shows no part of it.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// A secret that owns `text`, and wipes its memory on drop.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+pub(crate) type SecretCallback = dyn Fn(&SecretRequest) -> Option<Secret> + Send + Sync;
+pub(crate) type HostKeyCallback = dyn Fn(&HostKeyQuestion) -> bool + Send + Sync;
+pub(crate) type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
+
+/// Callbacks used while connecting. Cheap to clone; a clone has the same callbacks.
+///
+/// All clones ask one question at a time, each on a thread that may block, for instance on a terminal.
+/// A pending question stops the time limits of its connection attempt. If the attempt is dropped, a
+/// running callback runs to its end.
+#[derive(Clone, Default)]
+pub struct Prompter {
+    secret: Option<Arc<SecretCallback>>,
+    host_key: Option<Arc<HostKeyCallback>>,
+    progress: Option<Arc<ProgressCallback>>,
+    /// Held while a question is asked.
+    question: Arc<Mutex<()>>,
+}
+
+impl Prompter {
+    /// No callbacks: every question fails.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Sets the callback that gives a secret; `None` declines. Without it sudo runs as `sudo -n`,
+    /// and an `ssh://` hop tries no password.
+    ///
+    /// An `openssh://` hop never calls it: the program `ssh` asks on its own terminal or by
+    /// SSH_ASKPASS, and without the callback runs with `BatchMode=yes`. Nor does a `doas:` hop:
+    /// doas always runs as `doas -n`.
+    #[must_use]
+    pub fn on_secret(
+        mut self,
+        callback: impl Fn(&SecretRequest) -> Option<Secret> + Send + Sync + 'static,
+    ) -> Self {
+        self.secret = Some(Arc::new(callback));
+        self
+    }
+
+    /// Sets the callback that decides on an unknown host key of an `ssh://` hop under
+    /// `StrictHostKeyChecking ask`, ssh's default. `true` appends the key to the first file of
+    /// `UserKnownHostsFile`; if that fails, so does the connection. `false` refuses the key, and so
+    /// does a missing callback.
+    ///
+    /// Under `yes`, `no` and `accept-new` the callback is not called: `yes` refuses an unknown key,
+    /// the others accept it. A key that differs from the one in `known_hosts` is refused under every
+    /// setting.
+    #[must_use]
+    pub fn on_host_key(
+        mut self,
+        callback: impl Fn(&HostKeyQuestion) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.host_key = Some(Arc::new(callback));
+        self
+    }
+
+    /// Sets the callback for the progress of sending a stub. It runs on the runtime's thread and
+    /// must not block.
+    #[must_use]
+    pub fn on_progress(mut self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(callback));
+        self
+    }
+
+    pub(crate) fn secret_callback(&self) -> Option<&Arc<SecretCallback>> {
+        self.secret.as_ref()
+    }
+
+    #[cfg(feature = "ssh")]
+    pub(crate) fn host_key_callback(&self) -> Option<&Arc<HostKeyCallback>> {
+        self.host_key.as_ref()
+    }
+
+    pub(crate) fn progress_callback(&self) -> Option<&Arc<ProgressCallback>> {
+        self.progress.as_ref()
+    }
+
+    /// The lock that is held while a question is asked.
+    pub(crate) fn question_lock(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.question)
+    }
+}
+
+impl fmt::Debug for Prompter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prompter")
+            .field("secret", &self.secret.is_some())
+            .field("host_key", &self.host_key.is_some())
+            .field("progress", &self.progress.is_some())
+            .finish()
+    }
+}

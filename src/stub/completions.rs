@@ -1,0 +1,94 @@
+//! Results of work on other threads, on their way to the I/O thread.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use nix::errno::Errno;
+
+use super::{buffers::ExchangeResults, syscall::SyscallResult, wake_fd::WakeFd};
+use crate::{
+    kernel::KernelSocket,
+    wire::{Failure, Opened, SocketId},
+};
+
+/// The result of work on another thread.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// A socket was created, or not.
+    Opened(SocketId, Result<(KernelSocket, Opened), Failure>),
+    /// A request on namespaces: the reply's value, and a namespace to keep open.
+    Netns { request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure> },
+    /// A slow system call.
+    Syscall(SyscallResult, ExchangeResults),
+}
+
+/// A queue of completions, with a descriptor that is readable while it holds some.
+#[derive(Debug)]
+pub(super) struct Completions {
+    /// `None` once serving has ended.
+    queue: Mutex<Option<Vec<Completion>>>,
+    /// Results whose memory is to be used again.
+    spare: Mutex<ExchangeResults>,
+    wake: WakeFd,
+}
+
+impl Completions {
+    pub(super) fn new() -> Result<Self, Errno> {
+        let queue = Mutex::new(Some(Vec::new()));
+        Ok(Self { queue, spare: Mutex::default(), wake: WakeFd::new()? })
+    }
+
+    pub(super) fn push(&self, completion: Completion) {
+        match &mut *self.queue() {
+            Some(queue) => queue.push(completion),
+            // Dropping it here closes the sockets in it.
+            None => return,
+        }
+        self.wake.set();
+    }
+
+    /// [`push`](Self::push) of a slow system call's result; `results` are exchanged for others, to
+    /// be used next.
+    pub(super) fn push_syscall(&self, result: SyscallResult, results: &mut ExchangeResults) {
+        let spare = std::mem::take(&mut *self.spare());
+        self.push(Completion::Syscall(result, std::mem::replace(results, spare)));
+    }
+
+    /// Keeps results whose memory is to be used again.
+    pub(super) fn give_back(&self, mut results: ExchangeResults) {
+        results.trim();
+        *self.spare() = results;
+    }
+
+    /// Moves everything in the queue to the end of `arrived`.
+    pub(super) fn take_into(&self, arrived: &mut VecDeque<Completion>) {
+        self.wake.clear();
+        if let Some(queue) = &mut *self.queue() {
+            arrived.extend(queue.drain(..));
+        }
+    }
+
+    /// Drops every completion in the queue, and those that are pushed later.
+    pub(super) fn close(&self) {
+        let left = self.queue().take();
+        drop(left);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, ExchangeResults> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Vec<Completion>>> {
+        // A thread that panics leaves the queue whole: a push cannot end half-way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Completions {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}

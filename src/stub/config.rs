@@ -1,0 +1,43 @@
+//! The limits that a stub sets its client.
+
+use std::time::Duration;
+
+use crate::wire::{Credit, hello::PeerLimits};
+
+/// The limits that a stub sets its client.
+///
+/// ```
+/// let mut config = netlink_remote::stub::Config::default();
+/// config.limits.max_sockets = 16;
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Frame size, sockets and requests, as the hello announces them.
+    pub limits: PeerLimits,
+    /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
+    pub send_window: Credit,
+    /// Two limits of 256 MiB each over all sockets: above it in complete sends the stub stops reading
+    /// frames until the kernel has taken some; above it in incomplete sends it ends the connection.
+    pub max_queued: u64,
+    /// Bytes of output above which no kernel socket is read: 256 KiB.
+    pub output_high_water: usize,
+    /// Bytes of output above which the stub ends the connection of a client that asks without
+    /// reading: 16 MiB.
+    pub output_limit: usize,
+    /// Time from the start until the client's hello is complete: 60 seconds.
+    pub hello_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: PeerLimits::default(),
+            send_window: Credit { bytes: 4 << 20, datagrams: 4096 },
+            max_queued: 256 << 20,
+            output_high_water: 256 << 10,
+            output_limit: 16 << 20,
+            hello_timeout: Duration::from_secs(60),
+        }
+    }
+}

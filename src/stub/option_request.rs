@@ -1,0 +1,53 @@
+//! Requests on a socket's options and multicast groups.
+
+use std::sync::Arc;
+
+use crate::{
+    kernel::{KernelSocket, failure},
+    wire::{Failure, SocketId},
+};
+
+/// A numbered request on a socket.
+#[derive(Debug)]
+pub(super) struct OptionRequest {
+    pub(super) id: SocketId,
+    pub(super) socket: Arc<KernelSocket>,
+    pub(super) number: u32,
+    pub(super) operation: Operation,
+}
+
+#[derive(Debug)]
+pub(super) enum Operation {
+    Get { level: i32, name: i32, capacity: usize },
+    Set { level: i32, name: i32, value: Vec<u8> },
+    Join(u32),
+    Leave(u32),
+}
+
+impl OptionRequest {
+    /// Makes the system call; gives the reply's value.
+    pub(super) fn run(&self) -> Result<Vec<u8>, Failure> {
+        let socket = &self.socket;
+        let nothing = |()| Vec::new();
+        match &self.operation {
+            Operation::Get { level, name, capacity } => {
+                socket.option(*level, *name, *capacity).map_err(|errno| {
+                    failure(errno, format_args!("reading option {name} of level {level}"))
+                })
+            }
+            Operation::Set { level, name, value } => {
+                socket.set_option(*level, *name, value).map(nothing).map_err(|errno| {
+                    failure(errno, format_args!("setting option {name} of level {level}"))
+                })
+            }
+            Operation::Join(group) => socket
+                .join(*group)
+                .map(nothing)
+                .map_err(|errno| failure(errno, format_args!("joining multicast group {group}"))),
+            Operation::Leave(group) => socket
+                .leave(*group)
+                .map(nothing)
+                .map_err(|errno| failure(errno, format_args!("leaving multicast group {group}"))),
+        }
+    }
+}

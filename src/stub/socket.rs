@@ -1,0 +1,257 @@
+//! One kernel socket of a connection: calls under way, sends and requests in their order, answers
+//! that are due, and datagrams on their way into the output.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use nix::errno::Errno;
+
+use super::{
+    buffers::{ExchangeResults, SendHeader, SendResult, StreamItem},
+    exchange::{Drained, Exchange, Pace},
+    option_request::{Operation, OptionRequest},
+    overrun::Overrun,
+    syscall::Syscall,
+};
+use crate::{
+    kernel::KernelSocket,
+    proto::StubState,
+    wire::{Credit, DATAGRAM_PREFIX, DatagramInfo, Flags, HEADER_LEN, Message, SocketId},
+};
+
+/// Bytes and datagrams of one socket's receive turn.
+pub(super) const QUANTUM: Credit = Credit { bytes: 32 << 10, datagrams: 64 };
+
+/// The receive after a send: of its answer, which is queued already.
+const ONE_ANSWER: Credit = Credit { bytes: u64::MAX, datagrams: 1 };
+
+/// A datagram is cut into frames of at most this many bytes of it, and fewer where the limit on
+/// frames is lower.
+const PIECE: usize = 60 << 10;
+
+/// Bytes of a datagram's frame besides the datagram.
+const OVERHEAD: usize = HEADER_LEN + DATAGRAM_PREFIX;
+
+/// A send or a request that waits for the one before it: they take effect in order.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Send(SendHeader, Vec<u8>),
+    Request(u32, Operation),
+}
+
+/// A confirmed send that is made, and whose answer waits for the datagrams that were queued then.
+#[derive(Debug, Clone, Copy)]
+struct PendingAck {
+    serial: u32,
+    result: SendResult,
+    /// Bytes still to be read before the answer. The kernel counts more for a datagram than its
+    /// length, so when as many bytes have been read, all that was queued has.
+    unread_before_ack: u64,
+    /// Whether bytes received now count: not those of a receive that began before this send and
+    /// runs on another thread.
+    counting: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) kernel: Arc<KernelSocket>,
+    /// Whether the poller watches it.
+    pub(super) watched: bool,
+    /// Whether it is queued to be read.
+    pub(super) ready: bool,
+    pub(super) receiving: bool,
+    /// Whether a send or a request is being made.
+    pub(super) sending: bool,
+    /// Calls under way, those of `receiving` and `sending` included.
+    pub(super) calls: usize,
+    pub(super) closing: bool,
+    /// Sends and requests that wait for the one before.
+    pub(super) queue: VecDeque<Queued>,
+    overrun: Overrun,
+    pace: Pace,
+    pending_acks: VecDeque<PendingAck>,
+}
+
+impl Socket {
+    pub(super) fn new(kernel: KernelSocket) -> Self {
+        Self {
+            kernel: Arc::new(kernel),
+            watched: false,
+            ready: false,
+            receiving: false,
+            sending: false,
+            calls: 0,
+            closing: false,
+            queue: VecDeque::new(),
+            overrun: Overrun::default(),
+            pace: Pace::UNKNOWN,
+            pending_acks: VecDeque::new(),
+        }
+    }
+
+    /// Whether a send or request has to wait for another one.
+    pub(super) fn must_queue(&self) -> bool {
+        self.sending || !self.queue.is_empty()
+    }
+
+    /// Whether confirmed sends wait for their answers.
+    pub(super) fn has_pending_acks(&self) -> bool {
+        !self.pending_acks.is_empty()
+    }
+
+    /// Bytes and datagrams that may be received now, `most` at most; zeros for nothing.
+    fn allowance(&self, id: SocketId, state: &StubState, most: Credit) -> Credit {
+        let left = state.credit_left(id, self.has_pending_acks());
+        if self.receiving || left.bytes == 0 || left.datagrams == 0 {
+            return Credit::default();
+        }
+        Credit { bytes: left.bytes.min(most.bytes), datagrams: left.datagrams.min(most.datagrams) }
+    }
+
+    /// Begins a receive turn; `None` if nothing may be received.
+    pub(super) fn begin_receive(&mut self, id: SocketId, state: &StubState) -> Option<Syscall> {
+        let allowance = self.allowance(id, state, QUANTUM);
+        let may = allowance != Credit::default();
+        may.then(|| Syscall::Exchange(self.exchange(id, 0, Pace::UNKNOWN, allowance)))
+    }
+
+    /// Begins a send, and with `room` in the output the receiving of its answer.
+    pub(super) fn begin_send(
+        &mut self,
+        id: SocketId,
+        send: SendHeader,
+        room: bool,
+        state: &StubState,
+    ) -> Syscall {
+        self.sending = true;
+        let most = if send.confirm { QUANTUM } else { ONE_ANSWER };
+        let allowance = if room { self.allowance(id, state, most) } else { Credit::default() };
+        // A send that is not of the kind of those before may be slower than they were.
+        let pace = if send.gather { self.pace } else { Pace::UNKNOWN };
+        Syscall::Exchange(self.exchange(id, 1, pace, allowance))
+    }
+
+    fn exchange(&mut self, id: SocketId, sends: u32, pace: Pace, allowance: Credit) -> Exchange {
+        self.calls += 1;
+        self.receiving |= allowance != Credit::default();
+        let socket = Arc::clone(&self.kernel);
+        Exchange { id, socket, sends, pace, allowance, overrun: self.overrun }
+    }
+
+    /// Begins a request on options or groups.
+    pub(super) fn begin_request(
+        &mut self,
+        id: SocketId,
+        number: u32,
+        operation: Operation,
+    ) -> Syscall {
+        self.sending = true;
+        self.calls += 1;
+        let socket = Arc::clone(&self.kernel);
+        Syscall::Option(OptionRequest { id, socket, number, operation })
+    }
+
+    /// Takes in that an exchange is over; gives whether it was to receive.
+    pub(super) fn end_exchange(&mut self, exchange: &Exchange) -> bool {
+        self.calls -= 1;
+        let receives = exchange.allowance != Credit::default();
+        if receives {
+            self.receiving = false;
+            self.overrun = exchange.overrun;
+        }
+        if exchange.sends > 0 {
+            self.sending = false;
+            self.pace = exchange.pace;
+        }
+        receives
+    }
+
+    /// Puts the results of an exchange into the output, `received` being whether it was to receive.
+    pub(super) fn deliver(
+        &mut self,
+        id: SocketId,
+        results: &ExchangeResults,
+        received: Option<Drained>,
+        max_frame: usize,
+        state: &mut StubState,
+        out: &mut Vec<u8>,
+    ) {
+        for &(SendHeader { serial, confirm, .. }, result) in &results.sends {
+            if confirm {
+                let counting = received.is_some() || !self.receiving;
+                let unread_before_ack = result.unread_before_ack;
+                let pending = PendingAck { serial, result, unread_before_ack, counting };
+                self.pending_acks.push_back(pending);
+            }
+        }
+        for item in &results.items {
+            match *item {
+                StreamItem::SendFailed(serial, SendResult { errno, nanoseconds, .. }) => {
+                    state.answer_send(id, serial, errno, nanoseconds, out);
+                }
+                StreamItem::Datagram { info, start, length } if length + OVERHEAD <= max_frame => {
+                    let datagram = results.data.get(start..start + length).unwrap_or_default();
+                    encode_datagram(id, info, datagram, max_frame, out);
+                    state.forwarded(id, length);
+                    for pending in self.pending_acks.iter_mut().filter(|ack| ack.counting) {
+                        let unread = &mut pending.unread_before_ack;
+                        *unread = unread.saturating_sub(length as u64);
+                    }
+                }
+                StreamItem::Datagram { length, .. } | StreamItem::TooLarge(length) => {
+                    let (errno, length) = (Errno::EMSGSIZE as i32, length as u64);
+                    Message::ReceiveError { errno, length }.encode(id, Flags::NONE, out);
+                }
+                StreamItem::ReceiveFailed(errno) => {
+                    let errno = errno as i32;
+                    Message::ReceiveError { errno, length: 0 }.encode(id, Flags::NONE, out);
+                }
+                StreamItem::Dropped(total) => state.lost(id, total, out),
+            }
+        }
+        // Without a receive, it is not known whether the queue is empty.
+        self.answer(id, received.unwrap_or(Drained::More), state, out);
+        if received.is_some() {
+            self.pending_acks.iter_mut().for_each(|pending| pending.counting = true);
+        }
+    }
+
+    /// Answers the confirmed sends of which everything queued before them is in the output. If the
+    /// client has left so much unread that its credit is used up, the answer does not wait for it.
+    pub(super) fn answer(
+        &mut self,
+        id: SocketId,
+        drained: Drained,
+        state: &StubState,
+        out: &mut Vec<u8>,
+    ) {
+        while let Some(first) = self.pending_acks.front() {
+            let waits =
+                first.unread_before_ack > 0 && (drained == Drained::More || !first.counting);
+            if waits && (self.receiving || state.may_forward(id, true)) {
+                return;
+            }
+            let SendResult { errno, nanoseconds, .. } = first.result;
+            state.answer_send(id, first.serial, errno, nanoseconds, out);
+            self.pending_acks.pop_front();
+        }
+    }
+}
+
+fn encode_datagram(
+    id: SocketId,
+    info: DatagramInfo,
+    datagram: &[u8],
+    max_frame: usize,
+    out: &mut Vec<u8>,
+) {
+    let mut pieces = datagram.chunks(PIECE.min(max_frame - OVERHEAD)).peekable();
+    loop {
+        let data = pieces.next().unwrap_or_default();
+        let more = pieces.peek().is_some();
+        let flags = if more { Flags::MORE } else { Flags::NONE };
+        Message::Datagram { info, data }.encode(id, flags, out);
+        if !more {
+            return;
+        }
+    }
+}
