@@ -36,8 +36,8 @@ impl Datagram {
 pub enum Event {
     /// A datagram.
     Datagram(Datagram),
-    /// The far kernel dropped datagrams at exactly this place of the stream, because the socket's
-    /// receive buffer was full. The socket stays open; to resynchronise, dump the objects that the
+    /// The far kernel dropped datagrams at exactly this place of the stream (near it with
+    /// `NETLINK_NO_ENOBUFS`), because the socket's receive buffer was full. The socket stays open; to resynchronise, dump the objects that the
     /// events are about.
     #[non_exhaustive]
     Lost {

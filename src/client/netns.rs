@@ -19,7 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// [`Client::netns`](super::Client::netns).
 ///
 /// Names are those of ip-netns(8), in `/run/netns`: `ip netns` sees the namespaces made here, and
-/// the other way round. A dropped future leaves no namespace open, but the operation may still happen.
+/// the other way round. A dropped `open` leaves no namespace open at the stub; a dropped `add` or
+/// `delete` may still be carried out.
 ///
 /// # Errors
 /// Each method fails with [`ErrorKind::Timeout`] after 60 seconds, while the operation may still

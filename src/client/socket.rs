@@ -114,7 +114,8 @@ impl RemoteSocket {
     /// large datagrams 64 MiB. A far sendmsg(2) that fails is an error of [`recv`](Self::recv), in
     /// its place among the events.
     ///
-    /// Cancel-safe: a dropped future has sent the whole datagram or none of it.
+    /// Cancel-safe: a dropped future has sent the whole datagram or none of it. Dropping the
+    /// *socket* discards datagrams that are not written yet; a confirmed send is made by then.
     ///
     /// # Errors
     /// [`ErrorKind::Send`] for a datagram larger than the connection carries (EMSGSIZE), and, with
@@ -317,8 +318,8 @@ impl RemoteSocket {
     /// keeps no state; the option may have been set.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that is
-    /// larger than the connection carries; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that
+    /// exceeds a frame (`PeerLimits::max_frame`, 16 MiB by default); [`ErrorKind::Disconnected`].
     pub async fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Error> {
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
@@ -348,7 +349,7 @@ impl RemoteSocket {
     }
 
     /// Closes the socket and waits for the far end's final counters. Discards the same datagrams
-    /// as dropping the socket. Not cancel-safe: a dropped future closes the socket too.
+    /// as dropping the socket. A dropped future still closes the socket; only the counters are lost.
     ///
     /// # Errors
     /// [`ErrorKind::Disconnected`].

@@ -55,9 +55,9 @@ impl Prompter {
     /// Sets the callback that gives a secret; `None` declines. Without it sudo runs as `sudo -n`,
     /// and an `ssh://` hop tries no password.
     ///
-    /// An `openssh://` hop never calls it: the program `ssh` asks on its own terminal or by
-    /// SSH_ASKPASS, and without the callback runs with `BatchMode=yes`. Nor does a `doas:` hop:
-    /// doas always runs as `doas -n`.
+    /// An `openssh://` hop never calls it. If it is set, the program `ssh` may ask on its own
+    /// terminal or by SSH_ASKPASS; if not, `ssh` runs with `BatchMode=yes`. A `doas:` hop never
+    /// calls it: doas runs as `doas -n`.
     #[must_use]
     pub fn on_secret(
         mut self,

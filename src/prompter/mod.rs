@@ -4,11 +4,14 @@
 //! every question fails: no secret is given, and an unknown host key is refused.
 //!
 //! ```
-//! use netlink_remote::{Prompter, Secret, TargetOptions};
+//! use netlink_remote::{Prompter, Secret, TargetOptions, prompter::SecretKind};
 //!
 //! # fn password_of(hop: &str) -> Option<String> { None }
 //! let prompter = Prompter::none()
-//!     .on_secret(|request| password_of(&request.hop).map(Secret::new))
+//!     .on_secret(|request| match (request.kind, request.attempt) {
+//!         (SecretKind::Privilege, 1) => password_of(&request.hop).map(Secret::new),
+//!         _ => None,
+//!     })
 //!     .on_progress(|progress| eprintln!("{} of {} bytes", progress.sent, progress.total));
 //! let options = TargetOptions::default().with_prompter(prompter);
 //! ```

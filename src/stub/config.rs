@@ -17,8 +17,9 @@ pub struct Config {
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Two limits of 256 MiB each over all sockets: above it in complete sends the stub stops reading
-    /// frames until the kernel has taken some; above it in incomplete sends it ends the connection.
+    /// Bytes of sends over all sockets, 256 MiB, as two limits. With more in complete sends the stub
+    /// stops reading frames until the kernel has taken some; with more in incomplete sends it ends
+    /// the connection.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,

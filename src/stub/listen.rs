@@ -139,8 +139,8 @@ impl Listener {
         Ok(bound)
     }
 
-    /// Serves until `shutdown` is triggered; then ends every client, and returns after 5 seconds at
-    /// most. The threads of remaining clients run until their system calls return. Blocks the
+    /// Serves until `shutdown` is triggered; then ends the clients and waits up to 5 seconds for
+    /// them. A thread in a system call outlives this call. Blocks the
     /// calling thread. Several threads call `log`.
     ///
     /// # Errors

@@ -30,9 +30,9 @@ struct ProcessStream {
 
 /// Starts a process whose stdin and stdout a stub serves: a stub, or a program that starts one.
 ///
-/// All three standard streams are pipes, in place of those set in `command`. [`Running::end`] reaps the
-/// child once polled, and kills it after 1.5 seconds; dropping it kills the child, which tokio's
-/// runtime then reaps. Must be called within a tokio runtime with I/O enabled.
+/// All three standard streams are pipes, in place of those set in `command`. The first
+/// poll of [`Running::end`] gives the child 1.5 seconds to exit, then kills it: poll it only once the
+/// connection is over. Dropping it kills the child, which tokio's runtime then reaps. Must be called within a tokio runtime with I/O enabled.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT for a program that does not exist, EACCES for

@@ -36,6 +36,16 @@ fn a_stub_that_does_not_speak_times_out() {
 }
 
 #[test]
+fn options_win_over_the_askpass_program_of_the_environment() {
+    for options in [&["--batch"][..], &["--password-fd", "0"]] {
+        let mut command = nlr(&["ping", "--count", "1"]);
+        command.args(options).env("NLR_ASKPASS", "/nonexistent/askpass");
+        finish(command).printed();
+    }
+    nlr_words("ping --batch --askpass x").failed(2, &["--batch", "--askpass"]);
+}
+
+#[test]
 fn another_stub_is_named_by_option_or_environment() {
     let stub = programs::stub();
     let host = finish(nlr(&["ping", "--count", "1", "--stub", stub])).printed();

@@ -39,7 +39,7 @@ the host, from which `nlr clean TARGET` removes it.
 Environment:
   NLR_STUB     as --stub
   NLR_STUBS    folder of stubs to send, searched after those of --stubs
-  NLR_ASKPASS  as --askpass
+  NLR_ASKPASS  as --askpass, without --batch and --password-fd
   NLR_LOG      without -v: filters of tracing events, such as netlink_remote::transport=trace
   NO_COLOR     not empty: no colours
 

@@ -46,13 +46,6 @@ pub(crate) struct ConnectionArgs {
     /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
     /// argument, the answer its output. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
-    #[arg(
-        long,
-        global = true,
-        value_name = "PROGRAM",
-        env = "NLR_ASKPASS",
-        hide_env_values = true
-    )]
-    #[arg(conflicts_with = "batch")]
+    #[arg(long, global = true, value_name = "PROGRAM", conflicts_with = "batch")]
     pub(crate) askpass: Option<OsString>,
 }

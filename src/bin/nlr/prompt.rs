@@ -48,7 +48,7 @@ pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure>
             secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
         }));
     }
-    if let Some(program) = connection.askpass.clone().filter(|program| !program.is_empty()) {
+    if let Some(program) = askpass_program(connection) {
         return Ok(prompter.on_secret(move |request| askpass(&program, request)));
     }
     if connection.batch || terminal().is_err() {
@@ -61,10 +61,17 @@ pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure>
 pub(crate) fn failure(error: Error, connection: &ConnectionArgs) -> Failure {
     let is_unasked = (error.origin(), error.step()) == (Origin::Caller, Some(Step::Privilege))
         && connection.password_fd.is_none()
-        && connection.askpass.as_ref().is_none_or(|program| program.is_empty())
+        && askpass_program(connection).is_none()
         && (connection.batch || terminal().is_err());
     let remedy = "; nlr asks on a terminal without --batch, or takes --password-fd or --askpass";
     Failure::from(error).with_remedy(if is_unasked { remedy } else { "" })
+}
+
+/// The askpass program of the command line, or of the environment where no other option says who
+/// answers.
+fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
+    let variable = || std::env::var_os("NLR_ASKPASS").filter(|_| !connection.batch);
+    connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
 /// The controlling terminal, wherever stdin and stdout lead.

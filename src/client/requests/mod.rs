@@ -123,9 +123,13 @@ impl Requests {
     /// `datagram` is one message with its `nlmsghdr`, or several. Their lengths have to be right;
     /// sequence numbers are written, and `NLM_F_REQUEST` is set.
     ///
-    /// The answer to one request ends with an error or with `NLMSG_DONE`; with the acknowledgement,
-    /// if `NLM_F_ACK` asks for it; and without that flag and `NLM_F_DUMP` also with the first message
-    /// that is not one of several (`NLM_F_MULTI`). So `NLM_F_ACK` is needed by a request that has no
+    /// The answer to one request ends, by the request's flags, with
+    ///
+    /// * `NLM_F_DUMP`: `NLMSG_DONE`, or an error;
+    /// * `NLM_F_ACK`: the acknowledgement, or an error;
+    /// * neither: also the first message that is not one of several (`NLM_F_MULTI`).
+    ///
+    /// So `NLM_F_ACK` is needed by a request that has no
     /// other answer ([`acknowledged`](Self::acknowledged) sets it), and by one with `NLM_F_ECHO`
     /// that has several messages.
     ///
