@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -332,8 +332,7 @@ impl Script {
         let folder = temporary(name);
         fs::create_dir(&folder).unwrap();
         let path = folder.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        programs::write(&path, format!("#!/bin/sh\n{text}\n"));
         Self { folder, path }
     }
 

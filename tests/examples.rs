@@ -46,7 +46,7 @@ fn a_target_gets_the_stub_that_is_named() {
 fn own_stub(folder: &Path, arguments: &[&str]) -> Command {
     let program = folder.join("own_stub");
     if !program.exists() {
-        fs::copy(programs::example("own_stub"), &program).unwrap();
+        programs::copy(programs::example("own_stub"), &program);
     }
     let mut command = Command::new(program);
     command.args(arguments).env_remove("NLR_STUB").env_remove("NLR_STUBS");

@@ -1,6 +1,6 @@
 //! Targets, stubs, namespaces and permissions, and the errors of each.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, process::Command};
 
 use testing::{
     Namespace, finish, programs, temporary,
@@ -17,8 +17,7 @@ fn a_stub_that_cannot_be_started_is_code_3_or_4() {
     let ended = finish(nlr(&["show", "link", "--stub", path.to_str().unwrap()]));
     ended.failed(4, &[path.to_str().unwrap(), "Permission denied", "chmod +x"]);
     // Executable, and no stub.
-    fs::write(&path, "#!/bin/sh\necho no stub here\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(&path, "#!/bin/sh\necho no stub here\n");
     let ended = finish(nlr(&["show", "link", "--stub", path.to_str().unwrap()]));
     ended.failed(3, &["no stub here"]);
     fs::remove_file(&path).unwrap();
@@ -27,8 +26,7 @@ fn a_stub_that_cannot_be_started_is_code_3_or_4() {
 #[test]
 fn a_stub_that_does_not_speak_times_out() {
     let path = temporary("stub");
-    fs::write(&path, "#!/bin/sh\nexec sleep 100\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(&path, "#!/bin/sh\nexec sleep 100\n");
     let stub = path.to_str().unwrap();
     let ended = finish(nlr(&["show", "link", "--stub", stub, "--connect-timeout", "0.2"]));
     fs::remove_file(&path).unwrap();

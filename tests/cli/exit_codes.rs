@@ -46,8 +46,7 @@ fn ctrl_c_on_the_terminal_of_both_is_as_quiet() {
 #[test]
 fn ctrl_c_while_connecting_leaves_nothing() {
     let path = testing::temporary("stub");
-    std::fs::write(&path, "#!/bin/sh\nexec sleep 100\n").unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    testing::programs::write(&path, "#!/bin/sh\nexec sleep 100\n");
     let (running, stub) = with_stub(&["show", "link", "--stub", path.to_str().unwrap()]);
     running.signal(Signal::SIGINT);
     let ended = running.end();

@@ -20,7 +20,7 @@ fn the_stub_for_aarch64_opens_sockets_in_namespaces_and_dumps() {
     let host = lab.host("arm").sudoers("ci ALL=NOPASSWD: ALL").start();
     host.netns("blue");
     host.file("/opt/nlr-stub", "", 0o755);
-    std::fs::copy(&stub, host.outside("/opt/nlr-stub")).unwrap();
+    testing::programs::copy(&stub, host.outside("/opt/nlr-stub"));
     let wrapper = "#!/bin/sh\nexec /usr/bin/qemu-aarch64-static /opt/nlr-stub\n";
     host.file("/opt/nlr-stub-by-qemu", wrapper, 0o755);
     let target = "ssh://arm,sudo:,stub:/opt/nlr-stub-by-qemu";
@@ -43,7 +43,7 @@ fn the_stub_for_a_host_s_architecture_is_the_one_that_is_sent() {
     // Its uname names another architecture, whose stub does not run there.
     host.file("/usr/local/bin/uname", "#!/bin/sh\necho aarch64\n", 0o755);
     lab.client().file("/home/me/nlr-stub-aarch64", "", 0o755);
-    std::fs::copy(&stub, lab.client().outside("/home/me/nlr-stub-aarch64")).unwrap();
+    testing::programs::copy(&stub, lab.client().outside("/home/me/nlr-stub-aarch64"));
     let arguments = ["--stubs", "/home/me/nlr-stub-aarch64", "show", "link", "ssh://arm"];
     nlr_fails(&lab, &arguments, 3, &["bootstrap: ", "does not run there"]);
     host.assert_idle();

@@ -45,8 +45,7 @@ async fn another_file_under_the_stub_s_name_is_replaced() {
             let path = home.path().join(cached(&boot));
             let folder = path.parent().unwrap();
             fs::create_dir_all(folder).unwrap();
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            testing::programs::write(&path, content);
             fs::write(folder.join("stub-of-another-version"), "kept").unwrap();
             go(command(&shell, home.path(), &boot.argv()), &boot).await.unwrap();
             assert_eq!(files(folder).len(), 2);
@@ -247,8 +246,7 @@ async fn an_architecture_without_a_stub() {
     for shell in shells().into_iter().filter(|shell| shell[0] != "busybox") {
         let (home, boot) = (tempfile::tempdir().unwrap(), boot());
         let uname = home.path().join("uname");
-        fs::write(&uname, "#!/bin/sh\necho armv7l\n").unwrap();
-        fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).unwrap();
+        testing::programs::write(&uname, "#!/bin/sh\necho armv7l\n");
         let mut command = command(&shell, home.path(), &boot.argv());
         command.env("PATH", format!("{}:/usr/bin:/bin", home.path().display()));
         let error = go(command, &boot).await.unwrap_err().to_string();

@@ -176,7 +176,7 @@ pub fn image_root(root: &Path, names: &[&str]) {
         .find(|path| path.exists())
         .unwrap();
     for name in names {
-        fs::copy(&program, root.join(name)).unwrap();
+        crate::programs::copy(&program, root.join(name));
     }
 }
 

@@ -2,11 +2,33 @@
 
 use std::{
     env, fs,
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
+
+/// Copies a program.
+///
+/// A child does it: a descriptor of this process that is open for writing would be inherited by
+/// whatever another thread starts at that moment, and until that child's exec the kernel refuses
+/// to run the file (ETXTBSY, execve(2)).
+#[track_caller]
+pub fn copy(program: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let status = Command::new("cp").arg(program.as_ref()).arg(to.as_ref()).status().unwrap();
+    assert!(status.success(), "cp {}", program.as_ref().display());
+}
+
+/// Writes a program of mode 0755, by a child as [`copy`] does.
+#[track_caller]
+pub fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    let mut command = Command::new("install");
+    command.args(["-m", "755", "/dev/stdin"]).arg(path.as_ref()).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+    assert!(child.wait().unwrap().success(), "install {}", path.as_ref().display());
+}
 
 /// cargo's folder of this build: `target/debug` of `target/debug/deps/behaviour-HASH`.
 pub fn folder() -> PathBuf {

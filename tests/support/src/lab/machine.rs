@@ -162,7 +162,10 @@ impl Machine {
         let missing = missing.map(Path::to_owned).collect::<Vec<_>>();
         fs::create_dir_all(folder).unwrap();
         missing.iter().for_each(|folder| chown(folder, Some(owner), Some(owner)).unwrap());
-        fs::write(&outside, content).unwrap();
+        match mode & 0o111 {
+            0 => fs::write(&outside, content).unwrap(),
+            _ => programs::write(&outside, content),
+        }
         fs::set_permissions(&outside, fs::Permissions::from_mode(mode)).unwrap();
         chown(&outside, Some(owner), Some(owner)).unwrap();
     }
