@@ -324,8 +324,8 @@ impl RemoteSocket {
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
 
-    /// getsockopt(2) at the far end, with room for `capacity` bytes; the stub reads 16 KiB at most.
-    /// The value is in the far host's byte order. Cancel-safe.
+    /// getsockopt(2) at the far end, with room for `capacity` bytes; above 16 KiB it counts as
+    /// 16 KiB. The value is in the far host's byte order. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].

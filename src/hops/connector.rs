@@ -67,7 +67,8 @@ impl Connector {
 
     /// Connects to the stub at the end of `target`, and sends a stub there if there is none.
     ///
-    /// Not cancel-safe: a dropped future ends the processes and ssh channels that it started.
+    /// Not cancel-safe: a dropped future ends the processes and ssh channels that it started; ssh
+    /// connections stay in the connector.
     ///
     /// # Errors
     /// Each error names the target and, if a hop failed, the [`Step`]; most add a remedy.

@@ -23,7 +23,8 @@
 //!
 //! # The stub to send
 //!
-//! A stub runs on one architecture. The stub for a host comes from one of:
+//! A stub runs on one architecture. The stub for a host comes from one of these;
+//! [`TargetOptions::stubs`](crate::TargetOptions::stubs) has their order and the folders searched:
 //!
 //! * the crate `netlink-remote-stubs` carries static stubs:
 //!   `TargetOptions::default().with_stubs(netlink_remote_stubs::all())`;
