@@ -314,7 +314,8 @@ impl RemoteSocket {
         self.request(|request| Message::Leave { request, group }).await.map(drop)
     }
 
-    /// setsockopt(2) at the far end; the value is in the far host's byte order. A dropped future
+    /// setsockopt(2) at the far end, for the options of netlink(7) and those of socket(7) whose value
+    /// holds no pointer; others fail with ENOPROTOOPT. The value is in the far host's byte order. A dropped future
     /// keeps no state; the option may have been set.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use nix::{
     unistd::{getpid, getppid},
 };
 
+use super::plain_option;
 use crate::wire::{DatagramInfo, Destination};
 
 /// Largest control data asked for: a packet info and an nsid need 40 bytes.
@@ -96,9 +97,10 @@ pub(super) fn set_option(
     name: i32,
     value: &[u8],
 ) -> Result<(), Errno> {
+    plain_option::check(level, name)?;
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel reads at most `length` bytes from the slice. No option of a netlink
-    // socket makes it keep a pointer from inside the value beyond the call.
+    // SAFETY: the kernel reads at most `length` bytes from the slice, and the check lets only
+    // options through whose value holds no pointer.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })?;
     Ok(())
 }
@@ -110,9 +112,10 @@ pub(super) fn option(
     name: i32,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
+    plain_option::check(level, name)?;
     let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel writes at most `length` bytes into the slice, and the new length into
-    // the local.
+    // SAFETY: the kernel writes at most `length` bytes into the slice, since the check lets only
+    // options through whose size is counted in bytes, and the new length into the local.
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
     })?;
@@ -354,6 +357,14 @@ mod tests {
             set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]),
             Err(Errno::ENOPROTOOPT)
         );
+        // SO_ATTACH_FILTER with a `struct sock_fprog`, SO_GET_FILTER, SO_ATTACH_BPF, and levels
+        // whose options a netlink socket does not have.
+        for (level, name) in [(libc::SOL_SOCKET, 26), (libc::SOL_SOCKET, 50), (0, 64), (6, 1)] {
+            let mut value = [1; 16];
+            assert_eq!(set_option(fd.as_fd(), level, name, &value), Err(Errno::ENOPROTOOPT));
+            assert_eq!(option(fd.as_fd(), level, name, &mut value), Err(Errno::ENOPROTOOPT));
+            assert_eq!(value, [1; 16], "option {name} of level {level}");
+        }
         assert_eq!(socket(1 << 20).unwrap_err(), Errno::EPROTONOSUPPORT);
         assert_eq!(socket(u32::MAX).unwrap_err(), Errno::EPROTONOSUPPORT);
     }

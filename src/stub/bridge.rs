@@ -16,8 +16,7 @@ use super::{config::Config, engine::LINGER, exit::Exit, serve::serve, shutdown::
 /// threads of its own; the returned future copies between the stream and a socket pair whose other
 /// end the stub serves.
 ///
-/// A client has the privileges of this process, and can read and corrupt its memory
-/// (SECURITY.md, "Known gaps").
+/// A client has the privileges of this process.
 ///
 /// Dropping the future ends the stub, and the stream with it: not cancel-safe. A thread inside a
 /// system call ends when the call returns.

@@ -49,8 +49,8 @@ pub struct ListenConfig {
     /// The limits of each client.
     pub stub: Config,
     /// Users that may connect, by uid: the effective uid of this process by default. A client has
-    /// the privileges of this process, and can read and corrupt its memory: a socket option may
-    /// hold a pointer (SECURITY.md, "Known gaps").
+    /// the privileges of this process, and can use up its memory and descriptors (SECURITY.md,
+    /// "Known gaps").
     pub allowed_uids: Vec<u32>,
     /// Mode of the socket's file: 0600. Connecting needs the permission to write.
     pub mode: u32,

@@ -26,6 +26,7 @@ over_every_transport!(
     pipelined_dumps_do_not_get_into_each_others_way,
     what_is_slow_is_answered_before_what_was_sent_behind_it_is_done,
     options_are_set_and_read,
+    options_that_hold_pointers_are_refused,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
     a_datagram_too_large_to_forward_is_told,
@@ -307,6 +308,26 @@ async fn options_are_set_and_read(transport: Transport) {
     let error = builder().option(1, 8, vec![0; 70_000]).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "and is not cut to what has room");
     far.end().await;
+}
+
+/// With such an option a client would have the kernel read or write the stub's memory.
+async fn options_that_hold_pointers_are_refused(transport: Transport) {
+    let far = Far::new(transport).await;
+    let socket = far.client.socket(NETLINK_ROUTE).open().await.unwrap();
+    const SO_ATTACH_FILTER: i32 = 26;
+    const SO_ATTACH_BPF: i32 = 50;
+    // A `struct sock_fprog`: 4,096 instructions at an address.
+    let program = [4096_u64.to_ne_bytes(), 0x1000_u64.to_ne_bytes()].concat();
+    for name in [SO_ATTACH_FILTER, SO_ATTACH_BPF] {
+        let error = socket.set_option(SOL_SOCKET, name, &program).await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(ENOPROTOOPT)));
+        let error = socket.option(SOL_SOCKET, name, 4096).await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(ENOPROTOOPT)));
+        let builder = far.client.socket(NETLINK_ROUTE).option(SOL_SOCKET, name, program.clone());
+        let error = builder.open().await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
+    }
+    within(far.client.ping()).await.unwrap();
 }
 
 async fn the_kernels_defaults_are_ours(transport: Transport) {

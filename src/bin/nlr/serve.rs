@@ -19,7 +19,7 @@ use netlink_remote::{
 };
 
 const EXAMPLES: &str = "\
-A client has the privileges of this process, and can read and corrupt its memory (SECURITY.md,
+A client has the privileges of this process, and can use up its memory and descriptors (SECURITY.md,
 \"Known gaps\"). The socket file has mode 0600, or 0666 where --allow-uid admits other users; with
 either mode the peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end all connections and
 remove the file; the exit code is 0.
