@@ -328,6 +328,8 @@ async fn options_that_hold_pointers_are_refused(transport: Transport) {
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
     }
     within(far.client.ping()).await.unwrap();
+    drop(socket);
+    far.end().await;
 }
 
 async fn the_kernels_defaults_are_ours(transport: Transport) {
