@@ -11,12 +11,9 @@ use super::{
     send_queue::{QueuedSend, SendQueue},
     violation::Violation,
 };
-use crate::{
-    text::one_line_of,
-    wire::{
-    Credit, Destination, Failure, Flags, FrameType, Header, HEADER_LEN, MAX_GATHERED,
-    Message, Open, SocketId, WireError, DATAGRAM_PREFIX, hello::PeerLimits,
-},
+use crate::wire::{
+    Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
+    MAX_GATHERED, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
 
 /// How the stub is to make a send.
@@ -392,7 +389,7 @@ impl ClientState {
                 }
                 let result = match errno {
                     0 => Ok(value),
-                    _ => Err(Failure { errno, text: one_line_of(value) }),
+                    _ => Err(Failure::of_peer(errno, value)),
                 };
                 ClientEvent::Reply { request, result }
             }

@@ -3,7 +3,11 @@
 
 use std::process::Stdio;
 
-use netlink_remote::wire::{Message, SocketId, hello::Role};
+use netlink_remote::{
+    Client, ErrorKind, Netns,
+    client::ClientOptions,
+    wire::{MIN_MAX_FRAME, Message, SocketId, hello::Role},
+};
 use testing::tool::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -118,4 +122,53 @@ async fn room_for_a_long_frame_grows_with_it_and_is_given_back() {
     let growth = grown();
     assert!(growth <= 2 << 10, "behind the frame, {growth} KiB were kept");
     stub.end().await;
+}
+
+/// A client over an in-memory stream whose frames have 64 KiB at most.
+async fn with_small_frames() -> Client {
+    world::require();
+    let mut options = ClientOptions::default();
+    options.limits.max_frame = MIN_MAX_FRAME;
+    Client::handshake_with(in_memory_stub(), options).await.unwrap()
+}
+
+/// A stub's frames keep to the agreed limit, whatever they repeat of a request.
+#[tokio::test]
+async fn errors_about_long_names_are_short() {
+    let client = with_small_frames().await;
+    // Shown, each letter takes five.
+    let long = "\u{1}".repeat(60_000);
+    let error = within(client.netns().add(&long)).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Namespace, Some(EINVAL)), "{error}");
+    assert!(error.to_string().len() < 4096, "{} bytes", error.to_string().len());
+    let open = client.socket(NETLINK_ROUTE).netns(Netns::Path("\u{1}".repeat(30_000))).open();
+    let error = within(open).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(36)), "ENAMETOOLONG: {error}");
+    assert!(error.to_string().len() < 4096, "{} bytes", error.to_string().len());
+    within(client.ping()).await.unwrap();
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_list_of_namespaces_longer_than_a_frame_is_an_error() {
+    let client = with_small_frames().await;
+    let namespace = Namespace::new();
+    // Files that are no namespace are listed like those that are.
+    let name = |number: u32| format!("/run/netns/{}-with-a-long-name-{number}", namespace.0);
+    for number in 0..2000 {
+        std::fs::write(name(number), "").unwrap();
+    }
+    let list = within(client.netns().list()).await;
+    let other = Client::handshake(in_memory_stub()).await.unwrap();
+    let whole = within(other.netns().list()).await;
+    for number in 0..2000 {
+        std::fs::remove_file(name(number)).unwrap();
+    }
+    let error = list.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Namespace, Some(EMSGSIZE)), "{error}");
+    assert!(error.to_string().contains("65536 at most"), "{error}");
+    assert!(whole.unwrap().len() > 2000);
+    within(client.ping()).await.unwrap();
+    client.close().await;
+    other.close().await;
 }
