@@ -12,6 +12,7 @@ mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
+mod paths;
 mod requests;
 mod sockets;
 mod support;
