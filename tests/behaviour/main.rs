@@ -13,6 +13,7 @@ mod keepalive;
 mod lifetime;
 mod monitoring;
 mod namespaces;
+mod paths;
 mod raw;
 mod requests;
 mod sockets;
