@@ -3,6 +3,10 @@
 use super::{cursor::Cursor, error::WireError};
 use crate::text::one_line_of;
 
+/// Bytes of a failure's text that are kept. The sender chooses the length, and a terminal shows the
+/// text on one line.
+const LONGEST_TEXT: usize = 4096;
+
 /// A failure at the sender: the errno, as the sender's architecture numbers it, and a text that
 /// names the step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +24,15 @@ impl Failure {
         if errno == 0 {
             return Err(WireError::BadValue { field: "errno of a failure", value: 0 });
         }
-        Ok(Self { errno, text: one_line_of(c.remainder()) })
+        Ok(Self { errno, text: Self::text_of(c.remainder()) })
+    }
+
+    /// The text of a failure in a message: its beginning where it is longer than anything that is
+    /// said of one step.
+    pub(crate) fn text_of(bytes: &[u8]) -> String {
+        match bytes.get(..LONGEST_TEXT) {
+            Some(beginning) if beginning.len() < bytes.len() => one_line_of(beginning) + "…",
+            _ => one_line_of(bytes),
+        }
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod fairness;
 mod far_errno;
 mod gathering;
+mod hostile_far_end;
 mod keepalive;
 mod lifetime;
 mod monitoring;
