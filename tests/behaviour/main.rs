@@ -9,6 +9,7 @@ mod fairness;
 mod far_errno;
 mod gathering;
 mod hostile_client;
+mod hostile_far_end;
 mod keepalive;
 mod lifetime;
 mod monitoring;
