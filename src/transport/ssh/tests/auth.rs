@@ -143,7 +143,10 @@ async fn passwords() {
         Some("wrong")
     });
     let error = failed(Session::connect(&user(&sshd), None, &context).await);
-    assert!(error.to_string().contains("tried password (refused 3 times); the password"), "{error}");
+    assert!(
+        error.to_string().contains("tried password (refused 3 times); the password"),
+        "{error}"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
     assert!(error.to_string().contains("none given"), "{error}");
