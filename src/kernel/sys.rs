@@ -51,6 +51,12 @@ pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has execve(2) close a descriptor of this process.
+pub(super) fn close_on_exec(number: i32) -> Result<(), Errno> {
+    // SAFETY: takes integers only; a number that is no descriptor gives EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
     // SAFETY: sockaddr_nl is plain integers, for which all zeros is a value.
     let mut address: libc::sockaddr_nl = unsafe { zeroed() };

@@ -1,12 +1,13 @@
 //! A connection without its stream: the client's frames become system calls for the I/O thread or
 //! tasks for workers, and the results of these become frames in the output.
 
-use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    budget::{Account, Resource},
+    audit::Audit,
+    budget::{Account, Held, Resource},
     buffers::{ExchangeResults, IoBuffers, SendHeader},
-    completions::{Completion, Completions},
+    completions::{Completion, Completions, NetnsDone},
     config::Config,
     exchange::Exchange,
     exit::Exit,
@@ -14,6 +15,7 @@ use super::{
     open_socket::OpenSocket,
     option_request::Operation,
     output::Output,
+    place::Place,
     poller::Poller,
     sockets::SocketTable,
     syscall::{Syscall, SyscallResult},
@@ -31,6 +33,7 @@ const OPTION_CAPACITY: u32 = 16 << 10;
 pub(super) struct Connection {
     config: Config,
     account: Account,
+    audit: Audit,
     state: StubState,
     sockets: SocketTable,
     handles: NetnsHandles,
@@ -43,27 +46,32 @@ pub(super) struct Connection {
     follow_up: VecDeque<Syscall>,
     /// An exit, found where none can be returned.
     broken: Option<Exit>,
+    /// Those of the stream and the poller.
+    _descriptors: Held,
 }
 
 impl Connection {
     pub(super) fn new(
         config: Config,
-        account: Account,
+        place: Place,
         poller: Arc<Poller>,
         completions: Arc<Completions>,
     ) -> Self {
         let limits = config.limits;
+        let Place { account, pool, audit, descriptors } = place;
         Self {
             state: StubState::new(limits, config.send_window, config.max_queued),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
             handles: NetnsHandles::new(limits.max_sockets, account.clone()),
-            workers: Workers::new(Arc::clone(&completions)),
+            workers: Workers::new(pool, account.clone(), Arc::clone(&completions)),
             poller,
             completions,
             arrived: VecDeque::new(),
             follow_up: VecDeque::new(),
             broken: None,
             account,
+            audit,
+            _descriptors: descriptors,
             config,
         }
     }
@@ -127,6 +135,7 @@ impl Connection {
 
     /// Closes everything, but for the sockets that calls on other threads hold.
     pub(super) fn clear(&mut self) {
+        self.workers.clear();
         self.sockets.clear();
         self.follow_up.clear();
         self.arrived.clear();
@@ -213,6 +222,7 @@ impl Connection {
     }
 
     fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        self.audit.opening(id, &open);
         let descriptor = match self.account.hold(Resource::Descriptors, 1) {
             Ok(descriptor) => descriptor,
             Err(refused) => {
@@ -232,6 +242,7 @@ impl Connection {
 
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
+        self.audit.requested(request, &operation);
         let handle = match &operation {
             NetnsRequest::Close(number) => {
                 let result = self.handles.close(*number).map(|()| Vec::new());
@@ -247,6 +258,7 @@ impl Connection {
     }
 
     fn reply(&mut self, request: u32, result: &Result<Vec<u8>, Failure>, output: &mut Output) {
+        self.audit.replied(request, result.as_ref().err());
         let result = result.as_ref().map(Vec::as_slice);
         self.state.reply(SocketId::CONNECTION, request, result, &mut output.buffer);
     }
@@ -257,6 +269,7 @@ impl Connection {
         result: Result<(OpenSocket, Opened), Failure>,
         output: &mut Output,
     ) {
+        self.audit.opened(id, result.as_ref().map(|(_, opened)| opened));
         let (socket, result) = match result {
             Ok((socket, opened)) => (Some(socket), Ok(opened)),
             Err(failure) => (None, Err(failure)),
@@ -323,13 +336,16 @@ impl Connection {
                     self.returned(result, &results, output);
                     self.completions.give_back(results);
                 }
-                Some(Completion::Opened(id, result)) => {
+                Some(Completion::Opened { id, result, created }) => {
                     self.workers.finished();
                     self.opened(id, result, output);
+                    if let Some(created) = created {
+                        created.keep();
+                    }
                 }
                 Some(Completion::Netns { request, result }) => {
                     self.workers.finished();
-                    let result = result.and_then(|(value, handle)| self.keep(value, handle));
+                    let result = result.and_then(|done| self.keep(done));
                     self.reply(request, &result, output);
                 }
                 None => return,
@@ -337,7 +353,12 @@ impl Connection {
         }
     }
 
-    fn keep(&mut self, value: Vec<u8>, handle: Option<OwnedFd>) -> Result<Vec<u8>, Failure> {
-        handle.map_or(Ok(()), |handle| self.handles.keep(handle)).map(|()| value)
+    fn keep(&mut self, done: NetnsDone) -> Result<Vec<u8>, Failure> {
+        let NetnsDone { value, handle, created } = done;
+        handle.map_or(Ok(()), |handle| self.handles.keep(handle))?;
+        if let Some(created) = created {
+            created.keep();
+        }
+        Ok(value)
     }
 }

@@ -12,7 +12,8 @@ use testing::programs;
 use tree::{Crate, Files, read};
 
 /// The modules below every layer.
-const BASE: &[&str] = &["errno", "text", "nlmsg", "shell", "authority", "sync", "protocol"];
+const BASE: &[&str] =
+    &["errno", "text", "nlmsg", "shell", "authority", "sync", "protocol", "limits"];
 
 /// The modules of the library, lowest first, and the modules that each may use.
 const TABLE: &[Row] = &[
@@ -23,6 +24,7 @@ const TABLE: &[Row] = &[
     ("authority", &[]),
     ("sync", &[]),
     ("protocol", &[]),
+    ("limits", &[]),
     ("wire", &[BASE]),
     ("proto", &[BASE, &["wire"]]),
     ("kernel", &[BASE, &["wire"]]),
