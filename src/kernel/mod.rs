@@ -14,6 +14,7 @@ mod file_lock;
 mod host;
 pub mod netns;
 mod nsfs;
+mod path_walk;
 mod plain_option;
 mod socket;
 mod subprocess;

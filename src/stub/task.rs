@@ -127,12 +127,10 @@ fn netns_request(
     let done = |value, created| NetnsDone { value, handle: None, created };
     match operation {
         NetnsRequest::Open(netns, mode) => {
-            let own = Netns::Path("/proc/self/ns/net".to_owned());
-            let netns = if netns == Netns::Current { own } else { netns };
             let created = create(&netns, mode, cancel)?;
             let file = match handle {
                 Some(fd) if mode == NetnsMode::Existing => File::from(fd),
-                _ => netns::open(&netns, cancel)?.ok_or_else(|| failure(Errno::EINVAL, &netns))?,
+                _ => netns::open(&netns, cancel)?.map_or_else(netns::open_current, Ok)?,
             };
             let id = netns::identify(&file)
                 .map_err(|_| failure(Errno::EIO, "reading the namespace's identity"))?;
