@@ -349,7 +349,7 @@ impl fmt::Display for Refused {
                 f,
                 "uid {uid} has {used} {what}, and the rest of all {limit} is other users'"
             ),
-            By::Server => write!(f, "{used} of {limit} {what} are in use"),
+            By::Server => write!(f, "{used} of {limit} {what} are taken"),
         }
     }
 }

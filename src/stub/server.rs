@@ -228,6 +228,11 @@ impl<'a> Server<'a> {
             return self.refuse(stream, peer, &reason);
         }
         let account = self.budget.account(peer.uid);
+        // Before the hello, where the refusal is the result of connecting. Those that come first with
+        // their hello may take the last places all the same.
+        if let Err(refused) = account.hold(Resource::Clients, 1) {
+            return self.refuse(stream, peer, &refused.to_string());
+        }
         let descriptors = match self.descriptors(&account) {
             Ok(descriptors) => descriptors,
             Err(refused) => return self.refuse(stream, peer, &refused.to_string()),
