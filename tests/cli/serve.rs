@@ -90,7 +90,7 @@ fn a_uid_that_is_not_allowed_is_told_so() {
         ended.failed(3, &[&server.target(), "uid 0 may not connect here"]);
     }
     let log = server.stop(Signal::SIGTERM).stderr;
-    assert!(log.contains("uid 0 was refused"), "{log}");
+    assert!(log.contains("was refused: uid 0 may not connect here"), "{log}");
 }
 
 #[test]
