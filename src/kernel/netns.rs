@@ -237,5 +237,5 @@ pub fn delete(name: &str) -> Result<(), Failure> {
 /// # Errors
 /// As fcntl(2).
 pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
-    descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
+    descriptors::raise_named(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
 }

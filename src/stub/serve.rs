@@ -35,7 +35,7 @@ pub fn serve_stdio(config: Config) -> Exit {
     // Too few descriptors are reported when they run out.
     let _ = raise_descriptor_limit();
     let copy = |fd: BorrowedFd<'_>| -> io::Result<OwnedFd> {
-        Ok(descriptors::raise(fd.try_clone_to_owned()?)?)
+        Ok(descriptors::raise(fd.try_clone_to_owned()?))
     };
     let setup = || Ok((copy(stdin().as_fd())?, copy(stdout().as_fd())?, Shutdown::new()?));
     match setup() {

@@ -335,12 +335,12 @@ impl<'a> Server<'a> {
 /// A descriptor that is of no use but to be closed.
 fn spare() -> Option<File> {
     let null = File::open("/dev/null").ok()?;
-    descriptors::raise(null.into()).ok().map(File::from)
+    Some(descriptors::raise(null.into()).into())
 }
 
 /// Both directions of a stream.
 fn streams(stream: &UnixStream, config: &ListenConfig) -> io::Result<Streams> {
     let copy =
-        || -> io::Result<OwnedFd> { Ok(descriptors::raise(stream.as_fd().try_clone_to_owned()?)?) };
+        || -> io::Result<OwnedFd> { Ok(descriptors::raise(stream.as_fd().try_clone_to_owned()?)) };
     Ok(Streams::new(copy()?, copy()?, &config.stub)?)
 }

@@ -125,8 +125,7 @@ fn one_client_too_many_is_told_so() {
     let namespace = Namespace::new();
     let first = Running::start(nlr(&["monitor", "-n", &namespace.0, &server.target()]));
     namespace.wait_for_listener();
-    finish(nlr(&["show", "link", &server.target()]))
-        .failed(3, &["1 of 1 clients are taken"]);
+    finish(nlr(&["show", "link", &server.target()])).failed(3, &["1 of 1 clients are taken"]);
     drop(first);
     testing::wait("the first client's place", || {
         finish(nlr(&["show", "link", &server.target()])).code() == 0
