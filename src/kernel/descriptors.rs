@@ -6,7 +6,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 
 use super::sys::{self, duplicate_from};
 
@@ -35,11 +38,13 @@ pub fn inherited(number: u32) -> Result<OwnedFd, Errno> {
 }
 
 fn lower_base() -> i32 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::OPEN_MAX)
-        .ok()
-        .flatten()
-        .and_then(|limit| i32::try_from(limit / 2).ok())
-        .unwrap_or(512)
+    i32::try_from(limit() / 2).unwrap_or(BASE)
+}
+
+/// The number of descriptors that this process may have: the soft RLIMIT_NOFILE.
+#[allow(clippy::unnecessary_cast, reason = "32-bit targets have a narrower type")]
+pub(crate) fn limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft as u64)
 }
 
 /// Lets the process open as many descriptors as its hard limit allows.
@@ -47,7 +52,6 @@ fn lower_base() -> i32 {
 /// # Errors
 /// As setrlimit(2).
 pub fn raise_limit() -> Result<(), Errno> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
 }

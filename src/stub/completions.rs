@@ -8,17 +8,16 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{buffers::ExchangeResults, syscall::SyscallResult, wake_fd::WakeFd};
-use crate::{
-    kernel::KernelSocket,
-    wire::{Failure, Opened, SocketId},
+use super::{
+    buffers::ExchangeResults, open_socket::OpenSocket, syscall::SyscallResult, wake_fd::WakeFd,
 };
+use crate::wire::{Failure, Opened, SocketId};
 
 /// The result of work on another thread.
 #[derive(Debug)]
 pub(super) enum Completion {
     /// A socket was created, or not.
-    Opened(SocketId, Result<(KernelSocket, Opened), Failure>),
+    Opened(SocketId, Result<(OpenSocket, Opened), Failure>),
     /// A request on namespaces: the reply's value, and a namespace to keep open.
     Netns { request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure> },
     /// A slow system call.

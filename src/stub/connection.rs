@@ -4,12 +4,14 @@
 use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
 
 use super::{
+    budget::{Account, Resource},
     buffers::{ExchangeResults, IoBuffers, SendHeader},
     completions::{Completion, Completions},
     config::Config,
     exchange::Exchange,
     exit::Exit,
     handles::NetnsHandles,
+    open_socket::OpenSocket,
     option_request::Operation,
     output::Output,
     poller::Poller,
@@ -19,9 +21,8 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    kernel::KernelSocket,
     proto::{OpenOutcome, StubAction, StubState},
-    wire::{Failure, Header, NetnsRequest, Opened, SocketId, hello::PeerLimits},
+    wire::{Failure, Header, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
 };
 
 /// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
@@ -29,6 +30,7 @@ const OPTION_CAPACITY: u32 = 16 << 10;
 
 pub(super) struct Connection {
     config: Config,
+    account: Account,
     state: StubState,
     sockets: SocketTable,
     handles: NetnsHandles,
@@ -44,18 +46,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(config: Config, poller: Arc<Poller>, completions: Arc<Completions>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        account: Account,
+        poller: Arc<Poller>,
+        completions: Arc<Completions>,
+    ) -> Self {
         let limits = config.limits;
         Self {
             state: StubState::new(limits, config.send_window, config.max_queued),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
-            handles: NetnsHandles::new(limits.max_sockets),
+            handles: NetnsHandles::new(limits.max_sockets, account.clone()),
             workers: Workers::new(Arc::clone(&completions)),
             poller,
             completions,
             arrived: VecDeque::new(),
             follow_up: VecDeque::new(),
             broken: None,
+            account,
             config,
         }
     }
@@ -169,16 +177,7 @@ impl Connection {
             }
             // One that is still being opened is closed by `opened`.
             StubAction::Close(id) => self.sockets.close(id, &mut self.state, &mut output.buffer),
-            StubAction::Open(id, open) if is_quick(&open) => {
-                Some(Syscall::Open(id, Box::new(open)))
-            }
-            StubAction::Open(id, open) => {
-                match self.handles.resolve(&open.netns) {
-                    Ok(handle) => self.workers.start(Task::Open(id, open, handle)),
-                    Err(failure) => self.opened(id, Err(failure), output),
-                }
-                None
-            }
+            StubAction::Open(id, open) => self.open(id, open, output),
             StubAction::Netns { request, operation } => {
                 self.netns(request, operation, output);
                 None
@@ -213,6 +212,24 @@ impl Connection {
         Ok(gather)
     }
 
+    fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        let descriptor = match self.account.hold(Resource::Descriptors, 1) {
+            Ok(descriptor) => descriptor,
+            Err(refused) => {
+                self.opened(id, Err(refused.failure("opening a socket")), output);
+                return None;
+            }
+        };
+        if is_quick(&open) {
+            return Some(Syscall::Open(id, Box::new(open), descriptor));
+        }
+        match self.handles.resolve(&open.netns) {
+            Ok(handle) => self.workers.start(Task::Open(id, open, handle, descriptor)),
+            Err(failure) => self.opened(id, Err(failure), output),
+        }
+        None
+    }
+
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
         let handle = match &operation {
@@ -237,7 +254,7 @@ impl Connection {
     fn opened(
         &mut self,
         id: SocketId,
-        result: Result<(KernelSocket, Opened), Failure>,
+        result: Result<(OpenSocket, Opened), Failure>,
         output: &mut Output,
     ) {
         let (socket, result) = match result {

@@ -14,6 +14,7 @@ use nix::{
 };
 
 use super::{
+    budget::Account,
     buffers::{ExchangeResults, IoBuffers},
     completions::Completions,
     config::Config,
@@ -68,6 +69,7 @@ impl Engine {
         input: OwnedFd,
         output: OwnedFd,
         config: Config,
+        account: Account,
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
@@ -81,10 +83,12 @@ impl Engine {
         reader.watch(true, &poller)?;
         poller.watch_readable(&*completions, Source::Completions)?;
         poller.watch_readable(&shutdown, Source::Shutdown)?;
+        let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
+        let connection = Connection::new(config, account, theirs, done);
         Ok(Self {
             output,
             reader,
-            connection: Connection::new(config, Arc::clone(&poller), Arc::clone(&completions)),
+            connection,
             poller,
             ready: Ready::default(),
             completions,

@@ -34,7 +34,13 @@ use nix::{
     unistd::geteuid,
 };
 
-use super::{config::Config, exit::Exit, serve::serve, shutdown::Shutdown};
+use super::{
+    budget::{Budget, Totals, descriptors_for_clients},
+    config::Config,
+    exit::Exit,
+    shutdown::Shutdown,
+    watchdog,
+};
 use crate::{errno::words, kernel::descriptors, limits::server::MAX_CLIENTS};
 
 /// The clients of a [`Listener`], and their limits.
@@ -54,14 +60,31 @@ pub struct ListenConfig {
     pub allowed_uids: Vec<u32>,
     /// Mode of the socket's file: 0600. Connecting needs the permission to write.
     pub mode: u32,
-    /// Clients at a time: 1024.
+    /// Clients at a time: 1024. Half of this and of each of the following totals is divided evenly
+    /// among the users that may connect, and is theirs alone; the other half goes to whoever asks
+    /// first. One client may have a quarter of each at most.
     pub max_clients: usize,
+    /// Threads of all clients: 4096. A client has one, and one more for each slow system call.
+    pub max_threads: usize,
+    /// Bytes that wait for all clients, such as sends that the kernel has not taken and answers that
+    /// nobody reads: 256 MiB.
+    pub max_memory: u64,
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them: 1 GiB.
+    pub max_kernel_memory: u64,
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
         let allowed_uids = vec![geteuid().as_raw()];
-        Self { stub: Config::default(), allowed_uids, mode: 0o600, max_clients: MAX_CLIENTS }
+        Self {
+            stub: Config::default(),
+            allowed_uids,
+            mode: 0o600,
+            max_clients: MAX_CLIENTS,
+            max_threads: 4096,
+            max_memory: 256 << 20,
+            max_kernel_memory: 1 << 30,
+        }
     }
 }
 
@@ -151,6 +174,7 @@ impl Listener {
         log: impl Fn(ListenEvent) + Send + Sync + 'static,
     ) -> io::Result<()> {
         let log = Arc::new(log);
+        let budget = self.budget();
         let clients = Arc::new(AtomicUsize::new(0));
         loop {
             let mut fds = [
@@ -166,7 +190,7 @@ impl Listener {
                 break;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => self.client(stream, shutdown, &clients, &log),
+                Ok((stream, _)) => self.client(stream, shutdown, &clients, &budget, &log),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     // The connection stays queued.
@@ -182,11 +206,24 @@ impl Listener {
         Ok(())
     }
 
+    fn budget(&self) -> Budget {
+        let config = &self.config;
+        let totals = Totals {
+            clients: config.max_clients as u64,
+            descriptors: descriptors_for_clients(),
+            threads: config.max_threads as u64,
+            memory: config.max_memory,
+            kernel_memory: config.max_kernel_memory,
+        };
+        Budget::shared(totals, config.allowed_uids.len())
+    }
+
     fn client<L: Fn(ListenEvent) + Send + Sync + 'static>(
         &self,
         stream: UnixStream,
         shutdown: &Shutdown,
         clients: &Arc<AtomicUsize>,
+        budget: &Budget,
         log: &Arc<L>,
     ) {
         // As the kernel noted when the client connected; nothing that the client says counts.
@@ -216,11 +253,12 @@ impl Listener {
         log(ListenEvent::Accepted { uid });
         let (counted, theirs) = (Arc::clone(clients), Arc::clone(log));
         let (config, shutdown) = (self.config.stub.clone(), shutdown.clone());
+        let account = budget.account(uid);
         let spawned = thread::Builder::new()
             .name("nlr-watch".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || {
-                let exit = serve(input, output, config, &shutdown);
+                let exit = watchdog::run(input, output, config, account, &shutdown);
                 counted.fetch_sub(1, Ordering::AcqRel);
                 theirs(ListenEvent::Ended { uid, exit });
             });

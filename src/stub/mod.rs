@@ -25,6 +25,7 @@
 
 #[cfg(feature = "client")]
 mod bridge;
+mod budget;
 mod buffers;
 mod completions;
 mod config;
@@ -36,6 +37,7 @@ mod handles;
 mod input;
 mod listen;
 mod nonblocking;
+mod open_socket;
 mod option_request;
 mod output;
 mod overrun;

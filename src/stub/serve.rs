@@ -5,7 +5,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::{config::Config, exit::Exit, shutdown::Shutdown, watchdog};
+use nix::unistd::geteuid;
+
+use super::{budget::Budget, config::Config, exit::Exit, shutdown::Shutdown, watchdog};
 use crate::{errno::words, kernel::descriptors};
 
 /// Serves one client until it disconnects, breaks the protocol, or `shutdown` is triggered.
@@ -14,7 +16,8 @@ use crate::{errno::words, kernel::descriptors};
 /// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
 /// which watches the connection; a second thread does the I/O.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
-    watchdog::run(input, output, config, shutdown)
+    let account = Budget::alone().account(geteuid().as_raw());
+    watchdog::run(input, output, config, account, shutdown)
 }
 
 /// Serves one client on stdin and stdout, as a process of its own does.

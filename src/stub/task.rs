@@ -8,9 +8,9 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::completions::Completion;
+use super::{budget::Held, completions::Completion, open_socket::OpenSocket};
 use crate::{
-    kernel::{KernelSocket, failure, netns},
+    kernel::{failure, netns},
     wire::{
         Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
     },
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Task {
     /// Open a socket in a namespace; the descriptor is that of a [`Netns::Handle`].
-    Open(SocketId, Open, Option<OwnedFd>),
+    Open(SocketId, Open, Option<OwnedFd>, Held),
     /// A numbered request on namespaces; the descriptor likewise.
     Netns(u32, NetnsRequest, Option<OwnedFd>),
 }
@@ -28,7 +28,7 @@ impl Task {
     /// Whether a container engine is asked, which may take seconds.
     pub(super) fn asks_engine(&self) -> bool {
         let netns = match self {
-            Task::Open(_, open, _) => &open.netns,
+            Task::Open(_, open, ..) => &open.netns,
             Task::Netns(_, NetnsRequest::Open(netns, _), _) => netns,
             Task::Netns(..) => return false,
         };
@@ -37,7 +37,9 @@ impl Task {
 
     pub(super) fn run(self) -> Completion {
         match self {
-            Task::Open(id, open, handle) => Completion::Opened(id, open_socket(&open, handle)),
+            Task::Open(id, open, handle, descriptor) => {
+                Completion::Opened(id, open_socket(&open, handle, descriptor))
+            }
             Task::Netns(request, operation, handle) => {
                 Completion::Netns { request, result: netns_request(operation, handle) }
             }
@@ -58,12 +60,17 @@ pub(super) fn is_quick(open: &Open) -> bool {
     open.netns == Netns::Current && open.mode == NetnsMode::Existing
 }
 
-fn open_socket(open: &Open, handle: Option<OwnedFd>) -> Result<(KernelSocket, Opened), Failure> {
+fn open_socket(
+    open: &Open,
+    handle: Option<OwnedFd>,
+    descriptor: Held,
+) -> Result<(OpenSocket, Opened), Failure> {
     let namespace = match handle {
         Some(fd) => Some(File::from(fd)),
         None => netns::open(&open.netns, open.mode)?,
     };
-    KernelSocket::open(open, namespace.as_ref().map(AsFd::as_fd)).map_err(|mut failure| {
+    let namespace = namespace.as_ref().map(AsFd::as_fd);
+    OpenSocket::open(open, namespace, descriptor).map_err(|mut failure| {
         if open.netns != Netns::Current {
             failure.text = format!("{}: {}", open.netns, failure.text);
         }

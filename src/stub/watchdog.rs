@@ -10,6 +10,7 @@
 //! own, would make it busier.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,10 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
+
 use super::{
+    budget::{Account, Held, Resource},
     buffers::IoBuffers,
     completions::Completions,
     config::Config,
@@ -40,6 +44,8 @@ struct Shared {
     /// `None` once serving has ended: sockets and streams are closed with it.
     engine: Mutex<Option<Engine>>,
     completions: Arc<Completions>,
+    account: Account,
+    _descriptors: Held,
     /// Number of the call being made, 0 if none is. The thread that makes it owns the engine for
     /// as long as its number is in here.
     slot: AtomicU64,
@@ -69,12 +75,27 @@ enum Notice {
     Ended(Exit),
 }
 
-pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
+/// The descriptors of a connection itself: those of its streams, of its poller, and of its wake-up.
+pub(super) const DESCRIPTORS: u64 = 4;
+
+pub(super) fn run(
+    input: OwnedFd,
+    output: OwnedFd,
+    config: Config,
+    account: Account,
+    shutdown: &Shutdown,
+) -> Exit {
     let setup = || {
-        let completions = Arc::new(Completions::new()?);
+        let descriptors = account.hold(Resource::Descriptors, DESCRIPTORS);
+        let descriptors = descriptors.map_err(|refused| refused.to_string())?;
+        let words = |errno: Errno| errno.desc().to_owned();
+        let completions = Arc::new(Completions::new().map_err(words)?);
         let theirs = Arc::clone(&completions);
-        let engine = Engine::new(input, output, config, shutdown.clone(), theirs)?;
-        Ok::<_, nix::errno::Errno>(Shared {
+        let (its, shutdown) = (account.clone(), shutdown.clone());
+        let engine = Engine::new(input, output, config, its, shutdown, theirs).map_err(words)?;
+        Ok::<_, String>(Shared {
+            account,
+            _descriptors: descriptors,
             engine: Mutex::new(Some(engine)),
             completions,
             slot: AtomicU64::new(0),
@@ -86,7 +107,7 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
     };
     let shared = match setup() {
         Ok(shared) => Arc::new(shared),
-        Err(errno) => return Exit::Io(format!("starting: {}", errno.desc())),
+        Err(text) => return Exit::Io(format!("starting: {text}")),
     };
     let (notify, notices) = channel();
     match start(&shared, &notify, None) {
@@ -97,13 +118,12 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
 
 /// Starts an I/O thread; one that is to take the engine away from the thread that makes the call of
 /// this number does so only if that call has not returned.
-fn start(
-    shared: &Arc<Shared>,
-    notify: &Sender<Notice>,
-    take_from: Option<u64>,
-) -> std::io::Result<()> {
+fn start(shared: &Arc<Shared>, notify: &Sender<Notice>, take_from: Option<u64>) -> io::Result<()> {
+    let held = shared.account.hold(Resource::Threads, 1);
+    let held = held.map_err(|refused| io::Error::other(refused.to_string()))?;
     let (shared, notify) = (Arc::clone(shared), notify.clone());
     let io_thread = move || {
+        let _held = held;
         if take_from.is_none_or(|number| shared.take_from(number)) {
             lead(&shared, &notify);
         }
