@@ -6,6 +6,7 @@
 //! This module is public with the feature `unstable` only: it is made for the stub, names types of a
 //! 0.x crate, and may change at any time.
 
+mod capabilities;
 mod container;
 pub mod descriptors;
 mod failure;
@@ -19,7 +20,8 @@ mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
-pub(crate) use failure::{errno_of, failure};
+pub(crate) use capabilities::{Duties, looking_part, only_look};
+pub(crate) use failure::{errno_of, explained, failure};
 pub use host::host_info;
 pub use nix::errno::Errno;
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

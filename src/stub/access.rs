@@ -55,7 +55,9 @@ pub struct NetnsRule(String);
 
 /// The error of a text that is no [`NetnsRule`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected `current`, a name, a path, `pid:N`, `docker:NAME` or `podman:NAME`, with `*` at the end at most")]
+#[error(
+    "expected `current`, a name, a path, `pid:N`, `docker:NAME` or `podman:NAME`, with `*` at the end at most"
+)]
 pub struct BadNetnsRule;
 
 impl FromStr for NetnsRule {
@@ -92,9 +94,7 @@ impl NetnsRule {
             Netns::Name(name) => is_name(&self.0) && is_name(name) && self.matches(name),
             Netns::Path(path) => self.0.contains('/') && self.matches(path),
             Netns::Pid(pid) => self.matches_behind("pid:", &pid.to_string()),
-            Netns::Container { engine, name } => {
-                self.matches_behind(&format!("{engine}:"), name)
-            }
+            Netns::Container { engine, name } => self.matches_behind(&format!("{engine}:"), name),
             Netns::Handle(_) => true,
         }
     }
@@ -147,7 +147,8 @@ impl Access {
             return Err(unlisted(netns, "namespaces", allowed));
         }
         if self.read_only && mode != NetnsMode::Existing {
-            let text = format!("{netns}: this connection is read-only, and creates or deletes none");
+            let text =
+                format!("{netns}: this connection is read-only, and creates or deletes none");
             return Err(explained(Errno::EPERM, text));
         }
         Ok(())
@@ -160,7 +161,8 @@ impl Access {
 
     /// Whether a container engine may be asked.
     pub(super) fn has_containers(&self) -> bool {
-        let is_engine = |rule: &NetnsRule| rule.0.starts_with("docker:") || rule.0.starts_with("podman:");
+        let is_engine =
+            |rule: &NetnsRule| rule.0.starts_with("docker:") || rule.0.starts_with("podman:");
         self.netns.as_ref().is_none_or(|rules| rules.iter().any(is_engine))
     }
 
@@ -205,7 +207,11 @@ mod tests {
             ("*", vec![name("x")], vec![Netns::Current, Netns::Pid(7), path("/x"), name("pid:7")]),
             ("pid:7", vec![Netns::Pid(7)], vec![Netns::Pid(77), name("pid:7")]),
             ("pid:*", vec![Netns::Pid(7)], vec![name("pid:7"), Netns::docker("7")]),
-            ("docker:web", vec![Netns::docker("web")], vec![Netns::podman("web"), name("docker:web")]),
+            (
+                "docker:web",
+                vec![Netns::docker("web")],
+                vec![Netns::podman("web"), name("docker:web")],
+            ),
             ("docker:*", vec![Netns::docker("web")], vec![name("docker:web"), Netns::podman("x")]),
             (
                 "/run/netns/*",

@@ -57,7 +57,7 @@ impl Connection {
             state: StubState::new(limits, config.send_window, config.max_queued),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
             handles: NetnsHandles::new(limits.max_sockets, account.clone()),
-            workers: Workers::new(Arc::clone(&completions)),
+            workers: Workers::new(config.access.clone(), Arc::clone(&completions)),
             poller,
             completions,
             arrived: VecDeque::new(),
@@ -73,6 +73,16 @@ impl Connection {
         let limits = PeerLimits { max_frame, ..self.config.limits };
         self.state = StubState::new(limits, self.config.send_window, self.config.max_queued);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
+    }
+
+    /// Has the connection change nothing. To be called before any frame comes.
+    pub(super) fn set_read_only(&mut self) {
+        self.workers.set_read_only();
+    }
+
+    /// Whether the connection is to change nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.workers.access().read_only
     }
 
     /// Has the connection end with this exit, once the calls begun before have been made.
@@ -213,6 +223,10 @@ impl Connection {
     }
 
     fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        if let Err(failure) = self.workers.access().check_open(&open) {
+            self.opened(id, Err(failure), output);
+            return None;
+        }
         let descriptor = match self.account.hold(Resource::Descriptors, 1) {
             Ok(descriptor) => descriptor,
             Err(refused) => {
@@ -220,7 +234,8 @@ impl Connection {
                 return None;
             }
         };
-        if is_quick(&open) {
+        // The owner of the namespace is to be found out first, for a client that changes nothing.
+        if is_quick(&open) && !self.is_read_only() {
             return Some(Syscall::Open(id, Box::new(open), descriptor));
         }
         match self.handles.resolve(&open.netns) {
@@ -232,6 +247,9 @@ impl Connection {
 
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
+        if let Err(failure) = self.workers.access().check_request(&operation) {
+            return self.reply(request, &Err(failure), output);
+        }
         let handle = match &operation {
             NetnsRequest::Close(number) => {
                 let result = self.handles.close(*number).map(|()| Vec::new());

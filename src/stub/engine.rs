@@ -28,7 +28,7 @@ use super::{
     syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::host_info,
+    kernel::{host_info, looking_part, only_look},
     wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
 };
 
@@ -45,6 +45,11 @@ pub(super) enum Next {
     Syscall(Syscall),
     /// Serving has ended; every socket is closed.
     Exit(Exit),
+}
+
+/// Takes from the calling thread, and those that it starts, what a read-only connection must not do.
+fn confine() -> Result<(), Exit> {
+    only_look().map_err(|failure| Exit::Io(failure.text))
 }
 
 /// One connection, with its stream.
@@ -73,7 +78,11 @@ impl Engine {
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
-        let hello = Hello::new(Role::Stub, config.limits, Some(host_info()));
+        let mut host = host_info();
+        if config.access.read_only {
+            host.capabilities = looking_part(host.capabilities);
+        }
+        let hello = Hello::new(Role::Stub, config.limits, Some(host));
         let mut greeting = MARKER.to_vec();
         hello.encode(&mut greeting);
         let mut reader = FrameReader::new(input, hello, config.hello_timeout)?;
@@ -96,6 +105,15 @@ impl Engine {
             burst: 0,
             received: false,
         })
+    }
+
+    /// To be called by each thread before it runs the engine: takes from it what this connection must
+    /// not do.
+    ///
+    /// # Errors
+    /// An exit: without that nothing may be served.
+    pub(super) fn confine_thread(&self) -> Result<(), Exit> {
+        if self.connection.is_read_only() { confine() } else { Ok(()) }
     }
 
     /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
@@ -195,7 +213,13 @@ impl Engine {
     fn take_frames(&mut self, buffers: &mut IoBuffers) -> Result<Option<Syscall>, Exit> {
         if !self.reader.is_greeted() {
             match self.reader.greet()? {
-                Some(max_frame) => self.connection.set_max_frame(max_frame),
+                Some(terms) => {
+                    self.connection.set_max_frame(terms.max_frame);
+                    if terms.read_only {
+                        self.connection.set_read_only();
+                        confine()?;
+                    }
+                }
                 None => return Ok(None),
             }
         }

@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 #[cfg(feature = "client")]
 mod bridge;
 mod budget;
@@ -54,6 +55,7 @@ mod wake_fd;
 mod watchdog;
 mod workers;
 
+pub use access::{Access, BadNetnsRule, NetnsRule};
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use config::Config;

@@ -33,6 +33,15 @@ enum Stage {
     },
 }
 
+/// What two hellos agree on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// The limit on frames.
+    pub(super) max_frame: u32,
+    /// Whether the client asks to be refused every change.
+    pub(super) read_only: bool,
+}
+
 /// Reads marker, hello and frames.
 #[derive(Debug)]
 pub(super) struct FrameReader {
@@ -126,11 +135,11 @@ impl FrameReader {
         matches!(self.stage, Stage::Frames { .. })
     }
 
-    /// Takes in the hello: gives the agreed limit on frames once, when it is complete.
+    /// Takes in the hello: gives the terms of the connection once, when it is complete.
     ///
     /// # Errors
     /// [`Exit::Handshake`].
-    pub(super) fn greet(&mut self) -> Result<Option<u32>, Exit> {
+    pub(super) fn greet(&mut self) -> Result<Option<Terms>, Exit> {
         let Stage::Hello { marker_found, .. } = &mut self.stage else { return Ok(None) };
         let handshake = |error: WireError| Exit::Handshake(error.to_string());
         let Some(hello) = self.input.hello(marker_found).map_err(handshake)? else {
@@ -138,7 +147,7 @@ impl FrameReader {
         };
         let (_, max_frame) = self.hello.agree(&hello).map_err(handshake)?;
         self.stage = Stage::Frames { max_frame, max_silence: hello.silence };
-        Ok(Some(max_frame))
+        Ok(Some(Terms { max_frame, read_only: hello.read_only }))
     }
 
     /// The next whole frame: header and payload; `None` while there is none.

@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{budget::Held, completions::Completion, open_socket::OpenSocket};
+use super::{access::Access, budget::Held, completions::Completion, open_socket::OpenSocket};
 use crate::{
     kernel::{failure, netns},
     wire::{
@@ -35,13 +35,13 @@ impl Task {
         matches!(netns, Netns::Container { .. })
     }
 
-    pub(super) fn run(self) -> Completion {
+    pub(super) fn run(self, access: &Access) -> Completion {
         match self {
             Task::Open(id, open, handle, descriptor) => {
-                Completion::Opened(id, open_socket(&open, handle, descriptor))
+                Completion::Opened(id, open_socket(&open, handle, descriptor, access))
             }
             Task::Netns(request, operation, handle) => {
-                Completion::Netns { request, result: netns_request(operation, handle) }
+                Completion::Netns { request, result: netns_request(operation, handle, access) }
             }
         }
     }
@@ -64,11 +64,15 @@ fn open_socket(
     open: &Open,
     handle: Option<OwnedFd>,
     descriptor: Held,
+    access: &Access,
 ) -> Result<(OpenSocket, Opened), Failure> {
     let namespace = match handle {
         Some(fd) => Some(File::from(fd)),
         None => netns::open(&open.netns, open.mode)?,
     };
+    if access.read_only {
+        netns::check_owner(namespace.as_ref())?;
+    }
     let namespace = namespace.as_ref().map(AsFd::as_fd);
     OpenSocket::open(open, namespace, descriptor).map_err(|mut failure| {
         if open.netns != Netns::Current {
@@ -81,6 +85,7 @@ fn open_socket(
 fn netns_request(
     operation: NetnsRequest,
     handle: Option<OwnedFd>,
+    access: &Access,
 ) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
     match operation {
         NetnsRequest::Open(netns, mode) => {
@@ -96,7 +101,8 @@ fn netns_request(
         }
         NetnsRequest::List => {
             let mut value = Vec::new();
-            netns::list()?.iter().for_each(|entry: &NetnsEntry| entry.encode(&mut value));
+            let told = |entry: &NetnsEntry| access.allows(&Netns::Name(entry.name.clone()));
+            netns::list()?.into_iter().filter(told).for_each(|entry| entry.encode(&mut value));
             Ok((value, None))
         }
         NetnsRequest::Add(name) => netns::add(&name).map(|()| (Vec::new(), None)),

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::{completions::Completions, task::Task};
+use super::{access::Access, completions::Completions, task::Task};
 use crate::kernel::{errno_of, failure};
 
 /// Tasks that run at a time; more of them wait.
@@ -39,6 +39,7 @@ impl Drop for Asking {
 /// Runs tasks, a few at a time, each on a thread that is used once.
 #[derive(Debug)]
 pub(super) struct Workers {
+    access: Arc<Access>,
     completions: Arc<Completions>,
     waiting: VecDeque<Task>,
     running: usize,
@@ -47,8 +48,19 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(completions: Arc<Completions>) -> Self {
-        Self { completions, waiting: VecDeque::new(), running: 0, asking: Arc::default() }
+    pub(super) fn new(access: Access, completions: Arc<Completions>) -> Self {
+        let access = Arc::new(access);
+        Self { access, completions, waiting: VecDeque::new(), running: 0, asking: Arc::default() }
+    }
+
+    /// Has tasks that begin from now on change nothing.
+    pub(super) fn set_read_only(&mut self) {
+        Arc::make_mut(&mut self.access).read_only = true;
+    }
+
+    /// What the client may do.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(super) fn start(&mut self, task: Task) {
@@ -71,6 +83,7 @@ impl Workers {
             let asking = task.asks_engine().then(|| Asking::new(&self.asking));
             let slot = Arc::new(Mutex::new(Some(task)));
             let (theirs, completions) = (Arc::clone(&slot), Arc::clone(&self.completions));
+            let access = Arc::clone(&self.access);
             let take = |slot: &Mutex<Option<Task>>| {
                 slot.lock().unwrap_or_else(PoisonError::into_inner).take()
             };
@@ -79,7 +92,7 @@ impl Workers {
                 .stack_size(256 * 1024)
                 .spawn(move || {
                     if let Some(task) = take(&theirs) {
-                        let completion = task.run();
+                        let completion = task.run(&access);
                         // Before the completion arrives, upon which the next task may begin.
                         drop(asking);
                         completions.push(completion);

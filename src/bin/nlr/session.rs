@@ -144,6 +144,7 @@ pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOption
     options.timeout = connection.connect_timeout;
     options.prompter = prompt::prompter(connection)?;
     options.ssh_config.clone_from(&connection.ssh_config);
+    options.read_only = connection.read_only;
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
     Ok(options)
 }
