@@ -247,7 +247,8 @@ impl RemoteSocket {
     /// # Errors
     /// [`ErrorKind::Receive`] for a datagram that could not be forwarded, and
     /// [`ErrorKind::Send`] for a pipelined send that failed: both in their place among the events,
-    /// and the socket stays open. [`ErrorKind::Disconnected`] after the last event that had arrived.
+    /// and the socket stays open. [`ErrorKind::Disconnected`] after the last event that had arrived; a
+    /// far end that sends more than 16,384 such errors that nobody receives is cut off.
     pub async fn recv(&self) -> Result<Event, Error> {
         let check = || self.connection.run(|state, _| state.receive(self.id));
         // A socket with many events must not keep its task from yielding.

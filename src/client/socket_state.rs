@@ -14,12 +14,17 @@ use super::{
 };
 use crate::{
     Error,
-    proto::SendError,
+    proto::{SendError, Violation},
     wire::{Counters, Destination, Opened, SocketId},
 };
 
 /// Failures of pipelined sends in the receive queue, from which on a pipelined send fails at once.
 const MAX_FAILURES: usize = 1024;
+
+/// Failures in the receive queue, of sends and of receives, beyond which the stub breaks the
+/// protocol: they take no credit. More than a stub has sends under way once pipelined sends fail at
+/// once.
+const MAX_WITHOUT_CREDIT: usize = 16 << 10;
 
 /// A confirmed send, for which one task waits.
 #[derive(Debug)]
@@ -28,8 +33,8 @@ enum Confirmed {
     Done(Result<SentReport, Error>),
 }
 
-/// The state of one socket. Its receive queue is bounded by the credit granted for datagrams and,
-/// for failures of sends, by [`MAX_FAILURES`] and the credit for sends.
+/// The state of one socket. Its receive queue is bounded by the credit granted for datagrams and, for
+/// failures, by [`MAX_WITHOUT_CREDIT`]; between two of these there is one report of loss at most.
 #[derive(Debug)]
 pub(super) struct SocketState {
     id: SocketId,
@@ -42,6 +47,8 @@ pub(super) struct SocketState {
     /// Failed sends in the queue, and the errno of the last.
     failures: usize,
     last_failure: i32,
+    /// Entries of the queue that took no credit, without reports of loss.
+    without_credit: usize,
     /// Confirmed sends, by their serial.
     confirmed: HashMap<u32, Confirmed>,
     signals: Arc<Signals>,
@@ -61,6 +68,7 @@ impl SocketState {
             queue: VecDeque::new(),
             failures: 0,
             last_failure: 0,
+            without_credit: 0,
             confirmed: HashMap::new(),
             signals: Arc::default(),
             receiver: None,
@@ -111,15 +119,40 @@ impl SocketState {
 
     // ---- receiving
 
-    /// Queues a delivery and wakes a receiver for it.
-    pub(super) fn deliver(&mut self, delivery: Delivery, deferred: &mut Deferred) {
-        if let Delivery::SendFailed { errno, .. } = delivery {
-            self.failures += 1;
-            self.last_failure = errno;
+    /// Queues a delivery and wakes a receiver for it. A report of loss behind another becomes one with
+    /// it.
+    ///
+    /// # Errors
+    /// A [`Violation`] if too many failures wait to be received.
+    pub(super) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        deferred: &mut Deferred,
+    ) -> Result<(), Violation> {
+        match delivery {
+            Delivery::Datagram(_) => {}
+            Delivery::Lost { dropped, total } => {
+                if let Some(Delivery::Lost { dropped: sum, total: last }) = self.queue.back_mut() {
+                    *sum = sum.saturating_add(dropped);
+                    *last = total;
+                    return Ok(());
+                }
+            }
+            Delivery::ReceiveError { .. } => self.without_credit += 1,
+            Delivery::SendFailed { errno, .. } => {
+                self.without_credit += 1;
+                self.failures += 1;
+                self.last_failure = errno;
+            }
+        }
+        if self.without_credit > MAX_WITHOUT_CREDIT {
+            let (what, limit) = ("failures on a socket left unread", MAX_WITHOUT_CREDIT as u64);
+            return Err(Violation::TooMany { what, limit });
         }
         self.queue.push_back(delivery);
         deferred.wake(self.receiver.take());
         deferred.wake_receiver(&self.signals);
+        Ok(())
     }
 
     /// The next delivery, whose credit is given back; `None` if the queue is empty.
@@ -127,8 +160,14 @@ impl SocketState {
         let delivery = self.queue.pop_front()?;
         match &delivery {
             Delivery::Datagram(datagram) => wire.consumed(self.id, datagram.data.len()),
-            Delivery::SendFailed { .. } => self.failures = self.failures.saturating_sub(1),
-            Delivery::Lost { .. } | Delivery::ReceiveError { .. } => {}
+            Delivery::SendFailed { .. } => {
+                self.failures = self.failures.saturating_sub(1);
+                self.without_credit = self.without_credit.saturating_sub(1);
+            }
+            Delivery::ReceiveError { .. } => {
+                self.without_credit = self.without_credit.saturating_sub(1);
+            }
+            Delivery::Lost { .. } => {}
         }
         Some(delivery)
     }

@@ -23,11 +23,18 @@ const LARGE_HIGH_WATER: usize = 64 << 20;
 /// socket waits for no more than this and a piece.
 const PIECES_MARK: usize = 64 << 10;
 
+/// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which the stub
+/// breaks the protocol: it goes on sending and does not read. A stub that reads all it is sent before it
+/// goes on has a few frames of each socket waiting.
+const ANSWERS_LIMIT: usize = 4 << 20;
+
 /// The protocol state of a connection, and its outbox.
 #[derive(Debug)]
 pub(super) struct WireState {
     protocol: ClientState,
     outbox: BytesMut,
+    /// Bytes of the outbox that answer frames of the stub.
+    answers: usize,
 }
 
 /// A piece of a large datagram that was added to the outbox.
@@ -50,7 +57,8 @@ pub(super) struct Backlog {
 impl WireState {
     /// The state after the hellos: `limits` are the stub's, `max_frame` the agreed one.
     pub(super) fn new(limits: PeerLimits, max_frame: u32) -> Self {
-        Self { protocol: ClientState::new(limits, max_frame), outbox: BytesMut::new() }
+        let protocol = ClientState::new(limits, max_frame);
+        Self { protocol, outbox: BytesMut::new(), answers: 0 }
     }
 
     pub(super) fn open(&mut self, open: Open) -> Result<SocketId, Error> {
@@ -137,6 +145,7 @@ impl WireState {
     /// Moves the outbox into `empty`, whose memory becomes the outbox's.
     pub(super) fn take_outbox(&mut self, empty: &mut BytesMut) {
         std::mem::swap(empty, &mut self.outbox);
+        self.answers = 0;
     }
 
     /// Moves the outbox to the end of `writing`, and after it the frame that accuses the stub of a
@@ -165,12 +174,21 @@ impl WireState {
 
     /// Gives credit back for a datagram that the caller has received.
     pub(super) fn consumed(&mut self, socket: SocketId, bytes: usize) {
+        let before = self.outbox.len();
         self.protocol.consumed(socket, bytes, &mut self.outbox);
+        self.answers += self.outbox.len() - before;
     }
 
     /// Takes in a frame.
     pub(super) fn on_frame<'a>(&mut self, frame: &'a Frame) -> Result<ClientEvent<'a>, Violation> {
-        self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)
+        let before = self.outbox.len();
+        let event = self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)?;
+        self.answers += self.outbox.len() - before;
+        if self.answers > ANSWERS_LIMIT {
+            let (what, limit) = ("bytes of answers left unread", ANSWERS_LIMIT as u64);
+            return Err(Violation::TooMany { what, limit });
+        }
+        Ok(event)
     }
 }
 

@@ -37,6 +37,17 @@ pub fn inherited(number: u32) -> Result<OwnedFd, Errno> {
     sys::inherited(i32::try_from(number).map_err(|_| Errno::EBADF)?)
 }
 
+/// A copy of a descriptor that this process has inherited, by its number. Programs that this process
+/// starts do not inherit it in turn.
+///
+/// # Errors
+/// EBADF for a number that is none.
+pub(crate) fn adopted(number: u32) -> Result<OwnedFd, Errno> {
+    let copy = inherited(number)?;
+    sys::close_on_exec(i32::try_from(number).map_err(|_| Errno::EBADF)?)?;
+    Ok(copy)
+}
+
 fn lower_base() -> i32 {
     i32::try_from(limit() / 2).unwrap_or(BASE)
 }

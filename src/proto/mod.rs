@@ -43,9 +43,9 @@ mod stub_state;
 mod tests;
 mod violation;
 
+pub use client_event::{ClientEvent, Data};
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
-pub use client_event::{ClientEvent, Data};
 pub use client_state::{ClientState, SendMode};
 pub use credit::{Granted, Granting};
 pub use refusal::{Refusal, SendError};

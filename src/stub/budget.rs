@@ -22,6 +22,10 @@ use nix::errno::Errno;
 
 use crate::{
     kernel::{descriptors, failure},
+    limits::server::{
+        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_MEMORY, MAX_TASKS, MAX_THREADS,
+        RESERVED_DESCRIPTORS,
+    },
     wire::Failure,
 };
 
@@ -32,16 +36,20 @@ pub(super) enum Resource {
     Clients,
     /// Descriptors: of streams, sockets, namespaces and pollers.
     Descriptors,
-    /// Threads that serve a connection.
+    /// Threads of connections beyond the two that each has.
     Threads,
     /// Bytes that wait in this process: requests, sends, answers that nobody reads.
     Memory,
     /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them.
     KernelMemory,
+    /// Tasks that run.
+    Tasks,
+    /// Tasks that ask a container engine.
+    Asking,
 }
 
 /// The number of resources.
-const KINDS: usize = 5;
+const KINDS: usize = 7;
 
 /// An amount of each resource.
 type Amounts = [u64; KINDS];
@@ -68,6 +76,8 @@ impl Resource {
             Resource::Threads => "threads",
             Resource::Memory => "bytes that wait",
             Resource::KernelMemory => "bytes of kernel buffers",
+            Resource::Tasks => "tasks",
+            Resource::Asking => "questions to container engines",
         }
     }
 
@@ -75,12 +85,15 @@ impl Resource {
         match self {
             Resource::Clients => Errno::EBUSY,
             Resource::Descriptors => Errno::EMFILE,
-            Resource::Threads => Errno::EAGAIN,
+            Resource::Threads | Resource::Tasks | Resource::Asking => Errno::EAGAIN,
             Resource::Memory => Errno::ENOMEM,
             Resource::KernelMemory => Errno::ENOBUFS,
         }
     }
 }
+
+/// The descriptors of a connection itself: those of its streams, of its poller, and of its wake-up.
+pub(super) const CONNECTION: u64 = 4;
 
 /// The most that all clients together hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,24 +103,22 @@ pub(super) struct Totals {
     pub(super) threads: u64,
     pub(super) memory: u64,
     pub(super) kernel_memory: u64,
+    pub(super) tasks: u64,
+    pub(super) asking: u64,
 }
 
 impl Totals {
     fn amounts(self) -> Amounts {
-        let Totals { clients, descriptors, threads, memory, kernel_memory } = self;
+        let Totals { clients, descriptors, threads, memory, kernel_memory, tasks, asking } = self;
         // In the order of `Resource`.
-        [clients, descriptors, threads, memory, kernel_memory]
+        [clients, descriptors, threads, memory, kernel_memory, tasks, asking]
     }
 }
-
-/// Descriptors of this process that clients leave alone: those that it had from its start, those of
-/// namespaces and programs while a request on them is carried out, and one for whoever is refused.
-const RESERVED: u64 = 64;
 
 /// The descriptors that clients may hold, by the limit of this process.
 pub(super) fn descriptors_for_clients() -> u64 {
     let limit = descriptors::limit();
-    limit.saturating_sub(RESERVED).max(limit / 2)
+    limit.saturating_sub(RESERVED_DESCRIPTORS).max(limit / 2)
 }
 
 #[derive(Debug)]
@@ -134,7 +145,7 @@ impl Budget {
         let users = users.max(1) as u64;
         let own = totals.map(|total| total / 2 / users);
         // One client at least has its place, however small the total.
-        let each = totals.map(|total| (total / 4).max(1));
+        let each = totals.map(|total| (total / CLIENT_SHARE).max(1));
         Self::new(totals, own, users, each)
     }
 
@@ -143,9 +154,11 @@ impl Budget {
         let totals = Totals {
             clients: 1,
             descriptors: descriptors_for_clients(),
-            threads: 1024,
-            memory: 64 << 20,
-            kernel_memory: 256 << 20,
+            threads: MAX_THREADS as u64 / CLIENT_SHARE,
+            memory: MAX_MEMORY / CLIENT_SHARE,
+            kernel_memory: MAX_KERNEL_MEMORY / CLIENT_SHARE,
+            tasks: MAX_TASKS / CLIENT_SHARE,
+            asking: MAX_ASKING / CLIENT_SHARE,
         };
         let totals = totals.amounts();
         Self::new(totals, totals, 1, totals)
@@ -336,7 +349,7 @@ impl fmt::Display for Refused {
                 f,
                 "uid {uid} has {used} {what}, and the rest of all {limit} is other users'"
             ),
-            By::Server => write!(f, "{used} of {limit} {what} are in use"),
+            By::Server => write!(f, "{used} of {limit} {what} are taken"),
         }
     }
 }
@@ -345,8 +358,15 @@ impl fmt::Display for Refused {
 mod tests {
     use super::*;
 
-    const TOTALS: Totals =
-        Totals { clients: 16, descriptors: 160, threads: 160, memory: 1 << 20, kernel_memory: 160 };
+    const TOTALS: Totals = Totals {
+        clients: 16,
+        descriptors: 160,
+        threads: 160,
+        memory: 1 << 20,
+        kernel_memory: 160,
+        tasks: 16,
+        asking: 16,
+    };
 
     fn used(budget: &Budget) -> usize {
         budget.0.users().len()

@@ -1,12 +1,13 @@
 //! A connection without its stream: the client's frames become system calls for the I/O thread or
 //! tasks for workers, and the results of these become frames in the output.
 
-use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    budget::{Account, Resource},
+    audit::Audit,
+    budget::{Account, Held, Resource},
     buffers::{ExchangeResults, IoBuffers, SendHeader},
-    completions::{Completion, Completions},
+    completions::{Completion, Completions, NetnsDone},
     config::Config,
     exchange::Exchange,
     exit::Exit,
@@ -14,7 +15,9 @@ use super::{
     open_socket::OpenSocket,
     option_request::Operation,
     output::Output,
+    place::Place,
     poller::Poller,
+    reader::Terms,
     sockets::SocketTable,
     syscall::{Syscall, SyscallResult},
     task::{Task, is_quick},
@@ -31,6 +34,7 @@ const OPTION_CAPACITY: u32 = 16 << 10;
 pub(super) struct Connection {
     config: Config,
     account: Account,
+    audit: Audit,
     state: StubState,
     sockets: SocketTable,
     handles: NetnsHandles,
@@ -43,41 +47,50 @@ pub(super) struct Connection {
     follow_up: VecDeque<Syscall>,
     /// An exit, found where none can be returned.
     broken: Option<Exit>,
+    /// Those of the stream and the poller.
+    _descriptors: Held,
 }
 
 impl Connection {
     pub(super) fn new(
         config: Config,
-        account: Account,
+        place: Place,
         poller: Arc<Poller>,
         completions: Arc<Completions>,
     ) -> Self {
         let limits = config.limits;
+        let Place { account, pool, audit, descriptors } = place;
         Self {
             state: StubState::new(limits, config.send_window, config.max_queued),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
             handles: NetnsHandles::new(limits.max_sockets, account.clone()),
-            workers: Workers::new(config.access.clone(), Arc::clone(&completions)),
+            workers: Workers::new(
+                config.access.clone(),
+                pool,
+                account.clone(),
+                Arc::clone(&completions),
+            ),
             poller,
             completions,
             arrived: VecDeque::new(),
             follow_up: VecDeque::new(),
             broken: None,
             account,
+            audit,
+            _descriptors: descriptors,
             config,
         }
     }
 
-    /// Takes in the limit on frames that the hellos agree on. To be called before any frame comes.
-    pub(super) fn set_max_frame(&mut self, max_frame: u32) {
+    /// Takes in what the hellos agree on. To be called before any frame comes.
+    pub(super) fn agree(&mut self, terms: Terms) {
+        let max_frame = terms.max_frame;
+        if terms.read_only {
+            self.workers.set_read_only();
+        }
         let limits = PeerLimits { max_frame, ..self.config.limits };
         self.state = StubState::new(limits, self.config.send_window, self.config.max_queued);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
-    }
-
-    /// Has the connection change nothing. To be called before any frame comes.
-    pub(super) fn set_read_only(&mut self) {
-        self.workers.set_read_only();
     }
 
     /// Whether the connection is to change nothing.
@@ -137,6 +150,7 @@ impl Connection {
 
     /// Closes everything, but for the sockets that calls on other threads hold.
     pub(super) fn clear(&mut self) {
+        self.workers.clear();
         self.sockets.clear();
         self.follow_up.clear();
         self.arrived.clear();
@@ -223,6 +237,7 @@ impl Connection {
     }
 
     fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        self.audit.opening(id, &open);
         if let Err(failure) = self.workers.access().check_open(&open) {
             self.opened(id, Err(failure), output);
             return None;
@@ -247,6 +262,7 @@ impl Connection {
 
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
+        self.audit.requested(request, &operation);
         if let Err(failure) = self.workers.access().check_request(&operation) {
             return self.reply(request, &Err(failure), output);
         }
@@ -265,6 +281,7 @@ impl Connection {
     }
 
     fn reply(&mut self, request: u32, result: &Result<Vec<u8>, Failure>, output: &mut Output) {
+        self.audit.replied(request, result.as_ref().err());
         let result = result.as_ref().map(Vec::as_slice);
         self.state.reply(SocketId::CONNECTION, request, result, &mut output.buffer);
     }
@@ -275,6 +292,7 @@ impl Connection {
         result: Result<(OpenSocket, Opened), Failure>,
         output: &mut Output,
     ) {
+        self.audit.opened(id, result.as_ref().map(|(_, opened)| opened));
         let (socket, result) = match result {
             Ok((socket, opened)) => (Some(socket), Ok(opened)),
             Err(failure) => (None, Err(failure)),
@@ -341,13 +359,16 @@ impl Connection {
                     self.returned(result, &results, output);
                     self.completions.give_back(results);
                 }
-                Some(Completion::Opened(id, result)) => {
+                Some(Completion::Opened { id, result, created }) => {
                     self.workers.finished();
                     self.opened(id, result, output);
+                    if let Some(created) = created {
+                        created.keep();
+                    }
                 }
                 Some(Completion::Netns { request, result }) => {
                     self.workers.finished();
-                    let result = result.and_then(|(value, handle)| self.keep(value, handle));
+                    let result = result.and_then(|done| self.keep(done));
                     self.reply(request, &result, output);
                 }
                 None => return,
@@ -355,7 +376,12 @@ impl Connection {
         }
     }
 
-    fn keep(&mut self, value: Vec<u8>, handle: Option<OwnedFd>) -> Result<Vec<u8>, Failure> {
-        handle.map_or(Ok(()), |handle| self.handles.keep(handle)).map(|()| value)
+    fn keep(&mut self, done: NetnsDone) -> Result<Vec<u8>, Failure> {
+        let NetnsDone { value, handle, created } = done;
+        handle.map_or(Ok(()), |handle| self.handles.keep(handle))?;
+        if let Some(created) = created {
+            created.keep();
+        }
+        Ok(value)
     }
 }

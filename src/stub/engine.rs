@@ -1,11 +1,6 @@
 //! The event loop of one connection.
 
-use std::{
-    mem::take,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{mem::take, os::fd::AsFd, sync::Arc, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -14,7 +9,6 @@ use nix::{
 };
 
 use super::{
-    budget::Account,
     buffers::{ExchangeResults, IoBuffers},
     completions::Completions,
     config::Config,
@@ -22,14 +16,16 @@ use super::{
     exchange::Exchange,
     exit::Exit,
     output::Output,
+    place::Place,
     poller::{Poller, Ready, Source},
     reader::FrameReader,
     shutdown::Shutdown,
+    streams::Streams,
     syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::{host_info, looking_part, only_look},
-    wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
+    kernel::only_look,
+    wire::{Failure, Flags, Message, SocketId},
 };
 
 /// Calls after which the stream and the kernel are looked at again, however many frames are left of
@@ -39,17 +35,15 @@ const BURST: u32 = 64;
 /// How long a client may take to read why it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
+/// What a client is told that was silent for too long.
+const SILENT: &str = "nothing came from this side for longer than its hello had promised";
+
 /// The next thing to do for the thread that runs the engine.
 pub(super) enum Next {
     /// Make this call with the engine unlocked, and give its result to [`Engine::returned`].
     Syscall(Syscall),
     /// Serving has ended; every socket is closed.
     Exit(Exit),
-}
-
-/// Takes from the calling thread, and those that it starts, what a read-only connection must not do.
-fn confine() -> Result<(), Exit> {
-    only_look().map_err(|failure| Exit::Io(failure.text))
 }
 
 /// One connection, with its stream.
@@ -71,29 +65,22 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(
-        input: OwnedFd,
-        output: OwnedFd,
+        streams: Streams,
         config: Config,
-        account: Account,
+        place: Place,
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
-        let mut host = host_info();
-        if config.access.read_only {
-            host.capabilities = looking_part(host.capabilities);
-        }
-        let hello = Hello::new(Role::Stub, config.limits, Some(host));
-        let mut greeting = MARKER.to_vec();
-        hello.encode(&mut greeting);
-        let mut reader = FrameReader::new(input, hello, config.hello_timeout)?;
-        let mut output = Output::new(output, &config)?;
-        output.buffer = greeting;
+        let Streams { output, mut reader } = streams;
         let poller = Arc::new(Poller::new()?);
         reader.watch(true, &poller)?;
         poller.watch_readable(&*completions, Source::Completions)?;
         poller.watch_readable(&shutdown, Source::Shutdown)?;
         let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
-        let connection = Connection::new(config, account, theirs, done);
+        let mut connection = Connection::new(config, place, theirs, done);
+        if let Some(terms) = reader.agreed() {
+            connection.agree(terms);
+        }
         Ok(Self {
             output,
             reader,
@@ -107,13 +94,16 @@ impl Engine {
         })
     }
 
-    /// To be called by each thread before it runs the engine: takes from it what this connection must
-    /// not do.
+    /// Takes from the calling thread, and those that it starts, what this connection must not do. To be
+    /// called by each thread before it runs the engine.
     ///
     /// # Errors
     /// An exit: without that nothing may be served.
     pub(super) fn confine_thread(&self) -> Result<(), Exit> {
-        if self.connection.is_read_only() { confine() } else { Ok(()) }
+        match self.connection.is_read_only() {
+            true => only_look().map_err(|failure| Exit::Io(failure.text)),
+            false => Ok(()),
+        }
     }
 
     /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
@@ -139,17 +129,25 @@ impl Engine {
         }
     }
 
+    /// Ends before any call is made, and tells the client why.
+    pub(super) fn give_up(&mut self, text: &str) {
+        self.end(&Exit::Violation(text.to_owned()));
+    }
+
     /// Tells the client why the connection ends, where that is not its own doing, and closes
     /// everything.
     fn end(&mut self, exit: &Exit) {
         let reason = match exit {
-            Exit::Violation(text) => Some(text.clone()),
-            Exit::Shutdown => Some("the stub was asked to shut down".to_owned()),
-            _ => None,
+            Exit::Violation(text) => Some((Errno::EPROTO, text.clone())),
+            Exit::Shutdown => Some((Errno::EPROTO, "the stub was asked to shut down".to_owned())),
+            // A client that was stopped, or behind a cut link, may be back.
+            Exit::ClientSilent => Some((Errno::ETIMEDOUT, SILENT.to_owned())),
+            Exit::Io(text) => Some((Errno::EIO, format!("the stub failed: {text}"))),
+            Exit::ClientGone | Exit::ClientFault(_) | Exit::Handshake(_) => None,
         };
         let lingers = reason.is_some();
-        if let Some(text) = reason {
-            let fault = Message::Fault(Failure { errno: Errno::EPROTO as i32, text });
+        if let Some((errno, text)) = reason {
+            let fault = Message::Fault(Failure { errno: errno as i32, text });
             fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.output.buffer);
         }
         // Before the sockets, whose closing may have to wait for the kernel.
@@ -214,11 +212,8 @@ impl Engine {
         if !self.reader.is_greeted() {
             match self.reader.greet()? {
                 Some(terms) => {
-                    self.connection.set_max_frame(terms.max_frame);
-                    if terms.read_only {
-                        self.connection.set_read_only();
-                        confine()?;
-                    }
+                    self.connection.agree(terms);
+                    self.confine_thread()?;
                 }
                 None => return Ok(None),
             }

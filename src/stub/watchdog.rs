@@ -11,7 +11,6 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -24,13 +23,15 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    budget::{Account, Held, Resource},
+    budget::{Account, Resource},
     buffers::IoBuffers,
     completions::Completions,
     config::Config,
     engine::{Engine, Next},
     exit::Exit,
+    place::Place,
     shutdown::Shutdown,
+    streams::Streams,
 };
 
 /// How often the watcher looks while calls are being made. A call is slow after one to two looks.
@@ -45,7 +46,6 @@ struct Shared {
     engine: Mutex<Option<Engine>>,
     completions: Arc<Completions>,
     account: Account,
-    _descriptors: Held,
     /// Number of the call being made, 0 if none is. The thread that makes it owns the engine for
     /// as long as its number is in here.
     slot: AtomicU64,
@@ -75,29 +75,17 @@ enum Notice {
     Ended(Exit),
 }
 
-/// The descriptors of a connection itself: those of its streams, of its poller, and of its wake-up.
-pub(super) const DESCRIPTORS: u64 = 4;
-
-pub(super) fn run(
-    input: OwnedFd,
-    output: OwnedFd,
-    config: Config,
-    account: Account,
-    shutdown: &Shutdown,
-) -> Exit {
+/// Serves one client. `streams` may have the client's hello.
+pub(super) fn run(streams: Streams, config: Config, place: Place, shutdown: &Shutdown) -> Exit {
+    let account = place.account.clone();
     let setup = || {
-        let descriptors = account.hold(Resource::Descriptors, DESCRIPTORS);
-        let descriptors = descriptors.map_err(|refused| refused.to_string())?;
-        let words = |errno: Errno| errno.desc().to_owned();
-        let completions = Arc::new(Completions::new().map_err(words)?);
+        let completions = Arc::new(Completions::new()?);
         let theirs = Arc::clone(&completions);
-        let (its, shutdown) = (account.clone(), shutdown.clone());
-        let engine = Engine::new(input, output, config, its, shutdown, theirs).map_err(words)?;
-        Ok::<_, String>(Shared {
-            account,
-            _descriptors: descriptors,
+        let engine = Engine::new(streams, config, place, shutdown.clone(), theirs)?;
+        Ok::<_, Errno>(Shared {
             engine: Mutex::new(Some(engine)),
             completions,
+            account,
             slot: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             watching: AtomicBool::new(false),
@@ -107,19 +95,26 @@ pub(super) fn run(
     };
     let shared = match setup() {
         Ok(shared) => Arc::new(shared),
-        Err(text) => return Exit::Io(format!("starting: {text}")),
+        Err(errno) => return Exit::Io(format!("starting: {}", errno.desc())),
     };
     let (notify, notices) = channel();
     match start(&shared, &notify, None) {
         Ok(()) => watch(&shared, &notify, &notices),
-        Err(error) => Exit::Io(format!("starting a thread: {error}")),
+        Err(error) => {
+            let text = format!("starting a thread: {error}");
+            if let Some(engine) = &mut *shared.lock() {
+                engine.give_up(&text);
+            }
+            Exit::Io(text)
+        }
     }
 }
 
 /// Starts an I/O thread; one that is to take the engine away from the thread that makes the call of
 /// this number does so only if that call has not returned.
 fn start(shared: &Arc<Shared>, notify: &Sender<Notice>, take_from: Option<u64>) -> io::Result<()> {
-    let held = shared.account.hold(Resource::Threads, 1);
+    // The first comes with the connection.
+    let held = take_from.map(|_| shared.account.hold(Resource::Threads, 1)).transpose();
     let held = held.map_err(|refused| io::Error::other(refused.to_string()))?;
     let (shared, notify) = (Arc::clone(shared), notify.clone());
     let io_thread = move || {

@@ -9,8 +9,9 @@ use netlink_packet_route::{
 };
 use netlink_remote::{
     Client, Error, Netns, Protocol, RemoteSocket,
-    client::NetnsMode,
-    stub::{Access, Config},
+    client::{ClientOptions, NetnsMode},
+    stub::{Access, Config, ListenConfig, Listener, Shutdown},
+    transport::unix,
 };
 
 use crate::support::*;
@@ -161,6 +162,37 @@ async fn a_client_that_looks_enters_no_namespace_that_its_user_owns(transport: T
         assert_eq!(answer(&socket, &set_mtu(1500)).await, EPERM);
     }
     far.end().await;
+}
+
+/// Threads inherit capabilities from those that start them, and the tasks of all clients of a server
+/// wait in one queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_look_and_others_share_a_server() {
+    world::require();
+    let path = temporary("shared");
+    let shutdown = Shutdown::new().unwrap();
+    let bound = Listener::bind(&path, ListenConfig::default()).unwrap();
+    let theirs = shutdown.clone();
+    let server = std::thread::spawn(move || bound.run(&theirs, |_| {}).unwrap());
+    let mut options = ClientOptions::default();
+    options.read_only = true;
+    let stream = unix::dial(&path).await.unwrap();
+    let looks = Client::handshake_with(stream, options).await.unwrap();
+    let changes = Client::handshake(unix::dial(&path).await.unwrap()).await.unwrap();
+    let netns = Namespace::empty();
+    let open = |client: &Client| client.socket(NETLINK_ROUTE).netns(netns.netns()).open();
+    for _ in 0..3 {
+        let opens = (0..64).map(|_| async {
+            let (looked, changed) = tokio::join!(open(&looks), open(&changes));
+            assert_eq!(answer(&looked.unwrap(), &set_mtu(1400)).await, EPERM);
+            assert_eq!(answer(&changed.unwrap(), &set_mtu(1500)).await, 0);
+        });
+        futures_util::future::join_all(opens).await;
+    }
+    looks.close().await;
+    changes.close().await;
+    shutdown.trigger();
+    server.join().unwrap();
 }
 
 async fn client_with(access: Access) -> Client {

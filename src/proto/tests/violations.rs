@@ -231,17 +231,56 @@ fn answers_nobody_asked_for() {
     let mut client = open_client();
     let request = client.request(SocketId(1), join).unwrap();
     to_client(&mut client, 1, NO, &reply(request)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &reply(request)), Err(Violation::Unasked(request)));
+    assert_eq!(to_client(&mut client, 1, NO, &reply(request)), Err(Violation::Unasked(request.into())));
 
     let sent = |serial, errno| Message::Sent { serial, errno, nanoseconds: 0 };
     let mut client = open_client();
     let serial = client.send(SocketId(1), Destination::default(), false, &[1]).unwrap();
     // An unconfirmed one is told of if it fails, and only then.
     to_client(&mut client, 1, NO, &sent(serial, 105)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial)));
+    let again = to_client(&mut client, 1, NO, &sent(serial, 105));
+    assert_eq!(again, Err(Violation::Unasked(serial.into())));
+    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
     let serial = client.send(SocketId(1), Destination::default(), true, &[1]).unwrap();
     to_client(&mut client, 1, NO, &sent(serial, 0)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial)));
+    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
+}
+
+#[test]
+fn pongs_nobody_asked_for() {
+    let mut client = open_client();
+    client.state.ping(7, &mut client.out);
+    to_client(&mut client, 0, NO, &Message::Pong(7)).unwrap();
+    let again = to_client(&mut client, 0, NO, &Message::Pong(7));
+    assert_eq!(again, Err(Violation::Unasked(7)));
+}
+
+#[test]
+fn incomplete_datagrams_of_many_sockets() {
+    let limits = PeerLimits { max_sockets: 9, ..LIMITS };
+    let mut client = ClientEnd::new(limits);
+    let opened = Message::Opened(Opened { credit: credit(1, 1), ..Opened::default() });
+    let info = DatagramInfo::default();
+    let piece = vec![1; 60_000];
+    for id in 1..=9 {
+        client.open(opening(credit(1, 1))).unwrap();
+        to_client(&mut client, id, NO, &opened).unwrap();
+        let more = Message::Datagram { info, data: &piece };
+        let taken = to_client(&mut client, id, Flags::MORE, &more);
+        match id {
+            // Four frames of 64 KiB.
+            ..=4 => taken.unwrap(),
+            _ => {
+                let (what, limit) = ("bytes of incomplete datagrams", 4 * 64 * 1024);
+                assert_eq!(taken, Err(Violation::TooMany { what, limit }));
+                // A closed socket makes room.
+                client.close(SocketId(1));
+                to_client(&mut client, id, Flags::MORE, &more).unwrap();
+                to_client(&mut client, 2, NO, &Message::Datagram { info, data: &[] }).unwrap();
+                return;
+            }
+        }
+    }
 }
 
 #[test]
