@@ -146,6 +146,7 @@ pub(crate) fn target_options(connection: &ConnectionArgs, questions: &Questions)
     options.timeout = connection.connect_timeout;
     options.prompter = questions.prompter.clone();
     options.ssh_config.clone_from(&connection.ssh_config);
+    options.read_only = connection.read_only;
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
     options
 }
