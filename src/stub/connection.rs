@@ -1,31 +1,37 @@
 //! A connection without its stream: the client's frames become system calls for the I/O thread or
 //! tasks for workers, and the results of these become frames in the output.
 
-use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
+    audit::Audit,
+    budget::{Account, Held, Resource},
     buffers::{ExchangeResults, IoBuffers, SendHeader},
-    completions::{Completion, Completions},
+    completions::{Completion, Completions, NetnsDone},
     config::Config,
     exchange::Exchange,
     exit::Exit,
     handles::NetnsHandles,
+    open_socket::OpenSocket,
     option_request::Operation,
     output::Output,
+    place::Place,
     poller::Poller,
+    reader::Terms,
     sockets::SocketTable,
     syscall::{Syscall, SyscallResult},
     task::{Task, is_quick},
     workers::Workers,
 };
 use crate::{
-    kernel::KernelSocket,
     proto::{OpenOutcome, StubAction, StubState},
-    wire::{Failure, Header, MAX_OPTION, NetnsRequest, Opened, SocketId, hello::PeerLimits},
+    wire::{Failure, Header, MAX_OPTION, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
 };
 
 pub(super) struct Connection {
     config: Config,
+    account: Account,
+    audit: Audit,
     state: StubState,
     sockets: SocketTable,
     handles: NetnsHandles,
@@ -40,30 +46,55 @@ pub(super) struct Connection {
     follow_up: VecDeque<Syscall>,
     /// An exit, found where none can be returned.
     broken: Option<Exit>,
+    /// Those of the stream and the poller.
+    _descriptors: Held,
 }
 
 impl Connection {
-    pub(super) fn new(config: Config, poller: Arc<Poller>, completions: Arc<Completions>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        place: Place,
+        poller: Arc<Poller>,
+        completions: Arc<Completions>,
+    ) -> Self {
         let limits = config.limits;
+        let Place { account, pool, audit, descriptors } = place;
         Self {
             state: new_state(&config, limits.max_frame),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
-            handles: NetnsHandles::new(limits.max_sockets),
-            workers: Workers::new(Arc::clone(&completions)),
+            handles: NetnsHandles::new(limits.max_sockets, account.clone()),
+            workers: Workers::new(
+                config.access.clone(),
+                pool,
+                account.clone(),
+                Arc::clone(&completions),
+            ),
             poller,
             completions,
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             follow_up: VecDeque::new(),
             broken: None,
+            account,
+            audit,
+            _descriptors: descriptors,
             config,
         }
     }
 
-    /// Takes in the limit on frames that the hellos agree on. To be called before any frame comes.
-    pub(super) fn set_max_frame(&mut self, max_frame: u32) {
+    /// Takes in what the hellos agree on. To be called before any frame comes.
+    pub(super) fn agree(&mut self, terms: Terms) {
+        let max_frame = terms.max_frame;
+        if terms.read_only {
+            self.workers.set_read_only();
+        }
         self.state = new_state(&self.config, max_frame);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
+    }
+
+    /// Whether the connection is to change nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.workers.access().read_only
     }
 
     /// Has the connection end with this exit, once the calls begun before have been made.
@@ -119,6 +150,7 @@ impl Connection {
 
     /// Closes everything, but for the sockets that calls on other threads hold.
     pub(super) fn clear(&mut self) {
+        self.workers.clear();
         self.sockets.clear();
         self.follow_up.clear();
         self.arrived.clear();
@@ -170,16 +202,7 @@ impl Connection {
             }
             // One that is still being opened is closed by `opened`.
             StubAction::Close(id) => self.sockets.close(id, &mut self.state, &mut output.buffer),
-            StubAction::Open(id, open) if is_quick(&open) => {
-                Some(Syscall::Open(id, Box::new(open)))
-            }
-            StubAction::Open(id, open) => {
-                match self.handles.resolve(&open.netns) {
-                    Ok(handle) => self.workers.start(Task::Open(id, open, handle)),
-                    Err(failure) => self.opened(id, Err(failure), output),
-                }
-                None
-            }
+            StubAction::Open(id, open) => self.open(id, open, output),
             StubAction::Netns { request, operation } => {
                 self.netns(request, operation, output);
                 None
@@ -214,8 +237,36 @@ impl Connection {
         Ok(gather)
     }
 
+    fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        self.audit.opening(id, &open);
+        if let Err(failure) = self.workers.access().check_open(&open) {
+            self.opened(id, Err(failure), output);
+            return None;
+        }
+        let descriptor = match self.account.hold(Resource::Descriptors, 1) {
+            Ok(descriptor) => descriptor,
+            Err(refused) => {
+                self.opened(id, Err(refused.failure("opening a socket")), output);
+                return None;
+            }
+        };
+        // The owner of the namespace is to be found out first, for a client that changes nothing.
+        if is_quick(&open) && !self.is_read_only() {
+            return Some(Syscall::Open(id, Box::new(open), descriptor));
+        }
+        match self.handles.resolve(&open.netns) {
+            Ok(handle) => self.workers.start(Task::Open(id, open, handle, descriptor)),
+            Err(failure) => self.opened(id, Err(failure), output),
+        }
+        None
+    }
+
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
+        self.audit.requested(request, &operation);
+        if let Err(failure) = self.workers.access().check_request(&operation) {
+            return self.reply(request, &Err(failure), output);
+        }
         let handle = match &operation {
             NetnsRequest::Close(number) => {
                 let result = self.handles.close(*number).map(|()| Vec::new());
@@ -231,6 +282,7 @@ impl Connection {
     }
 
     fn reply(&mut self, request: u32, result: &Result<Vec<u8>, Failure>, output: &mut Output) {
+        self.audit.replied(request, result.as_ref().err());
         let result = result.as_ref().map(Vec::as_slice);
         self.state.reply(SocketId::CONNECTION, request, result, &mut output.buffer);
     }
@@ -238,9 +290,10 @@ impl Connection {
     fn opened(
         &mut self,
         id: SocketId,
-        result: Result<(KernelSocket, Opened), Failure>,
+        result: Result<(OpenSocket, Opened), Failure>,
         output: &mut Output,
     ) {
+        self.audit.opened(id, result.as_ref().map(|(_, opened)| opened));
         let (socket, result) = match result {
             Ok((socket, opened)) => (Some(socket), Ok(opened)),
             Err(failure) => (None, Err(failure)),
@@ -310,13 +363,16 @@ impl Connection {
                     self.returned(result, &results, output);
                     self.completions.give_back(results);
                 }
-                Some(Completion::Opened(id, result)) => {
+                Some(Completion::Opened { id, result, created }) => {
                     self.workers.finished();
                     self.opened(id, result, output);
+                    if let Some(created) = created {
+                        created.keep();
+                    }
                 }
                 Some(Completion::Netns { request, result }) => {
                     self.workers.finished();
-                    let result = result.and_then(|(value, handle)| self.keep(value, handle));
+                    let result = result.and_then(|done| self.keep(done));
                     self.reply(request, &result, output);
                 }
                 None => return,
@@ -324,8 +380,13 @@ impl Connection {
         }
     }
 
-    fn keep(&mut self, value: Vec<u8>, handle: Option<OwnedFd>) -> Result<Vec<u8>, Failure> {
-        handle.map_or(Ok(()), |handle| self.handles.keep(handle)).map(|()| value)
+    fn keep(&mut self, done: NetnsDone) -> Result<Vec<u8>, Failure> {
+        let NetnsDone { value, handle, created } = done;
+        handle.map_or(Ok(()), |handle| self.handles.keep(handle))?;
+        if let Some(created) = created {
+            created.keep();
+        }
+        Ok(value)
     }
 }
 

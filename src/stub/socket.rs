@@ -8,12 +8,12 @@ use nix::errno::Errno;
 use super::{
     buffers::{ExchangeResults, SendHeader, SendResult, StreamItem},
     exchange::{Drained, Exchange, Pace},
+    open_socket::OpenSocket,
     option_request::{Operation, OptionRequest},
     overrun::Overrun,
     syscall::Syscall,
 };
 use crate::{
-    kernel::KernelSocket,
     proto::StubState,
     wire::{Credit, DATAGRAM_PREFIX, DatagramInfo, Flags, HEADER_LEN, Message, SocketId},
 };
@@ -53,7 +53,7 @@ struct PendingAck {
 
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) kernel: Arc<KernelSocket>,
+    pub(super) kernel: Arc<OpenSocket>,
     /// Whether the poller watches it.
     pub(super) watched: bool,
     /// Whether it is queued to be read.
@@ -72,7 +72,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(kernel: KernelSocket) -> Self {
+    pub(super) fn new(kernel: OpenSocket) -> Self {
         Self {
             kernel: Arc::new(kernel),
             watched: false,

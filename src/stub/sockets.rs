@@ -11,16 +11,13 @@ use nix::errno::Errno;
 use super::{
     buffers::{ExchangeResults, IoBuffers, SendHeader},
     exchange::{Drained, Exchange},
+    open_socket::OpenSocket,
     option_request::Operation,
     poller::{Poller, Source},
     socket::{Queued, Socket},
     syscall::Syscall,
 };
-use crate::{
-    kernel::{KernelSocket, failure},
-    proto::StubState,
-    wire::SocketId,
-};
+use crate::{kernel::failure, proto::StubState, wire::SocketId};
 
 #[derive(Debug)]
 pub(super) struct SocketTable {
@@ -41,7 +38,7 @@ impl SocketTable {
         Self { sockets: HashMap::new(), sendable, ready, max_frame, poller }
     }
 
-    pub(super) fn insert(&mut self, id: SocketId, socket: KernelSocket) {
+    pub(super) fn insert(&mut self, id: SocketId, socket: OpenSocket) {
         self.sockets.insert(id, Socket::new(socket));
     }
 

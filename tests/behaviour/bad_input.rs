@@ -455,14 +455,14 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
     let shutdown = Shutdown::new().unwrap();
     let stop = shutdown.clone();
     let (log, logged) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || listener.run(&stop, move |e| log.send(e).unwrap()));
+    let thread = std::thread::spawn(move || listener.run(&stop, move |e| drop(log.send(e))));
     let stream = unix::dial(&path).await.unwrap();
     let error = within(Client::handshake(stream)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake, "{error}");
     let uid = nix::unistd::geteuid().as_raw();
-    assert!(
-        matches!(logged.recv().unwrap(), ListenEvent::Refused { uid: refused, .. } if refused == uid)
-    );
+    assert_eq!(logged.recv().unwrap(), ListenEvent::Listening);
+    let ListenEvent::Refused { peer, .. } = logged.recv().unwrap() else { panic!("let in") };
+    assert_eq!((peer.uid, peer.pid), (uid, std::process::id().cast_signed()));
     shutdown.trigger();
     thread.join().unwrap().unwrap();
     assert!(!path.exists());
