@@ -28,4 +28,5 @@ pub(crate) use failure::{errno_of, explained, failure};
 pub(crate) use file_lock::lock_file;
 pub use host::host_info;
 pub use nix::errno::Errno;
+pub(crate) use socket::option_name;
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

@@ -12,7 +12,9 @@ use super::{
     failure::{explained, failure},
     netns, sys,
 };
-use crate::wire::{DatagramInfo, Destination, Failure, Open, Opened};
+use crate::wire::{
+    DatagramInfo, Destination, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened,
+};
 
 /// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
 /// sizes them after the largest room it has seen.
@@ -100,7 +102,7 @@ impl KernelSocket {
             let (level, name) = (option.level, option.name);
             socket
                 .set_option(level, name, &option.value)
-                .map_err(step(format!("setting option {name} of level {level}")))?;
+                .map_err(step(format!("setting {}", option_name(level, name))))?;
         }
         sys::bind(socket.fd.as_fd(), open.portid)
             .map_err(step(format!("binding to port id {}", open.portid)))?;
@@ -132,11 +134,15 @@ impl KernelSocket {
         size
     }
 
-    /// setsockopt(2).
+    /// setsockopt(2), or an option of the protocol's own level: see [`OWN_LEVEL`].
     ///
     /// # Errors
     /// Its errno.
     pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if (level, name) == (OWN_LEVEL, FILTER) {
+            let filter = FilterInstruction::decode_all(value).map_err(|_| Errno::EINVAL)?;
+            return sys::attach_filter(self.fd.as_fd(), &filter);
+        }
         sys::set_option(self.fd.as_fd(), level, name, value)?;
         if (level, name) == (libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS) {
             let on = value.iter().any(|byte| *byte != 0);
@@ -241,6 +247,14 @@ impl KernelSocket {
     /// Whether overruns give no error and show only in the counter (`NETLINK_NO_ENOBUFS`).
     pub fn has_silent_overruns(&self) -> bool {
         self.silent_overruns.load(Ordering::Relaxed)
+    }
+}
+
+/// An option in an error's text.
+pub(crate) fn option_name(level: i32, name: i32) -> String {
+    match (level, name) {
+        (OWN_LEVEL, FILTER) => "the filter".to_owned(),
+        _ => format!("option {name} of level {level}"),
     }
 }
 

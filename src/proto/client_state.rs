@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     client_event::{ClientEvent, Data},
+    client_socket::{ClientSocket, Phase},
     credit::{Granted, Granting},
     refusal::{Refusal, SendError},
     send_queue::{QueuedSend, SendQueue},
@@ -26,27 +27,6 @@ pub enum SendMode {
     /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
     /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
     Gathered(u16),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Opening,
-    Open,
-    Closing,
-}
-
-#[derive(Debug)]
-struct ClientSocket {
-    phase: Phase,
-    sends: Granted,
-    datagrams: Granting,
-    confirming: HashSet<u32>,
-    /// Pipelined sends whose failure was not told: each may fail once.
-    may_fail: u64,
-    partial: BytesMut,
-    next_serial: u32,
-    /// The kind of the last send, if the next one may be gathered with it.
-    last_kind: Option<u16>,
 }
 
 /// The state of one connection on the client's side.

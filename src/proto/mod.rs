@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod client_event;
+mod client_socket;
 mod client_state;
 mod cost;
 mod credit;
