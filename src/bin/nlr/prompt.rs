@@ -13,11 +13,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        termios::{SetArg, Termios, tcgetattr, tcsetattr},
+    },
+    unistd::getpid,
+};
 use zeroize::Zeroizing;
 
 use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
+    inherited::was_closed,
     progress::Bar,
     table::shortened,
 };
@@ -25,7 +33,7 @@ use netlink_remote::{
     Error, Origin, Prompter, Secret, Step,
     errno::{EBADF, words},
     prompter::{HostKeyQuestion, Progress, SecretRequest, inherited_descriptor},
-    text::one_line,
+    text::{lines, one_line},
 };
 
 /// Bytes of all secrets that are read from a file descriptor.
@@ -74,6 +82,33 @@ fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
     connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
+/// The terminal while a secret is typed, and its settings before.
+static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// Gives the terminal the settings that it had before a secret was asked for, if it is asked for
+/// still.
+pub(crate) fn restore_terminal() {
+    let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((terminal, settings)) = changed {
+        // A terminal that has gone has none.
+        let _ = tcsetattr(&terminal, SetArg::TCSANOW, &settings);
+    }
+}
+
+/// Asks for a secret, which is not shown.
+fn hidden_line_from_terminal(prompt: &str) -> Option<String> {
+    let terminal = terminal().ok()?;
+    let settings = tcgetattr(&terminal).ok()?;
+    *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal, settings));
+    let typed = rpassword::prompt_password(prompt);
+    restore_terminal();
+    if typed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+        // Ctrl-C is a letter while the terminal's settings are changed.
+        let _ = kill(getpid(), Signal::SIGINT);
+    }
+    typed.ok()
+}
+
 /// The controlling terminal, wherever stdin and stdout lead.
 fn terminal() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
@@ -88,6 +123,9 @@ fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
         };
         Failure::usage(format_args!("--password-fd {fd}: {text}"))
     };
+    if was_closed(fd) {
+        return Err(failed(&io::Error::from_raw_os_error(EBADF)));
+    }
     let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
     // A string that grows leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
@@ -102,7 +140,7 @@ fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
 /// The answer of a program with the interface of ssh's askpass.
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     let output = Command::new(program)
-        .arg(&request.prompt)
+        .arg(&*lines(&request.prompt))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
@@ -131,7 +169,7 @@ fn secret_from_terminal(request: &SecretRequest) -> Option<Secret> {
     if request.echo {
         return line_from_terminal(&format!("{prompt} ")).map(Secret::new);
     }
-    rpassword::prompt_password(format!("{prompt} ")).ok().map(Secret::new)
+    hidden_line_from_terminal(&format!("{prompt} ")).map(Secret::new)
 }
 
 fn line_from_terminal(prompt: &str) -> Option<String> {
