@@ -147,7 +147,8 @@ impl ConnectContext {
         self.prompter.secret_callback().is_some()
     }
 
-    /// Asks for a secret; `None` where the callback declines or is missing.
+    /// Asks for a secret; `None` where the callback declines or is missing. An empty one declines
+    /// a question whose answer is hidden: a host would count it as a wrong password.
     pub(crate) async fn secret(&self, mut request: SecretRequest) -> Option<Secret> {
         let callback = Arc::clone(self.prompter.secret_callback()?);
         request.prompt = text::one_line(&request.prompt).into_owned();
@@ -156,8 +157,10 @@ impl ConnectContext {
         }
         request.hop = self.with_via(&request.hop);
         let (hop, kind, attempt) = (request.hop.clone(), request.kind, request.attempt);
+        let takes_empty = request.echo;
         debug!(hop, ?kind, attempt, "asking for a secret");
         let secret = self.ask(move || callback(&request)).await.flatten();
+        let secret = secret.filter(|secret| takes_empty || !secret.is_empty());
         debug!(hop, ?kind, attempt, given = secret.is_some(), "question for a secret answered");
         secret
     }
@@ -219,8 +222,19 @@ mod tests {
             kind: SecretKind::Privilege,
             hop: "sudo:".to_owned(),
             prompt: "Password: ".to_owned(),
+            key_file: None,
             echo: false,
             attempt: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_one_where_it_is_shown() {
+        let prompter = Prompter::none().on_secret(|_| Some(Secret::new(String::new())));
+        let context = ConnectContext::new(prompter, Duration::from_secs(1));
+        for echo in [false, true] {
+            let given = context.secret(SecretRequest { echo, ..request() }).await;
+            assert_eq!(given.is_some(), echo);
         }
     }
 

@@ -46,6 +46,7 @@
 //! | [`stub`] | the far end, for programs that serve | `stub` |
 //! | [`errno`] | names and words of errors, numbers of other architectures | - |
 //! | [`text`] | far text made harmless before it is shown | - |
+//! | `limits` | every limit, with its reason | `unstable` |
 //! | `wire` | the byte format, with its specification | `unstable` |
 //! | `proto` | the protocol state of both sides, without I/O | `unstable` |
 //! | `kernel` | kernel sockets and namespaces | `unstable` and `stub` |
@@ -121,6 +122,7 @@ macro_rules! inside {
 inside! {
     #[cfg(feature = "stub")]
     kernel,
+    limits,
     proto,
     wire,
 }

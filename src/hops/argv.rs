@@ -187,6 +187,7 @@ fn privileged(
         kind: SecretKind::Privilege,
         hop: hop.to_string(),
         prompt: format!("Password for {hop} (to become {user}): "),
+        key_file: None,
         echo: false,
         attempt: 1,
     };

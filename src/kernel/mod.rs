@@ -12,6 +12,7 @@ mod failure;
 mod host;
 pub mod netns;
 mod nsfs;
+mod path_walk;
 mod plain_option;
 mod socket;
 mod subprocess;

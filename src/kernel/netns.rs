@@ -25,7 +25,7 @@ pub use super::nsfs::{current, identify};
 use super::{
     container, descriptors,
     failure::{explained, failure, io_failure},
-    nsfs::open_file,
+    nsfs::{self, open_file},
 };
 use crate::wire::{Failure, Netns, NetnsEntry, NetnsMode};
 
@@ -45,12 +45,12 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
     Ok(Path::new(DIRECTORY).join(name))
 }
 
-/// Opens a namespace. [`Netns::Current`] is `None`.
+/// Opens a namespace. [`Netns::Current`] is `None`. No file is opened that is no namespace.
 ///
 /// # Errors
-/// The errno of the step that failed: ENOENT or ESRCH where there is no such namespace, EINVAL for a
-/// file that is no network namespace, EEXIST for an exclusive creation, EPERM and EACCES. For a
-/// container also ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where
+/// The errno of the step that failed: ENOENT or ESRCH where there is no such namespace, ENOENT for a
+/// path of another file, EINVAL for a name of another file and for another kind of namespace, EEXIST
+/// for an exclusive creation, EPERM and EACCES, EOPNOTSUPP where /proc is not mounted. For a container also ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where
 /// the engine is not running, and EIO for any other error of the engine.
 pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
     if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
@@ -79,6 +79,14 @@ pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
         Netns::Current => return Ok(None),
     };
     open_file(&path, netns).map(Some)
+}
+
+/// Opens the namespace of this process.
+///
+/// # Errors
+/// As open(2), such as where /proc is not mounted.
+pub fn open_current() -> Result<File, Failure> {
+    nsfs::open_current()
 }
 
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.

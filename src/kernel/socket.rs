@@ -75,10 +75,7 @@ impl KernelSocket {
             Errno::EPROTONOSUPPORT => {
                 explained(errno, format!("the kernel has no netlink protocol {}", open.protocol))
             }
-            _ => failure(
-                errno,
-                format_args!("creating a socket of protocol {}", open.protocol),
-            ),
+            _ => failure(errno, format_args!("creating a socket of protocol {}", open.protocol)),
         })?;
         let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
         let socket =

@@ -51,6 +51,13 @@ pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `ioctl(NS_GET_NSTYPE)`: the kind of a namespace, as the flag of clone(2) that makes one.
+pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
+    // SAFETY: this request takes no argument and touches no memory; a descriptor that is no
+    // namespace gives ENOTTY.
+    check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_NSTYPE) })
+}
+
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
     // SAFETY: sockaddr_nl is plain integers, for which all zeros is a value.
     let mut address: libc::sockaddr_nl = unsafe { zeroed() };

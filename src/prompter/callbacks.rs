@@ -17,6 +17,10 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -54,6 +58,10 @@ impl Prompter {
 
     /// Sets the callback that gives a secret; `None` declines. Without it sudo runs as `sudo -n`,
     /// and an `ssh://` hop tries no password.
+    ///
+    /// Where the callback declines, nothing is sent, and the host sees no failed login. An empty
+    /// secret declines too, but for a question whose answer is shown ([`SecretRequest::echo`]):
+    /// there Enter alone may be an answer.
     ///
     /// An `openssh://` hop never calls it. If it is set, the program `ssh` may ask on its own
     /// terminal or by SSH_ASKPASS; if not, `ssh` runs with `BatchMode=yes`. A `doas:` hop never

@@ -20,19 +20,22 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
 pub(crate) mod callbacks;
 
 pub(crate) use callbacks::{Prompter, Secret};
 
-/// The use of a secret.
+/// The use of a secret: who is to have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SecretKind {
     /// The password of an account, for ssh.
     Password,
-    /// The passphrase of a private key's file.
+    /// The passphrase of a private key's file, which no host gets.
     Passphrase,
-    /// The answer to a question of the ssh server (keyboard-interactive, RFC 4256).
+    /// The answer to a question of the hop's own: of an ssh server (keyboard-interactive, RFC 4256),
+    /// and of sudo or su after the password, such as a one-time code.
     Interactive,
     /// The password that sudo or su asks for.
     Privilege,
@@ -52,9 +55,12 @@ pub struct SecretRequest {
     /// ci@host: ` after other hops. It may hold a server's own words, always after those hops, but no
     /// character that controls a terminal; see [`text::is_harmful`](crate::text::is_harmful).
     pub prompt: String,
+    /// The key file of a [`Passphrase`](SecretKind::Passphrase), as ssh's configuration names it.
+    pub key_file: Option<PathBuf>,
     /// Whether the answer may be shown while it is typed. A server decides so for its own questions.
     pub echo: bool,
-    /// 1 for the first question, and one more after each refused answer.
+    /// 1, and one more after each refused answer: to the passphrase of this key, to a login at this
+    /// host by any method, or to sudo or su. The questions of one conversation have one number.
     pub attempt: u32,
 }
 

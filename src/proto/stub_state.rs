@@ -383,15 +383,21 @@ impl StubState {
     ) {
         self.requests = self.requests.saturating_sub(1);
         // Header, request and errno.
-        let overhead = HEADER_LEN + 8;
-        let (errno, value) = match result {
-            Ok(value) if value.len() + overhead > self.limits.max_frame as usize => {
-                (EMSGSIZE, &b"the answer is larger than a frame may be"[..])
-            }
-            Ok(value) => (0, value),
-            Err(failure) => (failure.errno, failure.text.as_bytes()),
+        let (overhead, limit) = (HEADER_LEN + 8, self.limits.max_frame as usize);
+        let too_long = |length| {
+            format!(
+                "the answer has {length} bytes, and a frame of this connection {limit} at most: \
+                 connect with a larger limit on frames"
+            )
         };
-        Message::Reply { request, errno, value }.encode(socket, Flags::NONE, out);
+        let (errno, value) = match result {
+            Ok(value) if value.len() + overhead > limit => {
+                (EMSGSIZE, Cow::from(too_long(value.len()).into_bytes()))
+            }
+            Ok(value) => (0, Cow::from(value)),
+            Err(failure) => (failure.errno, Cow::from(failure.text.as_bytes())),
+        };
+        Message::Reply { request, errno, value: &value }.encode(socket, Flags::NONE, out);
     }
 
     /// Reports that the kernel socket is closed; `dropped` is the kernel's counter.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::wire::{Credit, hello::PeerLimits};
+use crate::{
+    limits::stub as limits,
+    wire::{Credit, hello::PeerLimits},
+};
 
 /// The limits that a stub sets its client.
 ///
@@ -34,11 +37,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: PeerLimits::default(),
-            send_window: Credit { bytes: 4 << 20, datagrams: 4096 },
-            max_queued: 256 << 20,
-            output_high_water: 256 << 10,
-            output_limit: 16 << 20,
-            hello_timeout: Duration::from_secs(60),
+            send_window: Credit {
+                bytes: limits::SEND_WINDOW_BYTES,
+                datagrams: limits::SEND_WINDOW_DATAGRAMS,
+            },
+            max_queued: limits::MAX_QUEUED,
+            output_high_water: limits::OUTPUT_HIGH_WATER,
+            output_limit: limits::OUTPUT_LIMIT,
+            hello_timeout: limits::HELLO_TIMEOUT,
         }
     }
 }

@@ -38,6 +38,9 @@ const BURST: u32 = 64;
 /// How long a client may take to read why it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
+/// What a client is told that was silent for too long.
+const SILENT: &str = "nothing came from this side for longer than its hello had promised";
+
 /// The next thing to do for the thread that runs the engine.
 pub(super) enum Next {
     /// Make this call with the engine unlocked, and give its result to [`Engine::returned`].
@@ -121,13 +124,16 @@ impl Engine {
     /// everything.
     fn end(&mut self, exit: &Exit) {
         let reason = match exit {
-            Exit::Violation(text) => Some(text.clone()),
-            Exit::Shutdown => Some("the stub was asked to shut down".to_owned()),
-            _ => None,
+            Exit::Violation(text) => Some((Errno::EPROTO, text.clone())),
+            Exit::Shutdown => Some((Errno::EPROTO, "the stub was asked to shut down".to_owned())),
+            // A client that was stopped, or behind a cut link, may be back.
+            Exit::ClientSilent => Some((Errno::ETIMEDOUT, SILENT.to_owned())),
+            Exit::Io(text) => Some((Errno::EIO, format!("the stub failed: {text}"))),
+            Exit::ClientGone | Exit::ClientFault(_) | Exit::Handshake(_) => None,
         };
         let lingers = reason.is_some();
-        if let Some(text) = reason {
-            let fault = Message::Fault(Failure { errno: Errno::EPROTO as i32, text });
+        if let Some((errno, text)) = reason {
+            let fault = Message::Fault(Failure { errno: errno as i32, text });
             fault.encode(SocketId::CONNECTION, Flags::NONE, &mut self.output.buffer);
         }
         // Before the sockets, whose closing may have to wait for the kernel.

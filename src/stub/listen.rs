@@ -35,7 +35,7 @@ use nix::{
 };
 
 use super::{config::Config, exit::Exit, serve::serve, shutdown::Shutdown};
-use crate::{errno::words, kernel::descriptors};
+use crate::{errno::words, kernel::descriptors, limits::server::MAX_CLIENTS};
 
 /// The clients of a [`Listener`], and their limits.
 ///
@@ -61,7 +61,7 @@ pub struct ListenConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let allowed_uids = vec![geteuid().as_raw()];
-        Self { stub: Config::default(), allowed_uids, mode: 0o600, max_clients: 1024 }
+        Self { stub: Config::default(), allowed_uids, mode: 0o600, max_clients: MAX_CLIENTS }
     }
 }
 

@@ -77,11 +77,9 @@ fn netns_request(
 ) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
     match operation {
         NetnsRequest::Open(netns, mode) => {
-            let own = Netns::Path("/proc/self/ns/net".to_owned());
-            let netns = if netns == Netns::Current { own } else { netns };
             let file = match handle {
                 Some(fd) if mode == NetnsMode::Existing => File::from(fd),
-                _ => netns::open(&netns, mode)?.ok_or_else(|| failure(Errno::EINVAL, &netns))?,
+                _ => netns::open(&netns, mode)?.map_or_else(netns::open_current, Ok)?,
             };
             let id = netns::identify(&file)
                 .map_err(|_| failure(Errno::EIO, "reading the namespace's identity"))?;

@@ -35,7 +35,10 @@ use super::{
     limits::{DEFAULT_MAX_FRAME, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION},
     tlv::{self, CRITICAL},
 };
-use crate::text::one_line_of;
+use crate::{
+    limits::stub::{MAX_REQUESTS, MAX_SOCKETS},
+    text::one_line_of,
+};
 
 /// A side of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +73,7 @@ pub struct PeerLimits {
 
 impl Default for PeerLimits {
     fn default() -> Self {
-        Self { max_frame: DEFAULT_MAX_FRAME, max_sockets: 4096, max_requests: 256 }
+        Self { max_frame: DEFAULT_MAX_FRAME, max_sockets: MAX_SOCKETS, max_requests: MAX_REQUESTS }
     }
 }
 

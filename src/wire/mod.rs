@@ -134,10 +134,10 @@ pub use failure::Failure;
 pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
 pub use limits::{
-    DEFAULT_MAX_FRAME, HEADER_LEN, MAX_GATHERED, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION,
-    padded,
+    DEFAULT_MAX_FRAME, HEADER_LEN, MAX_GATHERED, MAX_HELLO, MAX_NOISE, MAX_OPTION, MAX_REQUEST,
+    MAX_TEXT, MIN_MAX_FRAME, OLDEST_VERSION, VERSION, padded,
 };
-pub use marker::{MARKER, MAX_NOISE, MarkerScanner, Scan};
+pub use marker::{MARKER, MarkerScanner, Scan};
 pub use message::{Counters, Message};
 pub use netns::{ContainerEngine, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
 pub use open::{Open, Opened, SocketOption};

@@ -8,35 +8,13 @@ use netlink_remote::{
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
     wire::{
-        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
-        Message, Open, Opened, SocketId,
-        hello::{PeerLimits, Role},
-        tlv,
+        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, Message, Open,
+        Opened, SocketId, hello::Role, tlv,
     },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::support::*;
-
-const ONE: SocketId = SocketId(1);
-
-fn hello(role: Role) -> Vec<u8> {
-    let mut out = MARKER.to_vec();
-    Hello::new(role, PeerLimits::default(), None).encode(&mut out);
-    out
-}
-
-fn frame(socket: SocketId, message: &Message<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    message.encode(socket, Flags::NONE, &mut out);
-    out
-}
-
-fn raw_header(length: u32, kind: u8, flags: u8) -> Vec<u8> {
-    let mut out = length.to_le_bytes().to_vec();
-    out.extend([kind, flags, 0, 0, 1, 0, 0, 0]);
-    out
-}
+use crate::{raw::*, support::*};
 
 fn open() -> Message<'static> {
     let credit = Credit { bytes: 1 << 20, datagrams: 100 };
@@ -45,46 +23,6 @@ fn open() -> Message<'static> {
 
 fn send() -> Message<'static> {
     Message::Send { serial: 1, destination: Destination::default(), data: &[0; 16] }
-}
-
-/// The exit and the output of a stub whose client sends these bytes and then waits.
-async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
-    stub_exit_with(sent, Config::default()).await
-}
-
-async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
-    world::require();
-    let (mut near, far) = tokio::io::duplex(1 << 20);
-    let serving =
-        tokio::spawn(
-            async move { serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap() },
-        );
-    // The stub may end before it has read all.
-    let _ = near.write_all(sent).await;
-    let mut said = Vec::new();
-    within(near.read_to_end(&mut said)).await.unwrap();
-    (within(serving).await.unwrap(), said)
-}
-
-/// The frames after the hello in a stub's output.
-fn frames(said: &[u8]) -> Vec<Message<'_>> {
-    let (_, length) = Hello::decode(&said[MARKER.len()..]).unwrap().unwrap();
-    let mut rest = &said[MARKER.len() + length..];
-    let mut frames = Vec::new();
-    while let Ok(netlink_remote::wire::Decoded::Known(header)) = Header::decode(rest, u32::MAX) {
-        let payload = &rest[12..header.length as usize];
-        frames.push(Message::decode(header.frame_type, payload).unwrap());
-        rest = &rest[header.stream_len()..];
-    }
-    frames
-}
-
-/// The text of the fault frame that ends a stub's output.
-fn fault(said: &[u8]) -> Option<String> {
-    match frames(said).pop() {
-        Some(Message::Fault(failure)) => Some(failure.text),
-        _ => None,
-    }
 }
 
 /// Asserts that a client which sends these frames after its hello is cut off with this reason.
@@ -224,14 +162,6 @@ async fn what_is_no_client_is_a_failed_handshake() {
     config.hello_timeout = Duration::from_millis(50);
     let (exit, _) = stub_exit_with(b"", config).await;
     assert!(matches!(&exit, Exit::Handshake(text) if text.contains("in time")), "{exit}");
-}
-
-/// A hello with more bytes in it.
-fn hello_with(more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let whole = hello(Role::Client);
-    let mut body = whole[MARKER.len() + 4..].to_vec();
-    more(&mut body);
-    [&MARKER[..], &(body.len() as u32).to_le_bytes(), &body].concat()
 }
 
 #[tokio::test]

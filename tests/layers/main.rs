@@ -13,7 +13,7 @@ use tree::{Crate, Files, read};
 
 /// The modules below every layer.
 const BASE: &[&str] =
-    &["errno", "text", "nlmsg", "shell", "authority", "blocking", "sync", "protocol"];
+    &["errno", "text", "nlmsg", "shell", "authority", "blocking", "sync", "protocol", "limits"];
 
 /// The modules of the library, lowest first, and the modules that each may use.
 const TABLE: &[Row] = &[
@@ -25,6 +25,7 @@ const TABLE: &[Row] = &[
     ("blocking", &[]),
     ("sync", &[]),
     ("protocol", &[]),
+    ("limits", &[]),
     ("wire", &[BASE]),
     ("proto", &[BASE, &["wire"]]),
     ("kernel", &[BASE, &["wire"]]),

@@ -43,6 +43,7 @@ pub(super) fn prompt() -> Prompt {
         kind: SecretKind::Privilege,
         hop: "sudo:".to_owned(),
         prompt: "Password for sudo: ".to_owned(),
+        key_file: None,
         echo: false,
         attempt: 1,
     };

@@ -56,6 +56,7 @@ async fn set_preferences(
     known: &KnownHosts,
 ) -> Result<(), async_ssh2_lite::Error> {
     prefer_known_keys(session, known).await?;
+    choose_compression(session).await?;
     choose_ciphers(session).await
 }
 
@@ -71,6 +72,19 @@ async fn prefer_known_keys(
     let rank = |name: &&str| preferred.iter().position(|known| known == name);
     names.sort_by_key(|name| rank(name).unwrap_or(usize::MAX));
     session.method_pref(MethodType::HostKey, &names.join(",")).await
+}
+
+/// Offers compression after authentication alone, as OpenSSH does: `zlib@openssh.com` and not
+/// `zlib`. The length of a compressed packet would tell something of the password in it.
+async fn choose_compression(
+    session: &AsyncSession<SshSocket>,
+) -> Result<(), async_ssh2_lite::Error> {
+    for direction in [MethodType::CompCs, MethodType::CompSc] {
+        let mut names = session.supported_algs(direction).await?;
+        names.retain(|name| *name != "zlib");
+        session.method_pref(direction, &names.join(",")).await?;
+    }
+    Ok(())
 }
 
 /// Offers, as OpenSSH does, no cipher in CBC mode or older, and no MAC by MD5 or RIPEMD.

@@ -32,6 +32,10 @@ pub(crate) struct SshHost {
     pub(crate) identities_only: bool,
     /// The agent's socket: `IdentityAgent`, else `SSH_AUTH_SOCK`.
     pub(crate) agent: Option<PathBuf>,
+    /// How often one password or passphrase is asked for: `NumberOfPasswordPrompts`.
+    pub(crate) password_prompts: u32,
+    /// No password or passphrase is asked for: `BatchMode`.
+    pub(crate) batch_mode: bool,
     /// `UserKnownHostsFile`; new keys are appended to the first.
     pub(crate) user_known_hosts: Vec<PathBuf>,
     /// `GlobalKnownHostsFile`, only read.

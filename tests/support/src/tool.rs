@@ -85,6 +85,11 @@ impl Server {
         target(&self.path)
     }
 
+    /// The process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.0.id())
+    }
+
     /// Ends it by a signal, and gives its log.
     pub fn stop(mut self, signal: Signal) -> Ended {
         let running = self.running.take().unwrap();

@@ -2,8 +2,9 @@
 
 use async_ssh2_lite::ssh2::{self, KeyboardInteractivePrompt, Prompt};
 use tokio::{runtime::Handle, sync::Semaphore};
+use zeroize::Zeroizing;
 
-use super::authenticator::{ATTEMPTS, Authenticator, MethodOutcome, log_attempt};
+use super::authenticator::{Attempts, Authenticator, MethodOutcome, log_attempt};
 use crate::{
     Error,
     connect_context::ConnectContext,
@@ -16,37 +17,51 @@ use crate::{
 /// and the question another one.
 static CONVERSATIONS: Semaphore = Semaphore::const_new(16);
 
-/// Holds conversations until the server accepts one, or other methods.
+const METHOD: &str = "keyboard-interactive";
+
+/// Longer than a packet of libssh2's: it sends no part of a conversation with such an answer.
+/// Uncompressed, that is; see `choose_compression` of the handshake.
+const UNSENDABLE: usize = 1 << 16;
+
+/// Holds conversations until the server accepts one, or other methods than `methods`.
 pub(super) async fn authenticate(
     authenticator: &Authenticator<'_>,
-    tried: &mut Vec<String>,
+    methods: &str,
+    attempts: &mut Attempts,
 ) -> Result<MethodOutcome, Error> {
-    if !authenticator.context.has_secrets() {
-        tried.push("keyboard-interactive (nobody to ask)".into());
-        return Ok(MethodOutcome::Exhausted);
-    }
-    let before = authenticator.accepted_methods(tried).await?;
-    for attempt in 1..=ATTEMPTS {
-        let (result, is_declined) = converse(authenticator, attempt).await;
-        log_attempt("keyboard-interactive", attempt, &result);
-        if result.is_ok() {
-            return Ok(MethodOutcome::CheckServer);
-        }
-        if is_declined {
-            tried.push("keyboard-interactive (no answer)".into());
+    let prompts = match authenticator.prompts() {
+        Ok(prompts) => prompts,
+        Err(reason) => {
+            attempts.tried.push(format!("{METHOD} ({reason})"));
             return Ok(MethodOutcome::Exhausted);
         }
-        if attempt == ATTEMPTS {
-            tried.push(format!("keyboard-interactive ({ATTEMPTS} times)"));
+    };
+    for number in 1..=prompts {
+        let attempt = attempts.refused_answers + 1;
+        let (result, is_declined) = converse(authenticator, attempt).await;
+        log_attempt(METHOD, attempt, &result);
+        let error = match result {
+            Ok(()) => return Ok(MethodOutcome::Accepted),
+            Err(error) => error,
+        };
+        if is_declined {
+            attempts.has_abandoned = true;
+            attempts.note_silence(METHOD);
+            return Ok(MethodOutcome::Exhausted);
         }
-        if authenticator.accepted_methods(tried).await? != before {
-            return Ok(MethodOutcome::CheckServer);
+        attempts.note_refused_answer(METHOD, number);
+        let left = prompts - number;
+        let after = authenticator.after_refusal(&error, methods, left, attempts).await?;
+        if let Some(outcome) = after {
+            return Ok(outcome);
         }
     }
     Ok(MethodOutcome::Exhausted)
 }
 
-/// Holds one conversation. Returns its result, and whether the user declined to answer.
+/// Holds one conversation. Returns its result, and whether the user declined to answer: then
+/// nothing was sent since the last question that the user did answer. The server waits for the
+/// answer, or for a request by another method (RFC 4256, section 3.1).
 async fn converse(
     authenticator: &Authenticator<'_>,
     attempt: u32,
@@ -64,7 +79,9 @@ async fn converse(
     let result = authenticator
         .on_thread(move |session| {
             match session.userauth_keyboard_interactive(&user, &mut conversation) {
-                Err(error) if would_block(&error) => Err(error),
+                // After a first answer was sent, libssh2 waits for the server even where it could not
+                // send the second.
+                Err(error) if would_block(&error) && !conversation.is_declined => Err(error),
                 done => Ok((done, conversation.is_declined)),
             }
         })
@@ -97,17 +114,18 @@ impl KeyboardInteractivePrompt for Conversation {
                 kind: SecretKind::Interactive,
                 hop: self.hop.clone(),
                 prompt: format!("({}) {instructions}{gap}{question}", self.account),
+                key_file: None,
                 echo: prompt.echo,
                 attempt: self.attempt,
             };
-            let answer = match self.is_declined {
-                true => None,
-                false => self.runtime.block_on(self.context.secret(request)),
+            let Some(secret) = self.runtime.block_on(self.context.secret(request)) else {
+                self.is_declined = true;
+                // libssh2 has no other way to leave a conversation without an answer.
+                return vec![" ".repeat(UNSENDABLE)];
             };
-            self.is_declined |= answer.is_none();
             // libssh2 takes copies over, and does not wipe them.
-            answers.push(answer.map(|secret| secret.expose().to_owned()).unwrap_or_default());
+            answers.push(Zeroizing::new(secret.expose().to_owned()));
         }
-        answers
+        answers.iter_mut().map(|answer| std::mem::take(&mut **answer)).collect()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_ssh2_lite::{AsyncSession, ssh2};
 
 use self::{
-    authenticator::{Authenticator, MethodOutcome},
+    authenticator::{Attempts, Authenticator, MethodOutcome},
     public_key::PublicKeys,
 };
 use super::{fault, host::SshHost, socket::SshSocket};
@@ -38,43 +38,54 @@ pub(super) async fn authenticate(
 }
 
 async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
-    let mut tried = Vec::new();
+    let mut attempts = Attempts::default();
     let mut keys = PublicKeys::default();
     let mut exhausted: Vec<&str> = Vec::new();
-    let mut accepted = authenticator.accepted_methods(&tried).await?;
+    let mut accepted = authenticator.accepted_methods(&mut attempts).await?;
     for _ in 0..ROUNDS {
-        let Some(names) = &accepted else { return Ok(()) };
-        let is_accepted = |name: &&str| names.split(',').any(|other| other == *name);
-        let next = METHODS.into_iter().filter(is_accepted).find(|name| !exhausted.contains(name));
+        let Some(methods) = &accepted else { return Ok(()) };
+        let is_usable = |name: &&str| {
+            methods.split(',').any(|other| other == *name)
+                && !exhausted.contains(name)
+                && !(attempts.has_abandoned && *name == "keyboard-interactive")
+        };
+        let next = METHODS.into_iter().find(is_usable);
         let outcome = match next {
-            Some("publickey") => keys.next(authenticator, &mut tried).await?,
+            Some("publickey") => keys.next(authenticator, &mut attempts).await?,
             Some("keyboard-interactive") => {
-                interactive::authenticate(authenticator, &mut tried).await?
+                interactive::authenticate(authenticator, methods, &mut attempts).await?
             }
-            Some(_) => password::authenticate(authenticator, &mut tried).await?,
-            None => return Err(refused(names, &tried)),
+            Some(_) => password::authenticate(authenticator, methods, &mut attempts).await?,
+            // The last answer may have been a part of what the server wants.
+            None if attempts.is_unsure => MethodOutcome::Accepted,
+            None => return Err(refused(methods, &attempts)),
         };
         let now = match outcome {
-            MethodOutcome::CheckServer => authenticator.accepted_methods(&tried).await?,
-            MethodOutcome::Exhausted => accepted.clone(),
-        };
-        if now == accepted {
-            // The server may require several keys: the rest of them comes before another method.
-            if next != Some("publickey") || matches!(outcome, MethodOutcome::Exhausted) {
+            MethodOutcome::Accepted => authenticator.accepted_methods(&mut attempts).await?,
+            MethodOutcome::Changed(now) => now,
+            MethodOutcome::Exhausted => {
                 exhausted.extend(next);
+                continue;
             }
-        } else {
+        };
+        if now != accepted {
             // Partial success: a method that was of no use before may be now.
             exhausted.clear();
+            accepted = now;
         }
-        accepted = now;
     }
-    Err(refused(accepted.as_deref().unwrap_or_default(), &tried))
+    Err(refused(accepted.as_deref().unwrap_or_default(), &attempts))
 }
 
-fn refused(accepted: &str, tried: &[String]) -> Error {
-    let tried = if tried.is_empty() { "nothing".to_owned() } else { tried.join(", ") };
-    let remedy = if accepted.split(',').any(|name| name == "publickey") {
+fn refused(accepted: &str, attempts: &Attempts) -> Error {
+    let tried = match attempts.tried.as_slice() {
+        [] => "nothing".to_owned(),
+        tried => tried.join(", "),
+    };
+    let accepts = |method: &str| accepted.split(',').any(|name| name == method);
+    let remedy = if attempts.refused_answers > 0 {
+        "the password is wrong, or the account may not log in"
+    } else if accepts("publickey") {
         "the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, \
          or set IdentityFile"
     } else {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     agent,
-    authenticator::{ATTEMPTS, Authenticator, MethodOutcome},
+    authenticator::{Attempts, Authenticator, MethodOutcome},
     key_file::KeyFile,
 };
 use crate::{
@@ -69,8 +69,9 @@ impl PublicKeys {
     pub(super) async fn next(
         &mut self,
         authenticator: &Authenticator<'_>,
-        tried: &mut Vec<String>,
+        attempts: &mut Attempts,
     ) -> Result<MethodOutcome, Error> {
+        let Attempts { tried, refusals, .. } = attempts;
         if self.untried.is_none() {
             self.untried = Some(list(authenticator, tried).await);
         }
@@ -90,8 +91,10 @@ impl PublicKeys {
                     answer
                 }
             };
-            if let KeyAnswer::Accepted = answer {
-                return Ok(MethodOutcome::CheckServer);
+            match answer {
+                KeyAnswer::Accepted => return Ok(MethodOutcome::Accepted),
+                KeyAnswer::Refused => *refusals += 1,
+                KeyAnswer::Unsigned => {}
             }
         }
         Ok(MethodOutcome::Exhausted)
@@ -198,15 +201,19 @@ async fn by_file(
             }
         }
     }
-    for attempt in 1..=ATTEMPTS {
+    let prompts = match authenticator.prompts() {
+        Ok(prompts) => prompts,
+        Err(reason) => {
+            tried.push(format!("{name} (its passphrase: {reason})"));
+            return KeyAnswer::Unsigned;
+        }
+    };
+    for attempt in 1..=prompts {
         let prompt = format!("Passphrase for {name}: ");
-        let asked = authenticator.ask(SecretKind::Passphrase, prompt, attempt).await;
+        let asked = authenticator.ask(SecretKind::Passphrase, prompt, Some(path), attempt).await;
         let Some(passphrase) = asked else {
-            let why = match authenticator.context.has_secrets() {
-                true => "none given",
-                false => "nobody to ask",
-            };
-            tried.push(format!("{name} (its passphrase: {why})"));
+            let why = if attempt > 1 { "wrong passphrase" } else { "its passphrase: none given" };
+            tried.push(format!("{name} ({why})"));
             return KeyAnswer::Unsigned;
         };
         let answer = sign(authenticator, public.clone(), private.clone(), Some(passphrase)).await;

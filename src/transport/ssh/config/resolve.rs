@@ -51,6 +51,8 @@ impl Resolver<'_> {
             identity_files: self.identity_files(&tokens)?,
             identities_only: self.flag("identitiesonly")?.unwrap_or(false),
             agent: self.agent(&tokens)?,
+            password_prompts: self.number("numberofpasswordprompts")?.unwrap_or(3),
+            batch_mode: self.flag("batchmode")?.unwrap_or(false),
             user_known_hosts: self.known_hosts(
                 "userknownhostsfile",
                 ["known_hosts", "known_hosts2"].map(|file| self.local.user_folder().join(file)),
@@ -65,7 +67,7 @@ impl Resolver<'_> {
             strict: self.strict()?,
             connect_timeout: self.time("connecttimeout")?,
             alive_interval: self.time("serveraliveinterval")?,
-            alive_count: self.alive_count()?,
+            alive_count: self.number("serveralivecountmax")?.unwrap_or(3),
             compression: self.flag("compression")?.unwrap_or(false),
             jumps: self.jumps(&tokens)?,
             host_key_alias: tokens.alias,
@@ -136,10 +138,11 @@ impl Resolver<'_> {
         Ok(Some(Duration::from_secs(seconds)).filter(|time| !time.is_zero()))
     }
 
-    fn alive_count(&self) -> Result<u32, Error> {
-        let Some(setting) = self.get("serveralivecountmax") else { return Ok(3) };
-        let count = setting.value().parse().ok().filter(|count| i32::try_from(*count).is_ok());
-        count.ok_or_else(|| setting.error("it is a number"))
+    /// A number that fits into ssh's `int`.
+    fn number(&self, name: &str) -> Result<Option<u32>, Error> {
+        let Some(setting) = self.get(name) else { return Ok(None) };
+        let number = setting.value().parse().ok().filter(|number| i32::try_from(*number).is_ok());
+        number.map(Some).ok_or_else(|| setting.error("it is a number"))
     }
 
     fn identity_files(&self, tokens: &TokenValues) -> Result<Vec<PathBuf>, Error> {

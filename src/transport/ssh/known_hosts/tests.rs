@@ -33,6 +33,8 @@ fn host(file: &Path, name: &str, port: u16, strict: StrictChecking) -> SshHost {
         identity_files: Vec::new(),
         identities_only: false,
         agent: None,
+        password_prompts: 3,
+        batch_mode: false,
         user_known_hosts: vec![file.to_owned()],
         global_known_hosts: Vec::new(),
         hash_known_hosts: false,

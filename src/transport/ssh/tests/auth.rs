@@ -143,7 +143,10 @@ async fn passwords() {
         Some("wrong")
     });
     let error = failed(Session::connect(&user(&sshd), None, &context).await);
-    assert!(error.to_string().contains("password (3 times)"), "{error}");
+    assert!(
+        error.to_string().contains("tried password (refused 3 times); the password"),
+        "{error}"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
     assert!(error.to_string().contains("none given"), "{error}");
@@ -165,7 +168,7 @@ async fn keyboard_interactive() {
     });
     Session::connect(&user(&sshd), None, &context).await.unwrap();
     let error = failed(Session::connect(&user(&sshd), None, &asking(|_| None)).await);
-    assert!(error.to_string().contains("keyboard-interactive (no answer)"), "{error}");
+    assert!(error.to_string().contains("keyboard-interactive (none given)"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

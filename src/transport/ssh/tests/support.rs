@@ -218,6 +218,8 @@ pub(super) fn host_at(host_name: &str) -> SshHost {
         identity_files: Vec::new(),
         identities_only: false,
         agent: None,
+        password_prompts: 3,
+        batch_mode: false,
         user_known_hosts: Vec::new(),
         global_known_hosts: Vec::new(),
         hash_known_hosts: false,

@@ -68,6 +68,8 @@ fn in_ssh_words(host: &SshHost) -> Vec<(&'static str, Option<String>)> {
         ("connecttimeout", seconds(host.connect_timeout, "none")),
         ("serveraliveinterval", seconds(host.alive_interval, "0")),
         ("serveralivecountmax", Some(host.alive_count.to_string())),
+        ("numberofpasswordprompts", Some(host.password_prompts.to_string())),
+        ("batchmode", yes(host.batch_mode)),
         ("compression", yes(host.compression)),
         ("proxyjump", Some(jumps).filter(|jumps| !jumps.is_empty())),
     ]
@@ -235,6 +237,7 @@ fn block() -> impl Strategy<Value = String> {
         "StrictHostKeyChecking yes",
         "ServerAliveInterval 3",
         "IdentitiesOnly yes",
+        "NumberOfPasswordPrompts 1",
         "IgnoreUnknown Zz*",
         "ForwardAgent yes",
         "Include INC",
