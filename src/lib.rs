@@ -46,6 +46,7 @@
 //! | [`stub`] | the far end, for programs that serve | `stub` |
 //! | [`errno`] | names and words of errors, numbers of other architectures | - |
 //! | [`text`] | far text made harmless before it is shown | - |
+//! | `limits` | every limit, with its reason | `unstable` |
 //! | `wire` | the byte format, with its specification | `unstable` |
 //! | `proto` | the protocol state of both sides, without I/O | `unstable` |
 //! | `kernel` | kernel sockets and namespaces | `unstable` and `stub` |
@@ -121,6 +122,7 @@ macro_rules! inside {
 inside! {
     #[cfg(feature = "stub")]
     kernel,
+    limits,
     proto,
     wire,
 }
@@ -130,6 +132,8 @@ pub mod fuzzing;
 
 #[cfg(feature = "client")]
 mod authority;
+#[cfg(feature = "client")]
+mod blocking;
 #[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
@@ -145,7 +149,7 @@ pub mod hops;
 pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "stub"))]
 mod protocol;
 #[cfg(feature = "client")]
 mod shell;
@@ -166,7 +170,9 @@ pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
 pub use client::netlink_socket::NetlinkSocket;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "stub"))]
+pub use protocol::Protocol;
+#[cfg(any(feature = "client", feature = "stub"))]
 #[doc(inline)]
 pub use wire::Netns;
 #[cfg(feature = "client")]
@@ -180,7 +186,7 @@ pub use {
     },
     hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
     prompter::callbacks::{Prompter, Secret},
-    protocol::{Group, Protocol},
+    protocol::Group,
 };
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see

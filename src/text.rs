@@ -3,8 +3,8 @@
 //! A far end chooses what its banners, error texts, interface names and host names hold. Shown as
 //! they are, control characters command the terminal, bidirectional overrides reorder a line,
 //! zero-width characters make two names look alike, and line separators forge a second message.
-//! [`is_harmful`] names these characters once; the three functions differ in what stands in their
-//! place.
+//! [`is_harmful`] names these characters once; the functions differ in what stands in their place.
+//! Names of a kernel are bytes, of any encoding: [`name`] makes text of them.
 
 #![forbid(unsafe_code)]
 
@@ -60,20 +60,46 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Text in which every harmful character is written as its escape, `\u{202e}` or `\n`: two names
-/// that differ stay different.
+/// Text in which every harmful character is written as its escape, `\u{202e}` or `\n`. A backslash that
+/// would begin such an escape is written as `\u{5c}`: two names that differ stay different.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !has_harmful(text) {
+    if !has_harmful(text) && !text.contains('\\') {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        match is_harmful(letter) {
-            true => shown.extend(letter.escape_default()),
-            false => shown.push(letter),
+    let mut rest = text.chars();
+    while let Some(letter) = rest.next() {
+        let seems_escape = || ["n", "r", "t", "u{"].iter().any(|e| rest.as_str().starts_with(e));
+        match letter {
+            '\\' if seems_escape() => shown.push_str("\\u{5c}"),
+            letter if is_harmful(letter) => shown.extend(letter.escape_default()),
+            letter => shown.push(letter),
         }
     }
     Cow::Owned(shown)
+}
+
+/// Bytes as text, such as the name of a link: each byte that is no UTF-8 is written as `\xff`, and a
+/// backslash before an `x` as `\x5c`. Two names that differ stay different. Harmful characters stay:
+/// [`escaped`] is for them.
+///
+/// ```
+/// use netlink_remote::text::name;
+///
+/// assert_eq!(name(b"eth0"), "eth0");
+/// assert_eq!(name(b"a\xff"), r"a\xff");
+/// assert_eq!(name(br"a\xff"), r"a\x5cxff");
+/// ```
+pub fn name(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        // A byte that is no UTF-8 is written with an `x` as well, but not taken for the name's own.
+        shown.push_str(&chunk.valid().replace(r"\x", r"\x5cx"));
+        for byte in chunk.invalid() {
+            shown.push_str(&format!(r"\x{byte:02x}"));
+        }
+    }
+    shown
 }
 
 /// Whether a text holds a harmful character. Printable ASCII, the common case, needs no decoding.
@@ -103,6 +129,34 @@ mod tests {
         assert_eq!(lines("a\tb\r\nc\u{7}"), "a\tb\u{fffd}\nc\u{fffd}");
         assert_eq!(escaped("x\u{202e}\n\u{7f}"), "x\\u{202e}\\n\\u{7f}");
         assert_eq!(one_line_of(b"a\xffb\0"), "a\u{fffd}b\u{fffd}");
+    }
+
+    /// All short names of the letters that escapes are made of are shown differently.
+    #[test]
+    fn names_that_differ_stay_different() {
+        let letters = [b'\\', b'x', b'u', b'{', b'}', b'5', b'c', b'n', b'\n', 0xff, 0xc3, 0xa9];
+        let mut names = vec![Vec::new()];
+        let mut all = names.clone();
+        for _ in 0..5 {
+            let longer = |name: &Vec<u8>| letters.map(|letter| [&name[..], &[letter]].concat());
+            names = names.iter().flat_map(longer).collect();
+            all.extend(names.iter().cloned());
+        }
+        let mut texts: Vec<_> = all.iter().map(|bytes| name(bytes)).collect();
+        let mut shown: Vec<_> = texts.iter().map(|text| escaped(text).into_owned()).collect();
+        for texts in [&mut texts, &mut shown] {
+            texts.sort_unstable();
+            texts.dedup();
+            assert_eq!(texts.len(), all.len());
+        }
+        for (bytes, text) in [
+            (&b"caf\xc3\xa9"[..], "café"),
+            (b"a\xe9", r"a\xe9"),
+            (br"C:\temp\x", r"C:\u{5c}temp\x5cx"),
+            (br"a\b", r"a\b"),
+        ] {
+            assert_eq!(escaped(&name(bytes)), text);
+        }
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl<'a> Dialog<'a> {
         let replied = context.step(Step::Bootstrap, self.read_reply()).await;
         replied.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
-                diagnosis::silence(context.limit(), &self.output(), self.script.is_some())
+                let (output, has_script) = (self.output(), self.script.is_some());
+                diagnosis::silence(context.limit(), &output, has_script, self.has_spoken)
             }
             _ => error,
         })

@@ -208,16 +208,16 @@ impl ConnectionState {
                     Data::Whole(part) => share(frame, part),
                     Data::Assembled(bytes) => bytes,
                 };
-                self.deliver(id, Delivery::Datagram(Datagram { data, info }), deferred);
+                self.deliver(id, Delivery::Datagram(Datagram { data, info }), deferred)?;
             }
             ClientEvent::Lost { socket, dropped, total } => {
-                self.deliver(socket, Delivery::Lost { dropped, total }, deferred);
+                self.deliver(socket, Delivery::Lost { dropped, total }, deferred)?;
             }
             ClientEvent::ReceiveError { socket, errno, length } => {
-                self.deliver(socket, Delivery::ReceiveError { errno, length }, deferred);
+                self.deliver(socket, Delivery::ReceiveError { errno, length }, deferred)?;
             }
             ClientEvent::Sent { socket, serial, errno, confirmed: false, .. } => {
-                self.deliver(socket, Delivery::SendFailed { serial, errno }, deferred);
+                self.deliver(socket, Delivery::SendFailed { serial, errno }, deferred)?;
             }
             ClientEvent::Sent { socket, serial, errno, nanoseconds, confirmed: true } => {
                 if let Some(socket) = self.sockets.get_mut(&socket) {
@@ -239,9 +239,15 @@ impl ConnectionState {
         Ok(())
     }
 
-    fn deliver(&mut self, id: SocketId, delivery: Delivery, deferred: &mut Deferred) {
-        if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.deliver(delivery, deferred);
+    fn deliver(
+        &mut self,
+        id: SocketId,
+        delivery: Delivery,
+        deferred: &mut Deferred,
+    ) -> Result<(), FrameError> {
+        match self.sockets.get_mut(&id) {
+            Some(socket) => socket.deliver(delivery, deferred).map_err(FrameError::Violation),
+            None => Ok(()),
         }
     }
 

@@ -37,8 +37,9 @@ pub enum Event {
     /// A datagram.
     Datagram(Datagram),
     /// The far kernel dropped datagrams at exactly this place of the stream (near it with
-    /// `NETLINK_NO_ENOBUFS`), because the socket's receive buffer was full. The socket stays open; to resynchronise, dump the objects that the
-    /// events are about.
+    /// `NETLINK_NO_ENOBUFS`), because the socket's receive buffer was full. Losses without a datagram
+    /// between them become one event while they wait to be received. The socket stays open; to
+    /// resynchronise, dump the objects that the events are about.
     #[non_exhaustive]
     Lost {
         /// Datagrams dropped here.

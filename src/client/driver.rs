@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    task::yield_now,
     time::timeout,
 };
 use tokio_util::{codec::Decoder, io::poll_read_buf};
@@ -38,6 +39,10 @@ const LEAST_ROOM: usize = 8 << 10;
 
 /// Bytes of room for a read where much comes at a time.
 const MOST_ROOM: usize = 128 << 10;
+
+/// Bytes of frames that are taken in before the runtime has its turn: its other tasks, signals and timers.
+/// A runtime gives them none while a task is woken again at once, as a stream that always has more does.
+const TURN: usize = 1 << 20;
 
 /// Time for the last frames to be written, and for the exit report.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -199,9 +204,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut left = TURN;
         loop {
             if let Err(ending) = self.take_frames() {
                 return Poll::Ready(ending);
+            }
+            if left == 0 {
+                // The first poll of this future has the task woken behind the runtime's events.
+                return pin!(yield_now()).poll(cx).map(|()| Ending::Finished);
             }
             // A read gets new memory once the rest of the old would split most reads.
             if self.reading.capacity() - self.reading.len() < self.room / 4 {
@@ -211,7 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             let mut room = (&mut self.reading).limit(self.room);
             match ready!(poll_read_buf(io, cx, &mut room)) {
                 Ok(0) => return Poll::Ready(Ending::Stream(None)),
-                Ok(length) => self.set_room(length),
+                Ok(length) => {
+                    self.set_room(length);
+                    left = left.saturating_sub(length);
+                }
                 Err(error) => return Poll::Ready(Ending::Stream(Some(error))),
             }
             if let Some(keepalive) = &mut self.keepalive {

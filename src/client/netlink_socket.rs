@@ -13,7 +13,7 @@ use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 mod in_flight;
 mod placeholder;
 
-use self::in_flight::InFlight;
+use self::{in_flight::InFlight, placeholder::Placeholder};
 use super::{builder::SocketBuilder, delivery::Delivery, socket::RemoteSocket};
 use crate::{
     Error,
@@ -34,8 +34,8 @@ thread_local! {
 /// [`SocketBuilder::scope`].
 ///
 /// [`socket_ref`](AsyncSocket::socket_ref) and `socket_mut` give a placeholder, since there is no
-/// local socket: every call on it fails with EBADF. Groups, port id and options are set by
-/// [`SocketBuilder`].
+/// local socket: every call on it fails with EBADF. It takes a descriptor of this process from when
+/// it is first asked for. Groups, port id and options are set by [`SocketBuilder`].
 ///
 /// Dropping it closes the far socket.
 ///
@@ -61,7 +61,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct NetlinkSocket {
     remote: RemoteSocket,
-    placeholder: Socket,
+    placeholder: Placeholder,
     state: Mutex<State>,
 }
 
@@ -190,7 +190,7 @@ impl From<RemoteSocket> for NetlinkSocket {
     fn from(remote: RemoteSocket) -> Self {
         let in_flight = InFlight::new(remote.architecture());
         let state = Mutex::new(State { in_flight, end: End::default() });
-        Self { remote, placeholder: placeholder::socket(), state }
+        Self { remote, placeholder: Placeholder::default(), state }
     }
 }
 
@@ -220,13 +220,19 @@ impl SocketBuilder {
 
 impl AsyncSocket for NetlinkSocket {
     /// A placeholder; see [`NetlinkSocket`].
+    ///
+    /// # Panics
+    /// Where no descriptor is left for it the first time.
     fn socket_ref(&self) -> &Socket {
-        &self.placeholder
+        self.placeholder.get()
     }
 
     /// A placeholder; see [`NetlinkSocket`].
+    ///
+    /// # Panics
+    /// Where no descriptor is left for it the first time.
     fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.placeholder
+        self.placeholder.get_mut()
     }
 
     /// A socket of the enclosing [`SocketBuilder::scope`]. It does not wait for the far end to open

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     Error,
-    proto::SendError,
+    limits::client::UNREAD_FAILURES,
+    proto::{SendError, Violation},
     wire::{Counters, Destination, Opened, SocketId},
 };
 
@@ -28,8 +29,8 @@ enum Confirmed {
     Done(Result<SentReport, Error>),
 }
 
-/// The state of one socket. Its receive queue is bounded by the credit granted for datagrams and,
-/// for failures of sends, by [`MAX_FAILURES`] and the credit for sends.
+/// The state of one socket. Its receive queue is bounded by the credit granted for datagrams and, for
+/// failures, by [`UNREAD_FAILURES`]; between two of these there is one report of loss at most.
 #[derive(Debug)]
 pub(super) struct SocketState {
     id: SocketId,
@@ -42,6 +43,8 @@ pub(super) struct SocketState {
     /// Failed sends in the queue, and the errno of the last.
     failures: usize,
     last_failure: i32,
+    /// Entries of the queue that took no credit, without reports of loss.
+    without_credit: usize,
     /// Confirmed sends, by their serial.
     confirmed: HashMap<u32, Confirmed>,
     signals: Arc<Signals>,
@@ -61,6 +64,7 @@ impl SocketState {
             queue: VecDeque::new(),
             failures: 0,
             last_failure: 0,
+            without_credit: 0,
             confirmed: HashMap::new(),
             signals: Arc::default(),
             receiver: None,
@@ -111,15 +115,40 @@ impl SocketState {
 
     // ---- receiving
 
-    /// Queues a delivery and wakes a receiver for it.
-    pub(super) fn deliver(&mut self, delivery: Delivery, deferred: &mut Deferred) {
-        if let Delivery::SendFailed { errno, .. } = delivery {
-            self.failures += 1;
-            self.last_failure = errno;
+    /// Queues a delivery and wakes a receiver for it. A report of loss behind another becomes one with
+    /// it.
+    ///
+    /// # Errors
+    /// A [`Violation`] if too many failures wait to be received.
+    pub(super) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        deferred: &mut Deferred,
+    ) -> Result<(), Violation> {
+        match delivery {
+            Delivery::Datagram(_) => {}
+            Delivery::Lost { dropped, total } => {
+                if let Some(Delivery::Lost { dropped: sum, total: last }) = self.queue.back_mut() {
+                    *sum = sum.saturating_add(dropped);
+                    *last = total;
+                    return Ok(());
+                }
+            }
+            Delivery::ReceiveError { .. } => self.without_credit += 1,
+            Delivery::SendFailed { errno, .. } => {
+                self.without_credit += 1;
+                self.failures += 1;
+                self.last_failure = errno;
+            }
+        }
+        if self.without_credit > UNREAD_FAILURES {
+            let (what, limit) = ("failures on a socket left unread", UNREAD_FAILURES as u64);
+            return Err(Violation::TooMany { what, limit });
         }
         self.queue.push_back(delivery);
         deferred.wake(self.receiver.take());
         deferred.wake_receiver(&self.signals);
+        Ok(())
     }
 
     /// The next delivery, whose credit is given back; `None` if the queue is empty.
@@ -127,8 +156,14 @@ impl SocketState {
         let delivery = self.queue.pop_front()?;
         match &delivery {
             Delivery::Datagram(datagram) => wire.consumed(self.id, datagram.data.len()),
-            Delivery::SendFailed { .. } => self.failures = self.failures.saturating_sub(1),
-            Delivery::Lost { .. } | Delivery::ReceiveError { .. } => {}
+            Delivery::SendFailed { .. } => {
+                self.failures = self.failures.saturating_sub(1);
+                self.without_credit = self.without_credit.saturating_sub(1);
+            }
+            Delivery::ReceiveError { .. } => {
+                self.without_credit = self.without_credit.saturating_sub(1);
+            }
+            Delivery::Lost { .. } => {}
         }
         Some(delivery)
     }

@@ -8,8 +8,11 @@ use super::gathering::send_mode;
 use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
+    limits::client::UNREAD_ANSWERS,
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
-    wire::{Destination, Failure, Flags, Frame, Message, Open, SocketId, hello::PeerLimits},
+    wire::{
+        Destination, Failure, Flags, Frame, MAX_OPTION, Message, Open, SocketId, hello::PeerLimits,
+    },
 };
 
 /// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
@@ -28,6 +31,8 @@ const PIECES_MARK: usize = 64 << 10;
 pub(super) struct WireState {
     protocol: ClientState,
     outbox: BytesMut,
+    /// Bytes of the outbox that answer frames of the stub.
+    answers: usize,
 }
 
 /// A piece of a large datagram that was added to the outbox.
@@ -50,7 +55,8 @@ pub(super) struct Backlog {
 impl WireState {
     /// The state after the hellos: `limits` are the stub's, `max_frame` the agreed one.
     pub(super) fn new(limits: PeerLimits, max_frame: u32) -> Self {
-        Self { protocol: ClientState::new(limits, max_frame), outbox: BytesMut::new() }
+        let protocol = ClientState::new(limits, max_frame);
+        Self { protocol, outbox: BytesMut::new(), answers: 0 }
     }
 
     pub(super) fn open(&mut self, open: Open) -> Result<SocketId, Error> {
@@ -137,6 +143,7 @@ impl WireState {
     /// Moves the outbox into `empty`, whose memory becomes the outbox's.
     pub(super) fn take_outbox(&mut self, empty: &mut BytesMut) {
         std::mem::swap(empty, &mut self.outbox);
+        self.answers = 0;
     }
 
     /// Moves the outbox to the end of `writing`, and after it the frame that accuses the stub of a
@@ -165,12 +172,33 @@ impl WireState {
 
     /// Gives credit back for a datagram that the caller has received.
     pub(super) fn consumed(&mut self, socket: SocketId, bytes: usize) {
+        let before = self.outbox.len();
         self.protocol.consumed(socket, bytes, &mut self.outbox);
+        self.answers += self.outbox.len() - before;
     }
 
     /// Takes in a frame.
     pub(super) fn on_frame<'a>(&mut self, frame: &'a Frame) -> Result<ClientEvent<'a>, Violation> {
-        self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)
+        let before = self.outbox.len();
+        let event = self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)?;
+        self.answers += self.outbox.len() - before;
+        if self.answers > UNREAD_ANSWERS {
+            let (what, limit) = ("bytes of answers left unread", UNREAD_ANSWERS as u64);
+            return Err(Violation::TooMany { what, limit });
+        }
+        Ok(event)
+    }
+}
+
+/// Refuses an option's value that no stub takes.
+pub(super) fn check_option(value: &[u8]) -> Result<(), Error> {
+    match value.len() {
+        length if length > MAX_OPTION => {
+            let text =
+                format!("a socket option's value of {length} bytes: it has {MAX_OPTION} at most");
+            Err(Error::invalid(text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -181,6 +209,6 @@ pub(super) fn datagram_too_long(length: usize, limit: usize) -> Error {
 }
 
 fn too_long(length: u32, limit: u32) -> Error {
-    let text = format!("a request of {length} bytes: this connection carries {limit}");
+    let text = format!("a request of {length} bytes: it has {limit} at most");
     Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

@@ -8,28 +8,15 @@ use super::{
     client_event::{ClientEvent, Data},
     credit::{Granted, Granting},
     refusal::{Refusal, SendError},
+    send_mode::SendMode,
     send_queue::{QueuedSend, SendQueue},
     violation::Violation,
 };
-use crate::{
-    text::one_line_of,
-    wire::{
-    Credit, Destination, Failure, Flags, FrameType, Header, HEADER_LEN, MAX_GATHERED,
-    Message, Open, SocketId, WireError, DATAGRAM_PREFIX, hello::PeerLimits,
-},
+use crate::limits::client::INCOMPLETE_DATAGRAMS;
+use crate::wire::{
+    Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
+    MAX_GATHERED, MAX_REQUEST, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
-
-/// How the stub is to make a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendMode {
-    /// By itself; answered in any case.
-    Confirmed,
-    /// By itself; answered only if it fails.
-    Pipelined,
-    /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
-    /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
-    Gathered(u16),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -44,6 +31,8 @@ struct ClientSocket {
     sends: Granted,
     datagrams: Granting,
     confirming: HashSet<u32>,
+    /// Pipelined sends whose failure was not told: each may fail once.
+    may_fail: u64,
     partial: BytesMut,
     next_serial: u32,
     /// The kind of the last send, if the next one may be gathered with it.
@@ -55,6 +44,10 @@ struct ClientSocket {
 pub struct ClientState {
     sockets: HashMap<SocketId, ClientSocket>,
     requests: HashSet<u32>,
+    /// Pings without a pong.
+    pings: u64,
+    /// Bytes of the datagrams that are incomplete ([`Flags::MORE`]).
+    partial: usize,
     next_socket: u32,
     next_request: u32,
     limits: PeerLimits,
@@ -75,12 +68,14 @@ impl ClientState {
         Self {
             sockets: HashMap::new(),
             requests: HashSet::new(),
+            pings: 0,
+            partial: 0,
             next_socket: 1,
             next_request: 1,
             limits,
             max_frame,
             piece,
-            queued: SendQueue::default(),
+            queued: SendQueue::new(max_frame as usize),
         }
     }
 
@@ -120,6 +115,7 @@ impl ClientState {
                 sends: Granted::default(),
                 datagrams,
                 confirming: HashSet::new(),
+                may_fail: 0,
                 partial: BytesMut::new(),
                 next_serial: 1,
                 last_kind: None,
@@ -134,7 +130,8 @@ impl ClientState {
     fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
         let mut frame = Vec::new();
         message.encode(id, Flags::NONE, &mut frame);
-        match Header::decode(&frame, self.max_frame) {
+        let limit = if message.frame_type().is_request() { MAX_REQUEST } else { self.max_frame };
+        match Header::decode(&frame, limit.min(self.max_frame)) {
             Err(WireError::TooLong { length, limit }) => Err(Refusal::TooLong { length, limit }),
             _ => Ok(frame),
         }
@@ -146,7 +143,7 @@ impl ClientState {
         match self.sockets.get_mut(&id) {
             Some(socket) if socket.phase != Phase::Closing => {
                 socket.phase = Phase::Closing;
-                socket.partial = BytesMut::new();
+                self.partial -= std::mem::take(&mut socket.partial).len();
                 self.queued.discard(id);
                 Message::Close.encode(id, Flags::NONE, out);
                 true
@@ -207,8 +204,11 @@ impl ClientState {
             last if kind.is_some() && kind == last => Flags::GATHER,
             _ => Flags::NONE,
         };
-        if mode == SendMode::Confirmed {
-            socket.confirming.insert(serial);
+        match mode {
+            SendMode::Confirmed => {
+                socket.confirming.insert(serial);
+            }
+            SendMode::Pipelined | SendMode::Gathered(_) => socket.may_fail += 1,
         }
         if self.would_wait(id, datagram.len()) {
             let rest = Bytes::copy_from_slice(datagram);
@@ -275,7 +275,8 @@ impl ClientState {
     }
 
     /// Appends a ping.
-    pub fn ping<B: BufMut + AsMut<[u8]>>(&self, token: u64, out: &mut B) {
+    pub fn ping<B: BufMut + AsMut<[u8]>>(&mut self, token: u64, out: &mut B) {
+        self.pings += 1;
         Message::Ping(token).encode(SocketId::CONNECTION, Flags::NONE, out);
     }
 
@@ -324,7 +325,10 @@ impl ClientState {
                 Message::Pong(token).encode(SocketId::CONNECTION, Flags::NONE, out);
                 ClientEvent::None
             }
-            Message::Pong(token) => ClientEvent::Pong(token),
+            Message::Pong(token) => {
+                self.pings = self.pings.checked_sub(1).ok_or(Violation::Unasked(token))?;
+                ClientEvent::Pong(token)
+            }
             Message::Opened(opened) => {
                 let socket = self.socket(id, frame)?;
                 match socket.phase {
@@ -370,8 +374,11 @@ impl ClientState {
             Message::Sent { serial, errno, nanoseconds } => match self.delivering(id, frame)? {
                 Some(socket) => {
                     let confirmed = socket.confirming.remove(&serial);
-                    if !confirmed && errno == 0 {
-                        return Err(Violation::Unasked(serial));
+                    if !confirmed {
+                        if errno == 0 || socket.may_fail == 0 {
+                            return Err(Violation::Unasked(serial.into()));
+                        }
+                        socket.may_fail -= 1;
                     }
                     ClientEvent::Sent { socket: id, serial, errno, nanoseconds, confirmed }
                 }
@@ -388,11 +395,11 @@ impl ClientState {
             },
             Message::Reply { request, errno, value } => {
                 if !self.requests.remove(&request) {
-                    return Err(Violation::Unasked(request));
+                    return Err(Violation::Unasked(request.into()));
                 }
                 let result = match errno {
                     0 => Ok(value),
-                    _ => Err(Failure { errno, text: one_line_of(value) }),
+                    _ => Err(Failure::of_peer(errno, value)),
                 };
                 ClientEvent::Reply { request, result }
             }
@@ -432,6 +439,7 @@ impl ClientState {
         data: &'a [u8],
     ) -> Result<Option<Data<'a>>, Violation> {
         let (frame, limit) = (FrameType::Datagram, self.max_frame);
+        let (partial, max_partial) = (self.partial, INCOMPLETE_DATAGRAMS * limit as usize);
         let Some(socket) = self.delivering(id, frame)? else { return Ok(None) };
         let first = socket.partial.is_empty();
         let whole = socket.partial.len() + data.len();
@@ -441,6 +449,10 @@ impl ClientState {
         }
         if more && data.is_empty() {
             return Err(WireError::ShortPayload.into());
+        }
+        if more && partial + data.len() > max_partial {
+            let (what, limit) = ("bytes of incomplete datagrams", max_partial as u64);
+            return Err(Violation::TooMany { what, limit });
         }
         let confirming = !socket.confirming.is_empty();
         let extra = if confirming { socket.datagrams.window() } else { Credit::default() };
@@ -452,8 +464,14 @@ impl ClientState {
             return Ok(Some(Data::Whole(data)));
         }
         socket.partial.extend_from_slice(data);
+        if more {
+            self.partial += data.len();
+            return Ok(None);
+        }
         // A view into this buffer would keep all of its capacity: the next datagram gets its own.
-        Ok((!more).then(|| Data::Assembled(std::mem::take(&mut socket.partial).freeze())))
+        let datagram = std::mem::take(&mut socket.partial).freeze();
+        self.partial -= datagram.len() - data.len();
+        Ok(Some(Data::Assembled(datagram)))
     }
 }
 

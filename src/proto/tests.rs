@@ -15,8 +15,8 @@ use super::*;
 use crate::{
     fuzzing::{ClientEnd, Move, Pair, StubEnd, StubStep},
     wire::{
-        Counters, Credit, DatagramInfo, Destination, Flags, FrameType, Header, Message, NetnsRequest, Open, WireError,
-        SocketId, hello::PeerLimits,
+        Counters, Credit, DatagramInfo, Destination, Flags, FrameType, Header, Message,
+        NetnsRequest, Open, SocketId, WireError, hello::PeerLimits,
     },
 };
 

@@ -41,7 +41,7 @@ pub enum Violation {
         /// The limit.
         limit: u64,
     },
-    /// A reply, or a sent frame, with a number that nothing waits for.
+    /// A reply, a pong, or a sent frame, with a number that nothing waits for.
     #[error("an answer to number {0}, which was not asked")]
-    Unasked(u32),
+    Unasked(u64),
 }

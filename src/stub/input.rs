@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::{errno::Errno, unistd::read};
 
 use super::nonblocking::NonBlocking;
-use crate::wire::{Decoded, HEADER_LEN, Header, Hello, MarkerScanner, Scan, WireError, padded};
-
-/// Bytes of the buffer while no frame needs a larger one.
-const BUFFER: usize = 64 * 1024;
+use crate::{
+    limits::stub::INPUT,
+    wire::{Decoded, HEADER_LEN, Header, Hello, MAX_HELLO, MarkerScanner, Scan, WireError},
+};
 
 /// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) struct Input {
     /// Bytes from `start` to `end` of the buffer are read and not decoded.
     start: usize,
     end: usize,
+    /// Bytes of the frame, or of the hello, that has begun at `start` and not ended.
+    awaited: usize,
     /// Bytes of a skipped frame that are still to come.
     skip: usize,
     scanner: MarkerScanner,
@@ -37,22 +39,13 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let fd = NonBlocking::new(fd)?;
-        let buffer = vec![0; BUFFER];
-        Ok(Self { fd, buffer, start: 0, end: 0, skip: 0, scanner: MarkerScanner::new() })
+        let (buffer, scanner) = (vec![0; INPUT], MarkerScanner::new());
+        Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, skip: 0, scanner })
     }
 
     /// Reads once, as much as is there and has room.
     pub(super) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if self.buffer.len() > BUFFER {
-                self.buffer = vec![0; BUFFER];
-            }
-        } else if self.end == self.buffer.len() {
-            // `want` has made the buffer long enough for an awaited frame that begins it.
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
+        self.make_room();
         let Some(room) = self.buffer.get_mut(self.end..) else { return Err(Errno::EINVAL) };
         loop {
             return match read(&self.fd, room) {
@@ -70,15 +63,31 @@ impl Input {
         }
     }
 
-    fn pending(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+    /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
+    /// twice what has come of it, and is given back behind the frame.
+    fn make_room(&mut self) {
+        let pending = self.end - self.start;
+        // Whole frames are taken out before more is read: what is pending never fills the room.
+        let length = self.awaited.min(2 * pending).max(INPUT).max(pending + HEADER_LEN);
+        if self.buffer.len() > length {
+            let mut smaller = vec![0; length];
+            if let (Some(head), Some(rest)) =
+                (smaller.get_mut(..pending), self.buffer.get(self.start..self.end))
+            {
+                head.copy_from_slice(rest);
+            }
+            self.buffer = smaller;
+        } else if pending == 0 || self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.buffer.resize(length, 0);
+        } else {
+            return;
+        }
+        (self.start, self.end) = (0, pending);
     }
 
-    /// Makes the buffer at least `length` bytes long.
-    fn want(&mut self, length: usize) {
-        if self.buffer.len() < length {
-            self.buffer.resize(length, 0);
-        }
+    fn pending(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The client's hello; `None` while it is not complete. Sets `marker_found` once it has passed
@@ -99,10 +108,11 @@ impl Input {
             }
         }
         let Some((hello, taken)) = Hello::decode(self.pending())? else {
-            self.want(4 + crate::wire::MAX_HELLO);
+            self.awaited = 4 + MAX_HELLO;
             return Ok(None);
         };
         self.start += taken;
+        self.awaited = 0;
         Ok(Some(hello))
     }
 
@@ -126,11 +136,12 @@ impl Input {
                 Decoded::Known(header) => {
                     let whole = header.stream_len();
                     if self.end - self.start < whole {
-                        self.want(whole.min(padded(max_frame as usize)));
+                        self.awaited = whole;
                         return Ok(None);
                     }
                     let from = self.start + HEADER_LEN;
                     self.start += whole;
+                    self.awaited = 0;
                     let payload = self.buffer.get(from..from + header.payload_len());
                     return Ok(Some((header, payload.unwrap_or_default())));
                 }

@@ -23,6 +23,7 @@
 // `forbid`, but for ssh/callbacks.rs, which libssh2 calls.
 #![deny(unsafe_code)]
 
+mod descendants;
 mod exit_report;
 pub mod process;
 mod running;

@@ -9,6 +9,7 @@ use super::{
     limits::{HEADER_LEN, padded},
     message::Message,
 };
+use crate::limits::client::INPUT;
 
 /// A whole frame.
 #[derive(Debug, Clone)]
@@ -81,11 +82,15 @@ impl Decoder for Codec {
                 Decoded::Known(header) => {
                     let whole = header.stream_len();
                     if src.len() < whole {
-                        // `length` is bounded by `max_frame`, so this reservation is too.
-                        src.reserve(whole - src.len());
+                        // A header alone takes no memory: the buffer doubles as bytes come.
+                        src.reserve((whole - src.len()).min(INPUT));
                         return Ok(None);
                     }
                     let mut frame = src.split_to(whole);
+                    if whole > INPUT {
+                        // The large buffer goes with the frame: the next ones get a small one.
+                        *src = BytesMut::from(src.as_ref());
+                    }
                     frame.advance(HEADER_LEN);
                     frame.truncate(header.payload_len());
                     return Ok(Some(Frame { header, payload: frame.freeze() }));
@@ -101,3 +106,39 @@ impl Decoder for Codec {
 }
 
 const _: () = assert!(padded(HEADER_LEN) == HEADER_LEN, "payloads begin aligned");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_a_long_frame_grows_with_it_and_is_given_back() {
+        let length: u32 = 16 << 20;
+        let mut frame = length.to_le_bytes().to_vec();
+        frame.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+        frame.resize(length as usize, 7);
+        let mut codec = Codec::new(length);
+        let mut read = BytesMut::new();
+        // The header alone, and then as much at a time as a driver reads.
+        let (header, payload) = frame.split_at(HEADER_LEN);
+        read.extend_from_slice(header);
+        assert!(codec.decode(&mut read).unwrap().is_none());
+        assert!(read.capacity() <= 2 * INPUT, "a header takes {} bytes", read.capacity());
+        let mut pieces = payload.chunks(100_000);
+        let last = pieces.next_back().unwrap();
+        for piece in pieces {
+            read.extend_from_slice(piece);
+            assert!(codec.decode(&mut read).unwrap().is_none());
+            let (came, room) = (read.len(), read.capacity());
+            assert!(room <= 2 * (came + INPUT), "{came} bytes take {room}");
+        }
+        read.extend_from_slice(last);
+        read.extend_from_slice(&[9; 5]);
+        let whole = codec.decode(&mut read).unwrap().unwrap();
+        assert_eq!(whole.payload, payload);
+        assert_eq!(read.as_ref(), [9; 5]);
+        drop(whole);
+        read.reserve(INPUT);
+        assert!(read.capacity() <= 2 * INPUT, "{} bytes were kept", read.capacity());
+    }
+}

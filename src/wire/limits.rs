@@ -1,24 +1,15 @@
 //! Versions and lengths of the format.
 
+pub use crate::limits::wire::{
+    DEFAULT_MAX_FRAME, MAX_GATHERED, MAX_HELLO, MAX_NOISE, MAX_OPTION, MAX_REQUEST, MAX_TEXT,
+    MIN_MAX_FRAME,
+};
+
 /// The highest protocol version this crate speaks.
 pub const VERSION: u16 = 1;
 
 /// The lowest protocol version this crate speaks.
 pub const OLDEST_VERSION: u16 = 1;
-
-/// Bytes of a hello behind its length field, at most.
-pub const MAX_HELLO: usize = 64 * 1024;
-
-/// The longest datagram that [`Flags::GATHER`](super::Flags::GATHER) counts on: 16 KiB.
-pub const MAX_GATHERED: usize = 16 * 1024;
-
-/// The limit on a frame that a side announces by default: 16 MiB.
-pub const DEFAULT_MAX_FRAME: u32 = 16 * 1024 * 1024;
-
-/// The smallest limit on a frame that a side may announce: 64 KiB.
-///
-/// A dump's datagrams have up to 32 KiB, and the stub's replies must always fit.
-pub const MIN_MAX_FRAME: u32 = 64 * 1024;
 
 /// Bytes of a frame's header.
 pub const HEADER_LEN: usize = 12;

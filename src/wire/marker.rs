@@ -1,5 +1,6 @@
 //! The marker that begins the protocol, behind text of any kind.
 
+use super::limits::MAX_NOISE;
 use crate::text::lines;
 
 /// The first bytes that each side sends.
@@ -8,9 +9,6 @@ use crate::text::lines;
 /// command line nor a terminal's translation of line ends can produce it. Its first byte does not
 /// come again in it, so that a scan never has to go back.
 pub const MARKER: [u8; 16] = *b"\xfenlr-hello\0\r\n\x1a\xff\0";
-
-/// Bytes of text that may come before the marker: 256 KiB.
-pub const MAX_NOISE: usize = 256 * 1024;
 
 /// Bytes that are kept of that text, its last ones, to show if the marker never comes.
 const KEPT_NOISE: usize = 4096;

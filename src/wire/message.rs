@@ -7,7 +7,7 @@ use super::{
     cursor::Cursor,
     datagram::{DatagramInfo, Destination},
     error::WireError,
-    failure::Failure,
+    failure::{Failure, put_text},
     header::{Flags, FrameType, Header, SocketId},
     limits::padded,
     netns::NetnsRequest,
@@ -34,7 +34,7 @@ pub struct Counters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message<'a> {
-    /// u32 errno-like code, then UTF-8 text.
+    /// u32 errno-like code, then UTF-8 text of at most [`MAX_TEXT`](super::MAX_TEXT) bytes.
     Fault(Failure),
     /// u64 token.
     Ping(u64),
@@ -51,7 +51,7 @@ pub enum Message<'a> {
     Open(Open),
     /// u32 portid, u32 receive buffer, u32 send buffer, u32 zero, u64 bytes, u64 datagrams.
     Opened(Opened),
-    /// u32 errno, UTF-8 text.
+    /// u32 errno, UTF-8 text of at most [`MAX_TEXT`](super::MAX_TEXT) bytes.
     OpenFailed(Failure),
     /// Empty.
     Close,
@@ -144,7 +144,8 @@ pub enum Message<'a> {
         /// The operation.
         operation: NetnsRequest,
     },
-    /// u32 request, u32 errno, then the value, or a UTF-8 text if the errno is not 0.
+    /// u32 request, u32 errno, then the value, or a UTF-8 text of at most
+    /// [`MAX_TEXT`](super::MAX_TEXT) bytes if the errno is not 0.
     Reply {
         /// Number of the request.
         request: u32,
@@ -201,10 +202,7 @@ impl Message<'_> {
 
     fn encode_payload(&self, out: &mut impl BufMut) {
         match self {
-            Message::Fault(failure) | Message::OpenFailed(failure) => {
-                out.put_i32_le(failure.errno);
-                out.put_slice(failure.text.as_bytes());
-            }
+            Message::Fault(failure) | Message::OpenFailed(failure) => failure.encode(out),
             Message::Ping(token) | Message::Pong(token) => out.put_u64_le(*token),
             Message::Open(open) => open.encode(out),
             Message::Opened(opened) => {
@@ -270,7 +268,10 @@ impl Message<'_> {
             Message::Reply { request, errno, value } => {
                 out.put_u32_le(*request);
                 out.put_i32_le(*errno);
-                out.put_slice(value);
+                match errno {
+                    0 => out.put_slice(value),
+                    _ => put_text(out, value),
+                }
             }
         }
     }

@@ -8,35 +8,13 @@ use netlink_remote::{
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
     wire::{
-        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, Header, Hello, MARKER,
-        Message, Open, Opened, SocketId,
-        hello::{PeerLimits, Role},
-        tlv,
+        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, MIN_MAX_FRAME,
+        Message, Open, Opened, SocketId, hello::Role, tlv,
     },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::support::*;
-
-const ONE: SocketId = SocketId(1);
-
-fn hello(role: Role) -> Vec<u8> {
-    let mut out = MARKER.to_vec();
-    Hello::new(role, PeerLimits::default(), None).encode(&mut out);
-    out
-}
-
-fn frame(socket: SocketId, message: &Message<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    message.encode(socket, Flags::NONE, &mut out);
-    out
-}
-
-fn raw_header(length: u32, kind: u8, flags: u8) -> Vec<u8> {
-    let mut out = length.to_le_bytes().to_vec();
-    out.extend([kind, flags, 0, 0, 1, 0, 0, 0]);
-    out
-}
+use crate::{raw::*, support::*};
 
 fn open() -> Message<'static> {
     let credit = Credit { bytes: 1 << 20, datagrams: 100 };
@@ -45,46 +23,6 @@ fn open() -> Message<'static> {
 
 fn send() -> Message<'static> {
     Message::Send { serial: 1, destination: Destination::default(), data: &[0; 16] }
-}
-
-/// The exit and the output of a stub whose client sends these bytes and then waits.
-async fn stub_exit(sent: &[u8]) -> (Exit, Vec<u8>) {
-    stub_exit_with(sent, Config::default()).await
-}
-
-async fn stub_exit_with(sent: &[u8], config: Config) -> (Exit, Vec<u8>) {
-    world::require();
-    let (mut near, far) = tokio::io::duplex(1 << 20);
-    let serving =
-        tokio::spawn(
-            async move { serve_stream(far, config, &Shutdown::new().unwrap()).await.unwrap() },
-        );
-    // The stub may end before it has read all.
-    let _ = near.write_all(sent).await;
-    let mut said = Vec::new();
-    within(near.read_to_end(&mut said)).await.unwrap();
-    (within(serving).await.unwrap(), said)
-}
-
-/// The frames after the hello in a stub's output.
-fn frames(said: &[u8]) -> Vec<Message<'_>> {
-    let (_, length) = Hello::decode(&said[MARKER.len()..]).unwrap().unwrap();
-    let mut rest = &said[MARKER.len() + length..];
-    let mut frames = Vec::new();
-    while let Ok(netlink_remote::wire::Decoded::Known(header)) = Header::decode(rest, u32::MAX) {
-        let payload = &rest[12..header.length as usize];
-        frames.push(Message::decode(header.frame_type, payload).unwrap());
-        rest = &rest[header.stream_len()..];
-    }
-    frames
-}
-
-/// The text of the fault frame that ends a stub's output.
-fn fault(said: &[u8]) -> Option<String> {
-    match frames(said).pop() {
-        Some(Message::Fault(failure)) => Some(failure.text),
-        _ => None,
-    }
 }
 
 /// Asserts that a client which sends these frames after its hello is cut off with this reason.
@@ -150,23 +88,15 @@ async fn what_was_sent_before_a_violation_is_done_and_answered() {
 async fn more_sends_than_credit_are_a_violation() {
     let mut config = Config::default();
     config.send_window = Credit { bytes: 1, datagrams: 1 };
-    // The first piece of each datagram needs credit, which returns with the whole datagram alone.
-    let mut piece = Vec::new();
-    send().encode(ONE, Flags::MORE, &mut piece);
-    let two = SocketId(2);
-    let mut other = Vec::new();
-    send().encode(two, Flags::NONE, &mut other);
-    // Pieces beyond the bound of all sockets together.
+    // Pieces beyond the bound of all sockets together: here the limit on frames, of 64 KiB.
     config.max_queued = 40;
-    let sent = [
-        hello(Role::Client),
-        frame(ONE, &open()),
-        frame(two, &open()),
-        piece.clone(),
-        piece.clone(),
-        piece,
-    ]
-    .concat();
+    config.limits.max_frame = MIN_MAX_FRAME;
+    let mut sent = hello(Role::Client);
+    for id in [ONE, SocketId(2), SocketId(3)] {
+        sent.extend(frame(id, &open()));
+        let (serial, destination, data) = (1, Destination::default(), &[0; 30_000]);
+        Message::Send { serial, destination, data }.encode(id, Flags::MORE, &mut sent);
+    }
     let (exit, _) = stub_exit_with(&sent, config).await;
     assert!(
         matches!(&exit, Exit::Violation(text) if text.contains("bytes of incomplete sends")),
@@ -224,14 +154,6 @@ async fn what_is_no_client_is_a_failed_handshake() {
     config.hello_timeout = Duration::from_millis(50);
     let (exit, _) = stub_exit_with(b"", config).await;
     assert!(matches!(&exit, Exit::Handshake(text) if text.contains("in time")), "{exit}");
-}
-
-/// A hello with more bytes in it.
-fn hello_with(more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let whole = hello(Role::Client);
-    let mut body = whole[MARKER.len() + 4..].to_vec();
-    more(&mut body);
-    [&MARKER[..], &(body.len() as u32).to_le_bytes(), &body].concat()
 }
 
 #[tokio::test]
@@ -489,14 +411,14 @@ async fn a_peer_whose_uid_is_not_allowed_is_turned_away() {
     let shutdown = Shutdown::new().unwrap();
     let stop = shutdown.clone();
     let (log, logged) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || listener.run(&stop, move |e| log.send(e).unwrap()));
+    let thread = std::thread::spawn(move || listener.run(&stop, move |e| drop(log.send(e))));
     let stream = unix::dial(&path).await.unwrap();
     let error = within(Client::handshake(stream)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Handshake, "{error}");
     let uid = nix::unistd::geteuid().as_raw();
-    assert!(
-        matches!(logged.recv().unwrap(), ListenEvent::Refused { uid: refused, .. } if refused == uid)
-    );
+    assert_eq!(logged.recv().unwrap(), ListenEvent::Listening);
+    let ListenEvent::Refused { peer, .. } = logged.recv().unwrap() else { panic!("let in") };
+    assert_eq!((peer.uid, peer.pid), (uid, std::process::id().cast_signed()));
     shutdown.trigger();
     thread.join().unwrap().unwrap();
     assert!(!path.exists());

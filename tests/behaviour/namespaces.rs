@@ -11,7 +11,6 @@ use crate::support::*;
 
 over_every_transport!(
     a_socket_is_in_the_namespace_it_was_asked_for,
-    what_is_no_namespace_is_refused,
     modes_of_opening,
     made_here_seen_by_ip_and_the_other_way_round,
     a_veth_is_moved_through_a_handle,
@@ -53,34 +52,6 @@ async fn a_socket_is_in_the_namespace_it_was_asked_for(transport: Transport) {
     assert!(!link_names(&outside).await.contains(&"marker".to_owned()));
     inside.kill().unwrap();
     inside.wait().unwrap();
-    far.end().await;
-}
-
-async fn what_is_no_namespace_is_refused(transport: Transport) {
-    let far = Far::new(transport).await;
-    let fifo = temporary("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let fifo_path = fifo.to_str().unwrap().to_owned();
-    let path = |path: &str| Netns::Path(path.to_owned());
-    for (netns, errno) in [
-        (Netns::Name("nlr-there-is-none".to_owned()), ENOENT),
-        (path("/run/netns/nlr-there-is-none"), ENOENT),
-        (path("/proc/self/status"), EINVAL),
-        (path("/"), EINVAL),
-        (path(&fifo_path), EINVAL),
-        // A namespace of another kind.
-        (path("/proc/self/ns/mnt"), EINVAL),
-        (Netns::Pid(0), ENOENT),
-        (Netns::Pid(u32::MAX), ENOENT),
-        (Netns::Handle(12_345), EBADF),
-    ] {
-        let opened = within(far.client.socket(NETLINK_ROUTE).netns(netns.clone()).open()).await;
-        let error = opened.unwrap_err();
-        assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(errno)), "{error}");
-    }
-    std::fs::remove_file(fifo).unwrap();
-    // The connection works after all of it.
-    assert!(link_names(&far.route().await).await.contains(&"lo".to_owned()));
     far.end().await;
 }
 
@@ -200,7 +171,12 @@ async fn names_that_cannot_be(transport: Transport) {
         assert_eq!(netns.add(name).await.unwrap_err().errno(), Some(EINVAL), "{name:?}");
         assert_eq!(netns.delete(name).await.unwrap_err().errno(), Some(EINVAL), "{name:?}");
     }
-    assert!(kernel::netns::list().unwrap().iter().all(|entry| entry.name != "x"));
+    assert!(
+        kernel::netns::list(&kernel::Cancel::default())
+            .unwrap()
+            .iter()
+            .all(|entry| entry.name != "x")
+    );
     far.end().await;
 }
 

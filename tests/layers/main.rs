@@ -12,7 +12,8 @@ use testing::programs;
 use tree::{Crate, Files, read};
 
 /// The modules below every layer.
-const BASE: &[&str] = &["errno", "text", "nlmsg", "shell", "authority", "sync", "protocol"];
+const BASE: &[&str] =
+    &["errno", "text", "nlmsg", "shell", "authority", "blocking", "sync", "protocol", "limits"];
 
 /// The modules of the library, lowest first, and the modules that each may use.
 const TABLE: &[Row] = &[
@@ -21,8 +22,10 @@ const TABLE: &[Row] = &[
     ("nlmsg", &[&["errno", "text"]]),
     ("shell", &[]),
     ("authority", &[]),
+    ("blocking", &[]),
     ("sync", &[]),
     ("protocol", &[]),
+    ("limits", &[]),
     ("wire", &[BASE]),
     ("proto", &[BASE, &["wire"]]),
     ("kernel", &[BASE, &["wire"]]),

@@ -25,7 +25,7 @@ use tracing_subscriber::{
 };
 
 use super::{failure::Failure, progress};
-use netlink_remote::text::escaped;
+use netlink_remote::text::one_line;
 
 /// The crate whose events `-v` shows.
 const LIBRARY: &str = "netlink_remote";
@@ -99,7 +99,7 @@ where
             text.push_str(": ");
         }
         context.field_format().format_fields(Writer::new(&mut text), event)?;
-        write!(writer, "{} {}", self.head(event.metadata().target()), escaped(&text))
+        write!(writer, "{} {}", self.head(event.metadata().target()), one_line(&text))
     }
 }
 

@@ -105,7 +105,8 @@ fn the_stub_believes_only_what_the_frame_does_not_contradict() {
         (Flags::from_bits(0xf9), KERNEL, 4, true),
     ] {
         let data = vec![0; length];
-        let (header, payload) = frame(1, flags, &Message::Send { serial: 1, destination, data: &data });
+        let (header, payload) =
+            frame(1, flags, &Message::Send { serial: 1, destination, data: &data });
         let action = stub.on_frame(header, &payload, &mut out).unwrap();
         let StubAction::Send { gather, .. } = action else { panic!("{action:?}") };
         assert_eq!(gather, expected, "{flags:?}, {destination:?}, {length} bytes");

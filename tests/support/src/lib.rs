@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod command;
 pub mod docker;
+pub mod far_end;
 pub mod lab;
 pub mod namespace;
 pub mod netlink;

@@ -42,6 +42,11 @@ impl Census {
         Self { pid, files: files.collect(), threads, children }
     }
 
+    /// The number of open files.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
     /// Asserts that the process holds no more than in this census, `grace` later at the latest.
     #[track_caller]
     pub fn assert_no_more_than_before(&self, grace: Duration) {

@@ -1,0 +1,177 @@
+//! Every limit that one side sets the other, with its default and its reason.
+//!
+//! | limit | said to the peer |
+//! |---|---|
+//! | [`wire`] | by the specification, and in part by the hello |
+//! | [`stub`] | by an error or a fault whose text has the number, or by a pause |
+//! | [`server`] | by a refusal in words |
+//! | [`client`] | by a fault whose text has the number |
+//!
+//! A program that serves changes those of `stub` and `server` by [`Config`](crate::stub::Config) and
+//! [`ListenConfig`](crate::stub::ListenConfig).
+
+#![forbid(unsafe_code)]
+
+/// Limits of the format: both sides keep them, whatever they are configured for.
+pub mod wire {
+    /// Bytes of a hello behind its length field, at most. A stub's has a few hundred; the rest is for
+    /// options of later versions.
+    pub const MAX_HELLO: usize = 64 << 10;
+
+    /// Bytes of text that may come before the marker: a shell's greetings and messages of the day.
+    pub const MAX_NOISE: usize = 256 << 10;
+
+    /// The limit on a frame that a side announces by default: 16 MiB. A large nft transaction is one
+    /// datagram.
+    pub const DEFAULT_MAX_FRAME: u32 = 16 << 20;
+
+    /// The smallest limit on a frame that a side may announce: 64 KiB. A dump's datagrams have up to
+    /// 32 KiB, and the stub's replies must always fit.
+    pub const MIN_MAX_FRAME: u32 = 64 << 10;
+
+    /// The longest datagram that [`Flags::GATHER`](crate::wire::Flags::GATHER) counts on: 16 KiB, so
+    /// that a few gathered sends stay below a socket's send buffer.
+    pub const MAX_GATHERED: usize = 16 << 10;
+
+    /// Bytes of an error's text, at most, in every frame that has one: a few lines of a terminal. A
+    /// longer text is cut by the side that sends it, and again by the side that gets it.
+    pub const MAX_TEXT: usize = 1 << 10;
+
+    /// Bytes of a socket option's value, at most, in both directions: the longest filter that Linux
+    /// accepts has 4,096 instructions of 8 bytes (`BPF_MAXINSNS`). Other options have up to a few
+    /// hundred bytes.
+    pub const MAX_OPTION: usize = 32 << 10;
+
+    /// Bytes of an open, option-set or netns frame, at most: as many as every connection carries. A
+    /// filter, the longest path of Linux (4,096 bytes) and hundreds of options fit.
+    pub const MAX_REQUEST: u32 = MIN_MAX_FRAME;
+}
+
+/// Limits of one connection at a stub.
+pub mod stub {
+    use std::time::Duration;
+
+    /// Sockets of a client that are open at a time.
+    pub const MAX_SOCKETS: u32 = 4096;
+
+    /// Numbered requests of a client (options, groups, namespaces) in flight at a time.
+    pub const MAX_REQUESTS: u32 = 256;
+
+    /// Credit for the sends of a socket, in bytes: some 40,000 requests for a route each.
+    pub const SEND_WINDOW_BYTES: u64 = 4 << 20;
+
+    /// Credit for the sends of a socket, in datagrams.
+    pub const SEND_WINDOW_DATAGRAMS: u64 = 4096;
+
+    /// Bytes of memory for what waits for the kernel: sends, opens and requests. 32 MiB are the full
+    /// send windows of eight sockets: a stream that is faster than its kernel fills fewer. A stub with
+    /// more in whole sends, opens and requests reads no frame until the kernel has taken some, which
+    /// costs such a client no time; more in incomplete sends ends the connection. It is at least the
+    /// limit on frames, which bounds the incomplete sends of a client.
+    pub const MAX_QUEUED: u64 = 32 << 20;
+
+    /// Bytes of memory that each send, open or request that waits is counted for, besides its
+    /// payload: the size of its entry in queues that grow by doubling.
+    pub const QUEUED_EACH: u64 = 256;
+
+    /// Bytes of output above which no kernel socket is read: eight parts of a dump, so that the client
+    /// always has something to read.
+    pub const OUTPUT_HIGH_WATER: usize = 256 << 10;
+
+    /// Bytes of output above which the connection of a client that asks without reading ends. One
+    /// answer, of the default limit on frames, fits.
+    pub const OUTPUT_LIMIT: usize = 16 << 20;
+
+    /// Time from the start until the client's hello is complete: a user at the other end may be
+    /// answering sudo's question.
+    pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Bytes of the input buffer while no longer frame has come.
+    pub const INPUT: usize = 64 << 10;
+
+    /// Files in `/run/netns` that a list may have; a stub looks at each.
+    pub const MAX_NAMES: usize = 65_536;
+
+    /// Tasks of a client (entering, creating, listing and deleting namespaces) that run at a time;
+    /// more of them wait.
+    pub const TASKS_AT_A_TIME: usize = 8;
+
+    /// Of these, tasks that ask a container engine. One that does not answer takes seconds, and other
+    /// tasks go on meanwhile.
+    pub const ASKING_AT_A_TIME: usize = 4;
+}
+
+/// Limits of a server of many clients.
+pub mod server {
+    use std::time::Duration;
+
+    /// Clients that are connected at a time.
+    pub const MAX_CLIENTS: usize = 1024;
+
+    /// The part of each total of a server that one client may have: a quarter. A stub with one client
+    /// alone has as much.
+    pub const CLIENT_SHARE: u64 = 4;
+
+    /// Connections that wait for their client's hello. Where more come, the user who has most of them
+    /// loses the oldest. A connection that waits has two descriptors and no thread.
+    pub const MAX_STRANGERS: usize = 256;
+
+    /// Threads of connections beyond the two that each has: one for each system call that is slow.
+    /// Where there is none, a connection waits for its slow call.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
+    pub const MAX_MEMORY: u64 = 256 << 20;
+
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
+    /// kernel takes them only as datagrams wait.
+    pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
+
+    /// Tasks of all clients that run at a time; more of them wait.
+    pub const MAX_TASKS: u64 = 32;
+
+    /// Of these, tasks that ask a container engine: each is a process of its program.
+    pub const MAX_ASKING: u64 = 16;
+
+    /// How long a task may wait for others to end.
+    pub const TASK_PATIENCE: Duration = Duration::from_secs(30);
+
+    /// How long the lock on a folder may be waited for that another process has: on that of a socket
+    /// to bind, and on `/run/netns`.
+    pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Descriptors of the process that clients leave alone: those that it had from its start, those
+    /// of namespaces and programs while a task is carried out, and one for whoever is refused.
+    pub const RESERVED_DESCRIPTORS: u64 = 200;
+
+    /// Events that wait for the log; more of them are lost, and counted.
+    pub const LOG_QUEUE: usize = 1024;
+
+    /// Events of sockets and namespaces that wait for the log, which a client can cause at any rate.
+    pub const LOG_QUEUE_OF_CLIENTS: usize = 512;
+
+    /// Bytes of a text in the log.
+    pub const LOG_TEXT: usize = 512;
+}
+
+/// Limits of a client.
+pub mod client {
+    /// Bytes of room that a frame gets at once. A longer frame gets more as its bytes come.
+    pub const INPUT: usize = 64 << 10;
+
+    /// Failures of sends and receives that wait in a socket's queue, beyond which the stub breaks the
+    /// protocol: they take no credit. More than a stub has sends under way ([`SEND_WINDOW_DATAGRAMS`])
+    /// once pipelined sends fail at once, which they do from 1,024 such failures on.
+    ///
+    /// [`SEND_WINDOW_DATAGRAMS`]: super::stub::SEND_WINDOW_DATAGRAMS
+    pub const UNREAD_FAILURES: usize = 16 << 10;
+
+    /// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which it
+    /// breaks the protocol: it goes on sending and does not read. Of a stub that reads before it goes on
+    /// a few frames of each socket wait.
+    pub const UNREAD_ANSWERS: usize = 4 << 20;
+
+    /// Datagrams of the longest kind that the incomplete ones of all sockets may fill together. A stub
+    /// sends one datagram in several frames after the other, or a few at a time.
+    pub const INCOMPLETE_DATAGRAMS: usize = 4;
+}

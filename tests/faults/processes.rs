@@ -1,0 +1,74 @@
+//! Processes that a cell has started, found by a variable in their environment.
+
+use std::{fs, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use testing::wait_up_to;
+
+/// The variable whose value names the cell. Children inherit it.
+pub(crate) const MARK: &str = "NLR_FAULT_CELL";
+
+/// A process of this world.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Its command line.
+    pub(crate) words: String,
+}
+
+/// The processes with a mark. A zombie has no environment, so there is none among them.
+pub(crate) fn marked(mark: &str) -> Vec<Process> {
+    let wanted = format!("{MARK}={mark}");
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        if !environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()) {
+            return None;
+        }
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
+        Some(Process { pid, words: words.trim_end().to_owned() })
+    })
+    .collect()
+}
+
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+/// Whether a process is stopped.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some('T')
+}
+
+/// Whether a process waits for something.
+pub(crate) fn is_waiting(pid: u32) -> bool {
+    state(pid) == Some('S')
+}
+
+/// Sends a signal; the process may have ended.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+}
+
+/// Stops a process, and waits until it stands still.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    assert!(wait_up_to(Duration::from_secs(10), || is_stopped(pid)), "{pid} does not stop");
+}
+
+/// Asserts that no process has the mark but these, some seconds later at the latest.
+#[track_caller]
+pub(crate) fn assert_none(mark: &str, but: &[u32]) {
+    let mut left = Vec::new();
+    wait_up_to(Duration::from_secs(12), || {
+        left = marked(mark);
+        left.retain(|process| !but.contains(&process.pid));
+        left.is_empty()
+    });
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
