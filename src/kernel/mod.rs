@@ -6,9 +6,11 @@
 //! This module is public with the feature `unstable` only: it is made for the stub, names types of a
 //! 0.x crate, and may change at any time.
 
+mod cancel;
 mod container;
 pub mod descriptors;
 mod failure;
+mod file_lock;
 mod host;
 pub mod netns;
 mod nsfs;
@@ -19,6 +21,8 @@ mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use cancel::Cancel;
+pub(crate) use file_lock::lock_file;
 pub(crate) use failure::{errno_of, failure};
 pub use host::host_info;
 pub use nix::errno::Errno;

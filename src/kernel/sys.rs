@@ -51,6 +51,12 @@ pub(super) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has execve(2) close a descriptor of this process.
+pub(super) fn close_on_exec(number: i32) -> Result<(), Errno> {
+    // SAFETY: takes integers only; a number that is no descriptor gives EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// `ioctl(NS_GET_NSTYPE)`: the kind of a namespace, as the flag of clone(2) that makes one.
 pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
     // SAFETY: this request takes no argument and touches no memory; a descriptor that is no

@@ -141,6 +141,14 @@ impl FrameReader {
         Ok(Some(max_frame))
     }
 
+    /// The agreed limit on frames, once the hello has come.
+    pub(super) fn agreed(&self) -> Option<u32> {
+        match self.stage {
+            Stage::Frames { max_frame, .. } => Some(max_frame),
+            Stage::Hello { .. } => None,
+        }
+    }
+
     /// The next whole frame: header and payload; `None` while there is none.
     ///
     /// # Errors
