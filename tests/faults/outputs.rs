@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{PipeWriter, pipe},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     process::{Command, Stdio},
 };
 
@@ -146,7 +146,7 @@ fn a_server_whose_log_nobody_takes_serves_and_ends() {
         let mut command = nlr(&["serve", &target]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let mut server = Running(command.spawn().unwrap());
-        wait("nlr serve to listen", || socket.exists());
+        wait("nlr serve to listen", || UnixStream::connect(&socket).is_ok());
         for _ in 0..20 {
             let ended = finish(nlr(&["show", "link", &target]));
             assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{kind}");
@@ -161,7 +161,7 @@ fn a_server_whose_log_nobody_takes_serves_and_ends() {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {} serve {target} <&- >&- 2>&-", programs::nlr())]);
     let mut server = Running(command.spawn().unwrap());
-    wait("nlr serve to listen", || socket.exists());
+    wait("nlr serve to listen", || UnixStream::connect(&socket).is_ok());
     let ended = finish(nlr(&["show", "link", &target]));
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
     server.signal(Signal::SIGTERM);
