@@ -19,7 +19,7 @@ use tracing::debug;
 #[cfg(feature = "ssh")]
 use crate::prompter::HostKeyQuestion;
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Origin, Step, blocking,
     prompter::{Progress, Prompter, Secret, SecretRequest},
     sync::lock,
     text,
@@ -203,12 +203,12 @@ impl ConnectContext {
     ) -> Option<T> {
         let _pending = Pending::new(&self.clock);
         let lock = self.prompter.question_lock().lock_owned().await;
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = blocking::run(move || {
             // Held by the thread: dropping the future does not end the question.
             let _lock = lock;
             callback()
         });
-        asked.await.ok()
+        asked.await.inspect_err(|error| tracing::debug!("the question was not put: {error}")).ok()
     }
 }
 

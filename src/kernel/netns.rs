@@ -24,6 +24,7 @@ use nix::{
 pub use super::nsfs::{current, identify};
 use super::{
     cancel::Cancel,
+    capabilities::{self, Cap},
     container, descriptors,
     failure::{explained, failure, io_failure},
     file_lock::lock_file,
@@ -81,6 +82,19 @@ pub fn open_current() -> Result<File, Failure> {
     nsfs::open_current()
 }
 
+/// Checks that a client which may change nothing can have a socket in a namespace; `None` is the
+/// current one.
+///
+/// # Errors
+/// EPERM for a namespace in which this user has all capabilities, because the user owns its user
+/// namespace.
+pub(crate) fn check_owner(namespace: Option<&File>) -> Result<(), Failure> {
+    match namespace {
+        Some(namespace) => nsfs::check_owner(namespace),
+        None => nsfs::check_owner(&open_current()?),
+    }
+}
+
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
 ///
 /// # Errors
@@ -90,7 +104,9 @@ pub fn inside<T: Send>(
     work: impl FnOnce() -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     expendable("netns", || {
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        let enter = || setns(namespace, CloneFlags::CLONE_NEWNET);
+        let entered = capabilities::with(Cap::CAP_SYS_ADMIN, enter).and_then(|entered| entered);
+        entered.map_err(|errno| match errno {
             Errno::EINVAL => explained(errno, "this is a namespace, but not a network namespace"),
             Errno::EPERM => failure(errno, "entering the namespace needs CAP_SYS_ADMIN"),
             _ => failure(errno, "entering the namespace"),

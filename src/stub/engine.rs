@@ -23,7 +23,10 @@ use super::{
     streams::Streams,
     syscall::{Syscall, SyscallResult},
 };
-use crate::wire::{Failure, Flags, Message, SocketId};
+use crate::{
+    kernel::only_look,
+    wire::{Failure, Flags, Message, SocketId},
+};
 
 /// Calls after which the stream and the kernel are looked at again, however many frames are left of
 /// those that were read.
@@ -75,8 +78,8 @@ impl Engine {
         poller.watch_readable(&shutdown, Source::Shutdown)?;
         let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
         let mut connection = Connection::new(config, place, theirs, done);
-        if let Some(max_frame) = reader.agreed() {
-            connection.set_max_frame(max_frame);
+        if let Some(terms) = reader.agreed() {
+            connection.agree(terms);
         }
         Ok(Self {
             output,
@@ -89,6 +92,18 @@ impl Engine {
             burst: 0,
             received: false,
         })
+    }
+
+    /// Takes from the calling thread, and those that it starts, what this connection must not do. To be
+    /// called by each thread before it runs the engine.
+    ///
+    /// # Errors
+    /// An exit: without that nothing may be served.
+    pub(super) fn confine_thread(&self) -> Result<(), Exit> {
+        match self.connection.is_read_only() {
+            true => only_look().map_err(|failure| Exit::Io(failure.text)),
+            false => Ok(()),
+        }
     }
 
     /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
@@ -196,7 +211,10 @@ impl Engine {
     fn take_frames(&mut self, buffers: &mut IoBuffers) -> Result<Option<Syscall>, Exit> {
         if !self.reader.is_greeted() {
             match self.reader.greet()? {
-                Some(max_frame) => self.connection.set_max_frame(max_frame),
+                Some(terms) => {
+                    self.connection.agree(terms);
+                    self.confine_thread()?;
+                }
                 None => return Ok(None),
             }
         }
