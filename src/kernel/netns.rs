@@ -8,7 +8,10 @@ use std::{
     io,
     os::{
         fd::{BorrowedFd, OwnedFd},
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{OpenOptionsExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
     thread,
@@ -27,7 +30,10 @@ use super::{
     failure::{explained, failure, io_failure},
     nsfs::{self, open_file},
 };
-use crate::wire::{Failure, Netns, NetnsEntry, NetnsMode};
+use crate::{
+    text,
+    wire::{Failure, Netns, NetnsEntry, NetnsMode},
+};
 
 /// Where ip-netns(8) keeps named namespaces.
 pub const DIRECTORY: &str = "/run/netns";
@@ -136,8 +142,10 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
     for entry in entries {
         let entry =
             entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let opened = open(&Netns::Name(name.clone()), NetnsMode::Existing).ok().flatten();
+        // No request can hold a name that is no UTF-8, but each such name is told apart.
+        let name = entry.file_name();
+        let name = name.into_string().unwrap_or_else(|name| text::name(name.as_bytes()));
+        let opened = open_file(&entry.path(), &Netns::Name(name.clone())).ok();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
         list.push(NetnsEntry::new(name, id));
     }
