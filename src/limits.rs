@@ -42,9 +42,9 @@ pub mod wire {
     /// hundred bytes.
     pub const MAX_OPTION: usize = 32 << 10;
 
-    /// Bytes of the payload of an open, option or netns frame, at most: a filter, the longest path of
-    /// Linux (4,096 bytes) and hundreds of options fit.
-    pub const MAX_REQUEST: usize = 64 << 10;
+    /// Bytes of an open, option-set or netns frame, at most: as many as every connection carries. A
+    /// filter, the longest path of Linux (4,096 bytes) and hundreds of options fit.
+    pub const MAX_REQUEST: u32 = MIN_MAX_FRAME;
 }
 
 /// Limits of one connection at a stub.
@@ -88,12 +88,70 @@ pub mod stub {
 
     /// Bytes of the input buffer while no longer frame has come.
     pub const INPUT: usize = 64 << 10;
+
+    /// Files in `/run/netns` that a list may have; a stub looks at each.
+    pub const MAX_NAMES: usize = 65_536;
+
+    /// Tasks of a client (entering, creating, listing and deleting namespaces) that run at a time;
+    /// more of them wait.
+    pub const TASKS_AT_A_TIME: usize = 8;
+
+    /// Of these, tasks that ask a container engine. One that does not answer takes seconds, and other
+    /// tasks go on meanwhile.
+    pub const ASKING_AT_A_TIME: usize = 4;
 }
 
 /// Limits of a server of many clients.
 pub mod server {
+    use std::time::Duration;
+
     /// Clients that are connected at a time.
     pub const MAX_CLIENTS: usize = 1024;
+
+    /// The part of each total of a server that one client may have: a quarter. A stub with one client
+    /// alone has as much.
+    pub const CLIENT_SHARE: u64 = 4;
+
+    /// Connections that wait for their client's hello. Where more come, the user who has most of them
+    /// loses the oldest. A connection that waits has two descriptors and no thread.
+    pub const MAX_STRANGERS: usize = 256;
+
+    /// Threads of connections beyond the two that each has: one for each system call that is slow.
+    /// Where there is none, a connection waits for its slow call.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
+    pub const MAX_MEMORY: u64 = 256 << 20;
+
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
+    /// kernel takes them only as datagrams wait.
+    pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
+
+    /// Tasks of all clients that run at a time; more of them wait.
+    pub const MAX_TASKS: u64 = 32;
+
+    /// Of these, tasks that ask a container engine: each is a process of its program.
+    pub const MAX_ASKING: u64 = 16;
+
+    /// How long a task may wait for others to end.
+    pub const TASK_PATIENCE: Duration = Duration::from_secs(30);
+
+    /// How long the lock on a folder may be waited for that another process has: on that of a socket
+    /// to bind, and on `/run/netns`.
+    pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Descriptors of the process that clients leave alone: those that it had from its start, those
+    /// of namespaces and programs while a task is carried out, and one for whoever is refused.
+    pub const RESERVED_DESCRIPTORS: u64 = 200;
+
+    /// Events that wait for the log; more of them are lost, and counted.
+    pub const LOG_QUEUE: usize = 1024;
+
+    /// Events of sockets and namespaces that wait for the log, which a client can cause at any rate.
+    pub const LOG_QUEUE_OF_CLIENTS: usize = 512;
+
+    /// Bytes of a text in the log.
+    pub const LOG_TEXT: usize = 512;
 }
 
 /// Limits of a client.

@@ -123,6 +123,7 @@ impl Connector {
         let mut connect = ClientOptions {
             timeout: options.timeout,
             keepalive: options.keepalive,
+            read_only: options.read_only,
             ..Default::default()
         };
         if let [Hop::Unix(path)] = target.hops() {

@@ -16,6 +16,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    cancel::Cancel,
     failure::{explained, failure},
     nsfs,
     subprocess::{last_line, run},
@@ -32,13 +33,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FORMAT: &str = "{{.State.Pid}} {{.Id}}";
 
 /// Opens the network namespace of a running container, which may be that of its host.
-pub(super) fn open(engine: ContainerEngine, name: &str) -> Result<File, Failure> {
+pub(super) fn open(
+    engine: ContainerEngine,
+    name: &str,
+    cancel: &Cancel,
+) -> Result<File, Failure> {
     let netns = Netns::Container { engine, name: name.to_owned() };
     if !netns.is_well_named() {
         let text = format!("{netns} cannot exist: a container's name has other characters");
         return Err(explained(Errno::EINVAL, text));
     }
-    let container = inspect(engine, name, &netns)?;
+    let container = inspect(engine, name, &netns, cancel)?;
     let path = format!("/proc/{}/ns/net", container.pid);
     let file = match nsfs::open_file(Path::new(&path), &netns) {
         Err(failure) if [Errno::ENOENT as i32, Errno::ESRCH as i32].contains(&failure.errno) => {
@@ -81,7 +86,12 @@ impl Container {
 }
 
 /// Asks the engine.
-fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Container, Failure> {
+fn inspect(
+    engine: ContainerEngine,
+    name: &str,
+    netns: &Netns,
+    cancel: &Cancel,
+) -> Result<Container, Failure> {
     let program = engine.program();
     let Some((path, search)) = find(program) else {
         let also = ALSO.join(", ");
@@ -94,7 +104,7 @@ fn inspect(engine: ContainerEngine, name: &str, netns: &Netns) -> Result<Contain
     let mut command = Command::new(&path);
     command.args(["inspect", "--type", "container", "--format", FORMAT, name]);
     command.env("LC_ALL", "C").env("PATH", search);
-    let answer = match run(command, PATIENCE) {
+    let answer = match run(command, PATIENCE, cancel) {
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let text = format!(
@@ -210,7 +220,7 @@ mod tests {
     #[test]
     fn what_no_container_is_called_is_not_asked_for() {
         for name in ["", "-H", "a b", "a/b"] {
-            let failure = open(ContainerEngine::Docker, name).unwrap_err();
+            let failure = open(ContainerEngine::Docker, name, &Cancel::default()).unwrap_err();
             assert_eq!(failure.errno, Errno::EINVAL as i32, "{name:?}");
         }
     }

@@ -6,9 +6,12 @@
 //! This module is public with the feature `unstable` only: it is made for the stub, names types of a
 //! 0.x crate, and may change at any time.
 
+mod cancel;
+mod capabilities;
 mod container;
 pub mod descriptors;
 mod failure;
+mod file_lock;
 mod host;
 pub mod netns;
 mod nsfs;
@@ -19,7 +22,10 @@ mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
-pub(crate) use failure::{errno_of, failure};
+pub use cancel::Cancel;
+pub(crate) use capabilities::{Duties, looking_part, only_look};
+pub(crate) use failure::{errno_of, explained, failure};
+pub(crate) use file_lock::lock_file;
 pub use host::host_info;
 pub use nix::errno::Errno;
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

@@ -19,20 +19,24 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::Flock,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
 };
 
 pub use super::nsfs::{current, identify};
 use super::{
+    cancel::Cancel,
+    capabilities::{self, Cap},
     container, descriptors,
     failure::{explained, failure, io_failure},
+    file_lock::lock_file,
     nsfs::{self, open_file},
 };
 use crate::{
+    limits::{server::LOCK_PATIENCE, stub::MAX_NAMES},
     text,
-    wire::{Failure, Netns, NetnsEntry, NetnsMode},
+    wire::{Failure, Netns, NetnsEntry},
 };
 
 /// Where ip-netns(8) keeps named namespaces.
@@ -55,30 +59,17 @@ pub fn path_of(name: &str) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// The errno of the step that failed: ENOENT or ESRCH where there is no such namespace, ENOENT for a
-/// path of another file, EINVAL for a name of another file and for another kind of namespace, EEXIST
-/// for an exclusive creation, EPERM and EACCES, EOPNOTSUPP where /proc is not mounted. For a container also ETIMEDOUT where its engine does not answer within 10 seconds, ECONNREFUSED where
-/// the engine is not running, and EIO for any other error of the engine.
-pub fn open(netns: &Netns, mode: NetnsMode) -> Result<Option<File>, Failure> {
-    if mode != NetnsMode::Existing && !matches!(netns, Netns::Name(_)) {
-        let text = format!("{netns} cannot be created: only a name can");
-        return Err(explained(Errno::EINVAL, text));
-    }
+/// path of another file, EINVAL for a name of another file and for another kind of namespace, EPERM and
+/// EACCES, EOPNOTSUPP where /proc is not mounted. For a container also ETIMEDOUT where its engine does
+/// not answer within 10 seconds, ECONNREFUSED where the engine is not running, ECANCELED, and EIO for
+/// any other error of the engine.
+pub fn open(netns: &Netns, cancel: &Cancel) -> Result<Option<File>, Failure> {
     let path = match netns {
-        Netns::Name(name) => {
-            let created = match mode {
-                NetnsMode::Existing => Ok(()),
-                NetnsMode::Create | NetnsMode::CreateExclusive => add(name),
-            };
-            match created {
-                Err(error) if error.errno == Errno::EEXIST as i32 && mode == NetnsMode::Create => {}
-                other => other?,
-            }
-            path_of(name)?
-        }
+        Netns::Name(name) => path_of(name)?,
         Netns::Path(path) => PathBuf::from(path),
         Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
         Netns::Container { engine, name } => {
-            return container::open(*engine, name).map(Some);
+            return container::open(*engine, name, cancel).map(Some);
         }
         // Only the connection that gave the number can resolve it.
         Netns::Handle(_) => return Err(failure(Errno::EBADF, netns)),
@@ -95,6 +86,19 @@ pub fn open_current() -> Result<File, Failure> {
     nsfs::open_current()
 }
 
+/// Checks that a client which may change nothing can have a socket in a namespace; `None` is the
+/// current one.
+///
+/// # Errors
+/// EPERM for a namespace in which this user has all capabilities, because the user owns its user
+/// namespace.
+pub(crate) fn check_owner(namespace: Option<&File>) -> Result<(), Failure> {
+    match namespace {
+        Some(namespace) => nsfs::check_owner(namespace),
+        None => nsfs::check_owner(&open_current()?),
+    }
+}
+
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
 ///
 /// # Errors
@@ -104,7 +108,9 @@ pub fn inside<T: Send>(
     work: impl FnOnce() -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     expendable("netns", || {
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        let enter = || setns(namespace, CloneFlags::CLONE_NEWNET);
+        let entered = capabilities::with(Cap::CAP_SYS_ADMIN, enter).and_then(|entered| entered);
+        entered.map_err(|errno| match errno {
             Errno::EINVAL => explained(errno, "this is a namespace, but not a network namespace"),
             Errno::EPERM => failure(errno, "entering the namespace needs CAP_SYS_ADMIN"),
             _ => failure(errno, "entering the namespace"),
@@ -132,8 +138,9 @@ fn expendable<T: Send>(
 /// The names in `/run/netns`, sorted. A file that is no namespace has identity zero.
 ///
 /// # Errors
-/// As readdir(3); a directory that does not exist has no names.
-pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
+/// As readdir(3), E2BIG for more than 65,536 files, ECANCELED; a directory that does not exist has no
+/// names.
+pub fn list(cancel: &Cancel) -> Result<Vec<NetnsEntry>, Failure> {
     let entries = match fs::read_dir(DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?,
@@ -142,6 +149,11 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
     for entry in entries {
         let entry =
             entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
+        cancel.check()?;
+        if list.len() >= MAX_NAMES {
+            let text = format!("{DIRECTORY} has more than {MAX_NAMES} files");
+            return Err(explained(Errno::E2BIG, text));
+        }
         // No request can hold a name that is no UTF-8, but each such name is told apart.
         let name = entry.file_name();
         let name = name.into_string().unwrap_or_else(|name| text::name(name.as_bytes()));
@@ -157,10 +169,13 @@ pub fn list() -> Result<Vec<NetnsEntry>, Failure> {
 /// `/run/netns`, which is made a shared mount so that others see it.
 ///
 /// # Errors
-/// EEXIST if the name is taken, EPERM without CAP_SYS_ADMIN.
-pub fn add(name: &str) -> Result<(), Failure> {
+/// EEXIST if the name is taken, EPERM without CAP_SYS_ADMIN, ETIMEDOUT where another process keeps
+/// the lock on `/run/netns` for 5 seconds, ECANCELED.
+pub fn add(name: &str, cancel: &Cancel) -> Result<(), Failure> {
     let path = path_of(name)?;
-    let _lock = prepare_directory()?;
+    let _lock = prepare_directory(cancel)?;
+    // The lock may have taken a while.
+    cancel.check()?;
     let created =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o444).open(&path);
     match created {
@@ -187,7 +202,7 @@ pub fn add(name: &str) -> Result<(), Failure> {
 
 /// Makes `/run/netns` a shared mount point, as ip-netns(8) wants it, and locks it against other
 /// processes that do the same.
-fn prepare_directory() -> Result<Flock<File>, Failure> {
+fn prepare_directory(cancel: &Cancel) -> Result<Flock<File>, Failure> {
     let about = |text: &str| format!("{text} {DIRECTORY}");
     match fs::create_dir(DIRECTORY) {
         Ok(()) => {
@@ -198,8 +213,13 @@ fn prepare_directory() -> Result<Flock<File>, Failure> {
         Err(error) => return Err(io_failure(&error, about("creating"))),
     }
     let directory = File::open(DIRECTORY).map_err(|error| io_failure(&error, about("opening")))?;
-    let lock = Flock::lock(directory, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| failure(errno, about("locking")))?;
+    let lock = lock_file(directory, LOCK_PATIENCE, cancel).map_err(|errno| match errno {
+        Errno::ETIMEDOUT => {
+            let held = format!("another process has held the lock on {DIRECTORY} for");
+            explained(errno, format!("{held} {} s", LOCK_PATIENCE.as_secs()))
+        }
+        _ => failure(errno, about("locking")),
+    })?;
     let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
     let share = || mount(None::<&str>, DIRECTORY, None::<&str>, shared, None::<&str>);
     if let Err(errno) = share() {
@@ -239,5 +259,5 @@ pub fn delete(name: &str) -> Result<(), Failure> {
 /// # Errors
 /// As fcntl(2).
 pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
-    descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
+    descriptors::raise_named(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
 }

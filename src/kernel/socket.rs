@@ -77,7 +77,7 @@ impl KernelSocket {
             }
             _ => failure(errno, format_args!("creating a socket of protocol {}", open.protocol)),
         })?;
-        let fd = descriptors::raise(fd).map_err(step("raising a descriptor".into()))?;
+        let fd = descriptors::raise(fd);
         let socket =
             Self { fd, silent_overruns: AtomicBool::new(false), receive_buffer: AtomicU32::new(0) };
         // Kernels before 4.12 lack it; their errors come without words.

@@ -20,7 +20,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{failure::errno_of, sys};
+use super::{cancel::Cancel, failure::errno_of, sys};
 
 /// Milliseconds between two checks whether the program has ended. The end of its output mostly wakes
 /// earlier.
@@ -39,8 +39,12 @@ pub(super) struct Answer {
 /// Runs a program to its end. `None` for a program that has not ended in time; it is killed then.
 ///
 /// # Errors
-/// The errno of starting it, such as ENOENT.
-pub(super) fn run(mut command: Command, limit: Duration) -> Result<Option<Answer>, Errno> {
+/// The errno of starting it, such as ENOENT; ECANCELED, and it is killed.
+pub(super) fn run(
+    mut command: Command,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<Option<Answer>, Errno> {
     let deadline = Instant::now() + limit;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A process group of its own, so that its children can be killed with it.
@@ -56,6 +60,9 @@ pub(super) fn run(mut command: Command, limit: Duration) -> Result<Option<Answer
         stderr.read();
         if let Some(status) = ended {
             return Ok(Some(Answer { status, stdout: stdout.kept, stderr: stderr.kept }));
+        }
+        if cancel.is_cancelled() {
+            return Err(Errno::ECANCELED);
         }
         if Instant::now() >= deadline {
             return Ok(None);
@@ -142,7 +149,7 @@ mod tests {
     fn the_end_of_what_a_program_writes_is_kept() {
         let script = "echo told; i=0; while [ $i -lt 9999 ]; do echo $i; i=$((i+1)); done >&2; \
                       exit 3";
-        let answer = run(sh(script), PATIENCE).unwrap().unwrap();
+        let answer = run(sh(script), PATIENCE, &Cancel::default()).unwrap().unwrap();
         assert_eq!(answer.status.code(), Some(3));
         assert_eq!(answer.stdout, b"told\n");
         assert_eq!(answer.stderr.len(), KEPT);
@@ -152,21 +159,31 @@ mod tests {
     #[test]
     fn what_does_not_end_is_killed_with_what_it_started() {
         for script in ["sleep 1000 & wait", "exec >/dev/null 2>&1; sleep 1000 & wait", "yes"] {
-            assert!(run(sh(script), Duration::from_millis(200)).unwrap().is_none(), "{script}");
+            assert!(run(sh(script), Duration::from_millis(200), &Cancel::default()).unwrap().is_none(), "{script}");
         }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_killed() {
+        let gone = Cancel::default();
+        thread::scope(|scope| {
+            let running = scope.spawn(|| run(sh("sleep 1000 & wait"), PATIENCE, &gone).err());
+            gone.cancel();
+            assert_eq!(running.join().unwrap(), Some(Errno::ECANCELED));
+        });
     }
 
     #[test]
     fn what_a_program_leaves_behind_is_not_waited_for() {
         // It holds the pipe all the while.
-        let answer = run(sh("sleep 1000 & echo $!"), PATIENCE).unwrap().unwrap();
+        let answer = run(sh("sleep 1000 & echo $!"), PATIENCE, &Cancel::default()).unwrap().unwrap();
         let left = last_line(&answer.stdout).parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
     }
 
     #[test]
     fn a_program_that_cannot_be_run_gives_its_errno() {
-        let errno = run(Command::new("/nonexistent"), PATIENCE).err();
+        let errno = run(Command::new("/nonexistent"), PATIENCE, &Cancel::default()).err();
         assert_eq!(errno, Some(Errno::ENOENT));
     }
 }

@@ -8,21 +8,41 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{buffers::ExchangeResults, syscall::SyscallResult, wake_fd::WakeFd};
-use crate::{
-    kernel::KernelSocket,
-    wire::{Failure, Opened, SocketId},
+use super::{
+    buffers::ExchangeResults, created::Created, open_socket::OpenSocket, syscall::SyscallResult,
+    wake_fd::WakeFd,
 };
+use crate::wire::{Failure, Opened, SocketId};
+
+/// The result of a request on namespaces.
+#[derive(Debug)]
+pub(super) struct NetnsDone {
+    /// The reply's value.
+    pub(super) value: Vec<u8>,
+    /// A namespace to keep open.
+    pub(super) handle: Option<OwnedFd>,
+    pub(super) created: Option<Created>,
+}
 
 /// The result of work on another thread.
 #[derive(Debug)]
 pub(super) enum Completion {
     /// A socket was created, or not.
-    Opened(SocketId, Result<(KernelSocket, Opened), Failure>),
-    /// A request on namespaces: the reply's value, and a namespace to keep open.
-    Netns { request: u32, result: Result<(Vec<u8>, Option<OwnedFd>), Failure> },
+    Opened { id: SocketId, result: Result<(OpenSocket, Opened), Failure>, created: Option<Created> },
+    /// A request on namespaces.
+    Netns { request: u32, result: Result<NetnsDone, Failure> },
     /// A slow system call.
     Syscall(SyscallResult, ExchangeResults),
+}
+
+impl Completion {
+    /// Bytes of memory that it takes while it waits, besides what its request is counted for.
+    pub(super) fn memory(&self) -> u64 {
+        match self {
+            Completion::Syscall(_, results) => results.data.capacity() as u64,
+            Completion::Opened { .. } | Completion::Netns { .. } => 0,
+        }
+    }
 }
 
 /// A queue of completions, with a descriptor that is readable while it holds some.

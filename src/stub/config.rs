@@ -1,13 +1,14 @@
-//! The limits that a stub sets its client.
+//! What a stub permits its client, and the limits that it sets.
 
 use std::time::Duration;
 
+use super::access::Access;
 use crate::{
     limits::stub as limits,
     wire::{Credit, hello::PeerLimits},
 };
 
-/// The limits that a stub sets its client.
+/// What a stub permits its client, and the limits that it sets.
 ///
 /// ```
 /// let mut config = netlink_remote::stub::Config::default();
@@ -16,13 +17,16 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// What the client may do: all that this process may.
+    pub access: Access,
     /// Frame size, sockets and requests, as the hello announces them.
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Bytes of sends over all sockets, 256 MiB, as two limits. With more in complete sends the stub
-    /// stops reading frames until the kernel has taken some; with more in incomplete sends it ends
-    /// the connection.
+    /// Bytes of memory for what waits for the kernel, over all sockets: whole sends, opens and
+    /// requests; 32 MiB. With more, the stub stops reading frames until the kernel has taken some.
+    /// With more in incomplete sends, or more than the limit on frames if that is larger, the
+    /// connection ends.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,
@@ -36,6 +40,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            access: Access::default(),
             limits: PeerLimits::default(),
             send_window: Credit {
                 bytes: limits::SEND_WINDOW_BYTES,

@@ -1,34 +1,37 @@
 //! A connection without its stream: the client's frames become system calls for the I/O thread or
 //! tasks for workers, and the results of these become frames in the output.
 
-use std::{collections::VecDeque, os::fd::OwnedFd, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
+    audit::Audit,
+    budget::{Account, Held, Resource},
     buffers::{ExchangeResults, IoBuffers, SendHeader},
-    completions::{Completion, Completions},
+    completions::{Completion, Completions, NetnsDone},
     config::Config,
     exchange::Exchange,
     exit::Exit,
     handles::NetnsHandles,
+    open_socket::OpenSocket,
     option_request::Operation,
     output::Output,
+    place::Place,
     poller::Poller,
+    reader::Terms,
     sockets::SocketTable,
     syscall::{Syscall, SyscallResult},
     task::{Task, is_quick},
     workers::Workers,
 };
 use crate::{
-    kernel::KernelSocket,
     proto::{OpenOutcome, StubAction, StubState},
-    wire::{Failure, Header, NetnsRequest, Opened, SocketId, hello::PeerLimits},
+    wire::{Failure, Header, MAX_OPTION, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
 };
-
-/// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
-const OPTION_CAPACITY: u32 = 16 << 10;
 
 pub(super) struct Connection {
     config: Config,
+    account: Account,
+    audit: Audit,
     state: StubState,
     sockets: SocketTable,
     handles: NetnsHandles,
@@ -37,34 +40,61 @@ pub(super) struct Connection {
     completions: Arc<Completions>,
     /// Completions that are still to be taken in.
     arrived: VecDeque<Completion>,
+    /// Bytes of the memory of those.
+    arrived_bytes: u64,
     /// Calls that follow from the results of others.
     follow_up: VecDeque<Syscall>,
     /// An exit, found where none can be returned.
     broken: Option<Exit>,
+    /// Those of the stream and the poller.
+    _descriptors: Held,
 }
 
 impl Connection {
-    pub(super) fn new(config: Config, poller: Arc<Poller>, completions: Arc<Completions>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        place: Place,
+        poller: Arc<Poller>,
+        completions: Arc<Completions>,
+    ) -> Self {
         let limits = config.limits;
+        let Place { account, pool, audit, descriptors } = place;
         Self {
-            state: StubState::new(limits, config.send_window, config.max_queued),
+            state: new_state(&config, limits.max_frame),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
-            handles: NetnsHandles::new(limits.max_sockets),
-            workers: Workers::new(Arc::clone(&completions)),
+            handles: NetnsHandles::new(limits.max_sockets, account.clone()),
+            workers: Workers::new(
+                config.access.clone(),
+                pool,
+                account.clone(),
+                Arc::clone(&completions),
+            ),
             poller,
             completions,
             arrived: VecDeque::new(),
+            arrived_bytes: 0,
             follow_up: VecDeque::new(),
             broken: None,
+            account,
+            audit,
+            _descriptors: descriptors,
             config,
         }
     }
 
-    /// Takes in the limit on frames that the hellos agree on. To be called before any frame comes.
-    pub(super) fn set_max_frame(&mut self, max_frame: u32) {
-        let limits = PeerLimits { max_frame, ..self.config.limits };
-        self.state = StubState::new(limits, self.config.send_window, self.config.max_queued);
+    /// Takes in what the hellos agree on. To be called before any frame comes.
+    pub(super) fn agree(&mut self, terms: Terms) {
+        let max_frame = terms.max_frame;
+        if terms.read_only {
+            self.workers.set_read_only();
+        }
+        self.state = new_state(&self.config, max_frame);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
+    }
+
+    /// Whether the connection is to change nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.workers.access().read_only
     }
 
     /// Has the connection end with this exit, once the calls begun before have been made.
@@ -77,10 +107,11 @@ impl Connection {
         self.broken.take()
     }
 
-    /// Whether no more frames are read, because the kernel has enough to do. That passes by itself:
-    /// only whole sends count, each of which is being made or is next.
+    /// Whether no more frames are read, because too much waits. That passes without them: each send,
+    /// open and request is being made or is next, and what other threads have received waits for the
+    /// client to read alone.
     pub(super) fn is_paused(&self) -> bool {
-        self.state.queued() > self.config.max_queued
+        self.state.waiting() + self.arrived_bytes > self.config.max_queued
     }
 
     /// Whether something is to be done that nothing need be waited for.
@@ -109,7 +140,7 @@ impl Connection {
 
     /// The next receive turn.
     pub(super) fn next_receive(&mut self, output: &mut Output) -> Option<Syscall> {
-        self.sockets.next_receive(&self.state, &mut output.buffer)
+        self.sockets.next_receive(&mut self.state, &mut output.buffer)
     }
 
     /// Takes in that a socket is readable.
@@ -119,9 +150,11 @@ impl Connection {
 
     /// Closes everything, but for the sockets that calls on other threads hold.
     pub(super) fn clear(&mut self) {
+        self.workers.clear();
         self.sockets.clear();
         self.follow_up.clear();
         self.arrived.clear();
+        self.arrived_bytes = 0;
         self.handles.clear();
     }
 
@@ -156,7 +189,7 @@ impl Connection {
                 self.sockets.request(socket, request, operation)
             }
             StubAction::OptionGet { socket, request, level, name, capacity } => {
-                let capacity = capacity.min(OPTION_CAPACITY) as usize;
+                let capacity = MAX_OPTION.min(capacity as usize);
                 self.sockets.request(socket, request, Operation::Get { level, name, capacity })
             }
             StubAction::Membership { socket, request, group, join } => {
@@ -169,16 +202,7 @@ impl Connection {
             }
             // One that is still being opened is closed by `opened`.
             StubAction::Close(id) => self.sockets.close(id, &mut self.state, &mut output.buffer),
-            StubAction::Open(id, open) if is_quick(&open) => {
-                Some(Syscall::Open(id, Box::new(open)))
-            }
-            StubAction::Open(id, open) => {
-                match self.handles.resolve(&open.netns) {
-                    Ok(handle) => self.workers.start(Task::Open(id, open, handle)),
-                    Err(failure) => self.opened(id, Err(failure), output),
-                }
-                None
-            }
+            StubAction::Open(id, open) => self.open(id, open, output),
             StubAction::Netns { request, operation } => {
                 self.netns(request, operation, output);
                 None
@@ -213,8 +237,36 @@ impl Connection {
         Ok(gather)
     }
 
+    fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
+        self.audit.opening(id, &open);
+        if let Err(failure) = self.workers.access().check_open(&open) {
+            self.opened(id, Err(failure), output);
+            return None;
+        }
+        let descriptor = match self.account.hold(Resource::Descriptors, 1) {
+            Ok(descriptor) => descriptor,
+            Err(refused) => {
+                self.opened(id, Err(refused.failure("opening a socket")), output);
+                return None;
+            }
+        };
+        // The owner of the namespace is to be found out first, for a client that changes nothing.
+        if is_quick(&open) && !self.is_read_only() {
+            return Some(Syscall::Open(id, Box::new(open), descriptor));
+        }
+        match self.handles.resolve(&open.netns) {
+            Ok(handle) => self.workers.start(Task::Open(id, open, handle, descriptor)),
+            Err(failure) => self.opened(id, Err(failure), output),
+        }
+        None
+    }
+
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
+        self.audit.requested(request, &operation);
+        if let Err(failure) = self.workers.access().check_request(&operation) {
+            return self.reply(request, &Err(failure), output);
+        }
         let handle = match &operation {
             NetnsRequest::Close(number) => {
                 let result = self.handles.close(*number).map(|()| Vec::new());
@@ -230,6 +282,7 @@ impl Connection {
     }
 
     fn reply(&mut self, request: u32, result: &Result<Vec<u8>, Failure>, output: &mut Output) {
+        self.audit.replied(request, result.as_ref().err());
         let result = result.as_ref().map(Vec::as_slice);
         self.state.reply(SocketId::CONNECTION, request, result, &mut output.buffer);
     }
@@ -237,9 +290,10 @@ impl Connection {
     fn opened(
         &mut self,
         id: SocketId,
-        result: Result<(KernelSocket, Opened), Failure>,
+        result: Result<(OpenSocket, Opened), Failure>,
         output: &mut Output,
     ) {
+        self.audit.opened(id, result.as_ref().map(|(_, opened)| opened));
         let (socket, result) = match result {
             Ok((socket, opened)) => (Some(socket), Ok(opened)),
             Err(failure) => (None, Err(failure)),
@@ -289,7 +343,9 @@ impl Connection {
 
     /// Fetches the completions of other threads, which [`settle`](Self::settle) takes in.
     pub(super) fn fetch_completions(&mut self) {
+        let before = self.arrived.len();
         self.completions.take_into(&mut self.arrived);
+        self.arrived_bytes += self.arrived.iter().skip(before).map(Completion::memory).sum::<u64>();
     }
 
     /// Takes in the completions of other threads. Datagrams received there wait for room in the output:
@@ -301,18 +357,22 @@ impl Connection {
             if grows && !output.has_room() {
                 return;
             }
+            self.arrived_bytes -= next.memory();
             match self.arrived.pop_front() {
                 Some(Completion::Syscall(result, results)) => {
                     self.returned(result, &results, output);
                     self.completions.give_back(results);
                 }
-                Some(Completion::Opened(id, result)) => {
+                Some(Completion::Opened { id, result, created }) => {
                     self.workers.finished();
                     self.opened(id, result, output);
+                    if let Some(created) = created {
+                        created.keep();
+                    }
                 }
                 Some(Completion::Netns { request, result }) => {
                     self.workers.finished();
-                    let result = result.and_then(|(value, handle)| self.keep(value, handle));
+                    let result = result.and_then(|done| self.keep(done));
                     self.reply(request, &result, output);
                 }
                 None => return,
@@ -320,7 +380,19 @@ impl Connection {
         }
     }
 
-    fn keep(&mut self, value: Vec<u8>, handle: Option<OwnedFd>) -> Result<Vec<u8>, Failure> {
-        handle.map_or(Ok(()), |handle| self.handles.keep(handle)).map(|()| value)
+    fn keep(&mut self, done: NetnsDone) -> Result<Vec<u8>, Failure> {
+        let NetnsDone { value, handle, created } = done;
+        handle.map_or(Ok(()), |handle| self.handles.keep(handle))?;
+        if let Some(created) = created {
+            created.keep();
+        }
+        Ok(value)
     }
+}
+
+/// The protocol's state for this limit on frames. A client's incomplete sends may have as many bytes,
+/// whatever the configuration says.
+fn new_state(config: &Config, max_frame: u32) -> StubState {
+    let limits = PeerLimits { max_frame, ..config.limits };
+    StubState::new(limits, config.send_window, config.max_queued.max(max_frame.into()))
 }

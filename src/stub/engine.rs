@@ -1,11 +1,6 @@
 //! The event loop of one connection.
 
-use std::{
-    mem::take,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{mem::take, os::fd::AsFd, sync::Arc, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -21,14 +16,16 @@ use super::{
     exchange::Exchange,
     exit::Exit,
     output::Output,
+    place::Place,
     poller::{Poller, Ready, Source},
     reader::FrameReader,
     shutdown::Shutdown,
+    streams::Streams,
     syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::host_info,
-    wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
+    kernel::only_look,
+    wire::{Failure, Flags, Message, SocketId},
 };
 
 /// Calls after which the stream and the kernel are looked at again, however many frames are left of
@@ -68,26 +65,26 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(
-        input: OwnedFd,
-        output: OwnedFd,
+        streams: Streams,
         config: Config,
+        place: Place,
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
-        let hello = Hello::new(Role::Stub, config.limits, Some(host_info()));
-        let mut greeting = MARKER.to_vec();
-        hello.encode(&mut greeting);
-        let mut reader = FrameReader::new(input, hello, config.hello_timeout)?;
-        let mut output = Output::new(output, &config)?;
-        output.buffer = greeting;
+        let Streams { output, mut reader } = streams;
         let poller = Arc::new(Poller::new()?);
         reader.watch(true, &poller)?;
         poller.watch_readable(&*completions, Source::Completions)?;
         poller.watch_readable(&shutdown, Source::Shutdown)?;
+        let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
+        let mut connection = Connection::new(config, place, theirs, done);
+        if let Some(terms) = reader.agreed() {
+            connection.agree(terms);
+        }
         Ok(Self {
             output,
             reader,
-            connection: Connection::new(config, Arc::clone(&poller), Arc::clone(&completions)),
+            connection,
             poller,
             ready: Ready::default(),
             completions,
@@ -95,6 +92,18 @@ impl Engine {
             burst: 0,
             received: false,
         })
+    }
+
+    /// Takes from the calling thread, and those that it starts, what this connection must not do. To be
+    /// called by each thread before it runs the engine.
+    ///
+    /// # Errors
+    /// An exit: without that nothing may be served.
+    pub(super) fn confine_thread(&self) -> Result<(), Exit> {
+        match self.connection.is_read_only() {
+            true => only_look().map_err(|failure| Exit::Io(failure.text)),
+            false => Ok(()),
+        }
     }
 
     /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
@@ -118,6 +127,11 @@ impl Engine {
                 Next::Exit(exit)
             }
         }
+    }
+
+    /// Ends before any call is made, and tells the client why.
+    pub(super) fn give_up(&mut self, text: &str) {
+        self.end(&Exit::Violation(text.to_owned()));
     }
 
     /// Tells the client why the connection ends, where that is not its own doing, and closes
@@ -197,7 +211,10 @@ impl Engine {
     fn take_frames(&mut self, buffers: &mut IoBuffers) -> Result<Option<Syscall>, Exit> {
         if !self.reader.is_greeted() {
             match self.reader.greet()? {
-                Some(max_frame) => self.connection.set_max_frame(max_frame),
+                Some(terms) => {
+                    self.connection.agree(terms);
+                    self.confine_thread()?;
+                }
                 None => return Ok(None),
             }
         }

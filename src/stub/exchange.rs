@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     buffers::{ExchangeResults, IoBuffers, SendHeader, SendResult, StreamItem, reserve_spill},
+    open_socket::OpenSocket,
     overrun::Overrun,
 };
 use crate::{
@@ -43,7 +44,7 @@ pub(super) enum Drained {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) id: SocketId,
-    pub(super) socket: Arc<KernelSocket>,
+    pub(super) socket: Arc<OpenSocket>,
     /// How many sends there are; they are in the thread's buffers.
     pub(super) sends: u32,
     /// The pace of the sends before; then that of these.

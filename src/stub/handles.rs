@@ -7,6 +7,7 @@ use std::{
 
 use nix::errno::Errno;
 
+use super::budget::{Account, Held, Resource};
 use crate::{
     kernel::{errno_of, failure},
     wire::{Failure, Netns},
@@ -14,26 +15,30 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct NetnsHandles {
-    open: HashMap<u32, OwnedFd>,
+    open: HashMap<u32, (OwnedFd, Held)>,
     /// How many may be open at a time.
     limit: usize,
+    account: Account,
 }
 
 impl NetnsHandles {
-    pub(super) fn new(limit: u32) -> Self {
-        Self { open: HashMap::new(), limit: limit as usize }
+    pub(super) fn new(limit: u32, account: Account) -> Self {
+        Self { open: HashMap::new(), limit: limit as usize, account }
     }
 
     /// Keeps a namespace open.
     ///
     /// # Errors
-    /// EMFILE at the limit; it is closed then.
+    /// EMFILE at the limit, or where the budget has no descriptor; it is closed then.
     pub(super) fn keep(&mut self, namespace: OwnedFd) -> Result<(), Failure> {
         if self.open.len() >= self.limit {
             let step = format_args!("more than {} namespaces kept open", self.limit);
             return Err(failure(Errno::EMFILE, step));
         }
-        self.open.insert(u32::try_from(namespace.as_raw_fd()).unwrap_or_default(), namespace);
+        let held = self.account.hold(Resource::Descriptors, 1);
+        let held = held.map_err(|refused| refused.failure("keeping a namespace open"))?;
+        let number = u32::try_from(namespace.as_raw_fd()).unwrap_or_default();
+        self.open.insert(number, (namespace, held));
         Ok(())
     }
 
@@ -55,7 +60,7 @@ impl NetnsHandles {
     pub(super) fn resolve(&self, netns: &Netns) -> Result<Option<OwnedFd>, Failure> {
         let Netns::Handle(number) = netns else { return Ok(None) };
         let namespace = self.open.get(number).ok_or(Errno::EBADF);
-        let copy = namespace.and_then(|fd| fd.try_clone().map_err(|error| errno_of(&error)));
+        let copy = namespace.and_then(|(fd, _)| fd.try_clone().map_err(|error| errno_of(&error)));
         copy.map(Some).map_err(|errno| failure(errno, netns))
     }
 

@@ -23,44 +23,63 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod activation;
+mod audit;
 #[cfg(feature = "client")]
 mod bridge;
+mod budget;
 mod buffers;
 mod completions;
 mod config;
 mod connection;
+mod created;
 mod engine;
+mod events;
 mod exchange;
 mod exit;
 mod handles;
 mod input;
+mod journal;
 mod listen;
+mod listen_config;
+mod lobby;
 mod nonblocking;
+mod open_socket;
 mod option_request;
 mod output;
 mod overrun;
 mod own;
+mod place;
+mod plain_refusal;
 mod poller;
+mod pool;
 mod reader;
 mod serve;
+mod server;
 mod shutdown;
 mod socket;
 mod sockets;
+mod streams;
 mod syscall;
 mod task;
 mod wake_fd;
 mod watchdog;
 mod workers;
 
+pub use access::{Access, BadNetnsRule, NetnsRule};
+pub use activation::{activated, notify};
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use config::Config;
+pub use events::{ListenEvent, Peer};
 pub use exit::Exit;
-pub use listen::{ListenConfig, ListenEvent, Listener};
+pub use listen::Listener;
+pub use listen_config::ListenConfig;
 pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
 #[cfg(feature = "client")]
 pub(crate) use own::{Own, own};
-pub use serve::{serve, serve_stdio};
+pub use serve::{raise_descriptor_limit, serve, serve_stdio};
 pub use shutdown::Shutdown;
 
 #[doc(inline)]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::open_socket::OpenSocket;
 use crate::{
-    kernel::{KernelSocket, failure},
+    kernel::failure,
     wire::{Failure, SocketId},
 };
 
@@ -11,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OptionRequest {
     pub(super) id: SocketId,
-    pub(super) socket: Arc<KernelSocket>,
+    pub(super) socket: Arc<OpenSocket>,
     pub(super) number: u32,
     pub(super) operation: Operation,
 }

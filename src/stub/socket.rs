@@ -8,12 +8,12 @@ use nix::errno::Errno;
 use super::{
     buffers::{ExchangeResults, SendHeader, SendResult, StreamItem},
     exchange::{Drained, Exchange, Pace},
+    open_socket::OpenSocket,
     option_request::{Operation, OptionRequest},
     overrun::Overrun,
     syscall::Syscall,
 };
 use crate::{
-    kernel::KernelSocket,
     proto::StubState,
     wire::{Credit, DATAGRAM_PREFIX, DatagramInfo, Flags, HEADER_LEN, Message, SocketId},
 };
@@ -53,7 +53,7 @@ struct PendingAck {
 
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) kernel: Arc<KernelSocket>,
+    pub(super) kernel: Arc<OpenSocket>,
     /// Whether the poller watches it.
     pub(super) watched: bool,
     /// Whether it is queued to be read.
@@ -72,7 +72,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(kernel: KernelSocket) -> Self {
+    pub(super) fn new(kernel: OpenSocket) -> Self {
         Self {
             kernel: Arc::new(kernel),
             watched: false,
@@ -186,7 +186,7 @@ impl Socket {
         for item in &results.items {
             match *item {
                 StreamItem::SendFailed(serial, SendResult { errno, nanoseconds, .. }) => {
-                    state.answer_send(id, serial, errno, nanoseconds, out);
+                    state.answer_failed(id, serial, errno, nanoseconds, out);
                 }
                 StreamItem::Datagram { info, start, length } if length + OVERHEAD <= max_frame => {
                     let datagram = results.data.get(start..start + length).unwrap_or_default();
@@ -221,7 +221,7 @@ impl Socket {
         &mut self,
         id: SocketId,
         drained: Drained,
-        state: &StubState,
+        state: &mut StubState,
         out: &mut Vec<u8>,
     ) {
         while let Some(first) = self.pending_acks.front() {
@@ -231,7 +231,7 @@ impl Socket {
                 return;
             }
             let SendResult { errno, nanoseconds, .. } = first.result;
-            state.answer_send(id, first.serial, errno, nanoseconds, out);
+            state.answer_confirmed(id, first.serial, errno, nanoseconds, out);
             self.pending_acks.pop_front();
         }
     }

@@ -5,14 +5,13 @@
 use std::sync::Arc;
 
 use super::{
+    budget::Held,
     buffers::IoBuffers,
     exchange::{Drained, Exchange},
+    open_socket::OpenSocket,
     option_request::OptionRequest,
 };
-use crate::{
-    kernel::KernelSocket,
-    wire::{Failure, Open, Opened, SocketId},
-};
+use crate::wire::{Failure, Open, Opened, SocketId};
 
 #[derive(Debug)]
 pub(super) enum Syscall {
@@ -21,9 +20,9 @@ pub(super) enum Syscall {
     /// Read or set an option, or join or leave a group.
     Option(OptionRequest),
     /// Create a socket in the stub's own namespace.
-    Open(SocketId, Box<Open>),
+    Open(SocketId, Box<Open>, Held),
     /// Close one.
-    Close(SocketId, Arc<KernelSocket>),
+    Close(SocketId, Arc<OpenSocket>),
 }
 
 /// The result of a [`Syscall`]; that of sends and receives is in the buffers.
@@ -31,7 +30,7 @@ pub(super) enum Syscall {
 pub(super) enum SyscallResult {
     Exchange(Exchange, Drained),
     Option(OptionRequest, Result<Vec<u8>, Failure>),
-    Open(SocketId, Result<(KernelSocket, Opened), Failure>),
+    Open(SocketId, Result<(OpenSocket, Opened), Failure>),
     /// With the kernel's count of dropped datagrams.
     Close(SocketId, u64),
 }
@@ -49,7 +48,9 @@ impl Syscall {
                 let result = request.run();
                 SyscallResult::Option(request, result)
             }
-            Syscall::Open(id, open) => SyscallResult::Open(id, KernelSocket::open(&open, None)),
+            Syscall::Open(id, open, descriptor) => {
+                SyscallResult::Open(id, OpenSocket::open(&open, None, descriptor))
+            }
             Syscall::Close(id, socket) => {
                 let drops = socket.drops_and_queued().map_or(0, |(drops, _)| drops.into());
                 drop(socket);

@@ -10,7 +10,7 @@
 //! own, would make it busier.
 
 use std::{
-    os::fd::OwnedFd,
+    io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -20,13 +20,18 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
+
 use super::{
+    budget::{Account, Resource},
     buffers::IoBuffers,
     completions::Completions,
     config::Config,
     engine::{Engine, Next},
     exit::Exit,
+    place::Place,
     shutdown::Shutdown,
+    streams::Streams,
 };
 
 /// How often the watcher looks while calls are being made. A call is slow after one to two looks.
@@ -40,6 +45,7 @@ struct Shared {
     /// `None` once serving has ended: sockets and streams are closed with it.
     engine: Mutex<Option<Engine>>,
     completions: Arc<Completions>,
+    account: Account,
     /// Number of the call being made, 0 if none is. The thread that makes it owns the engine for
     /// as long as its number is in here.
     slot: AtomicU64,
@@ -69,14 +75,17 @@ enum Notice {
     Ended(Exit),
 }
 
-pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
+/// Serves one client. `streams` may have the client's hello.
+pub(super) fn run(streams: Streams, config: Config, place: Place, shutdown: &Shutdown) -> Exit {
+    let account = place.account.clone();
     let setup = || {
         let completions = Arc::new(Completions::new()?);
         let theirs = Arc::clone(&completions);
-        let engine = Engine::new(input, output, config, shutdown.clone(), theirs)?;
-        Ok::<_, nix::errno::Errno>(Shared {
+        let engine = Engine::new(streams, config, place, shutdown.clone(), theirs)?;
+        Ok::<_, Errno>(Shared {
             engine: Mutex::new(Some(engine)),
             completions,
+            account,
             slot: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             watching: AtomicBool::new(false),
@@ -91,19 +100,25 @@ pub(super) fn run(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Sh
     let (notify, notices) = channel();
     match start(&shared, &notify, None) {
         Ok(()) => watch(&shared, &notify, &notices),
-        Err(error) => Exit::Io(format!("starting a thread: {error}")),
+        Err(error) => {
+            let text = format!("starting a thread: {error}");
+            if let Some(engine) = &mut *shared.lock() {
+                engine.give_up(&text);
+            }
+            Exit::Io(text)
+        }
     }
 }
 
 /// Starts an I/O thread; one that is to take the engine away from the thread that makes the call of
 /// this number does so only if that call has not returned.
-fn start(
-    shared: &Arc<Shared>,
-    notify: &Sender<Notice>,
-    take_from: Option<u64>,
-) -> std::io::Result<()> {
+fn start(shared: &Arc<Shared>, notify: &Sender<Notice>, take_from: Option<u64>) -> io::Result<()> {
+    // The first comes with the connection.
+    let held = take_from.map(|_| shared.account.hold(Resource::Threads, 1)).transpose();
+    let held = held.map_err(|refused| io::Error::other(refused.to_string()))?;
     let (shared, notify) = (Arc::clone(shared), notify.clone());
     let io_thread = move || {
+        let _held = held;
         if take_from.is_none_or(|number| shared.take_from(number)) {
             lead(&shared, &notify);
         }
@@ -193,6 +208,15 @@ impl Drop for EndGuard<'_> {
 fn lead(shared: &Shared, notify: &Sender<Notice>) {
     let _guard = EndGuard { shared, notify };
     let mut buffers = IoBuffers::default();
+    let confined = match &*shared.lock() {
+        Some(engine) => engine.confine_thread(),
+        None => return,
+    };
+    if let Err(exit) = confined {
+        shared.end();
+        let _ = notify.send(Notice::Ended(exit));
+        return;
+    }
     loop {
         let next = match &mut *shared.lock() {
             Some(engine) => engine.next(&mut buffers),

@@ -1,54 +1,61 @@
-//! Threads beside the I/O thread, each for one task.
+//! The tasks of one connection: a few of them are in the [`Pool`] at a time.
 
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    thread,
 };
 
-use super::{completions::Completions, task::Task};
-use crate::kernel::{errno_of, failure};
+use super::{
+    access::Access,
+    budget::Account,
+    completions::Completions,
+    pool::{Asking, Job, Pool},
+    task::Task,
+};
+use crate::{
+    kernel::Cancel,
+    limits::stub::{ASKING_AT_A_TIME, TASKS_AT_A_TIME},
+};
 
-/// Tasks that run at a time; more of them wait.
-const AT_A_TIME: usize = 8;
-
-/// Of these, tasks that ask a container engine. One that does not answer takes seconds, and other
-/// tasks go on meanwhile.
-const ASKING_AT_A_TIME: usize = 4;
-
-/// Counts a task that asks a container engine, until it is dropped.
-#[derive(Debug)]
-struct Asking(Arc<AtomicUsize>);
-
-impl Asking {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-/// Runs tasks, a few at a time, each on a thread that is used once.
+/// The tasks of one connection. Dropping it drops those that have not begun, and has the others end
+/// soon.
 #[derive(Debug)]
 pub(super) struct Workers {
+    access: Arc<Access>,
+    pool: Pool,
+    account: Account,
     completions: Arc<Completions>,
     waiting: VecDeque<Task>,
     running: usize,
     /// How many of the running ones ask a container engine.
     asking: Arc<AtomicUsize>,
+    cancel: Cancel,
 }
 
 impl Workers {
-    pub(super) fn new(completions: Arc<Completions>) -> Self {
-        Self { completions, waiting: VecDeque::new(), running: 0, asking: Arc::default() }
+    pub(super) fn new(
+        access: Access,
+        pool: Pool,
+        account: Account,
+        completions: Arc<Completions>,
+    ) -> Self {
+        let access = Arc::new(access);
+        let (waiting, cancel) = (VecDeque::new(), Cancel::default());
+        let asking = Arc::default();
+        Self { access, pool, account, completions, waiting, running: 0, asking, cancel }
+    }
+
+    /// Has tasks that begin from now on change nothing.
+    pub(super) fn set_read_only(&mut self) {
+        Arc::make_mut(&mut self.access).read_only = true;
+    }
+
+    /// What the client may do.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(super) fn start(&mut self, task: Task) {
@@ -63,35 +70,32 @@ impl Workers {
     }
 
     fn advance(&mut self) {
-        while self.running < AT_A_TIME {
+        while self.running < TASKS_AT_A_TIME {
             let may_ask = self.asking.load(SeqCst) < ASKING_AT_A_TIME;
             let next = self.waiting.iter().position(|task| may_ask || !task.asks_engine());
             let Some(task) = next.and_then(|next| self.waiting.remove(next)) else { return };
             self.running += 1;
-            let asking = task.asks_engine().then(|| Asking::new(&self.asking));
-            let slot = Arc::new(Mutex::new(Some(task)));
-            let (theirs, completions) = (Arc::clone(&slot), Arc::clone(&self.completions));
-            let take = |slot: &Mutex<Option<Task>>| {
-                slot.lock().unwrap_or_else(PoisonError::into_inner).take()
-            };
-            let spawned = thread::Builder::new()
-                .name("nlr-work".to_owned())
-                .stack_size(256 * 1024)
-                .spawn(move || {
-                    if let Some(task) = take(&theirs) {
-                        let completion = task.run();
-                        // Before the completion arrives, upon which the next task may begin.
-                        drop(asking);
-                        completions.push(completion);
-                    }
-                });
-            // Only where no thread has come to take the task may it be taken back.
-            if let Err(error) = spawned
-                && let Some(task) = take(&slot)
-            {
-                let failure = failure(errno_of(&error), "starting a thread");
-                self.completions.push(task.failed(failure));
-            }
+            self.pool.start(Job {
+                asking: task.asks_engine().then(|| Asking::new(&self.asking)),
+                task,
+                access: Arc::clone(&self.access),
+                account: self.account.clone(),
+                completions: Arc::clone(&self.completions),
+                cancel: self.cancel.clone(),
+            });
         }
+    }
+
+    /// Drops the tasks that have not begun, and has the others end soon.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.cancel.cancel();
+        self.pool.forget(&self.cancel);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

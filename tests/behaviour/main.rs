@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod access;
 mod adapter;
 mod bad_input;
 mod client;
@@ -10,6 +11,7 @@ mod far_errno;
 mod gathering;
 mod hostile_client;
 mod hostile_far_end;
+mod hostile_users;
 mod keepalive;
 mod lifetime;
 mod monitoring;

@@ -171,7 +171,12 @@ async fn names_that_cannot_be(transport: Transport) {
         assert_eq!(netns.add(name).await.unwrap_err().errno(), Some(EINVAL), "{name:?}");
         assert_eq!(netns.delete(name).await.unwrap_err().errno(), Some(EINVAL), "{name:?}");
     }
-    assert!(kernel::netns::list().unwrap().iter().all(|entry| entry.name != "x"));
+    assert!(
+        kernel::netns::list(&kernel::Cancel::default())
+            .unwrap()
+            .iter()
+            .all(|entry| entry.name != "x")
+    );
     far.end().await;
 }
 

@@ -331,12 +331,12 @@ fn a_lack_of_threads_is_an_error() {
         command.arg(programs::nlr()).args(words.split(' '));
         finish(command)
     };
-    for words in ["show link", "ping -c 1", "show link ssh://localhost"] {
+    for words in ["show link", "ping -c 1", "show link ssh://me@localhost"] {
         run(1, words).failed(1, &["Resource temporarily unavailable"]);
     }
     // Further threads and the stub's process come later.
     for limit in 2..6 {
-        for words in ["show link", "show link ssh://localhost", "show link ssh://127.0.0.1"] {
+        for words in ["show link", "show link ssh://me@localhost", "show link ssh://me@127.0.0.1"] {
             let ended = run(limit, words);
             assert!(!ended.stderr.contains("panicked"), "{limit}: {ended:?}");
             assert!([0, 1, 3, 4].contains(&ended.code()), "{limit}: {ended:?}");

@@ -8,7 +8,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{connection::ConnectionArgs, failure::Failure, output, prompt, signals::Signals};
+use super::{
+    connection::ConnectionArgs,
+    failure::Failure,
+    output,
+    prompt::{self, Questions},
+    signals::Signals,
+};
 use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
@@ -60,10 +66,11 @@ async fn connected(
     signals: &mut Signals,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let connector = Connector::new(target_options(connection)?);
+    let questions = Questions::new(connection, std::slice::from_ref(target))?;
+    let connector = Connector::new(target_options(connection, &questions));
     let client = tokio::select! {
         client = connector.connect(target) => {
-            client.map_err(|error| prompt::failure(error, connection))?
+            client.map_err(|error| questions.failure(error))?
         }
         signal = signals.next() => return Err(Failure::interrupted(signal)),
     };
@@ -91,10 +98,11 @@ async fn connected(
 /// Removes the stubs at a target, and returns the removed paths.
 pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<String>, Failure> {
     block_on(async |mut signals| {
-        let connector = Connector::new(target_options(connection)?);
+        let questions = Questions::new(connection, std::slice::from_ref(target))?;
+        let connector = Connector::new(target_options(connection, &questions));
         tokio::select! {
             removed = connector.clean(target) => {
-                removed.map_err(|error| prompt::failure(error, connection))
+                removed.map_err(|error| questions.failure(error))
             }
             signal = signals.next() => Err(Failure::interrupted(signal)),
         }
@@ -170,16 +178,17 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// The library's options that the command line asks for.
-pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+pub(crate) fn target_options(connection: &ConnectionArgs, questions: &Questions) -> TargetOptions {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
     options.stub = stub.map(|path| vec![path]);
     options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
-    options.prompter = prompt::prompter(connection)?;
+    options.prompter = questions.prompter.clone();
     options.ssh_config.clone_from(&connection.ssh_config);
+    options.read_only = connection.read_only;
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
-    Ok(options)
+    options
 }
 
 /// The signal that has arrived just before the end of a connection, or arrives just after it.

@@ -17,7 +17,7 @@ impl Namespace {
     pub fn empty() -> Self {
         world::require();
         let name = unique("nlr");
-        kernel::netns::add(&name).unwrap();
+        kernel::netns::add(&name, &kernel::Cancel::default()).unwrap();
         Self(name)
     }
 

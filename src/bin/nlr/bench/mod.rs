@@ -35,6 +35,7 @@ use super::{
     json,
     output::{self, Output},
     progress::Bar,
+    prompt::Questions,
     session,
     signals::Signals,
 };
@@ -102,7 +103,8 @@ pub(crate) struct BenchArgs {
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), Failure> {
     session::block_on(async |mut signals| {
-        let connector = Connector::new(session::target_options(connection)?);
+        let questions = Questions::new(connection, &args.targets)?;
+        let connector = Connector::new(session::target_options(connection, &questions));
         let runs = args.targets.iter().map(Run::new).collect::<Result<_, _>>()?;
         let mut runs = Runs { runs, failure: None };
         let result = tokio::select! {
