@@ -220,9 +220,9 @@ fn a_signal_ends_every_subcommand_while_it_waits_for_the_far_end() {
             let (asked, was_asked) = std::sync::mpsc::channel();
             let far = FarEnd::start(move |side| {
                 // An open, a request on namespaces, or more: none is answered.
-                side.next()?;
+                side.next_frame()?;
                 asked.send(()).unwrap();
-                while side.next().is_ok() {}
+                while side.next_frame().is_ok() {}
                 Ok(())
             });
             let words = format!("{words} {}", far.target());

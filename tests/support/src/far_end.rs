@@ -106,7 +106,7 @@ impl FarSide {
     }
 
     /// The next frame of the client, with its payload.
-    pub fn next(&mut self) -> io::Result<(Header, Vec<u8>)> {
+    pub fn next_frame(&mut self) -> io::Result<(Header, Vec<u8>)> {
         loop {
             match Header::decode(&self.read, u32::MAX).unwrap() {
                 Decoded::Known(header) if self.read.len() >= header.stream_len() => {
@@ -136,7 +136,7 @@ impl FarSide {
     /// Takes in a frame: opens, closes, pings and requests are answered, credit is noted, and a
     /// datagram that is sent is given.
     pub fn take_in(&mut self) -> io::Result<Option<(SocketId, Vec<u8>)>> {
-        let (header, payload) = self.next()?;
+        let (header, payload) = self.next_frame()?;
         let id = header.socket;
         match Message::decode(header.frame_type, &payload).unwrap() {
             Message::Open(open) => {
