@@ -37,9 +37,7 @@ impl OptionRequest {
                 })
             }
             Operation::Set { level, name, value } => {
-                socket.set_option(*level, *name, value).map(nothing).map_err(|errno| {
-                    failure(errno, format_args!("setting {}", option_name(*level, *name)))
-                })
+                socket.set_option(*level, *name, value).map(nothing)
             }
             Operation::Join(group) => socket
                 .join(*group)
