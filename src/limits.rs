@@ -123,8 +123,10 @@ pub mod server {
     /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
-    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
-    /// kernel takes them only as datagrams wait.
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond
+    /// the host's defaults, which any user may have of as many sockets. The kernel takes them only as
+    /// datagrams wait. A client's quarter of them are the buffers of four sockets as large as clients
+    /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
     /// Tasks of all clients that run at a time; more of them wait.

@@ -6,6 +6,7 @@
 //! This module is public with the feature `unstable` only: it is made for the stub, names types of a
 //! 0.x crate, and may change at any time.
 
+mod buffers;
 mod cancel;
 mod capabilities;
 mod container;
@@ -22,9 +23,10 @@ mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use buffers::BufferAccount;
 pub use cancel::Cancel;
 pub(crate) use capabilities::{Duties, looking_part, only_look};
-pub(crate) use failure::{errno_of, explained, failure};
+pub(crate) use failure::{errno_of, explained, failure, option_name};
 pub(crate) use file_lock::lock_file;
 pub use host::host_info;
 pub use nix::errno::Errno;

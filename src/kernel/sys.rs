@@ -20,7 +20,7 @@ use nix::{
 };
 
 use super::plain_option;
-use crate::wire::{DatagramInfo, Destination};
+use crate::wire::{DatagramInfo, Destination, FilterInstruction};
 
 /// Largest control data asked for: a packet info and an nsid need 40 bytes.
 const CONTROL_LEN: usize = 128;
@@ -86,9 +86,7 @@ fn opened_by(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd,
 pub(super) fn uid_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the kernel writes one uid_t, into a local that outlives the call.
-    check(unsafe {
-        libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid)
-    })?;
+    check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) })?;
     Ok(uid)
 }
 
@@ -138,11 +136,41 @@ pub(super) fn set_option(
     name: i32,
     value: &[u8],
 ) -> Result<(), Errno> {
-    plain_option::check(level, name)?;
+    let size = plain_option::value(level, name)?.to_set();
+    // The kernel ignores the rest of a longer value. Netlink takes a shorter one for zero.
+    let value = value.get(..size).ok_or(Errno::EINVAL)?;
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel reads at most `length` bytes from the slice, and the check lets only
-    // options through whose value holds no pointer.
+    // SAFETY: the kernel reads at most `length` bytes from the slice; the list lets only options
+    // through whose value is that many plain bytes, and holds no pointer.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })?;
+    Ok(())
+}
+
+/// Attaches a filter: SO_ATTACH_FILTER.
+///
+/// # Errors
+/// That of setsockopt(2): EINVAL for no instruction, for too many, and for a filter that could load
+/// or jump out of bounds; EPERM where the filter is locked (SO_LOCK_FILTER).
+pub(super) fn attach_filter(
+    fd: BorrowedFd<'_>,
+    instructions: &[FilterInstruction],
+) -> Result<(), Errno> {
+    let copy = |&FilterInstruction { code, jt, jf, k }: &FilterInstruction| libc::sock_filter {
+        code,
+        jt,
+        jf,
+        k,
+    };
+    let mut instructions: Vec<_> = instructions.iter().map(copy).collect();
+    let len = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the kernel reads a sock_fprog, whose pointer is to `len` instructions of a vector; both
+    // outlive the call, and the kernel keeps a copy of its own.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const program).cast(), length)
+    })?;
     Ok(())
 }
 
@@ -153,9 +181,9 @@ pub(super) fn option(
     name: i32,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
-    plain_option::check(level, name)?;
+    plain_option::value(level, name)?;
     let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel writes at most `length` bytes into the slice, since the check lets only
+    // SAFETY: the kernel writes at most `length` bytes into the slice, since the list lets only
     // options through whose size is counted in bytes, and the new length into the local.
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
@@ -408,6 +436,66 @@ mod tests {
         }
         assert_eq!(socket(1 << 20).unwrap_err(), Errno::EPROTONOSUPPORT);
         assert_eq!(socket(u32::MAX).unwrap_err(), Errno::EPROTONOSUPPORT);
+    }
+
+    #[test]
+    fn options_have_their_kernel_s_sizes() {
+        let fd = socket(0).unwrap();
+        let flag = (libc::SOL_NETLINK, libc::NETLINK_CAP_ACK);
+        let read = |(level, name), room: usize| {
+            let mut value = vec![0xee; room];
+            option(fd.as_fd(), level, name, &mut value).map(|length| (length, value))
+        };
+        // Netlink alone would take the shorter value for zero.
+        for (level, name) in [flag, (libc::SOL_SOCKET, libc::SO_RCVBUF)] {
+            for length in 0..4 {
+                let short = vec![1; length];
+                assert_eq!(set_option(fd.as_fd(), level, name, &short), Err(Errno::EINVAL));
+            }
+        }
+        let long = [1_i32.to_ne_bytes(), [0xff; 4]].concat();
+        set_option(fd.as_fd(), flag.0, flag.1, &long).unwrap();
+        let set = [1_i32.to_ne_bytes(), [0xee; 4]].concat();
+        assert_eq!(read(flag, 8), Ok((4, set)), "and no byte beyond it is written");
+        // What has more than an int: a cookie, and arrays, which end where the room does.
+        let sizes = [(libc::SO_COOKIE, 8), (libc::SO_MEMINFO, 9 * 4)];
+        for (name, size) in sizes {
+            let (length, value) = read((libc::SOL_SOCKET, name), 64).unwrap();
+            assert!(length >= size && value[length..].iter().all(|byte| *byte == 0xee), "{name}");
+        }
+        assert_eq!(read((libc::SOL_SOCKET, libc::SO_MEMINFO), 4).unwrap().0, 4);
+        let (level, add) = (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
+        set_option(fd.as_fd(), level, add, &1_i32.to_ne_bytes()).unwrap();
+        let groups = (level, libc::NETLINK_LIST_MEMBERSHIPS);
+        let (needed, value) = read(groups, 3).unwrap();
+        assert!(needed >= 4 && value == [0xee; 3], "no part of a word: {value:?}");
+        // Those that are read alone.
+        for name in [libc::SO_TYPE, libc::SO_COOKIE, libc::SO_MEMINFO] {
+            let refused = set_option(fd.as_fd(), libc::SOL_SOCKET, name, &[0; 64]);
+            assert_eq!(refused, Err(Errno::ENOPROTOOPT));
+        }
+    }
+
+    #[test]
+    fn a_filter_is_the_kernel_s_to_judge() {
+        let fd = socket(0).unwrap();
+        let attach = |filter: &[FilterInstruction]| attach_filter(fd.as_fd(), filter);
+        let all = FilterInstruction::stmt(0x06, u32::MAX);
+        assert_eq!(attach(&[all]), Ok(()));
+        assert_eq!(attach(&[all; 4096]), Ok(()));
+        assert_eq!(attach(&[]), Err(Errno::EINVAL));
+        for many in [4097, 65_535, 65_536, 65_537] {
+            assert_eq!(attach(&vec![all; many]), Err(Errno::EINVAL), "{many} instructions");
+        }
+        // A jump beyond the end.
+        assert_eq!(attach(&[FilterInstruction::jump(0x15, 0, 9, 9), all]), Err(Errno::EINVAL));
+        let on = 1_i32.to_ne_bytes();
+        let set = |name| set_option(fd.as_fd(), libc::SOL_SOCKET, name, &on);
+        assert_eq!(set(libc::SO_DETACH_FILTER), Ok(()));
+        assert_eq!(set(libc::SO_DETACH_FILTER), Err(Errno::ENOENT));
+        assert_eq!(attach(&[all]), Ok(()));
+        assert_eq!(set(libc::SO_LOCK_FILTER), Ok(()));
+        assert_eq!(attach(&[all]), Err(Errno::EPERM));
     }
 
     #[test]
