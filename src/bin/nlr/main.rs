@@ -53,6 +53,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     // A stub starts without a parsed command line and without a runtime: connecting waits for it.
     netlink_remote::stub::serve_if_asked_as(stub::NAME);
+    netlink_remote::prompter::serve_askpass_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),
