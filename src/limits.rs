@@ -42,9 +42,9 @@ pub mod wire {
     /// hundred bytes.
     pub const MAX_OPTION: usize = 32 << 10;
 
-    /// Bytes of the payload of an open, option or netns frame, at most: a filter, the longest path of
-    /// Linux (4,096 bytes) and hundreds of options fit.
-    pub const MAX_REQUEST: usize = 64 << 10;
+    /// Bytes of an open, option-set or netns frame, at most: as many as every connection carries. A
+    /// filter, the longest path of Linux (4,096 bytes) and hundreds of options fit.
+    pub const MAX_REQUEST: u32 = MIN_MAX_FRAME;
 }
 
 /// Limits of one connection at a stub.

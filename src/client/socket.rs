@@ -13,6 +13,7 @@ use super::{
     deferred::{Signals, until},
     delivery::{Delivery, Event, SentReport},
     netns::NetnsHandle,
+    wire_state::check_option,
 };
 use crate::{
     Error, ErrorKind, Group, Protocol,
@@ -320,14 +321,15 @@ impl RemoteSocket {
     /// keeps no state; the option may have been set.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value that
-    /// exceeds a frame (`PeerLimits::max_frame`, 16 MiB by default); [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value of more than
+    /// 32 KiB; [`ErrorKind::Disconnected`].
     pub async fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Error> {
+        check_option(value)?;
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
     }
 
-    /// getsockopt(2) at the far end, with room for `capacity` bytes; above 16 KiB it counts as
-    /// 16 KiB. The value is in the far host's byte order. Cancel-safe.
+    /// getsockopt(2) at the far end, with room for `capacity` bytes; above 32 KiB it counts as
+    /// 32 KiB. The value is in the far host's byte order. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].

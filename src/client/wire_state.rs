@@ -9,7 +9,9 @@ use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
-    wire::{Destination, Failure, Flags, Frame, Message, Open, SocketId, hello::PeerLimits},
+    wire::{
+        Destination, Failure, Flags, Frame, MAX_OPTION, Message, Open, SocketId, hello::PeerLimits,
+    },
 };
 
 /// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
@@ -192,6 +194,18 @@ impl WireState {
     }
 }
 
+/// Refuses an option's value that no stub takes.
+pub(super) fn check_option(value: &[u8]) -> Result<(), Error> {
+    match value.len() {
+        length if length > MAX_OPTION => {
+            let text =
+                format!("a socket option's value of {length} bytes: it has {MAX_OPTION} at most");
+            Err(Error::invalid(text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The error of a datagram longer than the connection carries.
 pub(super) fn datagram_too_long(length: usize, limit: usize) -> Error {
     let text = format!("a datagram of {length} bytes: this connection carries {limit}");
@@ -199,6 +213,6 @@ pub(super) fn datagram_too_long(length: usize, limit: usize) -> Error {
 }
 
 fn too_long(length: u32, limit: u32) -> Error {
-    let text = format!("a request of {length} bytes: this connection carries {limit}");
+    let text = format!("a request of {length} bytes: it has {limit} at most");
     Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

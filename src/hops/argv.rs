@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use super::hop::{Hop, SshDestination};
 use crate::{
     Error,
-    bootstrap::{Bounds, Prompt},
+    bootstrap::{Bounds, Form, Prompt},
     prompter::{SecretKind, SecretRequest},
     shell,
 };
@@ -146,20 +146,20 @@ fn privileged(
     parameters: &Parameters<'_>,
 ) -> Result<(), Error> {
     let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
-    let mut bounds = None;
     let user;
-    let text;
+    let form;
     match hop {
         Hop::Sudo(to) => {
             user = to;
             // sudo prints `%` for `%%`, so that an echo of the command line is no prompt.
-            text = format!("nlr-{}%?", (parameters.nonce)());
+            let text = format!("nlr-{}%?", (parameters.nonce)());
             argv.push("sudo".into());
             match parameters.has_secrets {
                 // -S has no effect where sudo needs no password.
                 true => argv.extend(words(["-S", "-p", &text.replace('%', "%%")])),
                 false => argv.push("-n".into()),
             }
+            form = Form::Marked(text);
             if let Some(user) = to {
                 argv.extend(words(["-u", user]));
             }
@@ -168,11 +168,10 @@ fn privileged(
         }
         Hop::Su(to) => {
             user = to;
-            // su takes no other prompt, and anything may print this one: it counts while su runs.
-            text = "Password: ".to_owned();
+            // su takes no prompt, and anything may print its own: they count while su runs.
             let (begin, echo_begin) = marker(parameters, "su");
             let (end, echo_end) = marker(parameters, "done");
-            bounds = Some(Bounds { begin, end });
+            form = Form::Between(Bounds { begin, end });
             let wrapper = words(["sh", "-c", &format!("{echo_begin}; exec \"$@\""), "sh"]);
             argv.splice(..0, wrapper);
             let inner = format!("{echo_end}; exec {}", quote(&line.argv)?);
@@ -183,16 +182,17 @@ fn privileged(
         _ => return Ok(()),
     }
     let user = user.as_deref().unwrap_or("root");
+    let asker = format!("{hop} (to become {user})");
     let request = SecretRequest {
         kind: SecretKind::Privilege,
         hop: hop.to_string(),
-        prompt: format!("Password for {hop} (to become {user}): "),
+        prompt: format!("Password for {asker}: "),
         key_file: None,
         echo: false,
         attempt: 1,
     };
     let via = parameters.before.iter().chain(before).map(Hop::to_string).collect();
-    line.prompts.push(Prompt { text, bounds, request, via });
+    line.prompts.push(Prompt { form, request, asker, via });
     line.argv = argv;
     Ok(())
 }
@@ -311,7 +311,7 @@ mod tests {
         assert!(
             shown(&line.argv).starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%? -u a -- sh")
         );
-        assert_eq!(line.prompts[1].text, "Password: ");
+        assert!(matches!(line.prompts[1].form, Form::Between(_)));
     }
 
     #[test]
@@ -323,14 +323,18 @@ mod tests {
         let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
         let line = wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap();
         let [first, second, su] = &line.prompts[..] else { panic!("{:?}", line.prompts) };
-        assert_ne!(first.text, second.text);
+        let mark = |prompt: &Prompt| match &prompt.form {
+            Form::Marked(text) => text.clone(),
+            Form::Between(_) => panic!("{prompt:?}"),
+        };
+        assert_ne!(mark(first), mark(second));
         assert_eq!(first.via, ["ssh://gateway"]);
         assert_eq!(second.via, ["ssh://gateway", "sudo:", "openssh://a"]);
-        let nonce = |prompt: &Prompt| prompt.text.replace(['%', '?'], "");
+        let nonce = |prompt: &Prompt| mark(prompt).replace(['%', '?'], "");
         let sent = line.argv.last().unwrap().to_str().unwrap();
         assert!(sent.contains(&nonce(second)) && !sent.contains(&nonce(first)), "{sent}");
         // Nor is a marker part of the command line that prints it, which may be echoed.
-        let Bounds { begin, end } = su.bounds.as_ref().unwrap();
+        let Form::Between(Bounds { begin, end }) = &su.form else { panic!("{su:?}") };
         assert!(!sent.contains(begin.as_str()) && !sent.contains(end.as_str()), "{sent}");
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::wire::{
     Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
-    MAX_GATHERED, Message, Open, SocketId, WireError, hello::PeerLimits,
+    MAX_GATHERED, MAX_REQUEST, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
 
 /// How the stub is to make a send.
@@ -85,7 +85,7 @@ impl ClientState {
             limits,
             max_frame,
             piece,
-            queued: SendQueue::default(),
+            queued: SendQueue::new(max_frame as usize),
         }
     }
 
@@ -140,7 +140,8 @@ impl ClientState {
     fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
         let mut frame = Vec::new();
         message.encode(id, Flags::NONE, &mut frame);
-        match Header::decode(&frame, self.max_frame) {
+        let limit = if message.frame_type().is_request() { MAX_REQUEST } else { self.max_frame };
+        match Header::decode(&frame, limit.min(self.max_frame)) {
             Err(WireError::TooLong { length, limit }) => Err(Refusal::TooLong { length, limit }),
             _ => Ok(frame),
         }

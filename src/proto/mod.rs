@@ -34,10 +34,12 @@
 
 mod client_event;
 mod client_state;
+mod cost;
 mod credit;
 mod refusal;
 mod send_queue;
 mod stub_action;
+mod stub_socket;
 mod stub_state;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,8 @@ pub use client_event::{ClientEvent, Data};
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
 pub use client_state::{ClientState, SendMode};
+#[cfg(any(test, fuzzing))]
+pub(crate) use cost::cost;
 pub use credit::{Granted, Granting};
 pub use refusal::{Refusal, SendError};
 pub use stub_action::{OpenOutcome, StubAction};

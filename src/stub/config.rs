@@ -20,9 +20,10 @@ pub struct Config {
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Bytes of sends over all sockets, 256 MiB, as two limits. With more in complete sends the stub
-    /// stops reading frames until the kernel has taken some; with more in incomplete sends it ends
-    /// the connection.
+    /// Bytes of memory for what waits for the kernel, over all sockets: whole sends, opens and
+    /// requests; 32 MiB. With more, the stub stops reading frames until the kernel has taken some.
+    /// With more in incomplete sends, or more than the limit on frames if that is larger, the
+    /// connection ends.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,

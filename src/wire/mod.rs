@@ -91,13 +91,23 @@
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
 //! and is bounded by number instead.
 //!
-//! A stub also bounds the bytes of all sockets' sends together (256 MiB by default). While complete
-//! sends exceed the bound, the stub reads no more frames until the kernel has taken some; incomplete
-//! sends beyond it are a violation (fault), so a client keeps few of those at a time.
-//!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes
 //! before the answer, and a client that waits for the answer before it reads must get it.
+//!
+//! # Bounds
+//!
+//! A stub bounds the memory of what waits for its kernel: whole sends, opens and numbered requests
+//! (32 MiB by default). While they exceed the bound, the stub reads no more frames until the kernel has
+//! taken some, which needs no frame of the client. Incomplete sends of all sockets together may have
+//! as many bytes as the limit on frames; more are a violation (fault). So a client begins another
+//! send in pieces only while the whole datagrams of those that have begun, its own included, keep to
+//! that limit.
+//!
+//! An open, option-set or netns frame has at most [`MAX_REQUEST`] bytes, and an option's value, in
+//! either direction, at most [`MAX_OPTION`]. A stub answers a longer one by open-failed or by a
+//! reply, with EMSGSIZE. An error's text has at most [`MAX_TEXT`] bytes: its sender cuts a longer one
+//! between two letters, and ends it with U+2026.
 //!
 //! # Version ledger
 //!

@@ -8,8 +8,8 @@ use netlink_remote::{
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
     wire::{
-        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, Message, Open,
-        Opened, SocketId, hello::Role, tlv,
+        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, MIN_MAX_FRAME,
+        Message, Open, Opened, SocketId, hello::Role, tlv,
     },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -88,23 +88,15 @@ async fn what_was_sent_before_a_violation_is_done_and_answered() {
 async fn more_sends_than_credit_are_a_violation() {
     let mut config = Config::default();
     config.send_window = Credit { bytes: 1, datagrams: 1 };
-    // The first piece of each datagram needs credit, which returns with the whole datagram alone.
-    let mut piece = Vec::new();
-    send().encode(ONE, Flags::MORE, &mut piece);
-    let two = SocketId(2);
-    let mut other = Vec::new();
-    send().encode(two, Flags::NONE, &mut other);
-    // Pieces beyond the bound of all sockets together.
+    // Pieces beyond the bound of all sockets together: here the limit on frames, of 64 KiB.
     config.max_queued = 40;
-    let sent = [
-        hello(Role::Client),
-        frame(ONE, &open()),
-        frame(two, &open()),
-        piece.clone(),
-        piece.clone(),
-        piece,
-    ]
-    .concat();
+    config.limits.max_frame = MIN_MAX_FRAME;
+    let mut sent = hello(Role::Client);
+    for id in [ONE, SocketId(2), SocketId(3)] {
+        sent.extend(frame(id, &open()));
+        let (serial, destination, data) = (1, Destination::default(), &[0; 30_000]);
+        Message::Send { serial, destination, data }.encode(id, Flags::MORE, &mut sent);
+    }
     let (exit, _) = stub_exit_with(&sent, config).await;
     assert!(
         matches!(&exit, Exit::Violation(text) if text.contains("bytes of incomplete sends")),

@@ -4,8 +4,13 @@
 
 #![cfg(test)]
 
+// Its macros are for the modules below.
+#[macro_use]
+mod texts;
+
 mod cells;
 mod client;
+mod far;
 mod load;
 mod near;
 mod processes;

@@ -328,8 +328,8 @@ fn a_password_before_a_shell_that_is_typed_into() {
     for (target, secrets) in [
         ("ssh://h,sudo:,exec:sh", "pw\n"),
         ("ssh://h,su:,exec:sh", "rpw\n"),
-        ("ssh://h,sudo:,exec:su ci -s /bin/sh,sudo:", "pw\npw\n"),
-        ("openssh://h,su:,su:ci,sudo:", "rpw\npw\n"),
+        ("ssh://h,sudo:,exec:su ci -s /bin/sh,sudo:", "ssh://h,sudo:\tpw\npw\n"),
+        ("openssh://h,su:,su:ci,sudo:", "su:\trpw\npw\n"),
     ] {
         let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "--json", target]);
         command.args(["--password-fd", "0"]);

@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
+use super::{connection::ConnectionArgs, failure::Failure, output, prompt::Questions};
 use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
@@ -54,10 +54,11 @@ async fn connected(
     interrupt: &mut Signal,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let connector = Connector::new(target_options(connection)?);
+    let questions = Questions::new(connection, std::slice::from_ref(target))?;
+    let connector = Connector::new(target_options(connection, &questions));
     let client = tokio::select! {
         client = connector.connect(target) => {
-            client.map_err(|error| prompt::failure(error, connection))?
+            client.map_err(|error| questions.failure(error))?
         }
         _ = interrupt.recv() => return Err(Failure::interrupted()),
     };
@@ -81,10 +82,11 @@ async fn connected(
 pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<String>, Failure> {
     block_on(async {
         let mut interrupt = interrupt()?;
-        let connector = Connector::new(target_options(connection)?);
+        let questions = Questions::new(connection, std::slice::from_ref(target))?;
+        let connector = Connector::new(target_options(connection, &questions));
         tokio::select! {
             removed = connector.clean(target) => {
-                removed.map_err(|error| prompt::failure(error, connection))
+                removed.map_err(|error| questions.failure(error))
             }
             _ = interrupt.recv() => Err(Failure::interrupted()),
         }
@@ -136,16 +138,16 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 }
 
 /// The library's options that the command line asks for.
-pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+pub(crate) fn target_options(connection: &ConnectionArgs, questions: &Questions) -> TargetOptions {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
     options.stub = stub.map(|path| vec![path]);
     options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
-    options.prompter = prompt::prompter(connection)?;
+    options.prompter = questions.prompter.clone();
     options.ssh_config.clone_from(&connection.ssh_config);
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
-    Ok(options)
+    options
 }
 
 /// Ctrl-C, from now on.

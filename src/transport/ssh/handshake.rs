@@ -138,7 +138,12 @@ fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
     let said = words(error);
     let (name, port) = (&host.host_name, host.port);
     let is_key_exchange = said.contains("exchange encryption keys") || said.contains("kex");
-    let text = if said.contains("banner") {
+    let text = if said.contains("banner") && fault::is_loss(error) {
+        format!(
+            "{name} port {port} closed the connection without a word: it is no ssh server, or one that \
+             ends or has too many connections; check the port, and the server's log (MaxStartups?)"
+        )
+    } else if said.contains("banner") {
         format!("what answers at {name} port {port} is not an ssh server; check the port")
     } else if fault::is_loss(error) && !is_key_exchange {
         format!(

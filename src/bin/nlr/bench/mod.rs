@@ -34,6 +34,7 @@ use super::{
     json,
     output::{self, Output},
     progress::Bar,
+    prompt::Questions,
     session,
 };
 use measure::{Bench, ROUNDS};
@@ -101,7 +102,8 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), Failure> {
     session::block_on(async {
         let mut interrupt = session::interrupt()?;
-        let connector = Connector::new(session::target_options(connection)?);
+        let questions = Questions::new(connection, &args.targets)?;
+        let connector = Connector::new(session::target_options(connection, &questions));
         let runs = args.targets.iter().map(Run::new).collect::<Result<_, _>>()?;
         let mut runs = Runs { runs, failure: None };
         let result = tokio::select! {
