@@ -89,6 +89,10 @@ pub mod stub {
     /// Bytes of the input buffer while no longer frame has come.
     pub const INPUT: usize = 64 << 10;
 
+    /// Bytes of the input buffer before the hello has come, unless that is longer. A connection that
+    /// says nothing has little more.
+    pub const GREETING: usize = 2 << 10;
+
     /// Files in `/run/netns` that a list may have; a stub looks at each.
     pub const MAX_NAMES: usize = 65_536;
 

@@ -11,6 +11,7 @@ mod container;
 pub mod descriptors;
 mod failure;
 mod file_lock;
+mod heap;
 mod host;
 pub mod netns;
 mod nsfs;
@@ -24,6 +25,8 @@ mod sys;
 pub use cancel::Cancel;
 pub(crate) use file_lock::lock_file;
 pub(crate) use failure::{errno_of, failure};
+pub(crate) use heap::{dedicate_heap, give_memory_back};
 pub use host::host_info;
 pub use nix::errno::Errno;
+
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

@@ -7,6 +7,9 @@ use crate::wire::{DatagramInfo, Destination};
 /// Capacity above which a buffer is given back to the allocator after its use: 1 MiB.
 const KEPT: usize = 1 << 20;
 
+/// Capacity above which a buffer of a quiet connection is given back: 256 KiB.
+pub(super) const QUIET: usize = 256 << 10;
+
 /// Bytes of room for the rest of a datagram that is longer than `RECEIVE_ROOM`. The room is only
 /// touched, and so only takes memory, if a datagram is that long.
 const SPILL: usize = 4 << 20;
@@ -96,6 +99,16 @@ impl IoBuffers {
     pub(super) fn add_send(&mut self, send: SendHeader, datagram: &[u8]) {
         self.sends.push(send);
         self.send_data.extend_from_slice(datagram);
+    }
+
+    /// Whether a quiet connection keeps more memory than it is worth.
+    pub(super) fn is_swollen(&self) -> bool {
+        self.results.data.capacity().max(self.send_data.capacity()) > QUIET
+    }
+
+    /// Gives back all memory.
+    pub(super) fn release(&mut self) {
+        *self = Self::default();
     }
 
     /// Gives back the memory of unusually large datagrams.

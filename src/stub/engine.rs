@@ -23,11 +23,17 @@ use super::{
     streams::Streams,
     syscall::{Syscall, SyscallResult},
 };
-use crate::wire::{Failure, Flags, Message, SocketId};
+use crate::{
+    kernel::give_memory_back,
+    wire::{Failure, Flags, Message, SocketId},
+};
 
 /// Calls after which the stream and the kernel are looked at again, however many frames are left of
 /// those that were read.
 const BURST: u32 = 64;
+
+/// How long a connection is quiet until the memory of its last burst is given back.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to read why it is cut off.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -156,7 +162,7 @@ impl Engine {
                 // A receive turn alternates with a burst of all other calls.
                 let received = take(&mut self.received);
                 self.output.flush()?;
-                self.wait(false)?;
+                self.wait_up_to(Some(Duration::ZERO))?;
                 if !received && let Some(syscall) = self.next_receive() {
                     return Ok(syscall);
                 }
@@ -174,7 +180,13 @@ impl Engine {
                 return Ok(syscall);
             }
             self.output.flush()?;
-            self.wait(true)?;
+            let swollen = buffers.is_swollen() || self.output.is_swollen();
+            let found = self.wait_up_to(swollen.then_some(IDLE))?;
+            if swollen && !found {
+                buffers.release();
+                self.output.release();
+                give_memory_back();
+            }
         }
     }
 
@@ -241,11 +253,13 @@ impl Engine {
         self.connection.returned(result, results, &mut self.output);
     }
 
-    /// Takes in the sources that are ready, and waits for one if `may_block`.
-    fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
+    /// Takes in the sources that are ready, and waits for one, up to a time where one is given. Gives
+    /// whether there was one.
+    fn wait_up_to(&mut self, at_most: Option<Duration>) -> Result<bool, Exit> {
         self.burst = 0;
+        let may_block = at_most != Some(Duration::ZERO);
         if !self.output.has_room() {
-            return self.wait_for_room(may_block);
+            return self.wait_for_room(may_block).map(|()| true);
         }
         let paused = self.connection.is_paused();
         let watched = self.output.watch(&self.poller);
@@ -255,7 +269,7 @@ impl Engine {
         let time_left = self.reader.time_left(paused)?;
         let at_once =
             !may_block || self.connection.has_work() || self.reader.is_unpollable() && !paused;
-        let timeout = match time_left {
+        let timeout = match time_left.into_iter().chain(at_most).min() {
             _ if at_once => EpollTimeout::ZERO,
             // A whole millisecond at least: a shorter time would be 0, and the loop busy.
             Some(left) => {
@@ -277,7 +291,7 @@ impl Engine {
                 Source::Socket(id) => self.connection.readable(id),
             }
         }
-        Ok(())
+        Ok(at > 0)
     }
 
     /// Waits while the client does not read: frames are still taken in then, but the kernel sockets

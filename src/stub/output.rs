@@ -14,6 +14,7 @@ use nix::{
 };
 
 use super::{
+    buffers::QUIET,
     config::Config,
     exit::Exit,
     nonblocking::NonBlocking,
@@ -121,6 +122,18 @@ impl Output {
         match self.blocked {
             true => poller.watch_writable(&*self, Source::Output),
             false => poller.unwatch(&*self),
+        }
+    }
+
+    /// Whether a quiet connection keeps more memory than it is worth.
+    pub(super) fn is_swollen(&self) -> bool {
+        self.buffer.capacity() > QUIET
+    }
+
+    /// Gives back the memory of an empty buffer.
+    pub(super) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
         }
     }
 
