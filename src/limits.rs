@@ -127,6 +127,10 @@ pub mod server {
     /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
+    /// How long a connection waits for memory that others have. It reads no frame meanwhile; then it
+    /// ends.
+    pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
+
     /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
     /// kernel takes them only as datagrams wait.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;

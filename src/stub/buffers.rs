@@ -4,8 +4,8 @@ use nix::errno::Errno;
 
 use crate::wire::{DatagramInfo, Destination};
 
-/// Capacity above which a buffer is given back to the allocator after its use: 1 MiB.
-const KEPT: usize = 1 << 20;
+/// Capacity above which a buffer is given back to the allocator after its use: 512 KiB.
+const KEPT: usize = 512 << 10;
 
 /// Capacity above which a buffer of a quiet connection is given back: 256 KiB.
 pub(super) const QUIET: usize = 256 << 10;
@@ -123,6 +123,7 @@ impl IoBuffers {
 /// Has `spill` offer its room to the next receive.
 pub(super) fn reserve_spill(spill: &mut Vec<u8>) {
     if spill.capacity() == 0 {
-        *spill = Vec::with_capacity(SPILL);
+        // Without it a long datagram is reported as lost, which is better than the end of a server.
+        let _ = spill.try_reserve_exact(SPILL);
     }
 }

@@ -65,12 +65,22 @@ impl Input {
         }
     }
 
+    /// Bytes that the buffer is to have for the next read.
+    fn room(&self) -> usize {
+        let pending = self.end - self.start;
+        // Whole frames are taken out before more is read: what is pending never fills the room.
+        self.awaited.min(2 * pending).max(self.least).max(pending + HEADER_LEN)
+    }
+
+    /// Bytes of the buffer, once it has room for the next read.
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.len().max(self.room())
+    }
+
     /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
     /// twice what has come of it, and is given back behind the frame.
     fn make_room(&mut self) {
-        let pending = self.end - self.start;
-        // Whole frames are taken out before more is read: what is pending never fills the room.
-        let length = self.awaited.min(2 * pending).max(self.least).max(pending + HEADER_LEN);
+        let (pending, length) = (self.end - self.start, self.room());
         if self.buffer.len() > length {
             let mut smaller = vec![0; length];
             if let (Some(head), Some(rest)) =

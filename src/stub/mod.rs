@@ -43,6 +43,7 @@ mod journal;
 mod listen;
 mod listen_config;
 mod lobby;
+mod memory;
 mod nonblocking;
 mod open_socket;
 mod option_request;

@@ -24,7 +24,7 @@ use crate::proto::Violation;
 
 /// Bytes of capacity that an empty buffer keeps: as many as it needs where the client reads more
 /// slowly than the kernel writes, but not as many as the answers of a client that never reads.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 512 << 10;
 
 /// Bytes that the stream itself should take before its reader has to run: as many as a pipe may
 /// have without privileges (`/proc/sys/fs/pipe-max-size`). With a pipe's 64 KiB, two datagrams of a
@@ -60,7 +60,7 @@ impl Output {
     }
 
     /// Bytes waiting to be written.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.buffer.len() - self.written
     }
 

@@ -21,7 +21,7 @@ use crate::{
 /// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
 /// which watches the connection; a second thread does the I/O.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
-    let place = match Place::alone(geteuid().as_raw()) {
+    let place = match Place::alone(geteuid().as_raw(), &config) {
         Ok(place) => place,
         Err(refused) => return Exit::Io(format!("starting: {refused}")),
     };
