@@ -133,6 +133,8 @@ pub mod fuzzing;
 #[cfg(feature = "client")]
 mod authority;
 #[cfg(feature = "client")]
+mod blocking;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
@@ -147,7 +149,7 @@ pub mod hops;
 pub mod nlmsg;
 #[cfg(feature = "client")]
 pub mod prompter;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "stub"))]
 mod protocol;
 #[cfg(feature = "client")]
 mod shell;
@@ -168,7 +170,9 @@ pub use wire::hello::PeerLimits;
 
 #[cfg(feature = "rust-netlink")]
 pub use client::netlink_socket::NetlinkSocket;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "stub"))]
+pub use protocol::Protocol;
+#[cfg(any(feature = "client", feature = "stub"))]
 #[doc(inline)]
 pub use wire::Netns;
 #[cfg(feature = "client")]
@@ -182,7 +186,7 @@ pub use {
     },
     hops::{connector::Connector, hop::Hop, options::TargetOptions, target::Target},
     prompter::callbacks::{Prompter, Secret},
-    protocol::{Group, Protocol},
+    protocol::Group,
 };
 
 /// Connects to a target, such as `local:`, `ssh://ci@host,sudo:` or `unix:/run/nlr.sock`; see

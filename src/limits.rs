@@ -5,7 +5,7 @@
 //! | [`wire`] | by the specification, and in part by the hello |
 //! | [`stub`] | by an error or a fault whose text has the number, or by a pause |
 //! | [`server`] | by a refusal in words |
-//! | [`client`] | by the error of the call that passes it |
+//! | [`client`] | by a fault whose text has the number |
 //!
 //! A program that serves changes those of `stub` and `server` by [`Config`](crate::stub::Config) and
 //! [`ListenConfig`](crate::stub::ListenConfig).
@@ -166,4 +166,20 @@ pub mod server {
 pub mod client {
     /// Bytes of room that a frame gets at once. A longer frame gets more as its bytes come.
     pub const INPUT: usize = 64 << 10;
+
+    /// Failures of sends and receives that wait in a socket's queue, beyond which the stub breaks the
+    /// protocol: they take no credit. More than a stub has sends under way ([`SEND_WINDOW_DATAGRAMS`])
+    /// once pipelined sends fail at once, which they do from 1,024 such failures on.
+    ///
+    /// [`SEND_WINDOW_DATAGRAMS`]: super::stub::SEND_WINDOW_DATAGRAMS
+    pub const UNREAD_FAILURES: usize = 16 << 10;
+
+    /// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which it
+    /// breaks the protocol: it goes on sending and does not read. Of a stub that reads before it goes on
+    /// a few frames of each socket wait.
+    pub const UNREAD_ANSWERS: usize = 4 << 20;
+
+    /// Datagrams of the longest kind that the incomplete ones of all sockets may fill together. A stub
+    /// sends one datagram in several frames after the other, or a few at a time.
+    pub const INCOMPLETE_DATAGRAMS: usize = 4;
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// A netlink protocol: the kernel subsystem at the other end of a socket (`NETLINK_*` of
 /// `linux/netlink.h`).
@@ -210,6 +210,27 @@ impl Protocol {
     }
 }
 
+/// The error of a text that names no protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected the name of a netlink protocol, such as `route` or `NETLINK_SOCK_DIAG`, or its number"
+)]
+pub struct UnknownProtocol;
+
+/// The kernel's name, with or without `NETLINK_`, in either case; or a number.
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        let is_it = |name: &str| {
+            let short = name.strip_prefix("NETLINK_").unwrap_or(name);
+            name.eq_ignore_ascii_case(text) || short.eq_ignore_ascii_case(text)
+        };
+        let named = PROTOCOLS.iter().find(|(_, name)| is_it(name)).map(|(known, _)| *known);
+        named.or_else(|| text.parse().ok().map(Self)).ok_or(UnknownProtocol)
+    }
+}
+
 impl Group {
     /// The kernel's own events of [`Protocol::KOBJECT_UEVENT`]; udev sends to group 2.
     pub const KOBJECT_UEVENT: Self = Self(1);
@@ -303,6 +324,18 @@ mod tests {
         }
         assert_eq!(Protocol::from(-1_i32).number(), u32::MAX);
         assert_eq!(u32::from(Group::from(7_u16)), 7);
+    }
+
+    #[test]
+    fn names_and_numbers_are_parsed() {
+        for text in ["route", "NETLINK_ROUTE", "Route", "0"] {
+            assert_eq!(text.parse(), Ok(Protocol::ROUTE), "{text}");
+        }
+        assert_eq!("sock_diag".parse(), Ok(Protocol::SOCK_DIAG));
+        assert_eq!("77".parse(), Ok(Protocol::new(77)));
+        for wrong in ["", "routes", "-1", "NETLINK_", "4294967296"] {
+            assert_eq!(wrong.parse::<Protocol>(), Err(UnknownProtocol), "{wrong:?}");
+        }
     }
 
     #[cfg(all(feature = "stub", feature = "rust-netlink"))]

@@ -41,6 +41,11 @@ pub struct ClientOptions {
     /// intervals of silence. Less than 10 milliseconds counts as 10. `None`, the default: no pings,
     /// because a stream within one host reports its end itself.
     pub keepalive: Option<Duration>,
+    /// Has the stub refuse this client every change: false. The stub gives up its capabilities for
+    /// changes before it acts on a request, so that the far kernel itself gives EPERM; see
+    /// [`Access::read_only`](crate::stub::Access::read_only). A stub that cannot do that ends with an
+    /// error of [`ErrorKind::Handshake`].
+    pub read_only: bool,
 }
 
 /// Intervals of [`ClientOptions::keepalive`] without a byte from this side before a stub ends.
@@ -49,7 +54,13 @@ const SILENT_INTERVALS: u32 = 4;
 impl Default for ClientOptions {
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
-        Self { timeout, limits: PeerLimits::default(), exit_report: None, keepalive: None }
+        Self {
+            timeout,
+            limits: PeerLimits::default(),
+            exit_report: None,
+            keepalive: None,
+            read_only: false,
+        }
     }
 }
 
@@ -59,6 +70,7 @@ impl fmt::Debug for ClientOptions {
             .field("timeout", &self.timeout)
             .field("limits", &self.limits)
             .field("keepalive", &self.keepalive)
+            .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }
 }
@@ -99,12 +111,13 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let ClientOptions { timeout: limit, limits, exit_report, keepalive } = options;
+        let ClientOptions { timeout: limit, limits, exit_report, keepalive, read_only } = options;
         let keepalive = keepalive.map(|interval| interval.max(Duration::from_millis(10)));
         // Outlives the time-out, whose error shows what came instead of a hello.
         let mut scanner = MarkerScanner::new();
         let mut mine = Hello::new(Role::Client, limits, None);
         mine.silence = keepalive.map(|interval| interval.saturating_mul(SILENT_INTERVALS));
+        mine.read_only = read_only;
         let greeted = timeout(limit, handshake::run(&mut io, &mine, &mut scanner)).await;
         let greeted = greeted.unwrap_or_else(|_| {
             let text = format!("the far end did not say hello within {limit:?}");

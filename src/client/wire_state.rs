@@ -8,6 +8,7 @@ use super::gathering::send_mode;
 use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
+    limits::client::UNREAD_ANSWERS,
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
     wire::{
         Destination, Failure, Flags, Frame, MAX_OPTION, Message, Open, SocketId, hello::PeerLimits,
@@ -24,11 +25,6 @@ const LARGE_HIGH_WATER: usize = 64 << 20;
 /// Bytes waiting to be written below which pieces of large datagrams are added. A frame of another
 /// socket waits for no more than this and a piece.
 const PIECES_MARK: usize = 64 << 10;
-
-/// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which the stub
-/// breaks the protocol: it goes on sending and does not read. A stub that reads all it is sent before it
-/// goes on has a few frames of each socket waiting.
-const ANSWERS_LIMIT: usize = 4 << 20;
 
 /// The protocol state of a connection, and its outbox.
 #[derive(Debug)]
@@ -186,8 +182,8 @@ impl WireState {
         let before = self.outbox.len();
         let event = self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)?;
         self.answers += self.outbox.len() - before;
-        if self.answers > ANSWERS_LIMIT {
-            let (what, limit) = ("bytes of answers left unread", ANSWERS_LIMIT as u64);
+        if self.answers > UNREAD_ANSWERS {
+            let (what, limit) = ("bytes of answers left unread", UNREAD_ANSWERS as u64);
             return Err(Violation::TooMany { what, limit });
         }
         Ok(event)

@@ -54,6 +54,9 @@ pub struct TargetOptions {
     /// if nothing comes within one more interval, the connection is lost. A stub ends after four
     /// intervals of silence. Less than 10 milliseconds counts as 10. `None`: no pings.
     pub keepalive: Option<Duration>,
+    /// Has the stub refuse every change: false; see
+    /// [`ClientOptions::read_only`](crate::client::ClientOptions::read_only).
+    pub read_only: bool,
 }
 
 impl Default for TargetOptions {
@@ -65,6 +68,7 @@ impl Default for TargetOptions {
             prompter: Prompter::none(),
             ssh_config: None,
             keepalive: Some(Duration::from_secs(15)),
+            read_only: false,
         }
     }
 }
@@ -109,6 +113,13 @@ impl TargetOptions {
     #[must_use]
     pub fn with_keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.keepalive = silence.into();
+        self
+    }
+
+    /// Sets [`read_only`](Self::read_only).
+    #[must_use]
+    pub fn with_read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 

@@ -7,6 +7,7 @@
 //! 0.x crate, and may change at any time.
 
 mod cancel;
+mod capabilities;
 mod container;
 pub mod descriptors;
 mod failure;
@@ -23,8 +24,9 @@ mod subprocess;
 mod sys;
 
 pub use cancel::Cancel;
+pub(crate) use capabilities::{Duties, looking_part, only_look};
+pub(crate) use failure::{errno_of, explained, failure};
 pub(crate) use file_lock::lock_file;
-pub(crate) use failure::{errno_of, failure};
 pub(crate) use heap::{dedicate_heap, give_memory_back};
 pub use host::host_info;
 pub use nix::errno::Errno;

@@ -8,7 +8,10 @@ use std::{
     io,
     os::{
         fd::{BorrowedFd, OwnedFd},
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{OpenOptionsExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
     thread,
@@ -24,6 +27,7 @@ use nix::{
 pub use super::nsfs::{current, identify};
 use super::{
     cancel::Cancel,
+    capabilities::{self, Cap},
     container, descriptors,
     failure::{explained, failure, io_failure},
     file_lock::lock_file,
@@ -31,6 +35,7 @@ use super::{
 };
 use crate::{
     limits::{server::LOCK_PATIENCE, stub::MAX_NAMES},
+    text,
     wire::{Failure, Netns, NetnsEntry},
 };
 
@@ -81,6 +86,19 @@ pub fn open_current() -> Result<File, Failure> {
     nsfs::open_current()
 }
 
+/// Checks that a client which may change nothing can have a socket in a namespace; `None` is the
+/// current one.
+///
+/// # Errors
+/// EPERM for a namespace in which this user has all capabilities, because the user owns its user
+/// namespace.
+pub(crate) fn check_owner(namespace: Option<&File>) -> Result<(), Failure> {
+    match namespace {
+        Some(namespace) => nsfs::check_owner(namespace),
+        None => nsfs::check_owner(&open_current()?),
+    }
+}
+
 /// Runs `work` on a thread of its own that has entered `namespace`, and waits for it.
 ///
 /// # Errors
@@ -90,7 +108,9 @@ pub fn inside<T: Send>(
     work: impl FnOnce() -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     expendable("netns", || {
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        let enter = || setns(namespace, CloneFlags::CLONE_NEWNET);
+        let entered = capabilities::with(Cap::CAP_SYS_ADMIN, enter).and_then(|entered| entered);
+        entered.map_err(|errno| match errno {
             Errno::EINVAL => explained(errno, "this is a namespace, but not a network namespace"),
             Errno::EPERM => failure(errno, "entering the namespace needs CAP_SYS_ADMIN"),
             _ => failure(errno, "entering the namespace"),
@@ -129,13 +149,15 @@ pub fn list(cancel: &Cancel) -> Result<Vec<NetnsEntry>, Failure> {
     for entry in entries {
         let entry =
             entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
         cancel.check()?;
         if list.len() >= MAX_NAMES {
             let text = format!("{DIRECTORY} has more than {MAX_NAMES} files");
             return Err(explained(Errno::E2BIG, text));
         }
-        let opened = open(&Netns::Name(name.clone()), cancel).ok().flatten();
+        // No request can hold a name that is no UTF-8, but each such name is told apart.
+        let name = entry.file_name();
+        let name = name.into_string().unwrap_or_else(|name| text::name(name.as_bytes()));
+        let opened = open_file(&entry.path(), &Netns::Name(name.clone())).ok();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
         list.push(NetnsEntry::new(name, id));
     }

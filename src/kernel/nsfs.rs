@@ -21,6 +21,7 @@ use nix::{
         stat::Mode,
         statfs::{FsType, fstatfs},
     },
+    unistd::geteuid,
 };
 
 use super::{
@@ -98,6 +99,35 @@ pub(super) fn open_file(path: &Path, netns: &Netns) -> Result<File, Failure> {
         }
         Err(errno) => Err(failure(errno, format_args!("checking {netns}"))),
     }
+}
+
+/// Refuses a namespace in which the user of this process has all capabilities, whatever its threads
+/// have given up: one whose user namespace, or an outer one of that, was made by this user in the
+/// user namespace of this process (user_namespaces(7)).
+///
+/// # Errors
+/// EPERM. ENOTTY before Linux 4.11, which does not tell.
+pub(super) fn check_owner(namespace: &File) -> Result<(), Failure> {
+    let step = |errno| failure(errno, "finding the owner of the namespace");
+    let io_step = |error: io::Error| io_failure(&error, "finding the owner of the namespace");
+    let own = fs::metadata("/proc/self/ns/user").map(|meta| identity(&meta)).map_err(io_step)?;
+    let mut owner = match sys::owner_of_namespace(namespace.as_fd()) {
+        Ok(owner) => File::from(owner),
+        // It is owned from outside of this process's user namespace, where nobody here has any.
+        Err(Errno::EPERM) => return Ok(()),
+        Err(errno) => return Err(step(errno)),
+    };
+    while identify(&owner).map_err(io_step)? != own {
+        let parent = sys::parent_of_user_namespace(owner.as_fd()).map(File::from).map_err(step)?;
+        let is_child = identify(&parent).map_err(io_step)? == own;
+        if is_child && sys::uid_of_user_namespace(owner.as_fd()).map_err(step)? == geteuid().as_raw() {
+            let text = "this user owns the namespace's user namespace, and so could change it: a \
+                        read-only stub does not enter it";
+            return Err(explained(Errno::EPERM, text));
+        }
+        owner = parent;
+    }
+    Ok(())
 }
 
 fn nothing_there(netns: &Netns) -> Failure {

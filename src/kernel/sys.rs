@@ -86,6 +86,34 @@ pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, E
     check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_NSTYPE) })
 }
 
+/// `ioctl(NS_GET_USERNS)`: the user namespace that owns a namespace.
+pub(super) fn owner_of_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    opened_by(namespace, libc::NS_GET_USERNS)
+}
+
+/// `ioctl(NS_GET_PARENT)`: the user namespace in which a user namespace was made.
+pub(super) fn parent_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    opened_by(namespace, libc::NS_GET_PARENT)
+}
+
+fn opened_by(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd, Errno> {
+    // SAFETY: these requests take no argument and touch no memory; a descriptor that is no namespace
+    // gives ENOTTY.
+    let fd = check(unsafe { libc::ioctl(namespace.as_raw_fd(), request) })?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `ioctl(NS_GET_OWNER_UID)`: the user who made a user namespace.
+pub(super) fn uid_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the kernel writes one uid_t, into a local that outlives the call.
+    check(unsafe {
+        libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid)
+    })?;
+    Ok(uid)
+}
+
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
     // SAFETY: sockaddr_nl is plain integers, for which all zeros is a value.
     let mut address: libc::sockaddr_nl = unsafe { zeroed() };

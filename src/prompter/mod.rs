@@ -22,8 +22,12 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "stub")]
+pub(crate) mod askpass;
 pub(crate) mod callbacks;
 
+#[cfg(feature = "stub")]
+pub use askpass::serve_askpass_if_asked;
 pub(crate) use callbacks::{Prompter, Secret};
 
 /// The use of a secret: who is to have it.

@@ -8,25 +8,15 @@ use super::{
     client_event::{ClientEvent, Data},
     credit::{Granted, Granting},
     refusal::{Refusal, SendError},
+    send_mode::SendMode,
     send_queue::{QueuedSend, SendQueue},
     violation::Violation,
 };
+use crate::limits::client::INCOMPLETE_DATAGRAMS;
 use crate::wire::{
     Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
     MAX_GATHERED, MAX_REQUEST, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
-
-/// How the stub is to make a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendMode {
-    /// By itself; answered in any case.
-    Confirmed,
-    /// By itself; answered only if it fails.
-    Pipelined,
-    /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
-    /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
-    Gathered(u16),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -449,7 +439,7 @@ impl ClientState {
         data: &'a [u8],
     ) -> Result<Option<Data<'a>>, Violation> {
         let (frame, limit) = (FrameType::Datagram, self.max_frame);
-        let (partial, max_partial) = (self.partial, INCOMPLETE * limit as usize);
+        let (partial, max_partial) = (self.partial, INCOMPLETE_DATAGRAMS * limit as usize);
         let Some(socket) = self.delivering(id, frame)? else { return Ok(None) };
         let first = socket.partial.is_empty();
         let whole = socket.partial.len() + data.len();
@@ -484,10 +474,6 @@ impl ClientState {
         Ok(Some(Data::Assembled(datagram)))
     }
 }
-
-/// Frame limits that the incomplete datagrams of all sockets may fill together. A stub has one or a
-/// few such datagrams at a time.
-const INCOMPLETE: usize = 4;
 
 /// Bytes of a send frame besides the datagram.
 const PREFIX: usize = HEADER_LEN + DATAGRAM_PREFIX;

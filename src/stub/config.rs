@@ -1,13 +1,14 @@
-//! The limits that a stub sets its client.
+//! What a stub permits its client, and the limits that it sets.
 
 use std::time::Duration;
 
+use super::access::Access;
 use crate::{
     limits::stub as limits,
     wire::{Credit, hello::PeerLimits},
 };
 
-/// The limits that a stub sets its client.
+/// What a stub permits its client, and the limits that it sets.
 ///
 /// ```
 /// let mut config = netlink_remote::stub::Config::default();
@@ -16,6 +17,8 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// What the client may do: all that this process may.
+    pub access: Access,
     /// Frame size, sockets and requests, as the hello announces them.
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
@@ -37,6 +40,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            access: Access::default(),
             limits: PeerLimits::default(),
             send_window: Credit {
                 bytes: limits::SEND_WINDOW_BYTES,

@@ -17,6 +17,7 @@ use super::{
     output::Output,
     place::Place,
     poller::Poller,
+    reader::Terms,
     sockets::SocketTable,
     syscall::{Syscall, SyscallResult},
     task::{Task, is_quick},
@@ -62,7 +63,12 @@ impl Connection {
             state: new_state(&config, limits.max_frame),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
             handles: NetnsHandles::new(limits.max_sockets, account.clone()),
-            workers: Workers::new(pool, account.clone(), Arc::clone(&completions)),
+            workers: Workers::new(
+                config.access.clone(),
+                pool,
+                account.clone(),
+                Arc::clone(&completions),
+            ),
             poller,
             completions,
             arrived: VecDeque::new(),
@@ -76,10 +82,19 @@ impl Connection {
         }
     }
 
-    /// Takes in the limit on frames that the hellos agree on. To be called before any frame comes.
-    pub(super) fn set_max_frame(&mut self, max_frame: u32) {
+    /// Takes in what the hellos agree on. To be called before any frame comes.
+    pub(super) fn agree(&mut self, terms: Terms) {
+        let max_frame = terms.max_frame;
+        if terms.read_only {
+            self.workers.set_read_only();
+        }
         self.state = new_state(&self.config, max_frame);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
+    }
+
+    /// Whether the connection is to change nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.workers.access().read_only
     }
 
     /// Has the connection end with this exit, once the calls begun before have been made.
@@ -229,6 +244,10 @@ impl Connection {
 
     fn open(&mut self, id: SocketId, open: Open, output: &mut Output) -> Option<Syscall> {
         self.audit.opening(id, &open);
+        if let Err(failure) = self.workers.access().check_open(&open) {
+            self.opened(id, Err(failure), output);
+            return None;
+        }
         let descriptor = match self.account.hold(Resource::Descriptors, 1) {
             Ok(descriptor) => descriptor,
             Err(refused) => {
@@ -236,7 +255,8 @@ impl Connection {
                 return None;
             }
         };
-        if is_quick(&open) {
+        // The owner of the namespace is to be found out first, for a client that changes nothing.
+        if is_quick(&open) && !self.is_read_only() {
             return Some(Syscall::Open(id, Box::new(open), descriptor));
         }
         match self.handles.resolve(&open.netns) {
@@ -249,6 +269,9 @@ impl Connection {
     /// Answers a request on namespaces, or starts a task for it.
     fn netns(&mut self, request: u32, operation: NetnsRequest, output: &mut Output) {
         self.audit.requested(request, &operation);
+        if let Err(failure) = self.workers.access().check_request(&operation) {
+            return self.reply(request, &Err(failure), output);
+        }
         let handle = match &operation {
             NetnsRequest::Close(number) => {
                 let result = self.handles.close(*number).map(|()| Vec::new());

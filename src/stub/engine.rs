@@ -25,7 +25,7 @@ use super::{
     syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::give_memory_back,
+    kernel::{give_memory_back, only_look},
     limits::stub::INPUT,
     wire::{Failure, Flags, Message, SocketId},
 };
@@ -85,8 +85,8 @@ impl Engine {
         let memory = Memory::new(&place.account);
         let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
         let mut connection = Connection::new(config, place, theirs, done);
-        if let Some(max_frame) = reader.agreed() {
-            connection.set_max_frame(max_frame);
+        if let Some(terms) = reader.agreed() {
+            connection.agree(terms);
         }
         Ok(Self {
             output,
@@ -100,6 +100,18 @@ impl Engine {
             burst: 0,
             received: false,
         })
+    }
+
+    /// Takes from the calling thread, and those that it starts, what this connection must not do. To be
+    /// called by each thread before it runs the engine.
+    ///
+    /// # Errors
+    /// An exit: without that nothing may be served.
+    pub(super) fn confine_thread(&self) -> Result<(), Exit> {
+        match self.connection.is_read_only() {
+            true => only_look().map_err(|failure| Exit::Io(failure.text)),
+            false => Ok(()),
+        }
     }
 
     /// Has the stream and the kernel looked at before anything else, for a thread that has taken the
@@ -139,7 +151,9 @@ impl Engine {
             // A client that was stopped, or behind a cut link, may be back.
             Exit::ClientSilent => Some((Errno::ETIMEDOUT, SILENT.to_owned())),
             Exit::Io(text) => Some((Errno::EIO, format!("the stub failed: {text}"))),
-            Exit::ClientGone | Exit::ClientFault(_) | Exit::Handshake(_) => None,
+            // The refusal of the client's hello, behind the stub's own.
+            Exit::Handshake(_) => Some((Errno::EPROTO, exit.to_string())),
+            Exit::ClientGone | Exit::ClientFault(_) => None,
         };
         let lingers = reason.is_some();
         if let Some((errno, text)) = reason {
@@ -229,7 +243,10 @@ impl Engine {
     fn take_frames(&mut self, buffers: &mut IoBuffers) -> Result<Option<Syscall>, Exit> {
         if !self.reader.is_greeted() {
             match self.reader.greet()? {
-                Some(max_frame) => self.connection.set_max_frame(max_frame),
+                Some(terms) => {
+                    self.connection.agree(terms);
+                    self.confine_thread()?;
+                }
                 None => return Ok(None),
             }
         }

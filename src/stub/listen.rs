@@ -113,7 +113,7 @@ impl Listener {
         shutdown: &Shutdown,
         log: impl FnMut(ListenEvent) + Send + 'static,
     ) -> io::Result<()> {
-        Server::new(&self.listener, &self.config, shutdown, Journal::start(log)?).run()
+        Server::new(&self.listener, &self.config, shutdown, Journal::start(log)?)?.run()
     }
 
     /// The path of the socket's file, if [`bind`](Self::bind) made it.

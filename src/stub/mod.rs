@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod activation;
 mod audit;
 #[cfg(feature = "client")]
@@ -68,6 +69,7 @@ mod wake_fd;
 mod watchdog;
 mod workers;
 
+pub use access::{Access, BadNetnsRule, NetnsRule};
 pub use activation::{activated, notify};
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;

@@ -3,9 +3,11 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -14,6 +16,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    access::Access,
     budget::{Account, Held, Refused, Resource},
     completions::Completions,
     task::Task,
@@ -45,6 +48,7 @@ impl Drop for Asking {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) task: Task,
+    pub(super) access: Arc<Access>,
     pub(super) account: Account,
     pub(super) completions: Arc<Completions>,
     pub(super) cancel: Cancel,
@@ -77,7 +81,12 @@ struct Shared {
     changed: Condvar,
     /// How long a job may wait.
     patience: Duration,
+    /// Starts the threads, where they must not be children of those that ask.
+    spawner: Option<Sender<Start>>,
 }
+
+/// The start of a thread.
+type Start = Box<dyn FnOnce() + Send>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -88,12 +97,28 @@ struct State {
 }
 
 impl Pool {
+    /// A pool for one connection.
     pub(super) fn new() -> Self {
-        Self::with_patience(TASK_PATIENCE)
+        Self::with(TASK_PATIENCE, None)
     }
 
-    fn with_patience(patience: Duration) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), patience }))
+    /// A pool for many connections. A thread inherits the capabilities of the one that starts it, and
+    /// those of a connection that changes nothing have given them up: a thread of the pool's own starts
+    /// those of all tasks, until the pool is dropped.
+    ///
+    /// # Errors
+    /// Those of starting that thread.
+    pub(super) fn shared() -> io::Result<Self> {
+        let (spawner, starts) = channel::<Start>();
+        let start_all = move || starts.into_iter().for_each(|start| start());
+        let builder = thread::Builder::new().name("nlr-tasks".to_owned());
+        builder.stack_size(256 * 1024).spawn(start_all)?;
+        Ok(Self::with(TASK_PATIENCE, Some(spawner)))
+    }
+
+    fn with(patience: Duration, spawner: Option<Sender<Start>>) -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { state, changed, patience, spawner }))
     }
 
     /// Starts a job, now or when others have ended. Its result is pushed to its completions.
@@ -151,20 +176,27 @@ impl Shared {
         let take =
             |slot: &Mutex<Option<Job>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         let work = move || {
-            if let Some(Job { task, completions, cancel, asking, .. }) = take(&theirs) {
-                let completion = task.run(&cancel);
+            if let Some(Job { task, access, completions, cancel, asking, .. }) = take(&theirs) {
+                let completion = task.run(&access, &cancel);
                 // Before the completion arrives, upon which the next task may begin.
                 drop((place, asking));
                 completions.push(completion);
             }
             shared.advance(shared.state());
         };
-        let builder = thread::Builder::new().name("nlr-work".to_owned()).stack_size(256 * 1024);
-        // Only where no thread has come to take the job may it be taken back.
-        if let Err(error) = builder.spawn(work)
-            && let Some(job) = take(&slot)
-        {
-            job.fail(errno_of(&error), "starting a thread");
+        let start = move || {
+            let builder = thread::Builder::new().name("nlr-work".to_owned()).stack_size(256 * 1024);
+            // Only where no thread has come to take the job may it be taken back.
+            if let Err(error) = builder.spawn(work)
+                && let Some(job) = take(&slot)
+            {
+                job.fail(errno_of(&error), "starting a thread");
+            }
+        };
+        match &self.spawner {
+            None => start(),
+            // It receives for as long as this sender exists.
+            Some(spawner) => drop(spawner.send(Box::new(start))),
         }
     }
 
@@ -198,7 +230,8 @@ mod tests {
     fn job(account: &Account, completions: &Arc<Completions>, cancel: &Cancel) -> Job {
         let task = Task::Netns(7, NetnsRequest::List, None);
         let completions = Arc::clone(completions);
-        Job { task, account: account.clone(), completions, cancel: cancel.clone(), asking: None }
+        let (account, cancel) = (account.clone(), cancel.clone());
+        Job { task, access: Arc::default(), account, completions, cancel, asking: None }
     }
 
     /// Every place that there is for a client alone.
@@ -230,7 +263,7 @@ mod tests {
     fn a_job_waits_for_a_place_and_no_longer_than_it_may() {
         let account = Budget::alone(0).account(0);
         let completions = Arc::new(Completions::new().unwrap());
-        let pool = Pool::with_patience(Duration::from_millis(20));
+        let pool = Pool::with(Duration::from_millis(20), None);
         let places = all_places(&account);
         assert!(!places.is_empty());
         pool.start(job(&account, &completions, &Cancel::default()));

@@ -27,10 +27,19 @@ enum Stage {
     Hello { marker_found: bool, deadline: Instant },
     /// Behind it.
     Frames {
-        max_frame: u32,
+        terms: Terms,
         /// How long the client may be silent.
         max_silence: Option<Duration>,
     },
+}
+
+/// What two hellos agree on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// The limit on frames.
+    pub(super) max_frame: u32,
+    /// Whether the client asks to be refused every change.
+    pub(super) read_only: bool,
 }
 
 /// Reads marker, hello and frames.
@@ -131,25 +140,26 @@ impl FrameReader {
         matches!(self.stage, Stage::Frames { .. })
     }
 
-    /// Takes in the hello: gives the agreed limit on frames once, when it is complete.
+    /// Takes in the hello: gives the terms of the connection once, when it is complete.
     ///
     /// # Errors
     /// [`Exit::Handshake`].
-    pub(super) fn greet(&mut self) -> Result<Option<u32>, Exit> {
+    pub(super) fn greet(&mut self) -> Result<Option<Terms>, Exit> {
         let Stage::Hello { marker_found, .. } = &mut self.stage else { return Ok(None) };
         let handshake = |error: WireError| Exit::Handshake(error.to_string());
         let Some(hello) = self.input.hello(marker_found).map_err(handshake)? else {
             return Ok(None);
         };
         let (_, max_frame) = self.hello.agree(&hello).map_err(handshake)?;
-        self.stage = Stage::Frames { max_frame, max_silence: hello.silence };
-        Ok(Some(max_frame))
+        let terms = Terms { max_frame, read_only: hello.read_only };
+        self.stage = Stage::Frames { terms, max_silence: hello.silence };
+        Ok(Some(terms))
     }
 
-    /// The agreed limit on frames, once the hello has come.
-    pub(super) fn agreed(&self) -> Option<u32> {
+    /// The terms of the connection, once the hello has come.
+    pub(super) fn agreed(&self) -> Option<Terms> {
         match self.stage {
-            Stage::Frames { max_frame, .. } => Some(max_frame),
+            Stage::Frames { terms, .. } => Some(terms),
             Stage::Hello { .. } => None,
         }
     }
@@ -159,8 +169,8 @@ impl FrameReader {
     /// # Errors
     /// [`Exit::Violation`].
     pub(super) fn next_frame(&mut self) -> Result<Option<(Header, &[u8])>, Exit> {
-        let Stage::Frames { max_frame, .. } = self.stage else { return Ok(None) };
-        self.input.frame(max_frame).map_err(|error| Violation::from(error).into())
+        let Stage::Frames { terms, .. } = self.stage else { return Ok(None) };
+        self.input.frame(terms.max_frame).map_err(|error| Violation::from(error).into())
     }
 
     /// The next whole frame, if it is a send on this socket that may be gathered with the send
@@ -169,13 +179,13 @@ impl FrameReader {
     /// # Errors
     /// [`Exit::Violation`].
     pub(super) fn next_gathered(&mut self, id: SocketId) -> Result<Option<(Header, &[u8])>, Exit> {
-        let Stage::Frames { max_frame, .. } = self.stage else { return Ok(None) };
+        let Stage::Frames { terms, .. } = self.stage else { return Ok(None) };
         let is_gathered = |next: Header| {
             (next.socket, next.frame_type) == (id, FrameType::Send)
                 && next.flags.contains(Flags::GATHER)
                 && !next.flags.contains(Flags::MORE)
         };
-        match self.input.next_header(max_frame) {
+        match self.input.next_header(terms.max_frame) {
             Some(next) if is_gathered(next) => self.next_frame(),
             _ => Ok(None),
         }

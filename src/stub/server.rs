@@ -84,7 +84,7 @@ impl<'a> Server<'a> {
         config: &'a ListenConfig,
         shutdown: &'a Shutdown,
         journal: Journal,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let descriptors = descriptors_for_clients();
         let totals = Totals {
             clients: config.max_clients as u64,
@@ -97,20 +97,20 @@ impl<'a> Server<'a> {
         };
         // Strangers leave most descriptors to clients.
         let strangers = usize::try_from(descriptors / 8).unwrap_or(MAX_STRANGERS);
-        Self {
+        Ok(Self {
             listener,
             config,
             shutdown,
             journal,
             budget: Budget::shared(totals, config.allowed_uids.len()),
-            pool: Pool::new(),
+            pool: Pool::shared()?,
             lobby: Lobby::new(strangers.min(MAX_STRANGERS)),
             clients: Arc::default(),
             trimmer: Arc::default(),
             spare: spare(),
             rests_until: None,
             connections: 0,
-        }
+        })
     }
 
     /// Serves until the shutdown.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::{config::Config, exit::Exit, output::Output, reader::FrameReader};
 use crate::{
-    kernel::host_info,
+    kernel::{host_info, looking_part},
     wire::{Failure, Flags, Hello, MARKER, Message, SocketId, hello::Role},
 };
 
@@ -27,7 +27,11 @@ pub(super) struct Streams {
 impl Streams {
     /// Both directions, with the stub's hello in the output.
     pub(super) fn new(input: OwnedFd, output: OwnedFd, config: &Config) -> Result<Self, Errno> {
-        let hello = Hello::new(Role::Stub, config.limits, Some(host_info()));
+        let mut host = host_info();
+        if config.access.read_only {
+            host.capabilities = looking_part(host.capabilities);
+        }
+        let hello = Hello::new(Role::Stub, config.limits, Some(host));
         let mut greeting = MARKER.to_vec();
         hello.encode(&mut greeting);
         let reader = FrameReader::new(input, hello, config.hello_timeout)?;

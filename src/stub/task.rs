@@ -9,13 +9,14 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    access::Access,
     budget::Held,
     completions::{Completion, NetnsDone},
     created::Created,
     open_socket::OpenSocket,
 };
 use crate::{
-    kernel::{Cancel, failure, netns},
+    kernel::{Cancel, failure, netns, only_look},
     wire::{
         Failure, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, Open, Opened, SocketId,
     },
@@ -40,15 +41,16 @@ impl Task {
         matches!(netns, Netns::Container { .. })
     }
 
-    /// Runs it, unless its client has gone. What it made is undone where the client goes before it
+    /// Runs it on a thread that is used for nothing else, unless its client has gone. What it made is undone where the client goes before it
     /// gets to know.
-    pub(super) fn run(self, cancel: &Cancel) -> Completion {
-        if let Err(gone) = cancel.check() {
-            return self.failed(gone);
+    pub(super) fn run(self, access: &Access, cancel: &Cancel) -> Completion {
+        let confined = if access.read_only { only_look() } else { Ok(()) };
+        if let Err(failure) = confined.and_then(|()| cancel.check()) {
+            return self.failed(failure);
         }
         match self {
             Task::Open(id, open, handle, descriptor) => {
-                let opened = open_socket(&open, handle, descriptor, cancel);
+                let opened = open_socket(&open, handle, descriptor, access, cancel);
                 let (result, created) = match opened {
                     Ok((socket, opened, created)) => (Ok((socket, opened)), created),
                     Err(failure) => (Err(failure), None),
@@ -56,7 +58,8 @@ impl Task {
                 Completion::Opened { id, result, created }
             }
             Task::Netns(request, operation, handle) => {
-                Completion::Netns { request, result: netns_request(operation, handle, cancel) }
+                let result = netns_request(operation, handle, access, cancel);
+                Completion::Netns { request, result }
             }
         }
     }
@@ -101,6 +104,7 @@ fn open_socket(
     open: &Open,
     handle: Option<OwnedFd>,
     descriptor: Held,
+    access: &Access,
     cancel: &Cancel,
 ) -> Result<(OpenSocket, Opened, Option<Created>), Failure> {
     let created = create(&open.netns, open.mode, cancel)?;
@@ -108,6 +112,9 @@ fn open_socket(
         Some(fd) => Some(File::from(fd)),
         None => netns::open(&open.netns, cancel)?,
     };
+    if access.read_only {
+        netns::check_owner(namespace.as_ref())?;
+    }
     let namespace = namespace.as_ref().map(AsFd::as_fd);
     let result = OpenSocket::open(open, namespace, descriptor);
     let result = result.map_err(|mut failure| {
@@ -122,6 +129,7 @@ fn open_socket(
 fn netns_request(
     operation: NetnsRequest,
     handle: Option<OwnedFd>,
+    access: &Access,
     cancel: &Cancel,
 ) -> Result<NetnsDone, Failure> {
     let done = |value, created| NetnsDone { value, handle: None, created };
@@ -142,7 +150,8 @@ fn netns_request(
         NetnsRequest::List => {
             let mut value = Vec::new();
             let list = netns::list(cancel)?;
-            list.iter().for_each(|entry: &NetnsEntry| entry.encode(&mut value));
+            let told = |entry: &NetnsEntry| access.allows(&Netns::Name(entry.name.clone()));
+            list.into_iter().filter(told).for_each(|entry| entry.encode(&mut value));
             Ok(done(value, None))
         }
         NetnsRequest::Add(name) => {

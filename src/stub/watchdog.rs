@@ -208,6 +208,15 @@ impl Drop for EndGuard<'_> {
 fn lead(shared: &Shared, notify: &Sender<Notice>) {
     let _guard = EndGuard { shared, notify };
     let mut buffers = IoBuffers::default();
+    let confined = match &*shared.lock() {
+        Some(engine) => engine.confine_thread(),
+        None => return,
+    };
+    if let Err(exit) = confined {
+        shared.end();
+        let _ = notify.send(Notice::Ended(exit));
+        return;
+    }
     loop {
         let next = match &mut *shared.lock() {
             Some(engine) => engine.next(&mut buffers),

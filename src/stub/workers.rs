@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    access::Access,
     budget::Account,
     completions::Completions,
     pool::{Asking, Job, Pool},
@@ -23,6 +24,7 @@ use crate::{
 /// soon.
 #[derive(Debug)]
 pub(super) struct Workers {
+    access: Arc<Access>,
     pool: Pool,
     account: Account,
     completions: Arc<Completions>,
@@ -34,10 +36,26 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(pool: Pool, account: Account, completions: Arc<Completions>) -> Self {
+    pub(super) fn new(
+        access: Access,
+        pool: Pool,
+        account: Account,
+        completions: Arc<Completions>,
+    ) -> Self {
+        let access = Arc::new(access);
         let (waiting, cancel) = (VecDeque::new(), Cancel::default());
         let asking = Arc::default();
-        Self { pool, account, completions, waiting, running: 0, asking, cancel }
+        Self { access, pool, account, completions, waiting, running: 0, asking, cancel }
+    }
+
+    /// Has tasks that begin from now on change nothing.
+    pub(super) fn set_read_only(&mut self) {
+        Arc::make_mut(&mut self.access).read_only = true;
+    }
+
+    /// What the client may do.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(super) fn start(&mut self, task: Task) {
@@ -60,6 +78,7 @@ impl Workers {
             self.pool.start(Job {
                 asking: task.asks_engine().then(|| Asking::new(&self.asking)),
                 task,
+                access: Arc::clone(&self.access),
                 account: self.account.clone(),
                 completions: Arc::clone(&self.completions),
                 cancel: self.cancel.clone(),

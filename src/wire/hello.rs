@@ -17,11 +17,14 @@
 //! | 13 | pid | u32 in the sender's own pid namespace |
 //! | 14 | host name | UTF-8 text, as `uname -n` |
 //! | 15 | silence | u32 milliseconds, not 0: the sender sends something at least this often |
+//! | 16 | read-only (critical) | empty: the client asks to be refused every change |
 //!
 //! Both sides send the first three. Kinds 4 to 14 are a stub's, and describe the host whose kernel
 //! answers: tools need its ticks, page size and byte order to read the answers. Kind 15 is a
 //! client's promise, which it keeps by pings: a stub that receives nothing for longer knows that
-//! the stream is cut, which the stream itself may not report for hours.
+//! the stream is cut, which the stream itself may not report for hours. Kind 16 is a client's, for its
+//! own protection: a stub that knows the option gives up what changes take before it acts on a frame,
+//! and one that does not know it ends.
 //!
 //! Texts are decoded for display: [`text`](crate::text) says which characters are replaced.
 
@@ -140,6 +143,8 @@ pub struct Hello {
     /// The sender promises to send something at least this often, in whole milliseconds, at least
     /// one. A peer that receives nothing for longer may take it for gone. `None` promises nothing.
     pub silence: Option<Duration>,
+    /// A client asks to be refused every change; a stub leaves it out.
+    pub read_only: bool,
 }
 
 const ROLE: u16 = 1;
@@ -157,6 +162,7 @@ const NETNS: u16 = 12;
 const PID: u16 = 13;
 const HOST_NAME: u16 = 14;
 const SILENCE: u16 = 15;
+const READ_ONLY: u16 = 16;
 
 impl Hello {
     /// This crate's hello for one role.
@@ -169,6 +175,7 @@ impl Hello {
             software: concat!("netlink-remote ", env!("CARGO_PKG_VERSION")).to_owned(),
             host,
             silence: None,
+            read_only: false,
         }
     }
 
@@ -190,6 +197,9 @@ impl Hello {
         if let Some(silence) = self.silence {
             let millis = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX).max(1);
             tlv::put(&mut body, SILENCE, &millis.to_le_bytes());
+        }
+        if self.read_only {
+            tlv::put(&mut body, READ_ONLY | CRITICAL, &[]);
         }
         out.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
         out.extend_from_slice(&body);
@@ -226,7 +236,7 @@ impl Hello {
         let mut software = String::new();
         let mut host = HostInfo::default();
         let mut described = false;
-        let mut silence = None;
+        let (mut silence, mut read_only) = (None, false);
         for option in tlv::iter(cursor.remainder()) {
             let option = option?;
             let mut value = Cursor::new(option.value);
@@ -250,6 +260,7 @@ impl Hello {
                     }
                 }
                 SOFTWARE => software = one_line_of(option.value),
+                READ_ONLY => read_only = true,
                 SILENCE => {
                     silence = match value.u32()? {
                         0 => return Err(WireError::BadValue { field: "silence", value: 0 }),
@@ -268,6 +279,7 @@ impl Hello {
             software,
             host: described.then_some(host),
             silence,
+            read_only,
         })
     }
 

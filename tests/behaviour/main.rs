@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod access;
 mod adapter;
 mod bad_input;
 mod client;

@@ -70,13 +70,23 @@ pub(crate) struct Far {
 
 impl Far {
     pub(crate) async fn new(transport: Transport) -> Self {
+        Self::with(transport, false).await
+    }
+
+    /// A far end whose client asks to be refused every change.
+    pub(crate) async fn read_only(transport: Transport) -> Self {
+        Self::with(transport, true).await
+    }
+
+    async fn with(transport: Transport, read_only: bool) -> Self {
         world::require();
+        let mut options = ClientOptions::default();
+        options.read_only = read_only;
         let mut listener = None;
         let client = match transport {
-            Transport::Duplex => Client::handshake(in_memory_stub()).await,
+            Transport::Duplex => Client::handshake_with(in_memory_stub(), options).await,
             Transport::Process => {
                 let running = process::spawn(stub_command()).unwrap();
-                let mut options = ClientOptions::default();
                 options.exit_report =
                     Some(ExitReport::of_command("the stub", running.stderr, running.end));
                 Client::handshake_with(running.stdio, options).await
@@ -88,17 +98,17 @@ impl Far {
                 let theirs = shutdown.clone();
                 let thread = std::thread::spawn(move || bound.run(&theirs, |_| {}).unwrap());
                 listener = Some((shutdown, thread));
-                Client::handshake(unix::dial(&path).await.unwrap()).await
+                Client::handshake_with(unix::dial(&path).await.unwrap(), options).await
             }
             Transport::Ssh => {
                 let target = format!("ssh://{}", sshd().destination);
-                connect_by(&target).await
+                connect_by(&target, read_only).await
             }
             Transport::OpenSsh => {
                 let (destination, stub) = (&sshd().destination, programs::stub());
-                connect_by(&format!("openssh://{destination},stub:{stub}")).await
+                connect_by(&format!("openssh://{destination},stub:{stub}"), read_only).await
             }
-            Transport::Sudo => connect_by("sudo:").await,
+            Transport::Sudo => connect_by("sudo:", read_only).await,
         };
         Self { client: client.unwrap(), listener }
     }
@@ -129,8 +139,8 @@ pub(crate) fn stub_command() -> tokio::process::Command {
     tokio::process::Command::new(programs::stub())
 }
 
-async fn connect_by(target: &str) -> Result<Client, netlink_remote::Error> {
-    let mut options = TargetOptions::default();
+async fn connect_by(target: &str, read_only: bool) -> Result<Client, netlink_remote::Error> {
+    let mut options = TargetOptions::default().with_read_only(read_only);
     options.stub = Some(vec![programs::stub().into()]);
     options.stubs = vec![programs::stripped_stub().into()];
     if target.contains("ssh:") {

@@ -33,6 +33,11 @@ pub(crate) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, short = 'F', global = true, value_name = "FILE")]
     pub(crate) ssh_config: Option<PathBuf>,
+    /// Has the stub refuse every change: it gives up its capabilities first, and the far kernel itself
+    /// then answers EPERM
+    #[arg(help_heading = "Connection")]
+    #[arg(long, global = true)]
+    pub(crate) read_only: bool,
     /// Asks no question: a password or a decision about a host key that is needed is an error
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true)]

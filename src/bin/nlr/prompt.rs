@@ -14,6 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        termios::{SetArg, Termios, tcgetattr, tcsetattr},
+    },
+    unistd::getpid,
+};
 use zeroize::Zeroizing;
 
 use self::given::Given;
@@ -27,7 +34,7 @@ use netlink_remote::{
     Error, Origin, Prompter, Secret, Step, Target,
     errno::words,
     prompter::{HostKeyQuestion, Progress, SecretRequest},
-    text::one_line,
+    text::{lines, one_line},
 };
 
 /// Time of sending a stub before its progress is shown.
@@ -98,6 +105,33 @@ fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
     connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
+/// The terminal while a secret is typed, and its settings before.
+static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// Gives the terminal the settings that it had before a secret was asked for, if it is asked for
+/// still.
+pub(crate) fn restore_terminal() {
+    let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((terminal, settings)) = changed {
+        // A terminal that has gone has none.
+        let _ = tcsetattr(&terminal, SetArg::TCSANOW, &settings);
+    }
+}
+
+/// Asks for a secret, which is not shown.
+fn hidden_line_from_terminal(prompt: &str) -> Option<String> {
+    let terminal = terminal().ok()?;
+    let settings = tcgetattr(&terminal).ok()?;
+    *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal, settings));
+    let typed = rpassword::prompt_password(prompt);
+    restore_terminal();
+    if typed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+        // Ctrl-C is a letter while the terminal's settings are changed.
+        let _ = kill(getpid(), Signal::SIGINT);
+    }
+    typed.ok()
+}
+
 /// The controlling terminal, wherever stdin and stdout lead.
 fn terminal() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
@@ -107,7 +141,7 @@ fn terminal() -> io::Result<File> {
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     hide_memory();
     let output = Command::new(program)
-        .arg(&request.prompt)
+        .arg(&*lines(&request.prompt))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
@@ -145,7 +179,7 @@ fn secret_from_terminal(
     if request.echo {
         return line_from_terminal(&format!("{prompt} ")).map(Secret::new);
     }
-    rpassword::prompt_password(format!("{prompt} ")).ok().map(Secret::new)
+    hidden_line_from_terminal(&format!("{prompt} ")).map(Secret::new)
 }
 
 fn line_from_terminal(prompt: &str) -> Option<String> {

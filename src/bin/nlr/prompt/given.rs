@@ -15,7 +15,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, was_closed};
 use netlink_remote::{
     Hop, Target,
     errno::{EBADF, words},
@@ -77,6 +77,9 @@ impl Given {
             };
             Failure::usage(format_args!("--password-fd {fd}: {text}"))
         };
+        if was_closed(fd) {
+            return Err(failed(&io::Error::from_raw_os_error(EBADF)));
+        }
         let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
         // A string that grows leaves copies in memory.
         let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
