@@ -13,6 +13,7 @@ mod container;
 pub mod descriptors;
 mod failure;
 mod file_lock;
+mod heap;
 mod host;
 pub mod netns;
 mod nsfs;
@@ -28,6 +29,8 @@ pub use cancel::Cancel;
 pub(crate) use capabilities::{Duties, looking_part, only_look};
 pub(crate) use failure::{errno_of, explained, failure, option_name};
 pub(crate) use file_lock::lock_file;
+pub(crate) use heap::{dedicate_heap, give_memory_back};
 pub use host::host_info;
 pub use nix::errno::Errno;
+
 pub use socket::{KernelSocket, RECEIVE_ROOM, Received};

@@ -57,6 +57,28 @@ pub(super) fn close_on_exec(number: i32) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
+/// mallopt(3): has glibc keep little of the memory that is freed. Two arenas for all threads replace
+/// eight for each processor, and each large buffer has a mapping of its own, which ends with it; by
+/// default glibc stops to do so as soon as a large buffer has been freed.
+#[cfg(target_env = "gnu")]
+pub(super) fn keep_little_memory() {
+    /// glibc's first choice.
+    const LARGE: libc::c_int = 128 << 10;
+    let options =
+        [(libc::M_ARENA_MAX, 2), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)];
+    for (name, value) in options {
+        // SAFETY: takes integers only, and may be called at any time by any thread.
+        unsafe { libc::mallopt(name, value) };
+    }
+}
+
+/// malloc_trim(3): gives the free pages of the heap to the kernel.
+#[cfg(target_env = "gnu")]
+pub(super) fn trim_heap() {
+    // SAFETY: takes an integer only, and may be called at any time by any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// `ioctl(NS_GET_NSTYPE)`: the kind of a namespace, as the flag of clone(2) that makes one.
 pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
     // SAFETY: this request takes no argument and touches no memory; a descriptor that is no
