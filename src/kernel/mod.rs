@@ -8,7 +8,9 @@
 
 mod cancel;
 mod capabilities;
+mod account;
 mod container;
+mod engine_helper;
 pub mod descriptors;
 mod failure;
 mod file_lock;
@@ -17,13 +19,18 @@ pub mod netns;
 mod nsfs;
 mod path_walk;
 mod plain_option;
+mod seccomp;
 mod socket;
 mod subprocess;
 #[allow(unsafe_code)]
 mod sys;
 
 pub use cancel::Cancel;
-pub(crate) use capabilities::{Duties, looking_part, only_look};
+pub(crate) use account::Account;
+pub(crate) use capabilities::{Duties, keep, looking_part, needed, only_look};
+pub(crate) use engine_helper::start as start_engine_helper;
+pub(crate) use seccomp::install as install_filter;
+pub(crate) use sys::threads;
 pub(crate) use failure::{errno_of, explained, failure};
 pub(crate) use file_lock::lock_file;
 pub use host::host_info;
