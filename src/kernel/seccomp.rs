@@ -160,8 +160,9 @@ pub(crate) fn install(duties: Duties) -> Result<(), String> {
     // glibc makes threads by clone(2) where clone3(2), whose flags no filter can see, does not exist.
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let missing = filter(clone3, SeccompAction::Allow, SeccompAction::Errno(Errno::ENOSYS as u32))?;
-    for program in [missing, allowed] {
-        sys::install_filter(&program).map_err(|errno| match errno {
+    // Each thread would leave a line in the log for the first.
+    for (program, log) in [(missing, false), (allowed, true)] {
+        sys::install_filter(&program, log).map_err(|errno| match errno {
             Errno::ENOSYS | Errno::EINVAL => "the kernel has no seccomp filters".to_owned(),
             errno => errno.desc().to_owned(),
         })?;
@@ -202,6 +203,8 @@ fn rules(duties: Duties) -> Rules {
     rules.insert(libc::SYS_ioctl, either(1, &IOCTLS.map(|request| request as u64)));
     // Threads, and no processes.
     rules.insert(libc::SYS_clone, masked(0, libc::CLONE_THREAD, libc::CLONE_THREAD));
+    // The other filter refuses it with another errno.
+    rules.insert(libc::SYS_clone3, Vec::new());
     // No new code.
     rules.insert(libc::SYS_mmap, masked(2, libc::PROT_EXEC, 0));
     rules.insert(libc::SYS_mprotect, masked(2, libc::PROT_EXEC, 0));

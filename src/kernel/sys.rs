@@ -148,9 +148,9 @@ pub(super) fn receive_descriptor(
     Ok(None)
 }
 
-/// Has the kernel run a filter before each system call of every thread of this process, and log what
+/// Has the kernel run a filter before each system call of every thread of this process, and `log` what
 /// it refuses.
-pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
+pub(super) fn install_filter(program: &[sock_filter], log: bool) -> Result<(), Errno> {
     let program = libc::sock_fprog {
         len: libc::c_ushort::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
         // The kernel only reads from it.
@@ -168,7 +168,8 @@ pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
             )
         }
     };
-    match Errno::result(install(libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_LOG)) {
+    let log = if log { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 };
+    match Errno::result(install(libc::SECCOMP_FILTER_FLAG_TSYNC | log)) {
         // Linux before 4.14 has no log.
         Err(Errno::EINVAL) => Errno::result(install(libc::SECCOMP_FILTER_FLAG_TSYNC)).map(drop),
         // The id of a thread that has a filter of its own.

@@ -25,7 +25,7 @@ use crate::kernel::{self, Account};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Confinement {
-    /// The user to become: `NAME` or `UID`, with the groups of the system's databases, or `UID:GID`
+    /// The user to become: `NAME` or `UID`, as `/etc/passwd` and `/etc/group` have them, or `UID:GID`
     /// with that group alone. `None`, the default, keeps the user. Becoming another takes CAP_SETUID
     /// and CAP_SETGID. Another user than root creates no named namespaces, since `/run/netns` is
     /// root's.
@@ -56,7 +56,6 @@ impl Confinement {
     /// that user, `ResourceBusy` in a process with several threads: they would keep their privileges.
     pub fn apply(&self, access: &Access) -> io::Result<Option<String>> {
         let duties = access.duties();
-        // The system's databases may need what is given up.
         let account = self.user.as_deref().map(Account::find).transpose().map_err(error)?;
         let helper = self.filter && access.has_containers();
         if kernel::threads() > 1 {
