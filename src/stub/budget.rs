@@ -23,8 +23,7 @@ use nix::errno::Errno;
 use crate::{
     kernel::{descriptors, failure},
     limits::server::{
-        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_MEMORY, MAX_TASKS, MAX_THREADS,
-        RESERVED_DESCRIPTORS,
+        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_TASKS, MAX_THREADS, RESERVED_DESCRIPTORS,
     },
     wire::Failure,
 };
@@ -150,13 +149,14 @@ impl Budget {
         Self::new(totals, own, users, each)
     }
 
-    /// The budget of one client without a server. It is as large as a server's is for one client.
-    pub(super) fn alone() -> Self {
+    /// The budget of one client without a server: that of one client of a server, but for bytes that
+    /// wait, of which it has `memory`.
+    pub(super) fn alone(memory: u64) -> Self {
         let totals = Totals {
             clients: 1,
             descriptors: descriptors_for_clients(),
             threads: MAX_THREADS as u64 / CLIENT_SHARE,
-            memory: MAX_MEMORY / CLIENT_SHARE,
+            memory,
             kernel_memory: MAX_KERNEL_MEMORY / CLIENT_SHARE,
             tasks: MAX_TASKS / CLIENT_SHARE,
             asking: MAX_ASKING / CLIENT_SHARE,
@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn alone_a_client_has_everything() {
-        let account = Budget::alone().account(0);
+        let account = Budget::alone(1 << 20).account(0);
         let all = descriptors_for_clients();
         let _held = account.hold(Resource::Descriptors, all).unwrap();
         account.hold(Resource::Descriptors, 1).unwrap_err();
