@@ -282,6 +282,49 @@ fn the_program_ssh_asks_through_nlr() {
     host.assert_idle();
 }
 
+/// ssh's decision about an unknown host key is the user's, as that of `ssh://`.
+#[test]
+fn the_program_ssh_asks_about_an_unknown_host() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("new").start();
+    lab.forget("new");
+    let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "openssh://new"]);
+    command.args(["--password-fd", "0"]);
+    finish_with(command, "").failed(3, &["host key", "Host key verification failed"]);
+    let mut pty = terminal(
+        &lab,
+        &["openssh://new"],
+        &[("is not known yet", ""), ("SHA256:", ""), ("(yes/no) ", "yes\n")],
+    );
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    nlr_ok(&lab, &["show", "link", "openssh://new", "--batch"]);
+    host.assert_idle();
+}
+
+/// An askpass program may know a password, and not that it was refused.
+#[test]
+fn an_askpass_program_is_told_who_asks() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").sudoers("ci ALL=ALL").start();
+    watch(&host, "sudo", ONE_QUESTION);
+    let script = "#!/bin/sh\necho \"$NLR_ASKPASS_KIND $NLR_ASKPASS_ATTEMPT $NLR_ASKPASS_HOP\" >&2
+        [ $NLR_ASKPASS_ATTEMPT = 1 ] && echo Wr0ng\n";
+    lab.client().file("/home/me/askpass", script, 0o755);
+    let words = ["show", "link", "ssh://h,sudo:", "--askpass", "/home/me/askpass"];
+    let ended = nlr(&lab, &words);
+    assert_eq!(ended.code(), 4, "{ended:?}");
+    let asked = "privilege 1 ssh://h,sudo:\nprivilege 2 ssh://h,sudo:\n";
+    assert!(ended.stderr.starts_with(asked), "{ended:?}");
+    assert_eq!(given(&host), "sudo Wr0ng; sudo failed; sudo failed");
+    host.assert_idle();
+}
+
 #[track_caller]
 fn nlr_ok_of(lab: &Lab, words: &[&str], said: &str) {
     let mut all = vec!["show", "link"];

@@ -33,7 +33,7 @@ use super::{
 use netlink_remote::{
     Error, Origin, Prompter, Secret, Step, Target,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, SecretRequest},
+    prompter::{HostKeyQuestion, Progress, SecretKind, SecretRequest},
     text::{lines, one_line},
 };
 
@@ -140,8 +140,17 @@ fn terminal() -> io::Result<File> {
 /// The answer of a program with the interface of ssh's askpass.
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     hide_memory();
+    let kind = match request.kind {
+        SecretKind::Password => "password",
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::Privilege => "privilege",
+        _ => "interactive",
+    };
     let output = Command::new(program)
         .arg(&*lines(&request.prompt))
+        .env("NLR_ASKPASS_HOP", &request.hop)
+        .env("NLR_ASKPASS_KIND", kind)
+        .env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
