@@ -143,7 +143,9 @@ impl Engine {
             // A client that was stopped, or behind a cut link, may be back.
             Exit::ClientSilent => Some((Errno::ETIMEDOUT, SILENT.to_owned())),
             Exit::Io(text) => Some((Errno::EIO, format!("the stub failed: {text}"))),
-            Exit::ClientGone | Exit::ClientFault(_) | Exit::Handshake(_) => None,
+            // The refusal of the client's hello, behind the stub's own.
+            Exit::Handshake(_) => Some((Errno::EPROTO, exit.to_string())),
+            Exit::ClientGone | Exit::ClientFault(_) => None,
         };
         let lingers = reason.is_some();
         if let Some((errno, text)) = reason {

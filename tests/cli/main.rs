@@ -5,6 +5,7 @@
 mod bench;
 mod connection;
 mod exit_codes;
+mod hostile;
 mod monitor;
 mod netns;
 mod parity;
