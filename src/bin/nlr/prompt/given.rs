@@ -15,7 +15,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Failure, was_closed};
+use super::Failure;
+use crate::inherited::was_closed;
 use netlink_remote::{
     Hop, Target,
     errno::{EBADF, words},
