@@ -174,6 +174,31 @@ fn a_conversation_of_two_questions() {
     host.assert_idle();
 }
 
+/// A server may ask for ever, and a program answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_conversation_ends() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication no";
+    let host = lab.host("h").password("right").sshd(sshd).start();
+    let stack = format!("{}{ONE_QUESTION}", "auth optional pam_stress.so\n".repeat(100));
+    watch(&host, "sshd", &stack);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    let (prompter, asked) = answers(&["x"; 200]);
+    let mut options = options(&lab);
+    options.prompter = prompter;
+    let error = connect("ssh://ci@h", &options).await.unwrap_err();
+    assert_eq!(asked.lock().unwrap().len(), 32, "{error}");
+    // The program ssh asks in the same words again only where an answer was refused, as far as is
+    // known: a test is no helper of it, and nlr gives no second line.
+    let ended = show(&lab, "openssh://ci@h", &"x\n".repeat(200));
+    assert!(ended.stderr.contains("what was given was refused"), "{ended:?}");
+    assert_eq!(given(&host), "");
+    host.assert_idle();
+}
+
 #[test]
 fn sudo_and_su_with_two_questions() {
     if !Lab::available() {

@@ -9,7 +9,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -146,18 +146,12 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
         SecretKind::Privilege => "privilege",
         _ => "interactive",
     };
-    let output = Command::new(program)
-        .arg(&*lines(&request.prompt))
-        .env("NLR_ASKPASS_HOP", &request.hop)
-        .env("NLR_ASKPASS_KIND", kind)
-        .env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string())
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let bytes = Zeroizing::new(output.stdout);
-            let text = std::str::from_utf8(&bytes).ok()?;
+    let mut command = Command::new(program);
+    command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
+    command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
+    match output_of(&mut command) {
+        Ok((status, text)) if status.success() => {
             Some(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
         }
         // The user has cancelled the question.
@@ -167,6 +161,19 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
             None
         }
     }
+}
+
+/// The end of a program and its output, without the copies of a buffer that grows.
+fn output_of(command: &mut Command) -> io::Result<(ExitStatus, Zeroizing<String>)> {
+    const LONGEST: usize = 64 << 10;
+    let mut child = command.spawn()?;
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST + 32));
+    let read = match child.stdout.take() {
+        Some(stdout) => stdout.take(LONGEST as u64).read_to_string(&mut text),
+        None => Ok(0),
+    };
+    let status = child.wait()?;
+    read.map(|_| (status, text))
 }
 
 /// The line that the user types on the terminal. `told` is the hop and the attempt whose refusal was
