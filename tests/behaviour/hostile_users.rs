@@ -200,6 +200,36 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     assert!(log.contains("SIGTERM: ending"));
 }
 
+/// A server whose address space ends long before its budget.
+#[tokio::test]
+async fn memory_that_runs_out_ends_connections_and_not_the_server() {
+    world::require();
+    let path = temporary("serve");
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--as={}", 300 << 20)).arg(programs::nlr());
+    command.arg("serve").arg(format!("unix:{}", path.display()));
+    let server = Server::start_command(path, command);
+    let mut clients = Vec::new();
+    // A ping may be longer than its token: most of 16 MiB each, which are never complete.
+    let mut ping = raw_header(16 << 20, 0x02, 0);
+    ping[8] = 0;
+    ping.resize(12 << 20, 0);
+    let mut ended = 0;
+    for _ in 0..24 {
+        let mut client = greeted(&server).await;
+        match within(client.write_all(&ping)).await {
+            Ok(()) => clients.push(client),
+            Err(_) => ended += 1,
+        }
+    }
+    assert!(ended > 0, "{} clients have 12 MiB each", clients.len());
+    drop(clients);
+    assert!(shown(&server).contains("lo"));
+    let log = server.stop(Signal::SIGTERM);
+    assert_eq!(log.code(), 0, "{log:?}");
+    assert!(log.stderr.contains("reading: Out of memory"), "{log:?}");
+}
+
 /// A folder with a `docker` that never answers.
 fn hanging_docker() -> PathBuf {
     let folder = temporary("engines");
