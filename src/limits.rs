@@ -140,8 +140,10 @@ pub mod server {
     /// ends.
     pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
-    /// kernel takes them only as datagrams wait.
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond
+    /// the host's defaults, which any user may have of as many sockets. The kernel takes them only as
+    /// datagrams wait. A client's quarter of them are the buffers of four sockets as large as clients
+    /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
     /// Tasks of all clients that run at a time; more of them wait.

@@ -39,7 +39,8 @@ pub(super) enum Resource {
     Threads,
     /// Bytes that wait in this process: requests, sends, answers that nobody reads.
     Memory,
-    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them.
+    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond the host's
+    /// defaults.
     KernelMemory,
     /// Tasks that run.
     Tasks,
@@ -249,6 +250,19 @@ impl Client {
         Ok(())
     }
 
+    /// How much may be taken.
+    fn left(&self, resource: Resource) -> u64 {
+        let (server, kind) = (&self.server, resource as usize);
+        let of = |amounts: &Amounts| amounts.get(kind).copied().unwrap_or_default();
+        let own = of(&server.own);
+        let users = server.users();
+        let mine = self.used.get(kind).map_or(0, |used| used.load(Relaxed));
+        let user = users.get(&self.uid).map_or(0, of);
+        let shared: u64 = users.values().map(|used| of(used).saturating_sub(own)).sum();
+        let common = of(&server.common).saturating_sub(shared);
+        of(&server.each).saturating_sub(mine).min(own.saturating_sub(user) + common)
+    }
+
     fn give_back(&self, resource: Resource, amount: u64) {
         let kind = resource as usize;
         let mut users = self.server.users();
@@ -275,6 +289,16 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The account that it is held of.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// How much more may be held, now.
+    pub(super) fn left(&self) -> u64 {
+        self.account.0.left(self.resource)
+    }
+
     /// Changes the amount, which stays as it was where that is refused. Less is never refused.
     ///
     /// # Errors

@@ -25,6 +25,7 @@
 
 mod access;
 mod activation;
+mod arguments;
 mod audit;
 #[cfg(feature = "client")]
 mod bridge;
@@ -32,6 +33,7 @@ mod budget;
 mod buffers;
 mod completions;
 mod config;
+mod confinement;
 mod connection;
 mod created;
 mod engine;
@@ -70,10 +72,11 @@ mod watchdog;
 mod workers;
 
 pub use access::{Access, BadNetnsRule, NetnsRule};
-pub use activation::{activated, notify};
+pub use activation::{activated, close_inherited, notify};
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use config::Config;
+pub use confinement::Confinement;
 pub use events::{ListenEvent, Peer};
 pub use exit::Exit;
 pub use listen::Listener;
