@@ -16,10 +16,10 @@ use std::{
 use tokio::sync::Notify;
 use tracing::debug;
 
-#[cfg(feature = "ssh")]
+#[cfg(any(feature = "ssh", feature = "stub"))]
 use crate::prompter::HostKeyQuestion;
 use crate::{
-    Error, ErrorKind, Origin, Step,
+    Error, ErrorKind, Origin, Step, blocking,
     prompter::{Progress, Prompter, Secret, SecretRequest},
     sync::lock,
     text,
@@ -166,7 +166,7 @@ impl ConnectContext {
     }
 
     /// Asks whether to accept a host key; `false` where the callback declines or is missing.
-    #[cfg(feature = "ssh")]
+    #[cfg(any(feature = "ssh", feature = "stub"))]
     pub(crate) async fn host_key(&self, mut question: HostKeyQuestion) -> bool {
         let Some(callback) = self.prompter.host_key_callback().cloned() else { return false };
         question.hop = self.with_via(&question.hop);
@@ -203,12 +203,12 @@ impl ConnectContext {
     ) -> Option<T> {
         let _pending = Pending::new(&self.clock);
         let lock = self.prompter.question_lock().lock_owned().await;
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = blocking::run(move || {
             // Held by the thread: dropping the future does not end the question.
             let _lock = lock;
             callback()
         });
-        asked.await.ok()
+        asked.await.inspect_err(|error| tracing::debug!("the question was not put: {error}")).ok()
     }
 }
 

@@ -133,6 +133,8 @@ pub mod fuzzing;
 #[cfg(feature = "client")]
 mod authority;
 #[cfg(feature = "client")]
+mod blocking;
+#[cfg(feature = "client")]
 mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;

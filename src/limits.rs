@@ -5,7 +5,7 @@
 //! | [`wire`] | by the specification, and in part by the hello |
 //! | [`stub`] | by an error or a fault whose text has the number, or by a pause |
 //! | [`server`] | by a refusal in words |
-//! | [`client`] | by the error of the call that passes it |
+//! | [`client`] | by a fault whose text has the number |
 //!
 //! A program that serves changes those of `stub` and `server` by [`Config`](crate::stub::Config) and
 //! [`ListenConfig`](crate::stub::ListenConfig).
@@ -42,9 +42,9 @@ pub mod wire {
     /// hundred bytes.
     pub const MAX_OPTION: usize = 32 << 10;
 
-    /// Bytes of the payload of an open, option or netns frame, at most: a filter, the longest path of
-    /// Linux (4,096 bytes) and hundreds of options fit.
-    pub const MAX_REQUEST: usize = 64 << 10;
+    /// Bytes of an open, option-set or netns frame, at most: as many as every connection carries. A
+    /// filter, the longest path of Linux (4,096 bytes) and hundreds of options fit.
+    pub const MAX_REQUEST: u32 = MIN_MAX_FRAME;
 }
 
 /// Limits of one connection at a stub.
@@ -89,6 +89,10 @@ pub mod stub {
     /// Bytes of the input buffer while no longer frame has come.
     pub const INPUT: usize = 64 << 10;
 
+    /// Bytes of the input buffer before the hello has come, unless that is longer. A connection that
+    /// says nothing has little more.
+    pub const GREETING: usize = 2 << 10;
+
     /// Files in `/run/netns` that a list may have; a stub looks at each.
     pub const MAX_NAMES: usize = 65_536;
 
@@ -123,8 +127,14 @@ pub mod server {
     /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
-    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
-    /// kernel takes them only as datagrams wait.
+    /// How long a connection waits for memory that others have. It reads no frame meanwhile; then it
+    /// ends.
+    pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond
+    /// the host's defaults, which any user may have of as many sockets. The kernel takes them only as
+    /// datagrams wait. A client's quarter of them are the buffers of four sockets as large as clients
+    /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
     /// Tasks of all clients that run at a time; more of them wait.
@@ -158,4 +168,20 @@ pub mod server {
 pub mod client {
     /// Bytes of room that a frame gets at once. A longer frame gets more as its bytes come.
     pub const INPUT: usize = 64 << 10;
+
+    /// Failures of sends and receives that wait in a socket's queue, beyond which the stub breaks the
+    /// protocol: they take no credit. More than a stub has sends under way ([`SEND_WINDOW_DATAGRAMS`])
+    /// once pipelined sends fail at once, which they do from 1,024 such failures on.
+    ///
+    /// [`SEND_WINDOW_DATAGRAMS`]: super::stub::SEND_WINDOW_DATAGRAMS
+    pub const UNREAD_FAILURES: usize = 16 << 10;
+
+    /// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which it
+    /// breaks the protocol: it goes on sending and does not read. Of a stub that reads before it goes on
+    /// a few frames of each socket wait.
+    pub const UNREAD_ANSWERS: usize = 4 << 20;
+
+    /// Datagrams of the longest kind that the incomplete ones of all sockets may fill together. A stub
+    /// sends one datagram in several frames after the other, or a few at a time.
+    pub const INCOMPLETE_DATAGRAMS: usize = 4;
 }

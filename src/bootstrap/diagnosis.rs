@@ -30,10 +30,18 @@ impl Output {
 }
 
 /// The error for no message within `limit`.
-pub(super) fn silence(limit: Duration, output: &Output, has_script: bool) -> Error {
+pub(super) fn silence(
+    limit: Duration,
+    output: &Output,
+    has_script: bool,
+    has_spoken: bool,
+) -> Error {
     let hint = match output.quoted() {
+        // A startup file runs before the script.
+        said if has_spoken => format!("; the shell there had answered before{said}"),
         said if said.is_empty() && has_script => {
-            "; check whether a startup file of the shell there waits for input".to_owned()
+            "; check the network to it, and whether a startup file of the shell there waits for input"
+                .to_owned()
         }
         said => said,
     };
@@ -137,6 +145,8 @@ impl EarlyEnd<'_> {
         let has_meaning = !meaning.is_empty() || is_privilege || !output.is_empty();
         // docker prints on stdout why it fails.
         let hint = match (privilege_hint.as_deref(), hints::container(&output), self.sent) {
+            // Somebody's doing, and no fault of the stub or the account.
+            _ if self.end.is_kill() => String::new(),
             (Some(hint), ..) if !hint.is_empty() => format!("; {hint}"),
             (_, Some(hint), _) => format!("; {hint}"),
             (_, _, Some(stub)) if stub.is_dynamic && !is_privilege => {

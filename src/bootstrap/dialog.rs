@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Origin, Step,
     connect_context::ConnectContext,
+    prompter::SecretKind,
     transport::{ExitReport, Running, StderrTail},
     wire::{MARKER, MAX_NOISE},
 };
@@ -114,7 +115,8 @@ impl<'a> Dialog<'a> {
         let replied = context.step(Step::Bootstrap, self.read_reply()).await;
         replied.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
-                diagnosis::silence(context.limit(), &self.output(), self.script.is_some())
+                let (output, has_script) = (self.output(), self.script.is_some());
+                diagnosis::silence(context.limit(), &output, has_script, self.has_spoken)
             }
             _ => error,
         })
@@ -194,15 +196,32 @@ impl<'a> Dialog<'a> {
                 None if self.expect.stdout.received > MAX_NOISE => {
                     return Err(diagnosis::noise(&self.output()));
                 }
+                None if self.answer_question(Stream::Stderr).await? => {}
+                None if self.answer_question(Stream::Stdout).await? => {}
                 None => return Ok(None),
             }
         }
     }
 
+    /// Answers a question without a mark, if one waits on a stream.
+    async fn answer_question(&mut self, stream: Stream) -> Result<bool, Error> {
+        let Some(index) = self.prompts.open(stream).filter(|_| !self.has_spoken) else {
+            return Ok(false);
+        };
+        let buffer = match stream {
+            Stream::Stdout => &mut self.expect.stdout,
+            Stream::Stderr => &mut self.expect.stderr,
+        };
+        let Some((at, length, text)) = buffer.question() else { return Ok(false) };
+        buffer.skip(at, length);
+        self.answer(index, &text).await?;
+        Ok(true)
+    }
+
     /// Answers a marker.
     async fn obey(&mut self, marker: Marker, stream: Stream) -> Result<(), Error> {
         match marker {
-            Marker::Ask(index) => return self.answer(index).await,
+            Marker::Ask(index) => return self.answer(index, "").await,
             Marker::ShellReady => self.type_lines(),
             Marker::Begin(_) | Marker::End(_) => self.prompts.advance(stream, marker),
         }
@@ -217,10 +236,15 @@ impl<'a> Dialog<'a> {
         self.lines.iter().for_each(|line| self.expect.type_line(line));
     }
 
-    /// Types the password that a prompt asks for.
-    async fn answer(&mut self, index: usize) -> Result<(), Error> {
-        let Some((request, via)) = self.prompts.ask(index) else { return Ok(()) };
-        let attempt = request.attempt;
+    /// Types the answer to a question, whose text is given where it has no mark.
+    async fn answer(&mut self, index: usize, text: &str) -> Result<(), Error> {
+        let since_answer = self.expect.since_answer.as_ref().map(StderrTail::text);
+        let asked = self.prompts.ask(index, text, since_answer.as_deref().unwrap_or_default());
+        let Some((request, via)) = asked else {
+            let text = format!("{} asks one question after another", self.prompts.hop(index));
+            return Err(Error::new(ErrorKind::Connect, text).prefix_step(Step::Privilege));
+        };
+        let (kind, attempt) = (request.kind, request.attempt);
         let context = via.iter().fold(self.context.clone(), |context, hop| context.through(hop));
         if attempt <= ATTEMPTS
             && let Some(secret) = context.secret(request).await
@@ -231,11 +255,14 @@ impl<'a> Dialog<'a> {
             return Ok(());
         }
         let hop = self.prompts.hop(index);
-        let text = match attempt {
-            1 if !self.context.has_secrets() => {
+        let text = match (attempt, kind) {
+            (1, _) if !self.context.has_secrets() => {
                 format!("{hop} needs a password, and the prompter has no callback for secrets")
             }
-            1 => format!("{hop} needs a password, and none was given"),
+            (1, SecretKind::Interactive) => {
+                format!("{hop} asks for more than a password, and no answer was given")
+            }
+            (1, _) => format!("{hop} needs a password, and none was given"),
             _ => format!("wrong password for {hop}"),
         };
         Err(Error::new(ErrorKind::Connect, text)

@@ -25,6 +25,8 @@ pub(super) struct MatchBuffer {
     held: Vec<u8>,
     /// Bytes of `held` that no pattern can begin in any more.
     searched: usize,
+    /// The end of the last pattern found.
+    matched: usize,
     /// Bytes received in all.
     pub(super) received: usize,
 }
@@ -61,6 +63,7 @@ impl MatchBuffer {
             if excess > Self::KEPT {
                 self.held.drain(..excess);
                 self.searched -= excess;
+                self.matched = self.matched.saturating_sub(excess);
             }
             return None;
         };
@@ -70,6 +73,16 @@ impl MatchBuffer {
     /// Continues the search after a pattern of `length` bytes at `at`.
     pub(super) fn skip(&mut self, at: usize, length: usize) {
         self.searched = (at + length).min(self.held.len());
+        self.matched = self.searched;
+    }
+
+    /// A question that waits for its answer: the last line, if it has no end yet, and ends in `:`, `?`
+    /// or `>`. Its offset, its length and its text.
+    pub(super) fn question(&self) -> Option<(usize, usize, String)> {
+        let fresh = self.held.get(self.matched..)?;
+        let line = fresh.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next()?;
+        let is_question = matches!(line.trim_ascii_end().last(), Some(b':' | b'?' | b'>'));
+        is_question.then(|| (self.held.len() - line.len(), line.len(), text::one_line_of(line)))
     }
 
     /// Removes the line that begins at `at`; `None` until its newline has come.
@@ -82,6 +95,7 @@ impl MatchBuffer {
         };
         let line: Vec<u8> = self.held.drain(at..=at + end).collect();
         self.searched = at;
+        self.matched = at;
         Some(text::one_line_of(&line).trim().to_owned())
     }
 

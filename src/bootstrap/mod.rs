@@ -34,7 +34,7 @@ mod upload;
 pub(crate) use clean::clean;
 pub(crate) use dialog::Preamble;
 pub(crate) use expect::StubStream;
-pub(crate) use prompts::{Bounds, Prompt};
+pub(crate) use prompts::{Bounds, Form, Prompt};
 pub(crate) use script::{BootScript, clean_argv, nonce};
 pub use source::StubSource;
 pub(crate) use stubs::{OwnStub, Search, StubSet};

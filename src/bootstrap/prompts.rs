@@ -1,20 +1,41 @@
-//! The password prompts that sudo and su may print before a stub is there, and their markers.
+//! The questions that sudo and su may ask before a stub is there, and their markers.
 
-use crate::{prompter::SecretRequest, transport::End};
+use crate::{
+    prompter::{SecretKind, SecretRequest},
+    text::one_line,
+    transport::End,
+};
 
-/// A password prompt of one hop.
+/// The questions of one hop.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {
-    /// The prompt as the hop prints it, on stdout or stderr. Where the hop takes a prompt (`sudo
-    /// -p`), it carries a nonce of this hop and run, so that nothing else prints the same: not the
-    /// next hop either.
-    pub(crate) text: String,
-    /// For a prompt that anything may print: the prompt counts between these.
-    pub(crate) bounds: Option<Bounds>,
-    /// The question for the callback; its attempt is filled in.
+    pub(crate) form: Form,
+    /// The question for the password, for the callback; its attempt is filled in.
     pub(crate) request: SecretRequest,
+    /// The hop, and whom it makes: `sudo: (to become root)`.
+    pub(crate) asker: String,
     /// The hops before this one.
     pub(crate) via: Vec<String>,
+}
+
+/// The form of a hop's questions, on stdout or stderr.
+#[derive(Debug, Clone)]
+pub(crate) enum Form {
+    /// Every question has this text, whatever it asks for (`sudo -p`). It carries a nonce of this hop
+    /// and run, so that nothing else prints the same: not the next hop either.
+    Marked(String),
+    /// A question is any beginning of a line that ends like one, and that anything may print: it
+    /// counts between these.
+    Between(Bounds),
+}
+
+impl Form {
+    fn bounds(&self) -> Option<&Bounds> {
+        match self {
+            Self::Between(bounds) => Some(bounds),
+            Self::Marked(_) => None,
+        }
+    }
 }
 
 /// The lines that a hop's wrapper prints, on both streams, before the hop's program starts and
@@ -40,7 +61,7 @@ pub(super) enum Marker {
     ShellReady,
     /// A prompt begins to count.
     Begin(usize),
-    /// A prompt asks for its secret.
+    /// A hop asks a question.
     Ask(usize),
     /// A prompt counts no more.
     End(usize),
@@ -54,12 +75,27 @@ enum State {
     Over,
 }
 
+/// The questions that a hop has asked so far.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    questions: u32,
+    /// The attempt that the last question belongs to.
+    attempt: u32,
+    /// The texts of the questions that have no mark.
+    texts: Vec<String>,
+}
+
+/// The most questions of one hop: a far end may ask for ever.
+const MAX_QUESTIONS: u32 = 16;
+
+/// sudo's words for a wrong password, in its English locale.
+const TRY_AGAIN: &str = "Sorry, try again.";
+
 /// The prompts of all hops, outermost first, and the state of each.
 #[derive(Debug)]
 pub(super) struct Prompts {
     prompts: Vec<Prompt>,
-    /// How often each prompt has been printed.
-    asked: Vec<u32>,
+    asked: Vec<Asked>,
     stdout: Vec<State>,
     stderr: Vec<State>,
 }
@@ -67,7 +103,7 @@ pub(super) struct Prompts {
 impl Prompts {
     pub(super) fn new(prompts: Vec<Prompt>) -> Self {
         let states = vec![State::NotBegun; prompts.len()];
-        let asked = vec![0; prompts.len()];
+        let asked = vec![Asked::default(); prompts.len()];
         Self { prompts, asked, stdout: states.clone(), stderr: states }
     }
 
@@ -79,16 +115,16 @@ impl Prompts {
         };
         let mut markers = Vec::new();
         for (index, (prompt, state)) in self.prompts.iter().zip(states).enumerate() {
-            match (state, &prompt.bounds) {
-                (State::NotBegun, Some(bounds)) => {
+            match (state, &prompt.form) {
+                (State::NotBegun, Form::Between(bounds)) => {
                     markers.push((Marker::Begin(index), bounds.begin.as_bytes()));
                 }
-                (State::Over, _) => {}
-                (_, bounds) => {
-                    markers.push((Marker::Ask(index), prompt.text.as_bytes()));
-                    if let Some(bounds) = bounds {
-                        markers.push((Marker::End(index), bounds.end.as_bytes()));
-                    }
+                (State::Active, Form::Between(bounds)) => {
+                    markers.push((Marker::End(index), bounds.end.as_bytes()));
+                }
+                (State::Over, Form::Between(_)) => {}
+                (_, Form::Marked(text)) => {
+                    markers.push((Marker::Ask(index), text.as_bytes()));
                 }
             }
         }
@@ -111,13 +147,55 @@ impl Prompts {
         }
     }
 
-    /// Takes note of a [`Marker::Ask`]: the question, and the hops before the one that asks.
-    pub(super) fn ask(&mut self, index: usize) -> Option<(SecretRequest, &[String])> {
+    /// The hop whose questions have no mark, and count on a stream now.
+    pub(super) fn open(&self, stream: Stream) -> Option<usize> {
+        let states = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        let mut states = self.prompts.iter().zip(states);
+        states.position(|(prompt, state)| {
+            *state == State::Active && matches!(prompt.form, Form::Between(_))
+        })
+    }
+
+    /// Takes note of a question, with its text where it has no mark, and with what the hop has
+    /// printed since the last answer. Gives the request, and the hops before the one that asks;
+    /// `None` for more questions than a hop may ask.
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        text: &str,
+        since_answer: &str,
+    ) -> Option<(SecretRequest, &[String])> {
+        let said = self.remove_from(since_answer);
         let asked = self.asked.get_mut(index)?;
-        *asked += 1;
         let prompt = self.prompts.get(index)?;
-        let request = SecretRequest { attempt: *asked, ..prompt.request.clone() };
-        Some((request, &prompt.via))
+        asked.questions += 1;
+        let (said, text) = (said.trim(), text.trim());
+        let (is_refused, is_further) = match prompt.form {
+            _ if asked.questions == 1 => (false, !text.is_empty() && !is_for_password(text)),
+            // A wrong password is always told; the modules of PAM ask one after the other silently.
+            Form::Marked(_) => (!said.is_empty(), said.is_empty()),
+            // su asks once. A question that comes again was not answered well.
+            Form::Between(_) => (asked.texts.iter().any(|old| old == text), !is_for_password(text)),
+        };
+        asked.attempt += u32::from(is_refused || asked.questions == 1);
+        if !text.is_empty() && !asked.texts.iter().any(|old| old == text) {
+            asked.texts.push(text.to_owned());
+        }
+        let asker = &prompt.asker;
+        let mut request = SecretRequest { attempt: asked.attempt, ..prompt.request.clone() };
+        if is_further {
+            request.kind = SecretKind::Interactive;
+            request.prompt = match text {
+                "" => format!("{asker} asks for more, such as a one-time code: "),
+                text => format!("{asker} asks: {} ", one_line(text)),
+            };
+        } else if is_refused && !said.is_empty() && said != TRY_AGAIN {
+            request.prompt = format!("{asker} says: {}; password: ", one_line(said));
+        }
+        (asked.questions <= MAX_QUESTIONS).then_some((request, &prompt.via))
     }
 
     /// The hop of a prompt for an error; with the hops before it where its text alone names two.
@@ -135,25 +213,35 @@ impl Prompts {
     /// why it refuses: other text since the answer, or an exit code, is of a program that it
     /// started.
     pub(super) fn is_pending(&self, end: &End, since_answer: Option<&str>) -> bool {
-        let is_pending = |(index, prompt): (usize, &Prompt)| match prompt.bounds {
+        let is_pending = |(index, prompt): (usize, &Prompt)| match prompt.form.bounds() {
             Some(_) => ![&self.stdout, &self.stderr]
                 .iter()
                 .any(|states| states.get(index) == Some(&State::Over)),
             None => since_answer == Some("") && !matches!(end, End::Code(_)),
         };
         let asked = self.prompts.iter().enumerate().zip(&self.asked);
-        asked.filter(|(_, asked)| **asked > 0).any(|(prompt, _)| is_pending(prompt))
+        asked.filter(|(_, asked)| asked.questions > 0).any(|(prompt, _)| is_pending(prompt))
     }
 
-    /// Text without the prompts and their bounds, which carry nonces.
+    /// Text without the questions and their bounds, which carry nonces.
     pub(super) fn remove_from(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for Prompt { text: prompt, bounds, .. } in &self.prompts {
-            if let Some(Bounds { begin, end }) = bounds {
-                text = text.replace(begin.trim(), "").replace(end.trim(), "");
+        for (prompt, asked) in self.prompts.iter().zip(&self.asked) {
+            match &prompt.form {
+                Form::Marked(mark) => text = text.replace(mark.trim(), ""),
+                Form::Between(Bounds { begin, end }) => {
+                    text = text.replace(begin.trim(), "").replace(end.trim(), "");
+                }
             }
-            text = text.replace(prompt.trim(), "");
+            for question in &asked.texts {
+                text = text.replace(question.as_str(), "");
+            }
         }
         text
     }
+}
+
+/// Whether a question of su's is the one for the password, in su's English locale.
+fn is_for_password(text: &str) -> bool {
+    text == "Password:"
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::digest;
-use crate::{Error, ErrorKind, Origin, Step, sync::lock};
+use crate::{Error, ErrorKind, Origin, Step, blocking, sync::lock};
 
 /// A place of stubs to send: a file, a folder of files named `nlr-stub-<target triple>`, or bytes in
 /// memory.
@@ -189,8 +189,8 @@ impl Content {
             Self::Memory(memory) => {
                 let image = memory.image.get_or_try_init(|| async {
                     let bytes = memory.bytes.clone();
-                    let image = tokio::task::spawn_blocking(|| Arc::new(Image::new(bytes))).await;
-                    image.map_err(|error| unreadable(self, io::Error::other(error)))
+                    let image = blocking::run(|| Arc::new(Image::new(bytes))).await;
+                    image.map_err(|error| unreadable(self, error))
                 });
                 image.await.cloned()
             }
@@ -213,8 +213,7 @@ async fn file_image(path: &Path) -> Result<Arc<Image>, Error> {
     let image = cached.image.get_or_try_init(|| async {
         let path = path.to_owned();
         let read = move || fs::read(path).map(|bytes| Arc::new(Image::new(bytes.into())));
-        let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other);
-        read.and_then(|image| image).map_err(unreadable)
+        blocking::run(read).await.and_then(|read| read).map_err(unreadable)
     });
     image.await.cloned()
 }

@@ -8,10 +8,14 @@ use super::{
     connection_ref::ConnectionRef,
     netns::{NetnsHandle, check_container},
     socket::RemoteSocket,
+    wire_state::check_option,
 };
 use crate::{
     Error, ErrorKind, Group, Protocol, Step,
-    wire::{Credit, Netns, NetnsMode, Open, SocketOption},
+    wire::{
+        Credit, FILTER, FilterInstruction, MAX_OPTION, Netns, NetnsMode, OWN_LEVEL, Open,
+        SocketOption,
+    },
 };
 
 /// Bytes of receive buffer to ask for: a burst of a hundred thousand events waits in the kernel while
@@ -105,6 +109,13 @@ impl SocketBuilder {
         self
     }
 
+    /// Attaches a classic BPF filter before the socket is bound, so that nothing comes unfiltered. The
+    /// rest is as for [`RemoteSocket::attach_filter`]. [`open`](Self::open) refuses more than 4,096
+    /// instructions ([`ErrorKind::Invalid`]).
+    pub fn filter(self, instructions: &[FilterInstruction]) -> Self {
+        self.option(OWN_LEVEL, FILTER, FilterInstruction::encode_all(instructions))
+    }
+
     /// Sets an on-off option of level `SOL_NETLINK`, such as
     /// [`NETLINK_GET_STRICT_CHK`](options::GET_STRICT_CHK).
     ///
@@ -142,8 +153,7 @@ impl SocketBuilder {
     /// errno if the far end allows no more sockets ([`PeerLimits`](crate::PeerLimits)).
     ///
     /// [`ErrorKind::Invalid`] for an option's value or a name of more than 32 KiB, for options, groups
-    /// and names that together are larger than the connection carries, and for an impossible
-    /// container name. [`ErrorKind::Timeout`]. [`ErrorKind::Disconnected`].
+    /// and names that together have more than 64 KiB, and for an impossible container name. [`ErrorKind::Timeout`]. [`ErrorKind::Disconnected`].
     pub async fn open(self) -> Result<RemoteSocket, Error> {
         let limit = self.timeout;
         let socket = self.begin()?;
@@ -167,15 +177,14 @@ impl SocketBuilder {
     }
 }
 
-/// Refuses values without room in an open frame, whose options have at most 64 KiB each.
+/// Refuses what would be cut in an open frame, whose options have at most 64 KiB each.
 fn check(open: &Open) -> Result<(), Error> {
-    const LONGEST: usize = 32 << 10;
-    if open.options.iter().any(|option| option.value.len() > LONGEST) {
-        return Err(Error::invalid("a socket option's value has more than 32 KiB"));
-    }
+    open.options.iter().try_for_each(|option| check_option(&option.value))?;
     match &open.netns {
-        Netns::Name(text) | Netns::Path(text) if text.len() > LONGEST => {
-            Err(Error::invalid("a namespace's name or path has more than 32 KiB"))
+        Netns::Name(text) | Netns::Path(text) if text.len() > MAX_OPTION => {
+            let length = text.len();
+            let text = format!("a namespace's name or path of {length} bytes: it is too long");
+            Err(Error::invalid(text))
         }
         netns => check_container(netns),
     }

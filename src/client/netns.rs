@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Each method fails with [`ErrorKind::Timeout`] after 60 seconds, while the operation may still
-/// happen, and with [`ErrorKind::Invalid`] for a name larger than the connection carries.
+/// happen, and with [`ErrorKind::Invalid`] for a name or path of more than 64 KiB.
 #[derive(Clone)]
 pub struct RemoteNetns {
     connection: ConnectionRef,

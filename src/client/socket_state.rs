@@ -14,17 +14,13 @@ use super::{
 };
 use crate::{
     Error,
+    limits::client::UNREAD_FAILURES,
     proto::{SendError, Violation},
     wire::{Counters, Destination, Opened, SocketId},
 };
 
 /// Failures of pipelined sends in the receive queue, from which on a pipelined send fails at once.
 const MAX_FAILURES: usize = 1024;
-
-/// Failures in the receive queue, of sends and of receives, beyond which the stub breaks the
-/// protocol: they take no credit. More than a stub has sends under way once pipelined sends fail at
-/// once.
-const MAX_WITHOUT_CREDIT: usize = 16 << 10;
 
 /// A confirmed send, for which one task waits.
 #[derive(Debug)]
@@ -34,7 +30,7 @@ enum Confirmed {
 }
 
 /// The state of one socket. Its receive queue is bounded by the credit granted for datagrams and, for
-/// failures, by [`MAX_WITHOUT_CREDIT`]; between two of these there is one report of loss at most.
+/// failures, by [`UNREAD_FAILURES`]; between two of these there is one report of loss at most.
 #[derive(Debug)]
 pub(super) struct SocketState {
     id: SocketId,
@@ -145,8 +141,8 @@ impl SocketState {
                 self.last_failure = errno;
             }
         }
-        if self.without_credit > MAX_WITHOUT_CREDIT {
-            let (what, limit) = ("failures on a socket left unread", MAX_WITHOUT_CREDIT as u64);
+        if self.without_credit > UNREAD_FAILURES {
+            let (what, limit) = ("failures on a socket left unread", UNREAD_FAILURES as u64);
             return Err(Violation::TooMany { what, limit });
         }
         self.queue.push_back(delivery);

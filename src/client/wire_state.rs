@@ -8,8 +8,11 @@ use super::gathering::send_mode;
 use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
+    limits::client::UNREAD_ANSWERS,
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
-    wire::{Destination, Failure, Flags, Frame, Message, Open, SocketId, hello::PeerLimits},
+    wire::{
+        Destination, Failure, Flags, Frame, MAX_OPTION, Message, Open, SocketId, hello::PeerLimits,
+    },
 };
 
 /// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
@@ -22,11 +25,6 @@ const LARGE_HIGH_WATER: usize = 64 << 20;
 /// Bytes waiting to be written below which pieces of large datagrams are added. A frame of another
 /// socket waits for no more than this and a piece.
 const PIECES_MARK: usize = 64 << 10;
-
-/// Bytes of answers to the stub (pongs, credit, closes) that wait to be written, above which the stub
-/// breaks the protocol: it goes on sending and does not read. A stub that reads all it is sent before it
-/// goes on has a few frames of each socket waiting.
-const ANSWERS_LIMIT: usize = 4 << 20;
 
 /// The protocol state of a connection, and its outbox.
 #[derive(Debug)]
@@ -184,11 +182,25 @@ impl WireState {
         let before = self.outbox.len();
         let event = self.protocol.on_frame(frame.header, &frame.payload, &mut self.outbox)?;
         self.answers += self.outbox.len() - before;
-        if self.answers > ANSWERS_LIMIT {
-            let (what, limit) = ("bytes of answers left unread", ANSWERS_LIMIT as u64);
+        if self.answers > UNREAD_ANSWERS {
+            let (what, limit) = ("bytes of answers left unread", UNREAD_ANSWERS as u64);
             return Err(Violation::TooMany { what, limit });
         }
         Ok(event)
+    }
+}
+
+/// Refuses an option's value that no stub takes.
+pub(super) fn check_option(value: &[u8]) -> Result<(), Error> {
+    match value.len() {
+        length if length > MAX_OPTION => {
+            let text = format!(
+                "a socket option's value of {length} bytes: it has {MAX_OPTION} at most, and a filter \
+                 4096 instructions"
+            );
+            Err(Error::invalid(text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -199,6 +211,6 @@ pub(super) fn datagram_too_long(length: usize, limit: usize) -> Error {
 }
 
 fn too_long(length: u32, limit: u32) -> Error {
-    let text = format!("a request of {length} bytes: this connection carries {limit}");
+    let text = format!("a request of {length} bytes: it has {limit} at most");
     Error::new(ErrorKind::Invalid, text).with_errno(EMSGSIZE)
 }

@@ -128,7 +128,7 @@ impl Pair {
     /// Checks that nothing is left, and that both ends have counted the same.
     pub(crate) fn check_end(&self) {
         self.client.finish(&self.stub.closed);
-        assert_eq!((self.stub.state.socket_count(), self.stub.state.queued()), (0, 0));
+        assert_eq!((self.stub.state.socket_count(), self.stub.state.waiting()), (0, 0));
     }
 
     /// A number that two pairs share only if the same moves lead to the same ends from now on: each

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::frames::{cut, from_stub};
 use crate::{
     errno::{EAGAIN, ECANCELED, ENOENT},
-    proto::{OpenOutcome, StubAction, StubState, Violation},
+    limits::stub::QUEUED_EACH,
+    proto::{OpenOutcome, StubAction, StubState, Violation, cost},
     wire::{
         Counters, Credit, DatagramInfo, Failure, Flags, FrameType, Header, Message, Opened,
         SocketId, hello::PeerLimits,
@@ -34,6 +35,8 @@ struct Kernel {
     queue: VecDeque<Vec<u8>>,
     /// Bytes of a send of which pieces are missing.
     partial: usize,
+    /// What the open takes of the bytes that wait, until it is made.
+    opening: u64,
     drops: u64,
     counters: Counters,
 }
@@ -65,7 +68,8 @@ pub(crate) struct StubEnd {
     /// Datagrams are forwarded in frames of this many bytes.
     pub(crate) piece: usize,
     kernels: BTreeMap<SocketId, Kernel>,
-    requests: Vec<u32>,
+    /// Those in flight, with what each takes of the bytes that wait.
+    requests: Vec<(u32, u64)>,
     /// The counters of each closed socket, in the order of closing.
     pub(crate) closed: Vec<(SocketId, Counters)>,
     limits: PeerLimits,
@@ -111,14 +115,17 @@ impl StubEnd {
         let action = self.state.on_frame(header, payload, &mut self.out)?;
         match action {
             StubAction::Open(id, _) => {
-                assert!(self.kernels.insert(id, Kernel::default()).is_none(), "{id} is there");
+                let opening = cost(FrameType::Open, payload.len());
+                let kernel = Kernel { opening, ..Kernel::default() };
+                assert!(self.kernels.insert(id, kernel).is_none(), "{id} is there");
             }
             StubAction::Close(id) => {
                 let kernel = self.kernels.get_mut(&id).unwrap();
                 (kernel.closing, kernel.partial) = (true, 0);
                 // Queued sends are cancelled; the one being made is waited for.
                 for send in kernel.sends.drain(1.min(kernel.sends.len())..) {
-                    self.state.sent(id, send.data.len(), ECANCELED, &mut Vec::new());
+                    let length = send.data.len();
+                    self.state.sent(id, length, send.confirm, ECANCELED, &mut Vec::new());
                 }
             }
             StubAction::Send { socket, serial, confirm, data, .. } => {
@@ -131,12 +138,19 @@ impl StubEnd {
             | StubAction::Membership { socket, request, .. } => {
                 self.state.reply(socket, request, Ok(&[1]), &mut self.out);
             }
-            StubAction::Netns { request, .. } => self.requests.push(request),
+            StubAction::Netns { request, .. } => {
+                self.requests.push((request, cost(FrameType::Netns, payload.len())));
+            }
             StubAction::None => match header.frame_type {
                 FrameType::Send => {
                     self.kernels.get_mut(&id).unwrap().partial += payload.len() - 12;
                 }
-                // The open had failed: the state itself has answered.
+                // It was refused: the state itself has answered.
+                FrameType::Open => {
+                    let kernel = Kernel { failed: true, ..Kernel::default() };
+                    assert!(self.kernels.insert(id, kernel).is_none(), "{id} is there");
+                }
+                // The open had failed: likewise.
                 FrameType::Close => {
                     let kernel = self.kernels.remove(&id).unwrap();
                     assert!(kernel.failed);
@@ -201,6 +215,7 @@ impl StubEnd {
                 let fails = matches!(step, StubStep::OpenFailed(_));
                 let result = if fails { Err(failure()) } else { Ok(Opened::default()) };
                 let kernel = kernels.get_mut(&id).unwrap();
+                kernel.opening = 0;
                 match state.opened(id, result, out) {
                     OpenOutcome::Keep => {
                         assert!(!kernel.closing);
@@ -216,7 +231,7 @@ impl StubEnd {
                 let errno = if matches!(step, StubStep::SendFailed(_)) { EAGAIN } else { 0 };
                 let kernel = kernels.get_mut(&id).unwrap();
                 let send = kernel.sends.pop_front().unwrap();
-                state.sent(id, send.data.len(), errno, out);
+                state.sent(id, send.data.len(), send.confirm, errno, out);
                 if errno == 0 {
                     kernel.counters.sent_datagrams += 1;
                     kernel.counters.sent_bytes += send.data.len() as u64;
@@ -227,7 +242,7 @@ impl StubEnd {
                 if send.confirm {
                     kernel.confirming.push_back((send.serial, errno));
                 } else if errno != 0 {
-                    state.answer_send(id, send.serial, errno, 1, out);
+                    state.answer_failed(id, send.serial, errno, 1, out);
                 }
             }
             StubStep::Forward(id) => {
@@ -248,7 +263,7 @@ impl StubEnd {
             }
             StubStep::Answer(id) => {
                 let (serial, errno) = kernels.get_mut(&id).unwrap().confirming.pop_front().unwrap();
-                state.answer_send(id, serial, errno, 1, out);
+                state.answer_confirmed(id, serial, errno, 1, out);
             }
             StubStep::Drop(id) => {
                 let kernel = kernels.get_mut(&id).unwrap();
@@ -257,7 +272,7 @@ impl StubEnd {
             }
             StubStep::Closed(id) => self.close(id),
             StubStep::Reply(i) => {
-                let request = self.requests.remove(i);
+                let (request, _) = self.requests.remove(i);
                 let failure = failure();
                 let result =
                     if request.is_multiple_of(2) { Ok([7].as_slice()) } else { Err(&failure) };
@@ -276,9 +291,14 @@ impl StubEnd {
 
     /// Checks the invariants.
     fn check(&self) {
-        let held = |kernel: &Kernel| kernel.sends.iter().map(|send| send.data.len()).sum::<usize>();
-        let held = self.kernels.values().map(held).sum::<usize>() as u64;
-        assert_eq!(self.state.queued(), held, "bytes queued are miscounted");
+        let waiting = |kernel: &Kernel| {
+            let sends = kernel.sends.iter().map(|send| cost(FrameType::Send, send.data.len()));
+            let unanswered = if kernel.closing { 0 } else { kernel.confirming.len() as u64 };
+            sends.sum::<u64>() + unanswered * QUEUED_EACH + kernel.opening
+        };
+        let requests: u64 = self.requests.iter().map(|(_, cost)| cost).sum();
+        let waiting = self.kernels.values().map(waiting).sum::<u64>() + requests;
+        assert_eq!(self.state.waiting(), waiting, "what waits is miscounted");
         let partial = self.kernels.values().map(|kernel| kernel.partial).sum::<usize>() as u64;
         assert_eq!(self.state.incomplete(), partial, "bytes half come are miscounted");
         assert!(partial <= self.max_partial);
@@ -303,7 +323,7 @@ impl StubEnd {
         while let Some(step) = self.steps().first() {
             self.step(*step);
         }
-        let left = (self.state.socket_count(), self.state.queued(), self.state.incomplete());
+        let left = (self.state.socket_count(), self.state.waiting(), self.state.incomplete());
         assert_eq!(left, (0, 0, 0));
         self.take_out().iter().for_each(|frame| from_stub(frame));
     }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use super::hop::{Hop, SshDestination};
 use crate::{
     Error,
-    bootstrap::{Bounds, Prompt},
+    bootstrap::{Bounds, Form, Prompt},
     prompter::{SecretKind, SecretRequest},
     shell,
 };
@@ -28,6 +28,9 @@ pub(super) struct CommandLine {
 pub(super) struct Parameters<'a> {
     /// Whether there is a callback for secrets.
     pub(super) has_secrets: bool,
+    /// Whether an ssh that this process starts may ask. Others, on hosts without a terminal, would
+    /// send empty passwords.
+    pub(super) ssh_asks: bool,
     /// Makes the nonce of a prompt or marker. Each has its own: a host sees those of the hops after
     /// it, and could otherwise ask in the name of the hops before it.
     pub(super) nonce: fn() -> String,
@@ -50,7 +53,9 @@ pub(super) fn wrap(
         match hop {
             Hop::OpenSsh(to) => {
                 let jumps = trailing_jumps(&mut rest);
-                line.argv = openssh(to, &jumps, &line.argv, parameters)?;
+                let may_ask =
+                    parameters.ssh_asks && rest.is_empty() && parameters.before.is_empty();
+                line.argv = openssh(to, &jumps, &line.argv, may_ask, parameters)?;
             }
             Hop::Exec(command) => {
                 line.typed = Some(format!("exec {}", quote(&line.argv)?));
@@ -103,10 +108,11 @@ fn openssh(
     to: &SshDestination,
     jumps: &[&SshDestination],
     inner: &[OsString],
+    may_ask: bool,
     parameters: &Parameters<'_>,
 ) -> Result<Vec<OsString>, Error> {
     let mut argv = words(["ssh", "-T", "-e", "none", "-o", "ClearAllForwardings=yes"]);
-    if !parameters.has_secrets {
+    if !may_ask {
         argv.extend(words(["-o", "BatchMode=yes"]));
     }
     if let Some(file) = parameters.ssh_config {
@@ -146,20 +152,20 @@ fn privileged(
     parameters: &Parameters<'_>,
 ) -> Result<(), Error> {
     let mut argv = words(["env", "LC_ALL=C", "LANGUAGE="]);
-    let mut bounds = None;
     let user;
-    let text;
+    let form;
     match hop {
         Hop::Sudo(to) => {
             user = to;
             // sudo prints `%` for `%%`, so that an echo of the command line is no prompt.
-            text = format!("nlr-{}%?", (parameters.nonce)());
+            let text = format!("nlr-{}%?", (parameters.nonce)());
             argv.push("sudo".into());
             match parameters.has_secrets {
                 // -S has no effect where sudo needs no password.
                 true => argv.extend(words(["-S", "-p", &text.replace('%', "%%")])),
                 false => argv.push("-n".into()),
             }
+            form = Form::Marked(text);
             if let Some(user) = to {
                 argv.extend(words(["-u", user]));
             }
@@ -168,11 +174,10 @@ fn privileged(
         }
         Hop::Su(to) => {
             user = to;
-            // su takes no other prompt, and anything may print this one: it counts while su runs.
-            text = "Password: ".to_owned();
+            // su takes no prompt, and anything may print its own: they count while su runs.
             let (begin, echo_begin) = marker(parameters, "su");
             let (end, echo_end) = marker(parameters, "done");
-            bounds = Some(Bounds { begin, end });
+            form = Form::Between(Bounds { begin, end });
             let wrapper = words(["sh", "-c", &format!("{echo_begin}; exec \"$@\""), "sh"]);
             argv.splice(..0, wrapper);
             let inner = format!("{echo_end}; exec {}", quote(&line.argv)?);
@@ -183,16 +188,17 @@ fn privileged(
         _ => return Ok(()),
     }
     let user = user.as_deref().unwrap_or("root");
+    let asker = format!("{hop} (to become {user})");
     let request = SecretRequest {
         kind: SecretKind::Privilege,
         hop: hop.to_string(),
-        prompt: format!("Password for {hop} (to become {user}): "),
+        prompt: format!("Password for {asker}: "),
         key_file: None,
         echo: false,
         attempt: 1,
     };
     let via = parameters.before.iter().chain(before).map(Hop::to_string).collect();
-    line.prompts.push(Prompt { text, bounds, request, via });
+    line.prompts.push(Prompt { form, request, asker, via });
     line.argv = argv;
     Ok(())
 }
@@ -248,7 +254,8 @@ mod tests {
 
     fn wrapped(target: &str, has_secrets: bool) -> CommandLine {
         let nonce = || "n0".to_owned();
-        let parameters = Parameters { has_secrets, nonce, ssh_config: None, before: &[] };
+        let parameters =
+            Parameters { has_secrets, ssh_asks: has_secrets, nonce, ssh_config: None, before: &[] };
         let target: Target = target.parse().unwrap();
         wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap()
     }
@@ -299,7 +306,8 @@ mod tests {
         let line = wrapped("openssh://a,sudo:,openssh://[::1]", true);
         assert_eq!(shown(&line.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
         let inner = line.argv.last().unwrap().to_str().unwrap();
-        assert!(inner.contains("-- ssh -T"), "{inner}");
+        assert!(inner.contains("-- ssh -T -e none"), "{inner}");
+        assert!(inner.contains("BatchMode=yes") && !shown(&line.argv[..6]).contains("Batch"));
         assert!(inner.contains("::1"), "{inner}");
     }
 
@@ -311,26 +319,35 @@ mod tests {
         assert!(
             shown(&line.argv).starts_with("env LC_ALL=C LANGUAGE= sudo -S -p nlr-n0%%? -u a -- sh")
         );
-        assert_eq!(line.prompts[1].text, "Password: ");
+        assert!(matches!(line.prompts[1].form, Form::Between(_)));
     }
 
     #[test]
     fn no_host_sees_the_prompts_of_the_hops_before_it() {
         let gateway = ["ssh://gateway".parse().unwrap()];
         let nonce = crate::bootstrap::nonce;
-        let parameters =
-            Parameters { has_secrets: true, nonce, ssh_config: None, before: &gateway };
+        let parameters = Parameters {
+            has_secrets: true,
+            ssh_asks: true,
+            nonce,
+            ssh_config: None,
+            before: &gateway,
+        };
         let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
         let line = wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap();
         let [first, second, su] = &line.prompts[..] else { panic!("{:?}", line.prompts) };
-        assert_ne!(first.text, second.text);
+        let mark = |prompt: &Prompt| match &prompt.form {
+            Form::Marked(text) => text.clone(),
+            Form::Between(_) => panic!("{prompt:?}"),
+        };
+        assert_ne!(mark(first), mark(second));
         assert_eq!(first.via, ["ssh://gateway"]);
         assert_eq!(second.via, ["ssh://gateway", "sudo:", "openssh://a"]);
-        let nonce = |prompt: &Prompt| prompt.text.replace(['%', '?'], "");
+        let nonce = |prompt: &Prompt| mark(prompt).replace(['%', '?'], "");
         let sent = line.argv.last().unwrap().to_str().unwrap();
         assert!(sent.contains(&nonce(second)) && !sent.contains(&nonce(first)), "{sent}");
         // Nor is a marker part of the command line that prints it, which may be echoed.
-        let Bounds { begin, end } = su.bounds.as_ref().unwrap();
+        let Form::Between(Bounds { begin, end }) = &su.form else { panic!("{su:?}") };
         assert!(!sent.contains(begin.as_str()) && !sent.contains(end.as_str()), "{sent}");
     }
 

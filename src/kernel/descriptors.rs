@@ -2,7 +2,15 @@
 //!
 //! Netlink messages may carry descriptor numbers (`IFLA_NET_NS_FD` and its like), which the
 //! kernel looks up in the process that sends: the stub. A number that a client made up must not
-//! happen to be open there, so everything the stub opens is moved to high numbers.
+//! happen to be open there, so the stub moves what it opens to numbers from 16,384 on.
+//!
+//! | descriptors | numbers | where all of those are taken, or beyond the limit of the process |
+//! |---|---|---|
+//! | namespaces that a client keeps open, and may name in messages | from 16,384 on | the upper half of the limit |
+//! | all others | from 16,384 on | the lowest that is free |
+//!
+//! So the whole limit is of use, and a number below 16,384 that a client made up leads to no
+//! namespace, as long as the limit is higher than that.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,14 +24,19 @@ use super::sys::{self, duplicate_from};
 /// The lowest number the stub uses, if the process may have that many.
 const BASE: i32 = 1 << 14;
 
-/// Moves a descriptor to the lowest free number from 16,384 on. Where the process may not have
-/// numbers that high, the upper half of what it may have serves.
+/// Moves a descriptor to the lowest free number from 16,384 on, or else leaves it where it is.
+pub fn raise(fd: OwnedFd) -> OwnedFd {
+    // EINVAL: beyond the limit of this process. EMFILE: all of those from there on are taken.
+    duplicate_from(fd.as_fd(), BASE).unwrap_or(fd)
+}
+
+/// Moves a descriptor that a client may name to the lowest free number from 16,384 on, or else to one
+/// in the upper half of what the process may have.
 ///
 /// # Errors
 /// EMFILE when all of those are taken.
-pub fn raise(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn raise_named(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     match duplicate_from(fd.as_fd(), BASE) {
-        // EINVAL: beyond the limit of this process. EMFILE: all of those from there on are taken.
         Err(Errno::EINVAL | Errno::EMFILE) => duplicate_from(fd.as_fd(), lower_base()),
         other => other,
     }
@@ -97,8 +110,9 @@ mod tests {
     fn raised_numbers_are_high_and_the_low_one_is_free_again() {
         let low = OwnedFd::from(File::open("/dev/null").unwrap());
         let number = low.as_raw_fd();
-        let high = raise(low).unwrap();
+        let high = raise_named(low).unwrap();
         assert!(high.as_raw_fd() > number);
         assert!(high.as_raw_fd() >= 256, "{}", high.as_raw_fd());
+        assert!(raise(high).as_raw_fd() > 2);
     }
 }

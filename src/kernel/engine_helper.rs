@@ -55,7 +55,7 @@ pub(crate) fn start() -> Result<(), Errno> {
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     match sys::fork_alone()? {
         ForkResult::Parent { .. } => {
-            let _ = HELPER.set(descriptors::raise(ours)?);
+            let _ = HELPER.set(descriptors::raise(ours));
             Ok(())
         }
         ForkResult::Child => {

@@ -8,7 +8,10 @@ use std::{
     io,
     os::{
         fd::{BorrowedFd, OwnedFd},
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{OpenOptionsExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
     thread,
@@ -32,6 +35,7 @@ use super::{
 };
 use crate::{
     limits::{server::LOCK_PATIENCE, stub::MAX_NAMES},
+    text,
     wire::{Failure, Netns, NetnsEntry},
 };
 
@@ -145,13 +149,15 @@ pub fn list(cancel: &Cancel) -> Result<Vec<NetnsEntry>, Failure> {
     for entry in entries {
         let entry =
             entry.map_err(|error| io_failure(&error, format_args!("reading {DIRECTORY}")))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
         cancel.check()?;
         if list.len() >= MAX_NAMES {
             let text = format!("{DIRECTORY} has more than {MAX_NAMES} files");
             return Err(explained(Errno::E2BIG, text));
         }
-        let opened = open(&Netns::Name(name.clone()), cancel).ok().flatten();
+        // No request can hold a name that is no UTF-8, but each such name is told apart.
+        let name = entry.file_name();
+        let name = name.into_string().unwrap_or_else(|name| text::name(name.as_bytes()));
+        let opened = open_file(&entry.path(), &Netns::Name(name.clone())).ok();
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
         list.push(NetnsEntry::new(name, id));
     }
@@ -253,5 +259,5 @@ pub fn delete(name: &str) -> Result<(), Failure> {
 /// # Errors
 /// As fcntl(2).
 pub(crate) fn handle(file: File) -> Result<OwnedFd, Failure> {
-    descriptors::raise(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
+    descriptors::raise_named(file.into()).map_err(|errno| failure(errno, "raising a descriptor"))
 }

@@ -28,7 +28,7 @@ use nix::{
 use seccompiler::sock_filter;
 
 use super::plain_option;
-use crate::wire::{DatagramInfo, Destination};
+use crate::wire::{DatagramInfo, Destination, FilterInstruction};
 
 /// Largest control data asked for: a packet info and an nsid need 40 bytes.
 const CONTROL_LEN: usize = 128;
@@ -65,6 +65,28 @@ pub(super) fn close_on_exec(number: i32) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
+/// mallopt(3): has glibc keep little of the memory that is freed. Two arenas for all threads replace
+/// eight for each processor, and each large buffer has a mapping of its own, which ends with it; by
+/// default glibc stops to do so as soon as a large buffer has been freed.
+#[cfg(target_env = "gnu")]
+pub(super) fn keep_little_memory() {
+    /// glibc's first choice.
+    const LARGE: libc::c_int = 128 << 10;
+    let options =
+        [(libc::M_ARENA_MAX, 2), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)];
+    for (name, value) in options {
+        // SAFETY: takes integers only, and may be called at any time by any thread.
+        unsafe { libc::mallopt(name, value) };
+    }
+}
+
+/// malloc_trim(3): gives the free pages of the heap to the kernel.
+#[cfg(target_env = "gnu")]
+pub(super) fn trim_heap() {
+    // SAFETY: takes an integer only, and may be called at any time by any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// `ioctl(NS_GET_NSTYPE)`: the kind of a namespace, as the flag of clone(2) that makes one.
 pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
     // SAFETY: this request takes no argument and touches no memory; a descriptor that is no
@@ -94,9 +116,7 @@ fn opened_by(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd,
 pub(super) fn uid_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the kernel writes one uid_t, into a local that outlives the call.
-    check(unsafe {
-        libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid)
-    })?;
+    check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) })?;
     Ok(uid)
 }
 
@@ -224,11 +244,41 @@ pub(super) fn set_option(
     name: i32,
     value: &[u8],
 ) -> Result<(), Errno> {
-    plain_option::check(level, name)?;
+    let size = plain_option::value(level, name)?.to_set();
+    // The kernel ignores the rest of a longer value. Netlink takes a shorter one for zero.
+    let value = value.get(..size).ok_or(Errno::EINVAL)?;
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel reads at most `length` bytes from the slice, and the check lets only
-    // options through whose value holds no pointer.
+    // SAFETY: the kernel reads at most `length` bytes from the slice; the list lets only options
+    // through whose value is that many plain bytes, and holds no pointer.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })?;
+    Ok(())
+}
+
+/// Attaches a filter: SO_ATTACH_FILTER.
+///
+/// # Errors
+/// That of setsockopt(2): EINVAL for no instruction, for too many, and for a filter that could load
+/// or jump out of bounds; EPERM where the filter is locked (SO_LOCK_FILTER).
+pub(super) fn attach_filter(
+    fd: BorrowedFd<'_>,
+    instructions: &[FilterInstruction],
+) -> Result<(), Errno> {
+    let copy = |&FilterInstruction { code, jt, jf, k }: &FilterInstruction| libc::sock_filter {
+        code,
+        jt,
+        jf,
+        k,
+    };
+    let mut instructions: Vec<_> = instructions.iter().map(copy).collect();
+    let len = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the kernel reads a sock_fprog, whose pointer is to `len` instructions of a vector; both
+    // outlive the call, and the kernel keeps a copy of its own.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const program).cast(), length)
+    })?;
     Ok(())
 }
 
@@ -239,9 +289,9 @@ pub(super) fn option(
     name: i32,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
-    plain_option::check(level, name)?;
+    plain_option::value(level, name)?;
     let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel writes at most `length` bytes into the slice, since the check lets only
+    // SAFETY: the kernel writes at most `length` bytes into the slice, since the list lets only
     // options through whose size is counted in bytes, and the new length into the local.
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)

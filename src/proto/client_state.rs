@@ -6,48 +6,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     client_event::{ClientEvent, Data},
+    client_socket::{ClientSocket, Phase},
     credit::{Granted, Granting},
     refusal::{Refusal, SendError},
+    send_mode::SendMode,
     send_queue::{QueuedSend, SendQueue},
     violation::Violation,
 };
+use crate::limits::client::INCOMPLETE_DATAGRAMS;
 use crate::wire::{
     Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
-    MAX_GATHERED, Message, Open, SocketId, WireError, hello::PeerLimits,
+    MAX_GATHERED, MAX_REQUEST, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
-
-/// How the stub is to make a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendMode {
-    /// By itself; answered in any case.
-    Confirmed,
-    /// By itself; answered only if it fails.
-    Pipelined,
-    /// As [`Pipelined`](Self::Pipelined), or in one system call with the send before it, if that
-    /// was of the same kind: see [`Flags::GATHER`] for which datagrams may be.
-    Gathered(u16),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Opening,
-    Open,
-    Closing,
-}
-
-#[derive(Debug)]
-struct ClientSocket {
-    phase: Phase,
-    sends: Granted,
-    datagrams: Granting,
-    confirming: HashSet<u32>,
-    /// Pipelined sends whose failure was not told: each may fail once.
-    may_fail: u64,
-    partial: BytesMut,
-    next_serial: u32,
-    /// The kind of the last send, if the next one may be gathered with it.
-    last_kind: Option<u16>,
-}
 
 /// The state of one connection on the client's side.
 #[derive(Debug)]
@@ -85,7 +55,7 @@ impl ClientState {
             limits,
             max_frame,
             piece,
-            queued: SendQueue::default(),
+            queued: SendQueue::new(max_frame as usize),
         }
     }
 
@@ -140,7 +110,8 @@ impl ClientState {
     fn frame(&self, id: SocketId, message: &Message<'_>) -> Result<Vec<u8>, Refusal> {
         let mut frame = Vec::new();
         message.encode(id, Flags::NONE, &mut frame);
-        match Header::decode(&frame, self.max_frame) {
+        let limit = if message.frame_type().is_request() { MAX_REQUEST } else { self.max_frame };
+        match Header::decode(&frame, limit.min(self.max_frame)) {
             Err(WireError::TooLong { length, limit }) => Err(Refusal::TooLong { length, limit }),
             _ => Ok(frame),
         }
@@ -448,7 +419,7 @@ impl ClientState {
         data: &'a [u8],
     ) -> Result<Option<Data<'a>>, Violation> {
         let (frame, limit) = (FrameType::Datagram, self.max_frame);
-        let (partial, max_partial) = (self.partial, INCOMPLETE * limit as usize);
+        let (partial, max_partial) = (self.partial, INCOMPLETE_DATAGRAMS * limit as usize);
         let Some(socket) = self.delivering(id, frame)? else { return Ok(None) };
         let first = socket.partial.is_empty();
         let whole = socket.partial.len() + data.len();
@@ -483,10 +454,6 @@ impl ClientState {
         Ok(Some(Data::Assembled(datagram)))
     }
 }
-
-/// Frame limits that the incomplete datagrams of all sockets may fill together. A stub has one or a
-/// few such datagrams at a time.
-const INCOMPLETE: usize = 4;
 
 /// Bytes of a send frame besides the datagram.
 const PREFIX: usize = HEADER_LEN + DATAGRAM_PREFIX;

@@ -33,22 +33,29 @@
 #![forbid(unsafe_code)]
 
 mod client_event;
+mod client_socket;
 mod client_state;
+mod cost;
 mod credit;
 mod refusal;
+mod send_mode;
 mod send_queue;
 mod stub_action;
+mod stub_socket;
 mod stub_state;
 #[cfg(test)]
 mod tests;
 mod violation;
 
 pub use client_event::{ClientEvent, Data};
+pub use client_state::ClientState;
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
-pub use client_state::{ClientState, SendMode};
+#[cfg(any(test, fuzzing))]
+pub(crate) use cost::cost;
 pub use credit::{Granted, Granting};
 pub use refusal::{Refusal, SendError};
+pub use send_mode::SendMode;
 pub use stub_action::{OpenOutcome, StubAction};
 pub use stub_state::StubState;
 pub use violation::Violation;

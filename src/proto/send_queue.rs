@@ -1,14 +1,16 @@
 //! A client's sends that are not written at once: those that are cut into pieces, and whatever is
 //! sent behind one on its socket. Sockets take turns, so that none waits for another's whole send.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem::take,
+};
 
 use bytes::{BufMut, Bytes};
 
 use crate::wire::{Destination, Flags, Message, SocketId};
 
-/// Sockets whose sends in pieces take turns with each other; more of them wait. The stub has to hold
-/// the pieces that have come of each.
+/// Sockets whose sends in pieces take turns with each other; more of them wait.
 const AT_A_TIME: usize = 4;
 
 /// A send of which nothing, or only the first pieces, is written.
@@ -17,7 +19,7 @@ pub(super) struct QueuedSend {
     pub(super) serial: u32,
     pub(super) destination: Destination,
     pub(super) flags: Flags,
-    /// The bytes that are not written.
+    /// The bytes that are not written; at first, all.
     pub(super) rest: Bytes,
 }
 
@@ -26,10 +28,17 @@ pub(super) struct QueuedSend {
 struct SocketQueue {
     sends: VecDeque<QueuedSend>,
     bytes: usize,
+    /// Bytes of the first send's whole datagram, once the socket takes turns.
+    begun: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SendQueue {
+    /// Bytes of the whole datagrams that take turns, at most. The stub has to hold the pieces that
+    /// have come of each.
+    limit: usize,
+    /// Bytes of those.
+    begun: usize,
     sockets: HashMap<SocketId, SocketQueue>,
     /// Sockets that take turns, the next one first.
     in_turn: VecDeque<SocketId>,
@@ -40,6 +49,19 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
+    /// A queue of datagrams that have `limit` bytes at most, and as many together while they take
+    /// turns.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            begun: 0,
+            sockets: HashMap::new(),
+            in_turn: VecDeque::new(),
+            not_begun: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
     pub(super) fn push(&mut self, id: SocketId, send: QueuedSend) {
         let socket = self.sockets.entry(id).or_default();
         if socket.sends.is_empty() {
@@ -54,6 +76,7 @@ impl SendQueue {
     pub(super) fn discard(&mut self, id: SocketId) {
         if let Some(socket) = self.sockets.remove(&id) {
             self.bytes -= socket.bytes;
+            self.begun -= socket.begun;
             self.in_turn.retain(|other| *other != id);
             self.not_begun.retain(|other| *other != id);
         }
@@ -66,11 +89,7 @@ impl SendQueue {
         piece: usize,
         out: &mut B,
     ) -> Option<(SocketId, usize)> {
-        while self.in_turn.len() < AT_A_TIME
-            && let Some(id) = self.not_begun.pop_front()
-        {
-            self.in_turn.push_back(id);
-        }
+        while self.in_turn.len() < AT_A_TIME && self.begin_next() {}
         let id = self.in_turn.pop_front()?;
         let socket = self.sockets.get_mut(&id)?;
         let QueuedSend { serial, destination, flags, rest } = socket.sends.front_mut()?;
@@ -84,6 +103,7 @@ impl SendQueue {
             self.in_turn.push_back(id);
         } else {
             socket.sends.pop_front();
+            self.begun -= take(&mut socket.begun);
             if socket.sends.is_empty() {
                 self.sockets.remove(&id);
             } else {
@@ -92,6 +112,22 @@ impl SendQueue {
             }
         }
         Some((id, data.len()))
+    }
+
+    /// Has the next send take turns with those that have begun; false if there is none, or no room
+    /// for it.
+    fn begin_next(&mut self) -> bool {
+        let Some(id) = self.not_begun.front() else { return false };
+        let socket = self.sockets.get_mut(id);
+        let length = socket.as_ref().and_then(|socket| socket.sends.front()).map(|s| s.rest.len());
+        let (Some(socket), Some(length)) = (socket, length) else { return false };
+        if !self.in_turn.is_empty() && self.begun + length > self.limit {
+            return false;
+        }
+        socket.begun = length;
+        self.begun += length;
+        self.in_turn.extend(self.not_begun.pop_front());
+        true
     }
 
     /// Bytes queued.

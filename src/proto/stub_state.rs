@@ -1,54 +1,24 @@
 //! The protocol's state on the stub's side.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, mem::take};
 
 use bytes::BufMut;
 
 use super::{
+    cost::cost,
     credit::{Granted, Granting},
     stub_action::{OpenOutcome, StubAction},
+    stub_socket::{Phase, StubSocket},
     violation::Violation,
 };
 use crate::{
     errno::EMSGSIZE,
+    limits::stub::QUEUED_EACH,
     wire::{
         Counters, Credit, Destination, Failure, Flags, FrameType, HEADER_LEN, Header, MAX_GATHERED,
-        Message, Open, Opened, SocketId, WireError, hello::PeerLimits,
+        MAX_OPTION, MAX_REQUEST, Message, Opened, SocketId, WireError, hello::PeerLimits,
     },
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Opening,
-    Open,
-    Failed,
-    Closing,
-}
-
-impl Phase {
-    fn name(self) -> &'static str {
-        match self {
-            Phase::Opening => "opening",
-            Phase::Open => "already open",
-            Phase::Failed => "not open",
-            Phase::Closing => "closing",
-        }
-    }
-}
-
-#[derive(Debug)]
-struct StubSocket {
-    phase: Phase,
-    /// The window for datagrams towards the client.
-    datagrams: Granted,
-    /// Credit beyond the grant, while a confirmed send is unanswered.
-    overdraft: Credit,
-    /// The window for sends from the client.
-    sends: Granting,
-    /// The bytes so far of a send that is incomplete ([`Flags::MORE`]).
-    partial: Vec<u8>,
-    counters: Counters,
-}
 
 /// The state of one connection on the stub's side.
 #[derive(Debug)]
@@ -59,18 +29,19 @@ pub struct StubState {
     max_partial: u64,
     /// Bytes of incomplete sends.
     partial: u64,
-    /// Bytes of whole sends that the kernel has not taken.
-    queued: u64,
-    requests: u32,
+    /// Bytes of memory that what waits is counted for: see [`waiting`](Self::waiting).
+    waiting: u64,
+    /// The requests in flight, by number, each with what it takes of `waiting`.
+    requests: Vec<(u32, u64)>,
 }
 
 impl StubState {
     /// The state behind the hellos. `send_window` is each socket's credit for sends; `max_partial`
-    /// bounds the bytes of incomplete sends over all sockets. (The engine bounds those of whole ones:
-    /// see [`queued`](Self::queued).)
+    /// bounds the bytes of incomplete sends over all sockets. (The engine bounds what else waits:
+    /// see [`waiting`](Self::waiting).)
     pub fn new(limits: PeerLimits, send_window: Credit, max_partial: u64) -> Self {
-        let sockets = HashMap::new();
-        Self { sockets, limits, send_window, max_partial, partial: 0, queued: 0, requests: 0 }
+        let (sockets, requests) = (HashMap::new(), Vec::new());
+        Self { sockets, limits, send_window, max_partial, partial: 0, waiting: 0, requests }
     }
 
     /// Takes in a frame. Answers that need no action are appended to `out`.
@@ -84,6 +55,10 @@ impl StubState {
         out: &mut B,
     ) -> Result<StubAction<'a>, Violation> {
         let (id, frame) = (header.socket, header.frame_type);
+        if header.length > MAX_REQUEST && frame.is_request() {
+            self.refuse_long(header, payload, out)?;
+            return Ok(StubAction::None);
+        }
         Ok(match Message::decode(frame, payload)? {
             Message::Fault(failure) => StubAction::Fault(failure),
             Message::Ping(token) => {
@@ -92,8 +67,14 @@ impl StubState {
             }
             Message::Pong(_) => StubAction::None,
             Message::Open(open) => {
-                self.open(id, &open)?;
-                StubAction::Open(id, open)
+                self.open(id, open.credit, cost(frame, payload.len()))?;
+                match open.options.iter().map(|option| option.value.len()).max() {
+                    Some(length) if length > MAX_OPTION => {
+                        self.opened(id, Err(long_option(length)), out);
+                        StubAction::None
+                    }
+                    _ => StubAction::Open(id, open),
+                }
             }
             Message::Close => self.close(id, out)?,
             Message::Send { serial, destination, data } => {
@@ -115,23 +96,27 @@ impl StubState {
                 StubAction::Credit(id)
             }
             Message::OptionGet { request, level, name, capacity } => {
-                self.request(Some(id), frame)?;
+                self.request(id, request, frame, 0)?;
                 StubAction::OptionGet { socket: id, request, level, name, capacity }
             }
             Message::OptionSet { request, level, name, value } => {
-                self.request(Some(id), frame)?;
+                self.request(id, request, frame, payload.len())?;
+                if value.len() > MAX_OPTION {
+                    self.reply(id, request, Err(&long_option(value.len())), out);
+                    return Ok(StubAction::None);
+                }
                 StubAction::OptionSet { socket: id, request, level, name, value }
             }
             Message::Join { request, group } => {
-                self.request(Some(id), frame)?;
+                self.request(id, request, frame, 0)?;
                 StubAction::Membership { socket: id, request, group, join: true }
             }
             Message::Leave { request, group } => {
-                self.request(Some(id), frame)?;
+                self.request(id, request, frame, 0)?;
                 StubAction::Membership { socket: id, request, group, join: false }
             }
             Message::Netns { request, operation } => {
-                self.request(None, frame)?;
+                self.request(SocketId::CONNECTION, request, frame, payload.len())?;
                 StubAction::Netns { request, operation }
             }
             Message::Opened(_)
@@ -145,7 +130,30 @@ impl StubState {
         })
     }
 
-    fn open(&mut self, id: SocketId, open: &Open) -> Result<(), Violation> {
+    /// Answers a request that is longer than any may be, without decoding it.
+    fn refuse_long<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        header: Header,
+        payload: &[u8],
+        out: &mut B,
+    ) -> Result<(), Violation> {
+        let (id, frame) = (header.socket, header.frame_type);
+        let length = header.length;
+        let text = format!("a request of {length} bytes: {MAX_REQUEST} are allowed");
+        let failure = Failure { errno: EMSGSIZE, text };
+        if frame == FrameType::Open {
+            self.open(id, Credit::default(), 0)?;
+            self.opened(id, Err(failure), out);
+            return Ok(());
+        }
+        let number = payload.first_chunk().map_or(0, |number| u32::from_le_bytes(*number));
+        let socket = if frame == FrameType::Netns { SocketId::CONNECTION } else { id };
+        self.request(socket, number, frame, 0)?;
+        self.reply(socket, number, Err(&failure), out);
+        Ok(())
+    }
+
+    fn open(&mut self, id: SocketId, credit: Credit, cost: u64) -> Result<(), Violation> {
         let frame = FrameType::Open;
         if id == SocketId::CONNECTION {
             return Err(Violation::WrongState { frame, socket: id, state: "the connection" });
@@ -161,13 +169,16 @@ impl StubState {
             id,
             StubSocket {
                 phase: Phase::Opening,
-                datagrams: Granted::new(open.credit),
-                overdraft: open.credit,
+                datagrams: Granted::new(credit),
+                overdraft: credit,
                 sends: Granting::new(self.send_window),
                 partial: Vec::new(),
+                opening: cost,
+                unanswered: 0,
                 counters: Counters::default(),
             },
         );
+        self.waiting += cost;
         Ok(())
     }
 
@@ -189,6 +200,7 @@ impl StubState {
                 socket.phase = Phase::Closing;
                 self.partial -= socket.partial.len() as u64;
                 socket.partial = Vec::new();
+                self.waiting -= take(&mut socket.unanswered) * QUEUED_EACH;
                 Ok(StubAction::Close(id))
             }
             None => Err(Violation::WrongState { frame, socket: id, state: "not open" }),
@@ -209,15 +221,23 @@ impl StubState {
         }
     }
 
-    fn request(&mut self, socket: Option<SocketId>, frame: FrameType) -> Result<(), Violation> {
-        if let Some(id) = socket {
-            self.open_socket(id, frame)?;
+    fn request(
+        &mut self,
+        socket: SocketId,
+        number: u32,
+        frame: FrameType,
+        payload: usize,
+    ) -> Result<(), Violation> {
+        if frame != FrameType::Netns {
+            self.open_socket(socket, frame)?;
         }
-        if self.requests >= self.limits.max_requests {
+        if self.requests.len() >= self.limits.max_requests as usize {
             let limit = self.limits.max_requests.into();
             return Err(Violation::TooMany { what: "requests in flight", limit });
         }
-        self.requests += 1;
+        let cost = cost(frame, payload);
+        self.requests.push((number, cost));
+        self.waiting += cost;
         Ok(())
     }
 
@@ -262,11 +282,11 @@ impl StubState {
                 self.partial += data.len() as u64;
                 return Ok(None);
             }
-            let whole = std::mem::take(&mut socket.partial);
+            let whole = take(&mut socket.partial);
             self.partial -= (whole.len() - data.len()) as u64;
             Cow::Owned(whole)
         };
-        self.queued += data.len() as u64;
+        self.waiting += cost(frame, data.len());
         Ok(Some(data))
     }
 
@@ -279,6 +299,7 @@ impl StubState {
         out: &mut B,
     ) -> OpenOutcome {
         let Some(socket) = self.sockets.get_mut(&id) else { return OpenOutcome::Close };
+        self.waiting -= take(&mut socket.opening);
         match (socket.phase, result) {
             (Phase::Opening, Ok(mut opened)) => {
                 socket.phase = Phase::Open;
@@ -324,16 +345,22 @@ impl StubState {
     }
 
     /// Reports that the kernel has taken, or refused, a send of `bytes`, whose credit is given back
-    /// at once. [`answer_send`](Self::answer_send) answers it.
+    /// at once. [`answer_failed`](Self::answer_failed) and, with `confirm`,
+    /// [`answer_confirmed`](Self::answer_confirmed) answer it.
     pub fn sent<B: BufMut + AsMut<[u8]>>(
         &mut self,
         id: SocketId,
         bytes: usize,
+        confirm: bool,
         errno: i32,
         out: &mut B,
     ) {
-        self.queued = self.queued.saturating_sub(bytes as u64);
+        self.waiting -= cost(FrameType::Send, bytes);
         let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if confirm && socket.phase == Phase::Open {
+            socket.unanswered += 1;
+            self.waiting += QUEUED_EACH;
+        }
         if errno == 0 {
             socket.counters.sent_datagrams += 1;
             socket.counters.sent_bytes += bytes as u64;
@@ -344,8 +371,26 @@ impl StubState {
         }
     }
 
-    /// Appends the answer to a send, if the socket is open.
-    pub fn answer_send<B: BufMut + AsMut<[u8]>>(
+    /// Appends the answer to a confirmed send, if the socket is open.
+    pub fn answer_confirmed<B: BufMut + AsMut<[u8]>>(
+        &mut self,
+        id: SocketId,
+        serial: u32,
+        errno: i32,
+        nanoseconds: u64,
+        out: &mut B,
+    ) {
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && let Some(left) = socket.unanswered.checked_sub(1)
+        {
+            socket.unanswered = left;
+            self.waiting -= QUEUED_EACH;
+        }
+        self.answer_failed(id, serial, errno, nanoseconds, out);
+    }
+
+    /// Appends the answer to another send, which has failed, if the socket is open.
+    pub fn answer_failed<B: BufMut + AsMut<[u8]>>(
         &self,
         id: SocketId,
         serial: u32,
@@ -381,7 +426,9 @@ impl StubState {
         result: Result<&[u8], &Failure>,
         out: &mut B,
     ) {
-        self.requests = self.requests.saturating_sub(1);
+        if let Some(at) = self.requests.iter().position(|(number, _)| *number == request) {
+            self.waiting -= self.requests.swap_remove(at).1;
+        }
         // Header, request and errno.
         let (overhead, limit) = (HEADER_LEN + 8, self.limits.max_frame as usize);
         let too_long = |length| {
@@ -404,6 +451,7 @@ impl StubState {
     pub fn closed<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, dropped: u64, out: &mut B) {
         if let Some(mut socket) = self.sockets.remove(&id) {
             self.partial -= socket.partial.len() as u64;
+            self.waiting -= socket.unanswered * QUEUED_EACH + socket.opening;
             socket.counters.dropped = socket.counters.dropped.max(dropped);
             Message::Closed(socket.counters).encode(id, Flags::NONE, out);
         }
@@ -419,10 +467,17 @@ impl StubState {
         self.partial
     }
 
-    /// Bytes of whole sends that the kernel has not taken. An engine that takes in no more frames
-    /// while this is large bounds its memory, and blocks nothing for good: the kernel alone makes this
-    /// smaller.
-    pub fn queued(&self) -> u64 {
-        self.queued
+    /// Bytes of memory that what waits is counted for: whole sends that the kernel has not taken, and
+    /// confirmed ones that are not answered; opens and requests, until their answer is appended. An
+    /// engine that takes in no more frames while this is large bounds its memory, and blocks nothing
+    /// for good: no frame of the client is needed to make this smaller.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
     }
+}
+
+/// The failure of setting an option whose value is longer than any may be.
+fn long_option(length: usize) -> Failure {
+    let text = format!("an option's value of {length} bytes: {MAX_OPTION} are allowed");
+    Failure { errno: EMSGSIZE, text }
 }

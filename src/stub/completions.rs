@@ -35,6 +35,16 @@ pub(super) enum Completion {
     Syscall(SyscallResult, ExchangeResults),
 }
 
+impl Completion {
+    /// Bytes of memory that it takes while it waits, besides what its request is counted for.
+    pub(super) fn memory(&self) -> u64 {
+        match self {
+            Completion::Syscall(_, results) => results.data.capacity() as u64,
+            Completion::Opened { .. } | Completion::Netns { .. } => 0,
+        }
+    }
+}
+
 /// A queue of completions, with a descriptor that is readable while it holds some.
 #[derive(Debug)]
 pub(super) struct Completions {

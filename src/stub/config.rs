@@ -23,9 +23,10 @@ pub struct Config {
     pub limits: PeerLimits,
     /// Credit for sends on each socket: 4 MiB and 4096 datagrams.
     pub send_window: Credit,
-    /// Bytes of sends over all sockets, 256 MiB, as two limits. With more in complete sends the stub
-    /// stops reading frames until the kernel has taken some; with more in incomplete sends it ends
-    /// the connection.
+    /// Bytes of memory for what waits for the kernel, over all sockets: whole sends, opens and
+    /// requests; 32 MiB. With more, the stub stops reading frames until the kernel has taken some.
+    /// With more in incomplete sends, or more than the limit on frames if that is larger, the
+    /// connection ends.
     pub max_queued: u64,
     /// Bytes of output above which no kernel socket is read: 256 KiB.
     pub output_high_water: usize,
@@ -50,5 +51,20 @@ impl Default for Config {
             output_limit: limits::OUTPUT_LIMIT,
             hello_timeout: limits::HELLO_TIMEOUT,
         }
+    }
+}
+
+impl Config {
+    /// The most that waits in a connection, in bytes: for the kernel, for the rest of sends and of the
+    /// frame that is being read, and to be read by the client.
+    pub(super) fn max_memory(&self) -> u64 {
+        let frame = u64::from(self.limits.max_frame);
+        let incomplete = self.max_queued.max(frame);
+        // One frame may come on top of each: what is over a limit is noticed behind it.
+        self.max_queued
+            .saturating_add(incomplete)
+            .saturating_add(2 * frame)
+            .saturating_add(self.output_limit as u64)
+            .saturating_add(frame)
     }
 }

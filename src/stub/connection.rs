@@ -25,11 +25,8 @@ use super::{
 };
 use crate::{
     proto::{OpenOutcome, StubAction, StubState},
-    wire::{Failure, Header, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
+    wire::{Failure, Header, MAX_OPTION, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
 };
-
-/// Bytes of an option's value that may be asked for. Netlink's longest is a bit for each group.
-const OPTION_CAPACITY: u32 = 16 << 10;
 
 pub(super) struct Connection {
     config: Config,
@@ -43,6 +40,8 @@ pub(super) struct Connection {
     completions: Arc<Completions>,
     /// Completions that are still to be taken in.
     arrived: VecDeque<Completion>,
+    /// Bytes of the memory of those.
+    arrived_bytes: u64,
     /// Calls that follow from the results of others.
     follow_up: VecDeque<Syscall>,
     /// An exit, found where none can be returned.
@@ -61,7 +60,7 @@ impl Connection {
         let limits = config.limits;
         let Place { account, pool, audit, descriptors } = place;
         Self {
-            state: StubState::new(limits, config.send_window, config.max_queued),
+            state: new_state(&config, limits.max_frame),
             sockets: SocketTable::new(limits.max_frame, Arc::clone(&poller)),
             handles: NetnsHandles::new(limits.max_sockets, account.clone()),
             workers: Workers::new(
@@ -73,6 +72,7 @@ impl Connection {
             poller,
             completions,
             arrived: VecDeque::new(),
+            arrived_bytes: 0,
             follow_up: VecDeque::new(),
             broken: None,
             account,
@@ -88,8 +88,7 @@ impl Connection {
         if terms.read_only {
             self.workers.set_read_only();
         }
-        let limits = PeerLimits { max_frame, ..self.config.limits };
-        self.state = StubState::new(limits, self.config.send_window, self.config.max_queued);
+        self.state = new_state(&self.config, max_frame);
         self.sockets = SocketTable::new(max_frame, Arc::clone(&self.poller));
     }
 
@@ -108,10 +107,16 @@ impl Connection {
         self.broken.take()
     }
 
-    /// Whether no more frames are read, because the kernel has enough to do. That passes by itself:
-    /// only whole sends count, each of which is being made or is next.
+    /// Bytes of what waits: for the kernel, for the rest of it, and to be taken in.
+    pub(super) fn memory(&self) -> u64 {
+        self.state.waiting() + self.state.incomplete() + self.arrived_bytes
+    }
+
+    /// Whether no more frames are read, because too much waits. That passes without them: each send,
+    /// open and request is being made or is next, and what other threads have received waits for the
+    /// client to read alone.
     pub(super) fn is_paused(&self) -> bool {
-        self.state.queued() > self.config.max_queued
+        self.state.waiting() + self.arrived_bytes > self.config.max_queued
     }
 
     /// Whether something is to be done that nothing need be waited for.
@@ -140,7 +145,7 @@ impl Connection {
 
     /// The next receive turn.
     pub(super) fn next_receive(&mut self, output: &mut Output) -> Option<Syscall> {
-        self.sockets.next_receive(&self.state, &mut output.buffer)
+        self.sockets.next_receive(&mut self.state, &mut output.buffer)
     }
 
     /// Takes in that a socket is readable.
@@ -154,6 +159,7 @@ impl Connection {
         self.sockets.clear();
         self.follow_up.clear();
         self.arrived.clear();
+        self.arrived_bytes = 0;
         self.handles.clear();
     }
 
@@ -188,7 +194,7 @@ impl Connection {
                 self.sockets.request(socket, request, operation)
             }
             StubAction::OptionGet { socket, request, level, name, capacity } => {
-                let capacity = capacity.min(OPTION_CAPACITY) as usize;
+                let capacity = MAX_OPTION.min(capacity as usize);
                 self.sockets.request(socket, request, Operation::Get { level, name, capacity })
             }
             StubAction::Membership { socket, request, group, join } => {
@@ -342,7 +348,9 @@ impl Connection {
 
     /// Fetches the completions of other threads, which [`settle`](Self::settle) takes in.
     pub(super) fn fetch_completions(&mut self) {
+        let before = self.arrived.len();
         self.completions.take_into(&mut self.arrived);
+        self.arrived_bytes += self.arrived.iter().skip(before).map(Completion::memory).sum::<u64>();
     }
 
     /// Takes in the completions of other threads. Datagrams received there wait for room in the output:
@@ -354,6 +362,7 @@ impl Connection {
             if grows && !output.has_room() {
                 return;
             }
+            self.arrived_bytes -= next.memory();
             match self.arrived.pop_front() {
                 Some(Completion::Syscall(result, results)) => {
                     self.returned(result, &results, output);
@@ -384,4 +393,11 @@ impl Connection {
         }
         Ok(value)
     }
+}
+
+/// The protocol's state for this limit on frames. A client's incomplete sends may have as many bytes,
+/// whatever the configuration says.
+fn new_state(config: &Config, max_frame: u32) -> StubState {
+    let limits = PeerLimits { max_frame, ..config.limits };
+    StubState::new(limits, config.send_window, config.max_queued.max(max_frame.into()))
 }

@@ -67,7 +67,12 @@ impl Journal {
     pub(super) fn push(&self, event: ListenEvent) {
         let mut queue = self.0.queue();
         // What a client does again and again drives out no other event.
-        let room = if event.is_of_client() { LOG_QUEUE_OF_CLIENTS } else { LOG_QUEUE };
+        let room = match &event {
+            // There is only one.
+            ListenEvent::Ending => usize::MAX,
+            event if event.is_of_client() => LOG_QUEUE_OF_CLIENTS,
+            _ => LOG_QUEUE,
+        };
         if queue.lost > 0 && queue.events.len() < room {
             let count = std::mem::take(&mut queue.lost);
             queue.events.push_back(ListenEvent::Lost { count });

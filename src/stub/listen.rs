@@ -94,7 +94,7 @@ impl Listener {
             let text = "the descriptor is no unix stream socket that listens";
             return Err(io::Error::new(ErrorKind::InvalidInput, text));
         }
-        let listener = UnixListener::from(descriptors::raise(socket)?);
+        let listener = UnixListener::from(descriptors::raise(socket));
         listener.set_nonblocking(true)?;
         Ok(Self { listener, file: None, config })
     }
@@ -155,5 +155,5 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 fn unix_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    Ok(descriptors::raise(fd)?)
+    Ok(descriptors::raise(fd))
 }

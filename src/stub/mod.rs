@@ -46,6 +46,7 @@ mod journal;
 mod listen;
 mod listen_config;
 mod lobby;
+mod memory;
 mod nonblocking;
 mod open_socket;
 mod option_request;
@@ -65,6 +66,7 @@ mod sockets;
 mod streams;
 mod syscall;
 mod task;
+mod trimmer;
 mod wake_fd;
 mod watchdog;
 mod workers;
@@ -82,7 +84,7 @@ pub use listen_config::ListenConfig;
 pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
 #[cfg(feature = "client")]
 pub(crate) use own::{Own, own};
-pub use serve::{raise_descriptor_limit, serve, serve_stdio};
+pub use serve::{dedicate_process, serve, serve_stdio};
 pub use shutdown::Shutdown;
 
 #[doc(inline)]

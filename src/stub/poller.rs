@@ -49,7 +49,7 @@ pub(super) struct Poller(Epoll);
 impl Poller {
     pub(super) fn new() -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        descriptors::raise(epoll.0).map(|raised| Self(Epoll(raised)))
+        Ok(Self(Epoll(descriptors::raise(epoll.0))))
     }
 
     /// # Errors

@@ -186,7 +186,7 @@ impl Socket {
         for item in &results.items {
             match *item {
                 StreamItem::SendFailed(serial, SendResult { errno, nanoseconds, .. }) => {
-                    state.answer_send(id, serial, errno, nanoseconds, out);
+                    state.answer_failed(id, serial, errno, nanoseconds, out);
                 }
                 StreamItem::Datagram { info, start, length } if length + OVERHEAD <= max_frame => {
                     let datagram = results.data.get(start..start + length).unwrap_or_default();
@@ -221,7 +221,7 @@ impl Socket {
         &mut self,
         id: SocketId,
         drained: Drained,
-        state: &StubState,
+        state: &mut StubState,
         out: &mut Vec<u8>,
     ) {
         while let Some(first) = self.pending_acks.front() {
@@ -231,7 +231,7 @@ impl Socket {
                 return;
             }
             let SendResult { errno, nanoseconds, .. } = first.result;
-            state.answer_send(id, first.serial, errno, nanoseconds, out);
+            state.answer_confirmed(id, first.serial, errno, nanoseconds, out);
             self.pending_acks.pop_front();
         }
     }

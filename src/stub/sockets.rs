@@ -94,7 +94,11 @@ impl SocketTable {
     }
 
     /// Begins the next receive turn.
-    pub(super) fn next_receive(&mut self, state: &StubState, out: &mut Vec<u8>) -> Option<Syscall> {
+    pub(super) fn next_receive(
+        &mut self,
+        state: &mut StubState,
+        out: &mut Vec<u8>,
+    ) -> Option<Syscall> {
         while let Some(id) = self.ready.pop_front() {
             let Some(socket) = self.sockets.get_mut(&id) else { continue };
             socket.ready = false;
@@ -197,7 +201,7 @@ impl SocketTable {
     ) -> Option<Syscall> {
         let (id, sends) = (exchange.id, exchange.sends);
         for (send, result) in &results.sends {
-            state.sent(id, send.length, result.errno, out);
+            state.sent(id, send.length, send.confirm, result.errno, out);
         }
         let socket = self.sockets.get_mut(&id)?;
         let receives = socket.end_exchange(&exchange);
@@ -245,8 +249,9 @@ impl SocketTable {
         }
         for queued in socket.queue.drain(..) {
             match queued {
-                Queued::Send(_, datagram) => {
-                    state.sent(id, datagram.len(), Errno::ECANCELED as i32, out);
+                Queued::Send(send, datagram) => {
+                    let errno = Errno::ECANCELED as i32;
+                    state.sent(id, datagram.len(), send.confirm, errno, out);
                 }
                 Queued::Request(number, _) => {
                     let failure = failure(Errno::ECANCELED, "the socket was closed");

@@ -18,7 +18,7 @@ impl WakeFd {
     pub(super) fn new() -> Result<Self, Errno> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_value_and_flags(0, flags)?;
-        descriptors::raise(event.into()).map(Self)
+        Ok(Self(descriptors::raise(event.into())))
     }
 
     pub(super) fn set(&self) {

@@ -24,6 +24,15 @@ pub enum End {
     Unknown,
 }
 
+impl End {
+    /// Whether another process ended the command by one of the signals for that: SIGKILL, SIGTERM,
+    /// SIGHUP, SIGINT.
+    pub(crate) fn is_kill(&self) -> bool {
+        let signals = ["9", "KILL", "15", "TERM", "1", "HUP", "2", "INT"];
+        matches!(self, Self::Signal(signal) if signals.contains(&signal.as_str()))
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

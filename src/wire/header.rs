@@ -127,6 +127,14 @@ frame_types! {
     Reply = 0x41,
 }
 
+impl FrameType {
+    /// Whether it is a request with contents of any length, of which the frame has
+    /// [`MAX_REQUEST`](super::MAX_REQUEST) bytes at most.
+    pub const fn is_request(self) -> bool {
+        matches!(self, FrameType::Open | FrameType::OptionSet | FrameType::Netns)
+    }
+}
+
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {

@@ -8,8 +8,8 @@ use netlink_remote::{
     stub::{Config, Exit, ListenConfig, ListenEvent, Listener, Shutdown, serve_stream},
     transport::{ExitReport, process, unix},
     wire::{
-        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, Message, Open,
-        Opened, SocketId, hello::Role, tlv,
+        Credit, DatagramInfo, Destination, Failure, Flags, FrameType, MARKER, MIN_MAX_FRAME,
+        Message, Open, Opened, SocketId, hello::Role, tlv,
     },
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -88,23 +88,15 @@ async fn what_was_sent_before_a_violation_is_done_and_answered() {
 async fn more_sends_than_credit_are_a_violation() {
     let mut config = Config::default();
     config.send_window = Credit { bytes: 1, datagrams: 1 };
-    // The first piece of each datagram needs credit, which returns with the whole datagram alone.
-    let mut piece = Vec::new();
-    send().encode(ONE, Flags::MORE, &mut piece);
-    let two = SocketId(2);
-    let mut other = Vec::new();
-    send().encode(two, Flags::NONE, &mut other);
-    // Pieces beyond the bound of all sockets together.
+    // Pieces beyond the bound of all sockets together: here the limit on frames, of 64 KiB.
     config.max_queued = 40;
-    let sent = [
-        hello(Role::Client),
-        frame(ONE, &open()),
-        frame(two, &open()),
-        piece.clone(),
-        piece.clone(),
-        piece,
-    ]
-    .concat();
+    config.limits.max_frame = MIN_MAX_FRAME;
+    let mut sent = hello(Role::Client);
+    for id in [ONE, SocketId(2), SocketId(3)] {
+        sent.extend(frame(id, &open()));
+        let (serial, destination, data) = (1, Destination::default(), &[0; 30_000]);
+        Message::Send { serial, destination, data }.encode(id, Flags::MORE, &mut sent);
+    }
     let (exit, _) = stub_exit_with(&sent, config).await;
     assert!(
         matches!(&exit, Exit::Violation(text) if text.contains("bytes of incomplete sends")),
@@ -153,10 +145,11 @@ async fn what_is_no_client_is_a_failed_handshake() {
             "unknown critical option 0x004d",
         ),
     ] {
-        let (exit, _) = stub_exit(&sent).await;
+        let (exit, said) = stub_exit(&sent).await;
         let Exit::Handshake(text) = &exit else { panic!("{why}: {exit}") };
         assert!(text.contains(why), "{text:?} does not say {why:?}");
         assert_eq!(exit.code(), 76);
+        assert_eq!(fault(&said), Some(exit.to_string()), "the client is told");
     }
     let mut config = Config::default();
     config.hello_timeout = Duration::from_millis(50);
@@ -282,6 +275,49 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
     options.timeout = Duration::from_millis(50);
     let error = within(Client::handshake_with(near, options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Each side learns why the other refuses its hello, of whatever version that is.
+#[tokio::test]
+async fn a_refused_hello_is_answered_by_the_reason() {
+    world::require();
+    let too_small = |body: &mut Vec<u8>| {
+        let limits = [0xff_u32, 1, 1].map(u32::to_le_bytes).concat();
+        tlv::put(body, 2, &limits);
+    };
+    // The client refuses a stub, which reads why.
+    for (said, why) in [
+        (hello_with(too_small), "invalid frame limit: 255"),
+        (hello(Role::Client), "being echoed"),
+        ([&MARKER[..], &[4, 0, 0, 0, 7, 0, 5, 0]].concat(), "the peer speaks 5 to 7"),
+    ] {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        far.write_all(&said).await.unwrap();
+        let client = tokio::spawn(Client::handshake(near));
+        let mut heard = Vec::new();
+        within(far.read_to_end(&mut heard)).await.unwrap();
+        let told = fault(&heard).unwrap_or_default();
+        assert!(told.starts_with("handshake: ") && told.contains(why), "{told:?}");
+        drop(far);
+        assert!(within(client).await.unwrap().is_err());
+    }
+    // A stub that has already ended the stream behind its refusal of a client that it is too new for.
+    let mut said = [&MARKER[..], &[4, 0, 0, 0, 7, 0, 5, 0]].concat();
+    let failure = Failure { errno: 71, text: "speak version 5".to_owned() };
+    said.extend(frame(SocketId::CONNECTION, &Message::Fault(failure.clone())));
+    let error = connect_to(said).await.0.unwrap_err();
+    assert!(format!("{error:#}").contains("the far end says: speak version 5"), "{error:#}");
+    // A stub whose own hello is fine.
+    let mut said = hello(Role::Stub);
+    said.extend(frame(SocketId::CONNECTION, &Message::Fault(failure)));
+    let (client, _far) = connect_to(said).await;
+    let error = within(client.unwrap().closed()).await;
+    assert!(error.to_string().contains("speak version 5"), "{error}");
+    // A stub reads a client's refusal.
+    let refusal = Failure { errno: 71, text: "handshake: no".to_owned() };
+    let refusal = frame(SocketId::CONNECTION, &Message::Fault(refusal));
+    let (exit, _) = stub_exit(&[hello(Role::Client), refusal].concat()).await;
+    assert_eq!(exit, Exit::ClientFault("handshake: no".to_owned()));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod far_errno;
 mod gathering;
 mod hostile_client;
 mod hostile_far_end;
+mod hostile_users;
 mod keepalive;
 mod lifetime;
 mod monitoring;

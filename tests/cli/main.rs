@@ -6,6 +6,7 @@ mod bench;
 mod confinement;
 mod connection;
 mod exit_codes;
+mod hostile;
 mod monitor;
 mod netns;
 mod parity;

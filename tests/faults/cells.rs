@@ -95,6 +95,8 @@ pub(crate) enum Outcome {
     Dies,
     /// It goes on; SIGINT ends it.
     GoesOn,
+    /// As the test that goes through all values of a limit, or all subcommands, says.
+    Swept,
 }
 
 /// One cell of the table.

@@ -146,6 +146,7 @@ impl Client {
                 let ended = self.end();
                 assert_eq!((ended.code(), ended.stderr.as_str()), (128 + 9, ""), "{ended:?}");
             }
+            Outcome::Swept => panic!("no test of a single cell"),
             Outcome::GoesOn => {
                 let before = self.printed();
                 self.reaches("more output", |client| client.printed() > before);

@@ -4,8 +4,16 @@
 
 #![cfg(test)]
 
+// Its macros are for the modules below.
+#[macro_use]
+mod texts;
+
 mod cells;
 mod client;
+mod far;
+mod limits;
 mod load;
 mod near;
+mod outputs;
 mod processes;
+mod table;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Read,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -22,28 +23,6 @@ use crate::{
     load::{Sockets, Storm, fill, path_of},
     processes::{self, MARK, assert_none, is_stopped, marked, stop},
 };
-
-/// The ends of a connection in the client's words.
-macro_rules! texts {
-    ($($name:ident: $text:literal,)*) => {$(
-        macro_rules! $name {
-            () => {
-                $text
-            };
-        }
-    )*};
-}
-
-texts! {
-    unix: "unix:SOCKET: ",
-    docker: "docker container \"web\": ",
-    routes: "listing the routes: ",
-    killed: "the connection to the stub ended: the far end was killed by signal 9",
-    ended: "the connection to the stub ended",
-    unanswered: "the far end has not answered for 1s: the network between, or its host, is gone",
-    silent: "the stub ended the connection: nothing came from this side for longer than its hello had promised",
-    no_docker: "docker did not answer within 10 s; try `docker ps` on that host",
-}
 
 pub(crate) const LOCAL: &[Cell] = {
     use Party::*;
@@ -65,7 +44,7 @@ pub(crate) const LOCAL: &[Cell] = {
             Kill,
             Ends(
                 3,
-                "local: bootstrap: the far end was killed by signal 9 before a stub was started; check that the program is a stub",
+                "local: bootstrap: the far end was killed by signal 9 before a stub was started",
             ),
         ),
         cell(Stub, Hello, Stop, Ends(3, "local: bootstrap: no stub was started there within 2s")),
@@ -186,7 +165,7 @@ impl Stage<'_> {
         let mut command = nlr(&["serve", &format!("unix:{}", socket.display())]);
         self.furnish(&mut command);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        wait("nlr serve to listen", || socket.exists());
+        wait("nlr serve to listen", || UnixStream::connect(&socket).is_ok());
         let mut stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
         // The first client makes what all later ones share.

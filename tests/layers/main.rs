@@ -13,7 +13,7 @@ use tree::{Crate, Files, read};
 
 /// The modules below every layer.
 const BASE: &[&str] =
-    &["errno", "text", "nlmsg", "shell", "authority", "sync", "protocol", "limits"];
+    &["errno", "text", "nlmsg", "shell", "authority", "blocking", "sync", "protocol", "limits"];
 
 /// The modules of the library, lowest first, and the modules that each may use.
 const TABLE: &[Row] = &[
@@ -22,6 +22,7 @@ const TABLE: &[Row] = &[
     ("nlmsg", &[&["errno", "text"]]),
     ("shell", &[]),
     ("authority", &[]),
+    ("blocking", &[]),
     ("sync", &[]),
     ("protocol", &[]),
     ("limits", &[]),

@@ -52,7 +52,7 @@ async fn what_answers_and_is_no_ssh_server() {
     for (says, expected) in [
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
         ("\0\0\0", "is not an ssh server; check the port"),
-        ("", "is not an ssh server; check the port"),
+        ("", "closed the connection without a word"),
         ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
     ] {
         let answers = async || {

@@ -49,7 +49,8 @@ Exit codes:
   2    wrong usage
   3    no connection: the target is unreachable, speaks another protocol, or was lost
   4    permission denied, at the target or while connecting
-  130  interrupted by Ctrl-C";
+  130  interrupted by Ctrl-C (SIGINT)
+  143  ended by SIGTERM";
 
 /// Shows, watches and serves the network of namespaces, on this host and on others.
 #[derive(Debug, Parser)]

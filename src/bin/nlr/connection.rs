@@ -42,14 +42,18 @@ pub(crate) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true)]
     pub(crate) batch: bool,
-    /// File descriptor with passwords and passphrases, a line for each question, in the order of
-    /// the questions; a refused line is not replaced by the next. `0` is stdin, `3` that of
+    /// File descriptor with secrets, one a line. A line is for the last hop of TARGET that may ask;
+    /// with the text of a hop and a tab before it, for that hop; with the path of a key and a tab,
+    /// for that key: `sudo:<TAB>secret`, `~/.ssh/id_rsa<TAB>secret`. Lines of one hop answer its
+    /// questions in order, up to the first refusal. `0` is stdin, `3` that of
     /// `3< <(pass show host)`. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
     pub(crate) password_fd: Option<u32>,
     /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
-    /// argument, the answer its output. Unknown host keys are refused, as nobody is asked
+    /// argument, the answer its output; it declines by its exit code. NLR_ASKPASS_HOP,
+    /// NLR_ASKPASS_KIND (password, passphrase, privilege, interactive) and NLR_ASKPASS_ATTEMPT in its
+    /// environment say who asks, for what, and whether an answer was refused. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PROGRAM", conflicts_with = "batch")]
     pub(crate) askpass: Option<OsString>,

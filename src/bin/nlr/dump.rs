@@ -6,7 +6,12 @@ use netlink_remote::{
     nlmsg::Message,
 };
 
+use tokio::task::yield_now;
+
 use super::failure::Failure;
+
+/// Messages that are taken in before others have their turn.
+const TURN: u32 = 256;
 
 /// A socket for dumps. It is in no group: a burst of events in its receive buffer would leave no
 /// room for an answer.
@@ -24,14 +29,20 @@ impl Dumper {
 
     /// Sends a request and passes each message of the answer to `each`. After an error the
     /// messages passed so far are no list.
-    pub(crate) async fn dump(
+    pub(crate) async fn dump<E: From<RequestError>>(
         &self,
         request: Vec<u8>,
-        mut each: impl FnMut(&Message<'_>),
-    ) -> Result<(), RequestError> {
+        mut each: impl AsyncFnMut(&Message<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut answer = self.0.send(request);
+        let mut turn = 0;
         while let Some(message) = answer.next().await {
-            each(&message?.message());
+            each(&message?.message()).await?;
+            // Rendering takes its time: signals have theirs in between.
+            turn = (turn + 1) % TURN;
+            if turn == 0 {
+                yield_now().await;
+            }
         }
         Ok(())
     }

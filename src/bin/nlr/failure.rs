@@ -2,6 +2,8 @@
 
 use std::{fmt, io, process::ExitCode};
 
+use nix::sys::signal::Signal;
+
 use super::progress;
 use netlink_remote::{
     Error, ErrorKind, Netns, Step,
@@ -20,6 +22,8 @@ pub(crate) enum Code {
     Permission = 4,
     /// A shell's code for a program that SIGINT killed.
     Interrupted = 130,
+    /// Likewise SIGTERM.
+    Terminated = 143,
 }
 
 /// An end other than a plain success.
@@ -54,9 +58,18 @@ impl Failure {
         Self::new(code, format_args!("{text}{remedy}"))
     }
 
-    /// Ctrl-C.
-    pub(crate) fn interrupted() -> Self {
-        Self { code: Code::Interrupted, text: None }
+    /// A signal that ends the tool: SIGINT or SIGTERM.
+    pub(crate) fn interrupted(signal: Signal) -> Self {
+        let code = match signal {
+            Signal::SIGTERM => Code::Terminated,
+            _ => Code::Interrupted,
+        };
+        Self { code, text: None }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code as u8
     }
 
     /// Standard output cannot be written; silent where its reader has closed it.
@@ -124,7 +137,7 @@ impl Failure {
         if let Some(text) = &self.text {
             warn(text);
         }
-        ExitCode::from(self.code as u8)
+        ExitCode::from(self.code())
     }
 }
 
@@ -157,9 +170,16 @@ pub(crate) fn warn(text: &str) {
     progress::print_line(&format!("nlr: {}", message(text)));
 }
 
+/// Letters of a message, at most: a far end may have chosen them.
+const LONGEST: usize = 4096;
+
 /// Text of an error on one line, harmless on a terminal.
 pub(crate) fn message(text: &str) -> String {
-    one_line(text.trim()).into_owned()
+    let text = text.trim();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => one_line(text.get(..end).unwrap_or_default()).into_owned() + "…",
+        None => one_line(text).into_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +230,8 @@ mod tests {
     fn a_message_is_one_harmless_line() {
         assert_eq!(message(" a\nb\u{1b}[2J\n"), "a b\u{fffd}[2J");
         assert_eq!(message("a\u{202e}b\u{200b}"), "a\u{fffd}b\u{fffd}");
+        let long = message(&"ü".repeat(1 << 20));
+        assert!(long.chars().count() == LONGEST + 1 && long.ends_with('…'));
     }
 
     #[test]

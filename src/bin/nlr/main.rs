@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `show`, `monitor`, `netns`, `ping`, `bench`, `serve`, `clean`, `completion`, `stub` | the subcommands |
 //! | `cli` | the command line, made of the subcommands' arguments |
-//! | `session` | a connection for one subcommand, and Ctrl-C |
+//! | `session` | a connection for one subcommand, and its end |
+//! | `signals`, `inherited` | SIGINT and SIGTERM; descriptors that are closed at the start |
 //! | `dump` | lists of a kernel's objects |
 //! | `prompt` | questions while connecting |
 //! | `connection`, `args` | global options; arguments of several subcommands |
@@ -14,7 +15,8 @@
 //! | `output`, `table`, `json`, `time` | standard output: columns, JSON, times |
 //! | `failure`, `clap_error` | errors as one line and an exit code |
 
-#![forbid(unsafe_code)]
+// `forbid`, but for inherited.rs, which runs before main.
+#![deny(unsafe_code)]
 
 mod args;
 mod bench;
@@ -26,6 +28,7 @@ mod confine;
 mod connection;
 mod dump;
 mod failure;
+mod inherited;
 mod json;
 mod log;
 mod monitor;
@@ -37,6 +40,7 @@ mod prompt;
 mod serve;
 mod session;
 mod show;
+mod signals;
 mod stub;
 mod table;
 mod time;
@@ -51,6 +55,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     // A stub starts without a parsed command line and without a runtime: connecting waits for it.
     netlink_remote::stub::serve_if_asked_as(stub::NAME);
+    netlink_remote::prompter::serve_askpass_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),

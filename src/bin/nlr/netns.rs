@@ -3,8 +3,16 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{connection::ConnectionArgs, failure::Failure, json, output::Output, session};
-use netlink_remote::{Client, Target, client::NetnsEntry, text::escaped};
+use super::{
+    connection::ConnectionArgs,
+    failure::Failure,
+    json,
+    output::Output,
+    session,
+    show::kernel_name,
+    table::{Cell, Table},
+};
+use netlink_remote::{Client, Target, client::NetnsEntry};
 
 const EXAMPLES: &str = "\
 The names are those of ip-netns(8): `ip netns` and `nlr netns` see each other's namespaces.
@@ -71,24 +79,29 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
 }
 
 fn list_as_json(entries: &[NetnsEntry]) -> String {
-    let object = |entry: &NetnsEntry| json!({ "name": entry.name, "inode": inode(entry) });
+    let object = |entry: &NetnsEntry| json!({ "name": name(entry), "inode": inode(entry) });
     let items: Vec<_> = entries.iter().map(|entry| json::text(&object(entry))).collect();
     format!("[{}]\n", items.join(",\n"))
 }
 
 fn list_as_text(entries: &[NetnsEntry]) -> String {
-    let names: Vec<_> = entries.iter().map(|entry| escaped(&entry.name)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    let width = width.max("NAME".len());
-    let mut text = format!("{:width$}  INODE\n", "NAME");
-    for (name, entry) in names.iter().zip(entries) {
+    let mut table = Table::new(Vec::new(), &["NAME", "INODE"], false);
+    for entry in entries {
         let inode = match inode(entry) {
             Value::Null => "not a namespace".to_owned(),
             inode => inode.to_string(),
         };
-        text.push_str(&format!("{name:width$}  {inode}\n"));
+        // Writing to memory does not fail.
+        let _ = table.row(vec![Cell::plain(name(entry)), Cell::plain(inode)]);
     }
-    text
+    let _ = table.finish();
+    String::from_utf8(std::mem::take(table.out())).unwrap_or_default()
+}
+
+/// The name; as invalid one that no file can have.
+fn name(entry: &NetnsEntry) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    kernel_name::cut(entry.name.as_bytes(), kernel_name::FILE, text)
 }
 
 /// The inode number; null for a file that is no namespace.

@@ -16,10 +16,13 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, inherited::was_closed};
 
 /// Pieces that the writer's queue holds.
 const QUEUE: usize = 4;
+
+/// The number of standard output.
+const STDOUT: u32 = 1;
 
 /// Standard output, written by a thread of its own: a slow reader blocks the write, but neither
 /// Ctrl-C nor the connection.
@@ -51,7 +54,8 @@ impl Output {
             return Ok(());
         }
         // The writer ends early after an error only.
-        Err(failure((&mut self.result).await).err().unwrap_or_else(Failure::interrupted))
+        let gone = || Failure::output(&io::Error::other("the writer has gone"));
+        Err(failure((&mut self.result).await).err().unwrap_or_else(gone))
     }
 
     /// Waits until everything is written.
@@ -76,12 +80,18 @@ fn failure(result: Result<io::Result<()>, oneshot::error::RecvError>) -> Result<
 
 /// Writes at once, for subcommands without a connection.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     let result = duplicate().and_then(|fd| File::from(fd).write_all(bytes));
     result.map_err(|error| Failure::output(&error))
 }
 
 /// Standard output without std's buffer, which would keep bytes after a failed write.
 fn duplicate() -> io::Result<OwnedFd> {
+    if was_closed(STDOUT) {
+        return Err(io::Error::other("it is closed"));
+    }
     io::stdout().as_fd().try_clone_to_owned()
 }
 

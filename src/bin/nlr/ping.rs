@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -46,7 +47,7 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &PingArgs) -> Result<(), Fa
 }
 
 async fn ping(session: &Session, args: &PingArgs) -> Result<(), Failure> {
-    let mut interrupt = session::interrupt()?;
+    let mut signals = session.signals();
     session.handles_interrupt.set(true);
     let mut output = Output::new()?;
     if !args.json {
@@ -67,13 +68,15 @@ async fn ping(session: &Session, args: &PingArgs) -> Result<(), Failure> {
         };
         let time = tokio::select! {
             time = round_trip => time,
-            _ = interrupt.recv() => break None,
+            Signal::SIGINT = signals.next() => break None,
         };
         match time {
             Ok(time) => times.add(time),
             // Ctrl-C on a terminal ends a local stub too.
-            Err(_) if session::arrives(&mut interrupt).await => break None,
-            Err(error) => break Some(Failure::from(error)),
+            Err(error) => match session::arrives(&mut signals).await {
+                Some(_) => break None,
+                None => break Some(Failure::from(error)),
+            },
         }
         output.write(times.line(args.json).into_bytes()).await?;
     };
@@ -81,7 +84,7 @@ async fn ping(session: &Session, args: &PingArgs) -> Result<(), Failure> {
     output.finish().await?;
     match failure {
         Some(failure) => Err(failure),
-        None if times.count == 0 => Err(Failure::interrupted()),
+        None if times.count == 0 => Err(Failure::interrupted(Signal::SIGINT)),
         None => Ok(()),
     }
 }

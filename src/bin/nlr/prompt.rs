@@ -3,18 +3,27 @@
 //!
 //! A secret is never an argument nor an environment variable: both are readable in /proc.
 
+mod given;
+
 use std::{
-    collections::VecDeque,
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        termios::{SetArg, Termios, tcgetattr, tcsetattr},
+    },
+    unistd::getpid,
+};
 use zeroize::Zeroizing;
 
+use self::given::Given;
 use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
@@ -22,49 +31,71 @@ use super::{
     table::shortened,
 };
 use netlink_remote::{
-    Error, Origin, Prompter, Secret, Step,
-    errno::{EBADF, words},
-    prompter::{HostKeyQuestion, Progress, SecretRequest, inherited_descriptor},
-    text::one_line,
+    Error, Origin, Prompter, Secret, Step, Target,
+    errno::words,
+    prompter::{HostKeyQuestion, Progress, SecretKind, SecretRequest},
+    text::{lines, one_line},
 };
-
-/// Bytes of all secrets that are read from a file descriptor.
-const MAX_SECRETS: usize = 64 << 10;
 
 /// Time of sending a stub before its progress is shown.
 const BAR_DELAY: Duration = Duration::from_millis(300);
 
-/// The prompter that the command line asks for.
-pub(crate) fn prompter(connection: &ConnectionArgs) -> Result<Prompter, Failure> {
-    let prompter = Prompter::none().on_progress(show_progress());
-    if let Some(fd) = connection.password_fd {
-        let secrets = Mutex::new(read_secrets(fd)?);
-        return Ok(prompter.on_secret(move |request| {
-            // The next line is the answer to the next question. After a refusal it would go to
-            // a host that must not have it.
-            if request.attempt > 1 {
-                return None;
-            }
-            secrets.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-        }));
-    }
-    if let Some(program) = askpass_program(connection) {
-        return Ok(prompter.on_secret(move |request| askpass(&program, request)));
-    }
-    if connection.batch || terminal().is_err() {
-        return Ok(prompter);
-    }
-    Ok(prompter.on_secret(secret_from_terminal).on_host_key(confirm_host_key))
+/// The questions of connecting, and who answers them.
+pub(crate) struct Questions {
+    pub(crate) prompter: Prompter,
+    /// The lines of `--password-fd`.
+    given: Option<Arc<Given>>,
+    /// Nobody answers.
+    is_quiet: bool,
 }
 
-/// The failure of an attempt to connect, with a remedy for a password that nobody could be asked for.
-pub(crate) fn failure(error: Error, connection: &ConnectionArgs) -> Failure {
-    let is_unasked = (error.origin(), error.step()) == (Origin::Caller, Some(Step::Privilege))
-        && connection.password_fd.is_none()
-        && askpass_program(connection).is_none()
-        && (connection.batch || terminal().is_err());
-    let remedy = "; nlr asks on a terminal without --batch, or takes --password-fd or --askpass";
-    Failure::from(error).with_remedy(if is_unasked { remedy } else { "" })
+impl Questions {
+    /// The questions on the way to targets, answered as the command line asks for.
+    pub(crate) fn new(connection: &ConnectionArgs, targets: &[Target]) -> Result<Self, Failure> {
+        let prompter = Prompter::none().on_progress(show_progress());
+        if let Some(fd) = connection.password_fd {
+            hide_memory();
+            let given = Arc::new(Given::read(fd, targets)?);
+            let lines = Arc::clone(&given);
+            let prompter = prompter.on_secret(move |request| {
+                let mut answer = lines.answer(&request.into())?;
+                Some(Secret::new(std::mem::take(&mut *answer)))
+            });
+            return Ok(Self { prompter, given: Some(given), is_quiet: false });
+        }
+        let answered = |prompter| Ok(Self { prompter, given: None, is_quiet: false });
+        if let Some(program) = askpass_program(connection) {
+            return answered(prompter.on_secret(move |request| askpass(&program, request)));
+        }
+        if connection.batch || terminal().is_err() {
+            return Ok(Self { prompter, given: None, is_quiet: true });
+        }
+        let told = Mutex::new(None);
+        let prompter = prompter.on_secret(move |request| secret_from_terminal(request, &told));
+        answered(prompter.on_host_key(confirm_host_key))
+    }
+
+    /// The failure of an attempt to connect, with a remedy for a question that was not answered.
+    pub(crate) fn failure(&self, error: Error) -> Failure {
+        let is_unasked = (error.origin(), error.step()) == (Origin::Caller, Some(Step::Privilege));
+        let is_about_secrets = matches!(error.step(), Some(Step::Privilege | Step::Authentication));
+        let remedy = match &self.given {
+            Some(given) if is_about_secrets => given.remedy(),
+            None if self.is_quiet && is_unasked => {
+                "; nlr asks on a terminal without --batch, or takes --password-fd or --askpass"
+                    .to_owned()
+            }
+            _ => String::new(),
+        };
+        Failure::from(error).with_remedy(&remedy)
+    }
+}
+
+/// Lets no other process of the user read this one's memory, and no core file hold it. Called
+/// before a secret is read, and for good: libraries may leave copies.
+fn hide_memory() {
+    // Fails for no argument that it takes.
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// The askpass program of the command line, or of the environment where no other option says who
@@ -74,46 +105,69 @@ fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
     connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
+/// Bytes of the answer of an askpass program, at most.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// The terminal while a secret is typed, and its settings before.
+static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
+
+/// The askpass program while it asks.
+static ASKING: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Ends the question that is being asked, if there is one: the askpass program is killed, and the
+/// terminal gets its settings back.
+pub(crate) fn end_question() {
+    let asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut program) = asking {
+        // Fails for one that has ended.
+        let _ = program.kill();
+    }
+    restore_terminal();
+}
+
+/// Gives the terminal the settings that it had before a secret was asked for.
+fn restore_terminal() {
+    let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((terminal, settings)) = changed {
+        // A terminal that has gone has none.
+        let _ = tcsetattr(&terminal, SetArg::TCSANOW, &settings);
+    }
+}
+
+/// Asks for a secret, which is not shown.
+fn hidden_line_from_terminal(prompt: &str) -> Option<String> {
+    let terminal = terminal().ok()?;
+    let settings = tcgetattr(&terminal).ok()?;
+    *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal, settings));
+    let typed = rpassword::prompt_password(prompt);
+    restore_terminal();
+    if typed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+        // Ctrl-C is a letter while the terminal's settings are changed.
+        let _ = kill(getpid(), Signal::SIGINT);
+    }
+    typed.ok()
+}
+
 /// The controlling terminal, wherever stdin and stdout lead.
 fn terminal() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
 
-/// The lines of a descriptor that the caller has opened.
-fn read_secrets(fd: u32) -> Result<VecDeque<Secret>, Failure> {
-    let failed = |error: &io::Error| {
-        let text = match error.raw_os_error() {
-            Some(EBADF) => "no such descriptor is open".to_owned(),
-            _ => words(error),
-        };
-        Failure::usage(format_args!("--password-fd {fd}: {text}"))
-    };
-    let file = inherited_descriptor(fd).map_err(|error| failed(&error))?;
-    // A string that grows leaves copies in memory.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRETS + 2));
-    let read = File::from(file).take(MAX_SECRETS as u64 + 1).read_to_string(&mut text);
-    read.map_err(|error| failed(&error))?;
-    if text.len() > MAX_SECRETS {
-        return Err(Failure::usage(format_args!("--password-fd {fd}: more than 64 KiB")));
-    }
-    Ok(text.lines().map(|line| Secret::new(line.to_owned())).collect())
-}
-
 /// The answer of a program with the interface of ssh's askpass.
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
-    let output = Command::new(program)
-        .arg(&request.prompt)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let bytes = Zeroizing::new(output.stdout);
-            let text = std::str::from_utf8(&bytes).ok()?;
-            Some(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
-        }
-        // The user has cancelled the question.
-        Ok(_) => None,
+    hide_memory();
+    let kind = match request.kind {
+        SecretKind::Password => "password",
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::Privilege => "privilege",
+        _ => "interactive",
+    };
+    let mut command = Command::new(program);
+    command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
+    command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
+    match command.spawn().and_then(answer_of) {
+        Ok(answer) => answer,
         Err(error) => {
             warn(&format!("{}: {}", OsString::from(program).display(), words(&error)));
             None
@@ -121,22 +175,50 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     }
 }
 
-fn secret_from_terminal(request: &SecretRequest) -> Option<Secret> {
-    if request.attempt > 1 {
+/// The first line that a program prints; `None` where the user has cancelled the question.
+fn answer_of(mut program: Child) -> io::Result<Option<Secret>> {
+    let asking = || ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = program.stdout.take();
+    *asking() = Some(program);
+    // A vector that grows leaves copies of a secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
+    if let Some(output) = output {
+        output.take(LONGEST_ANSWER as u64).read_to_end(&mut bytes)?;
+    }
+    // It has been taken where the question was ended.
+    let Some(mut program) = asking().take() else { return Ok(None) };
+    if !program.wait()?.success() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Ok(text.lines().next().map(|line| Secret::new(line.to_owned())))
+}
+
+/// The line that the user types on the terminal. `told` is the hop and the attempt whose refusal was
+/// told last: a conversation has several questions.
+fn secret_from_terminal(
+    request: &SecretRequest,
+    told: &Mutex<Option<(String, u32)>>,
+) -> Option<Secret> {
+    hide_memory();
+    let news = Some((request.hop.clone(), request.attempt));
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if request.attempt > 1 && *told != news {
         let mut terminal = terminal().ok()?;
         let hop = request.hop.trim_end_matches(':');
         writeln!(terminal, "{hop}: that was not accepted, please try again.").ok()?;
+        *told = news;
     }
     let prompt = one_line(request.prompt.trim());
     if request.echo {
         return line_from_terminal(&format!("{prompt} ")).map(Secret::new);
     }
-    rpassword::prompt_password(format!("{prompt} ")).ok().map(Secret::new)
+    hidden_line_from_terminal(&format!("{prompt} ")).map(Secret::new)
 }
 
 fn line_from_terminal(prompt: &str) -> Option<String> {
     let mut terminal = terminal().ok()?;
-    write!(terminal, "{prompt}").ok()?;
+    write!(terminal, "{}", lines(prompt)).ok()?;
     terminal.flush().ok()?;
     let mut line = String::new();
     let length = BufReader::new(terminal.take(4096)).read_line(&mut line).ok()?;
@@ -211,10 +293,11 @@ mod tests {
             let cli = Cli::try_parse_from(words.split_whitespace()).unwrap();
             let error = Error::new(ErrorKind::Connect, "su: needs a password");
             let error = error.with_origin(origin).with_step(Step::Privilege);
-            failure(error, &cli.connection).print().1
+            let questions = Questions::new(&cli.connection, &[Target::local()]).unwrap();
+            questions.failure(error).print().1
         };
         assert!(text("--batch", Origin::Caller).contains("--askpass"));
         assert!(!text("--batch", Origin::Peer).contains("--askpass"));
-        assert!(!text("--password-fd 3", Origin::Caller).contains("--askpass"));
+        assert!(!text("--askpass x", Origin::Caller).contains("--askpass"));
     }
 }

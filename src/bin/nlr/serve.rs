@@ -25,8 +25,8 @@ use netlink_remote::{
     Hop, Protocol, Target,
     errno::{EACCES, EPERM, words},
     stub::{
-        ListenConfig, ListenEvent, Listener, Peer, Shutdown, activated, close_inherited, notify,
-        raise_descriptor_limit,
+        ListenConfig, ListenEvent, Listener, Peer, Shutdown, activated, close_inherited,
+        dedicate_process, notify,
     },
 };
 
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &ServeArgs, read_only: bool) -> Result<(), Failure> {
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block().map_err(|errno| failed("blocking signals", &errno.into()))?;
     // A server that may not raise it has fewer, and says so when they run out.
-    let _ = raise_descriptor_limit();
+    let _ = dedicate_process();
 
     let mut config = ListenConfig::default();
     config.max_clients = args.max_clients;

@@ -1,18 +1,30 @@
-//! A connection for one subcommand, Ctrl-C, and their orderly end.
+//! A connection for one subcommand, and its orderly end, by a signal too.
 
-use std::{cell::Cell, future::Future, time::Duration};
+use std::{cell::Cell, fs::File, io, time::Duration};
 
+use nix::sys::signal::Signal;
 use tokio::{
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    runtime::{self, Runtime},
+    time::{sleep, timeout},
 };
 
-use super::{connection::ConnectionArgs, failure::Failure, output, prompt};
+use super::{
+    connection::ConnectionArgs,
+    failure::Failure,
+    output,
+    prompt::{self, Questions},
+    signals::Signals,
+};
 use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same once there was a signal.
+const CLOSE_AFTER_SIGNAL: Duration = Duration::from_millis(300);
+
+/// Descriptors that tokio's runtime takes.
+const RUNTIME_DESCRIPTORS: usize = 8;
 
 /// Ctrl-C on a terminal reaches a local stub too, and the end of the stub may arrive first.
 const SIGNAL_DELAY: Duration = Duration::from_millis(100);
@@ -22,25 +34,25 @@ const SIGNAL_DELAY: Duration = Duration::from_millis(100);
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
+    signals: Signals,
     /// Whether the subcommand handles the first Ctrl-C itself.
     pub(crate) handles_interrupt: Cell<bool>,
 }
 
 /// Connects, does the work, and closes the connection whatever the result. The work ends at an
-/// await point on Ctrl-C, and once the reader of standard output has closed it.
+/// await point by SIGINT and SIGTERM, and once the reader of standard output has closed it.
 pub(crate) fn run(
     connection: &ConnectionArgs,
     target: &Target,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    block_on(async {
-        let mut interrupt = interrupt()?;
-        let result = connected(connection, target, &mut interrupt, work).await;
+    block_on(async |mut signals| {
+        let result = connected(connection, target, &mut signals, work).await;
         match result {
             Err(failure) if failure.is_connection() || failure.is_permission() => {
-                Err(match arrives(&mut interrupt).await {
-                    true => Failure::interrupted(),
-                    false => failure,
+                Err(match arrives(&mut signals).await {
+                    Some(signal) => Failure::interrupted(signal),
+                    None => failure,
                 })
             }
             result => result,
@@ -51,25 +63,24 @@ pub(crate) fn run(
 async fn connected(
     connection: &ConnectionArgs,
     target: &Target,
-    interrupt: &mut Signal,
+    signals: &mut Signals,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let connector = Connector::new(target_options(connection)?);
-    let client = tokio::select! {
-        client = connector.connect(target) => {
-            client.map_err(|error| prompt::failure(error, connection))?
-        }
-        _ = interrupt.recv() => return Err(Failure::interrupted()),
+    let client = connect(connection, target, signals).await?;
+    let session = Session {
+        client,
+        target: target.clone(),
+        signals: signals.clone(),
+        handles_interrupt: Cell::new(false),
     };
-    let session = Session { client, target: target.clone(), handles_interrupt: Cell::new(false) };
     let result = tokio::select! {
         // Completed work counts, where both happen at once.
         biased;
         result = work(&session) => result,
-        () = session.interrupted(interrupt) => Err(Failure::interrupted()),
+        signal = session.interrupted(signals) => Err(Failure::interrupted(signal)),
         () = output::reader_gone() => Ok(()),
     };
-    close(session.client).await;
+    close(session.client, signals).await;
     match *target == Target::local() {
         // "local:" in front of a message says nothing.
         true => result,
@@ -77,27 +88,46 @@ async fn connected(
     }
 }
 
+/// Connects, and then forgets all secrets that were given for it.
+async fn connect(
+    connection: &ConnectionArgs,
+    target: &Target,
+    signals: &mut Signals,
+) -> Result<Client, Failure> {
+    let questions = Questions::new(connection, std::slice::from_ref(target))?;
+    let connector = Connector::new(target_options(connection, &questions));
+    tokio::select! {
+        client = connector.connect(target) => client.map_err(|error| questions.failure(error)),
+        signal = signals.next() => Err(Failure::interrupted(signal)),
+    }
+}
+
 /// Removes the stubs at a target, and returns the removed paths.
 pub(crate) fn clean(connection: &ConnectionArgs, target: &Target) -> Result<Vec<String>, Failure> {
-    block_on(async {
-        let mut interrupt = interrupt()?;
-        let connector = Connector::new(target_options(connection)?);
+    block_on(async |mut signals| {
+        let questions = Questions::new(connection, std::slice::from_ref(target))?;
+        let connector = Connector::new(target_options(connection, &questions));
         tokio::select! {
             removed = connector.clean(target) => {
-                removed.map_err(|error| prompt::failure(error, connection))
+                removed.map_err(|error| questions.failure(error))
             }
-            _ = interrupt.recv() => Err(Failure::interrupted()),
+            signal = signals.next() => Err(Failure::interrupted(signal)),
         }
     })
 }
 
 impl Session {
-    /// Waits for the Ctrl-C that ends the work.
-    async fn interrupted(&self, interrupt: &mut Signal) {
-        interrupt.recv().await;
-        if self.handles_interrupt.get() {
+    /// The signals from now on.
+    pub(crate) fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+
+    /// Waits for the signal that ends the work.
+    async fn interrupted(&self, signals: &mut Signals) -> Signal {
+        match signals.next().await {
             // The second one ends a subcommand that takes its time.
-            interrupt.recv().await;
+            Signal::SIGINT if self.handles_interrupt.get() => signals.next().await,
+            signal => signal,
         }
     }
 
@@ -119,45 +149,58 @@ pub(crate) fn check_byte_order(host: &HostInfo) -> Result<(), Failure> {
     )))
 }
 
-/// Closes a connection within [`CLOSE_TIMEOUT`].
-pub(crate) async fn close(client: Client) {
-    let _ = timeout(CLOSE_TIMEOUT, client.close()).await;
+/// Closes a connection, and waits for its end within [`CLOSE_TIMEOUT`], or [`CLOSE_AFTER_SIGNAL`].
+pub(crate) async fn close(client: Client, signals: &mut Signals) {
+    let overdue = async {
+        signals.any().await;
+        sleep(CLOSE_AFTER_SIGNAL).await;
+    };
+    tokio::select! {
+        _ = timeout(CLOSE_TIMEOUT, client.close()) => {}
+        () = overdue => {}
+    }
 }
 
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
+/// Does the work of a subcommand, with the signals that are to end it.
+pub(crate) fn block_on<T>(
+    work: impl AsyncFnOnce(Signals) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    // Before the runtime, and so before any other thread.
+    let signals = Signals::take()?;
+    let runtime = runtime().map_err(|error| {
         Failure::request(format_args!("starting the runtime: {}", words(&error)))
     })?;
-    let result = runtime.block_on(work);
+    let result = runtime.block_on(work(signals));
     // A write that blocks for good keeps its thread; waiting for the thread would hang.
     runtime.shutdown_background();
+    prompt::end_question();
     result
 }
 
+fn runtime() -> io::Result<Runtime> {
+    // tokio panics where it has a descriptor for its poller, and none for its signals.
+    let spare = (0..RUNTIME_DESCRIPTORS).map(|_| File::open("/dev/null"));
+    drop(spare.collect::<io::Result<Vec<_>>>()?);
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// The library's options that the command line asks for.
-pub(crate) fn target_options(connection: &ConnectionArgs) -> Result<TargetOptions, Failure> {
+pub(crate) fn target_options(connection: &ConnectionArgs, questions: &Questions) -> TargetOptions {
     let stub = connection.stub.clone().filter(|path| !path.is_empty());
     let mut options = TargetOptions::default();
     options.stub = stub.map(|path| vec![path]);
     options.stubs = connection.stubs.iter().map(|path| path.as_path().into()).collect();
     options.timeout = connection.connect_timeout;
-    options.prompter = prompt::prompter(connection)?;
+    options.prompter = questions.prompter.clone();
     options.ssh_config.clone_from(&connection.ssh_config);
     options.read_only = connection.read_only;
     options.keepalive = Some(connection.keepalive).filter(|interval| !interval.is_zero());
-    Ok(options)
+    options
 }
 
-/// Ctrl-C, from now on.
-pub(crate) fn interrupt() -> Result<Signal, Failure> {
-    signal(SignalKind::interrupt())
-        .map_err(|error| Failure::request(format_args!("handling Ctrl-C: {}", words(&error))))
-}
-
-/// Whether a signal has arrived just before the end of a connection, or arrives just after it.
-pub(crate) async fn arrives(interrupt: &mut Signal) -> bool {
-    timeout(SIGNAL_DELAY, interrupt.recv()).await.is_ok()
+/// The signal that has arrived just before the end of a connection, or arrives just after it.
+pub(crate) async fn arrives(signals: &mut Signals) -> Option<Signal> {
+    timeout(SIGNAL_DELAY, signals.next()).await.ok()
 }
 
 #[cfg(test)]

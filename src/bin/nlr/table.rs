@@ -13,6 +13,9 @@ use netlink_remote::text::escaped;
 /// its line to the right.
 const SAMPLE: usize = 512;
 
+/// Bytes of those rows, at most: rows of long cells are fewer.
+const SAMPLE_BYTES: usize = 1 << 20;
+
 /// Upper limit for the width of a column.
 const WIDEST: usize = 48;
 
@@ -145,6 +148,8 @@ pub(crate) struct Table<W> {
     widths: Vec<usize>,
     /// The heading and the first rows, until they have determined the widths.
     sample: Option<Vec<Vec<Cell>>>,
+    /// Bytes of the sample's cells.
+    sample_bytes: usize,
 }
 
 impl<W: Write> Table<W> {
@@ -152,13 +157,22 @@ impl<W: Write> Table<W> {
     pub(crate) fn new(out: W, columns: &[&str], color: bool) -> Self {
         let heading: Vec<_> =
             columns.iter().map(|name| Cell::new((*name).to_owned(), Paint::Dim)).collect();
-        Self { out, color, widths: vec![0; columns.len()], sample: Some(vec![heading]) }
+        Self {
+            out,
+            color,
+            widths: vec![0; columns.len()],
+            sample: Some(vec![heading]),
+            sample_bytes: 0,
+        }
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, row: Vec<Cell>) -> io::Result<()> {
         match &mut self.sample {
-            Some(sample) if sample.len() < SAMPLE => sample.push(row),
+            Some(sample) if sample.len() < SAMPLE && self.sample_bytes < SAMPLE_BYTES => {
+                self.sample_bytes += row.iter().map(|cell| cell.text.len()).sum::<usize>();
+                sample.push(row);
+            }
             Some(_) => {
                 self.settle()?;
                 self.write(&row)?;
@@ -168,11 +182,15 @@ impl<W: Write> Table<W> {
         Ok(())
     }
 
-    /// Writes the remaining rows, and returns the writer.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    /// The writer, which has all rows but those of the sample.
+    pub(crate) fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Writes the remaining rows.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.settle()?;
-        self.out.flush()?;
-        Ok(self.out)
+        self.out.flush()
     }
 
     /// Determines the widths and writes the rows of the sample.
@@ -203,7 +221,7 @@ impl<W: Write> Table<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Paint, SAMPLE, Table, line, shortened};
+    use super::{Cell, Paint, SAMPLE, SAMPLE_BYTES, Table, line, shortened};
 
     fn plain(texts: &[&str]) -> Vec<Cell> {
         texts.iter().map(|text| Cell::plain((*text).to_owned())).collect()
@@ -215,7 +233,8 @@ mod tests {
         table.row(plain(&["long", "", "x"])).unwrap();
         table.row(plain(&["s", "t", ""])).unwrap();
         table.row(plain(&[])).unwrap();
-        let text = String::from_utf8(table.finish().unwrap()).unwrap();
+        table.finish().unwrap();
+        let text = String::from_utf8(table.out).unwrap();
         assert_eq!(text, "A     B  C\nlong     x\ns     t\n\n");
     }
 
@@ -226,8 +245,18 @@ mod tests {
             table.row(plain(&["row"])).unwrap();
         }
         assert!(table.sample.is_none() && !table.out.is_empty());
-        let text = String::from_utf8(table.finish().unwrap()).unwrap();
-        assert_eq!(text.lines().count(), SAMPLE + 11);
+        table.finish().unwrap();
+        assert_eq!(String::from_utf8(table.out).unwrap().lines().count(), SAMPLE + 11);
+    }
+
+    #[test]
+    fn a_sample_of_long_cells_ends_early() {
+        let mut table = Table::new(Vec::new(), &["A"], false);
+        let long = "x".repeat(SAMPLE_BYTES / 4);
+        for _ in 0..6 {
+            table.row(plain(&[&long])).unwrap();
+        }
+        assert!(table.sample.is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::*;
 use crate::{
     ErrorKind, Step,
-    bootstrap::{Bounds, Prompt},
+    bootstrap::{Bounds, Form, Prompt},
     prompter::{Progress, Secret, SecretKind, SecretRequest},
     transport::End,
 };
@@ -47,7 +47,8 @@ pub(super) fn prompt() -> Prompt {
         echo: false,
         attempt: 1,
     };
-    Prompt { text: PROMPT.to_owned(), bounds: None, request, via: Vec::new() }
+    let asker = "sudo: (to become root)".to_owned();
+    Prompt { form: Form::Marked(PROMPT.to_owned()), request, asker, via: Vec::new() }
 }
 
 /// A context that answers each attempt with the next of these, and the attempts so far.
@@ -113,8 +114,8 @@ async fn a_missing_or_wrong_password() {
 async fn hops_of_the_same_text_are_told_apart() {
     let via = |via: &[&str]| via.iter().map(|&hop| hop.to_owned()).collect();
     let near = Prompt { via: via(&["ssh://a"]), ..prompt() };
-    let text = "[nlr-4567] password: ".to_owned();
-    let far = Prompt { text, via: via(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
+    let form = Form::Marked("[nlr-4567] password: ".to_owned());
+    let far = Prompt { form, via: via(&["ssh://a", "sudo:", "openssh://b"]), ..prompt() };
     for (prompts, expected) in [
         (vec![near.clone(), far], "wrong password for ssh://a,sudo:"),
         (vec![near], "wrong password for sudo:"),
@@ -224,7 +225,8 @@ async fn an_end_after_the_password_is_no_fault_of_it() {
     ] {
         let (context, _) = answering(&["wrong", "right"]);
         let ends = SUDO.replace("exec \"$@\"", &format!("{{ {behind}; }}"));
-        let ends = ends.replace("echo 'Sorry, try again.' >&2", &format!("{before}\n:"));
+        let again = "echo 'Sorry, try again.' >&2";
+        let ends = ends.replace(again, &format!("{before}\n{again}"));
         let error = by_sudo(&ends, &context).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(error.step(), Some(Step::Bootstrap), "{behind}: {error}");
@@ -352,7 +354,8 @@ async fn a_stub_without_any_script() {
 /// su's prompt, which anything may print.
 fn bounded() -> Prompt {
     let bounds = Bounds { begin: "su begins.".to_owned(), end: "su is done.".to_owned() };
-    Prompt { text: "Password: ".to_owned(), bounds: Some(bounds), ..prompt() }
+    let asker = "su: (to become root)".to_owned();
+    Prompt { form: Form::Between(bounds), asker, ..prompt() }
 }
 
 #[tokio::test]
@@ -374,6 +377,81 @@ async fn a_program_that_prints_su_s_prompt_gets_no_password() {
         let times = usize::from(!asks.is_empty());
         assert_eq!(asked.lock().unwrap().len(), times, "{asks}");
     }
+}
+
+/// A line of stderr for each question, as `kind attempt prompt`, by a far end that asks so.
+async fn questions(script: &str, prompt: Prompt) -> (Result<(), Error>, Vec<String>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    let ask = Prompter::none().on_secret(move |request| {
+        let SecretRequest { kind, attempt, prompt, .. } = request;
+        let mut asked = noted.lock().unwrap();
+        asked.push(format!("{kind:?} {attempt} {prompt}"));
+        Some(Secret::new(format!("a{}", asked.len())))
+    });
+    let context = ConnectContext::new(ask, Duration::from_secs(20));
+    let (home, boot) = (tempfile::tempdir().unwrap(), boot());
+    let running = process::spawn(sudo(script, &boot, home.path())).unwrap();
+    let preamble = Preamble { script: Some(&boot), prompts: vec![prompt], ..Default::default() };
+    let done = match start_stub(running, preamble, &context).await {
+        Ok((stream, exit_report)) => {
+            converse(stream, exit_report).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    let asked = asked.lock().unwrap().clone();
+    (done, asked)
+}
+
+#[tokio::test]
+async fn a_further_question_of_sudo_is_no_refusal() {
+    let ask = "ask() { printf '%s' '[nlr-0123] password: ' >&2; IFS= read -r answer; \
+               [ \"$answer\" = $1 ] || exit 9; };";
+    let base = "Privilege 1 Password for sudo: ";
+    let more = "Interactive 1 sudo: (to become root) asks for more, such as a one-time code: ";
+    for (script, expected) in [
+        ("ask a1; ask a2; exec \"$@\"", &[base, more][..]),
+        (
+            "ask a1; ask a2; echo 'Sorry, try again.' >&2; ask a3; ask a4; exec \"$@\"",
+            &[base, more, "Privilege 2 Password for sudo: ", &more.replace(" 1 ", " 2 ")],
+        ),
+        // As with `Defaults insults`, or a module that says something.
+        (
+            "ask a1; echo 'You silly, twisted boy you.' >&2; ask a2; exec \"$@\"",
+            &[
+                base,
+                "Privilege 2 sudo: (to become root) says: You silly, twisted boy you.; password: ",
+            ],
+        ),
+    ] {
+        let (done, asked) = questions(&format!("{ask} {script}"), prompt()).await;
+        done.unwrap();
+        assert_eq!(asked, expected, "{script}");
+    }
+    let (done, asked) =
+        questions(&format!("{ask} n=0; while :; do n=$((n+1)); ask a$n; done"), prompt()).await;
+    assert!(done.unwrap_err().to_string().contains("one question after another"));
+    assert_eq!(asked.len(), 16);
+}
+
+#[tokio::test]
+async fn each_question_of_su_is_asked_as_what_it_is() {
+    let ask =
+        "ask() { printf '%s' \"$1\" >&2; IFS= read -r answer; [ \"$answer\" = $2 ] || exit 9; };
+        begin() { echo 'su begins.'; echo 'su begins.' >&2; };
+        end() { echo 'su is done.'; echo 'su is done.' >&2; };";
+    let script = "begin; ask 'Password: ' a1; echo 'Enter a code or press Enter' >&2; \
+        ask 'Verification code: ' a2; ask 'Really? ' a3; ask 'Password: ' a4; end; exec \"$@\"";
+    let (done, asked) = questions(&format!("{ask} {script}"), bounded()).await;
+    done.unwrap();
+    let expected = [
+        "Privilege 1 Password for sudo: ",
+        "Interactive 1 su: (to become root) asks: Verification code: ",
+        "Interactive 1 su: (to become root) asks: Really? ",
+        "Privilege 2 Password for sudo: ",
+    ];
+    assert_eq!(asked, expected);
 }
 
 #[tokio::test]

@@ -95,6 +95,66 @@ fn options_of_any_length_and_errors_as_they_are() {
 }
 
 #[test]
+fn options_have_their_kernel_s_sizes() {
+    let fd = socket(0).unwrap();
+    let flag = (libc::SOL_NETLINK, libc::NETLINK_CAP_ACK);
+    let read = |(level, name), room: usize| {
+        let mut value = vec![0xee; room];
+        option(fd.as_fd(), level, name, &mut value).map(|length| (length, value))
+    };
+    // Netlink alone would take the shorter value for zero.
+    for (level, name) in [flag, (libc::SOL_SOCKET, libc::SO_RCVBUF)] {
+        for length in 0..4 {
+            let short = vec![1; length];
+            assert_eq!(set_option(fd.as_fd(), level, name, &short), Err(Errno::EINVAL));
+        }
+    }
+    let long = [1_i32.to_ne_bytes(), [0xff; 4]].concat();
+    set_option(fd.as_fd(), flag.0, flag.1, &long).unwrap();
+    let set = [1_i32.to_ne_bytes(), [0xee; 4]].concat();
+    assert_eq!(read(flag, 8), Ok((4, set)), "and no byte beyond it is written");
+    // What has more than an int: a cookie, and arrays, which end where the room does.
+    let sizes = [(libc::SO_COOKIE, 8), (libc::SO_MEMINFO, 9 * 4)];
+    for (name, size) in sizes {
+        let (length, value) = read((libc::SOL_SOCKET, name), 64).unwrap();
+        assert!(length >= size && value[length..].iter().all(|byte| *byte == 0xee), "{name}");
+    }
+    assert_eq!(read((libc::SOL_SOCKET, libc::SO_MEMINFO), 4).unwrap().0, 4);
+    let (level, add) = (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
+    set_option(fd.as_fd(), level, add, &1_i32.to_ne_bytes()).unwrap();
+    let groups = (level, libc::NETLINK_LIST_MEMBERSHIPS);
+    let (needed, value) = read(groups, 3).unwrap();
+    assert!(needed >= 4 && value == [0xee; 3], "no part of a word: {value:?}");
+    // Those that are read alone.
+    for name in [libc::SO_TYPE, libc::SO_COOKIE, libc::SO_MEMINFO] {
+        let refused = set_option(fd.as_fd(), libc::SOL_SOCKET, name, &[0; 64]);
+        assert_eq!(refused, Err(Errno::ENOPROTOOPT));
+    }
+}
+
+#[test]
+fn a_filter_is_the_kernel_s_to_judge() {
+    let fd = socket(0).unwrap();
+    let attach = |filter: &[FilterInstruction]| attach_filter(fd.as_fd(), filter);
+    let all = FilterInstruction::stmt(0x06, u32::MAX);
+    assert_eq!(attach(&[all]), Ok(()));
+    assert_eq!(attach(&[all; 4096]), Ok(()));
+    assert_eq!(attach(&[]), Err(Errno::EINVAL));
+    for many in [4097, 65_535, 65_536, 65_537] {
+        assert_eq!(attach(&vec![all; many]), Err(Errno::EINVAL), "{many} instructions");
+    }
+    // A jump beyond the end.
+    assert_eq!(attach(&[FilterInstruction::jump(0x15, 0, 9, 9), all]), Err(Errno::EINVAL));
+    let on = 1_i32.to_ne_bytes();
+    let set = |name| set_option(fd.as_fd(), libc::SOL_SOCKET, name, &on);
+    assert_eq!(set(libc::SO_DETACH_FILTER), Ok(()));
+    assert_eq!(set(libc::SO_DETACH_FILTER), Err(Errno::ENOENT));
+    assert_eq!(attach(&[all]), Ok(()));
+    assert_eq!(set(libc::SO_LOCK_FILTER), Ok(()));
+    assert_eq!(attach(&[all]), Err(Errno::EPERM));
+}
+
+#[test]
 fn the_group_comes_with_the_datagram() {
     let fd = socket(0).unwrap();
     bind(fd.as_fd(), 0).unwrap();

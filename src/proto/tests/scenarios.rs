@@ -84,7 +84,7 @@ fn a_close_waits_for_the_send_being_made_and_cancels_the_others() {
     pair.client.close(id);
     pair.pump();
     make(&mut pair, &[Move::ToStub; 4]);
-    assert_eq!(pair.stub.state.queued(), 2, "one is being made");
+    assert_eq!(pair.stub.state.waiting(), cost(FrameType::Send, 2), "one is being made");
     make(&mut pair, &[Move::Stub(StubStep::SendDone(id)), Move::Stub(StubStep::Closed(id))]);
     pair.settle();
     let counters = pair.client.views[&id].closed.unwrap();

@@ -117,3 +117,28 @@ fn what_fits_no_frame_is_refused_and_nothing_changes() {
     assert_eq!(state.socket_count(), 0);
     assert_eq!(state.open(Open::default(), &mut Vec::new()), Ok(SocketId(1)));
 }
+
+/// The stub holds the pieces that have come: those of one limit on frames, and no more.
+#[test]
+fn sends_that_take_turns_keep_to_the_limit_on_frames_together() {
+    let (mut pair, ids) = opened(3);
+    let piece = 10 << 10;
+    pair.client.state.set_piece(piece);
+    for &id in &ids {
+        sends(&mut pair, id, 3 * piece);
+    }
+    while pair.client.turn() {}
+    let order = [1, 2, 1, 2, 1, 2, 3, 3, 3].map(|id| (id, piece));
+    assert_eq!(written(&mut pair), order);
+    // One that is discarded in mid-turn makes room, too.
+    for &id in &ids {
+        sends(&mut pair, id, 3 * piece);
+    }
+    assert!(pair.client.turn() && pair.client.turn());
+    pair.client.close(ids[0]);
+    while pair.client.turn() {}
+    let order = [1, 2, 2, 3, 2, 3, 3].map(|id| (id, piece));
+    assert_eq!(written(&mut pair), order);
+    pair.settle();
+    pair.finish();
+}

@@ -1,7 +1,10 @@
 //! One end does what is forbidden; the other says what.
 
 use super::*;
-use crate::wire::{Failure, Opened};
+use crate::{
+    errno::EMSGSIZE,
+    wire::{Failure, MAX_OPTION, MAX_REQUEST, Opened, SocketOption},
+};
 
 fn stub() -> StubEnd {
     StubEnd::new(LIMITS, credit(10, 2), 100)
@@ -231,7 +234,10 @@ fn answers_nobody_asked_for() {
     let mut client = open_client();
     let request = client.request(SocketId(1), join).unwrap();
     to_client(&mut client, 1, NO, &reply(request)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &reply(request)), Err(Violation::Unasked(request.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &reply(request)),
+        Err(Violation::Unasked(request.into()))
+    );
 
     let sent = |serial, errno| Message::Sent { serial, errno, nanoseconds: 0 };
     let mut client = open_client();
@@ -240,10 +246,16 @@ fn answers_nobody_asked_for() {
     to_client(&mut client, 1, NO, &sent(serial, 105)).unwrap();
     let again = to_client(&mut client, 1, NO, &sent(serial, 105));
     assert_eq!(again, Err(Violation::Unasked(serial.into())));
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &sent(serial, 0)),
+        Err(Violation::Unasked(serial.into()))
+    );
     let serial = client.send(SocketId(1), Destination::default(), true, &[1]).unwrap();
     to_client(&mut client, 1, NO, &sent(serial, 0)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &sent(serial, 0)),
+        Err(Violation::Unasked(serial.into()))
+    );
 }
 
 #[test]
@@ -351,11 +363,11 @@ fn more_bytes_of_incomplete_sends_than_the_stub_holds() {
     stub.step(StubStep::Opened(SocketId(2)));
     to_stub(&mut stub, 1, Flags::MORE, &send(&[1; 60])).unwrap();
     to_stub(&mut stub, 2, Flags::MORE, &send(&[1; 40])).unwrap();
-    assert_eq!((stub.state.incomplete(), stub.state.queued()), (100, 0));
+    assert_eq!((stub.state.incomplete(), stub.state.waiting()), (100, 0));
     assert_eq!(to_stub(&mut stub, 2, Flags::MORE, &send(&[1])), too_many);
     // A last piece makes room: what is whole is the engine's to bound.
     to_stub(&mut stub, 1, NO, &send(&[1; 60])).unwrap();
-    assert_eq!((stub.state.incomplete(), stub.state.queued()), (40, 120));
+    assert_eq!((stub.state.incomplete(), stub.state.waiting()), (40, cost(FrameType::Send, 120)));
     to_stub(&mut stub, 2, Flags::MORE, &send(&[1; 60])).unwrap();
     stub.finish();
 }
@@ -402,4 +414,42 @@ fn violations_say_what_and_where() {
     assert_eq!(text, "more than 3 sockets");
     let text = Violation::from(WireError::UnknownType(0x7f)).to_string();
     assert_eq!(text, "unknown frame type 0x7f");
+}
+
+/// What is too long is answered, and not decoded; the connection goes on.
+#[test]
+fn requests_that_are_too_long_are_refused_by_themselves() {
+    let mut stub = open_stub();
+    let long = |stub: &mut StubEnd, id, message: &Message<'_>, length: usize| {
+        let (header, mut payload) = frame(id, NO, message);
+        payload.resize(length, 0xff);
+        let length = 12 + u32::try_from(length).unwrap();
+        stub.frame(Header { length, ..header }, &payload).unwrap();
+        assert_eq!(stub.state.waiting(), 0);
+        let answer = stub.take_out().pop().unwrap();
+        let frame_type = FrameType::from_number(answer[4]).unwrap();
+        match Message::decode(frame_type, &answer[12..]).unwrap() {
+            Message::OpenFailed(failure) => (failure.errno, failure.text),
+            Message::Reply { request: 7, errno, value } => {
+                (errno, String::from_utf8(value.to_vec()).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let most = MAX_REQUEST as usize - 12;
+    let set = Message::OptionSet { request: 7, level: 1, name: 2, value: &[] };
+    let netns = Message::Netns { request: 7, operation: NetnsRequest::List };
+    for (id, message) in [(2, &open()), (1, &set), (0, &netns)] {
+        let (errno, text) = long(&mut stub, id, message, most + 1);
+        assert_eq!((errno, text.contains("65536 are allowed")), (EMSGSIZE, true), "{text}");
+    }
+    let (errno, text) = long(&mut stub, 1, &set, 12 + MAX_OPTION + 1);
+    assert_eq!((errno, text.contains("32768 are allowed")), (EMSGSIZE, true), "{text}");
+    let value = vec![0; MAX_OPTION + 1];
+    let options = vec![SocketOption { level: 1, name: 2, value }];
+    let open = Message::Open(Open { options, ..opening(credit(9, 9)) });
+    let length = frame(3, NO, &open).1.len();
+    let (errno, text) = long(&mut stub, 3, &open, length);
+    assert_eq!((errno, text.contains("32768 are allowed")), (EMSGSIZE, true), "{text}");
+    stub.finish();
 }

@@ -14,7 +14,7 @@ use super::{
     socket::SshSocket,
     thread::on_thread,
 };
-use crate::{Error, connect_context::ConnectContext, text::one_line_of};
+use crate::{Error, blocking, connect_context::ConnectContext, text::one_line_of};
 
 /// A session with the right host. No secret has been sent yet.
 pub(super) async fn handshake(
@@ -39,8 +39,8 @@ pub(super) async fn handshake(
 
 async fn read_known_hosts(host: &Arc<SshHost>) -> Result<KnownHosts, Error> {
     let host = Arc::clone(host);
-    let read = tokio::task::spawn_blocking(move || KnownHosts::read(&host)).await;
-    read.map_err(|_| fault::connect("reading known_hosts broke off"))?
+    let read = blocking::run(move || KnownHosts::read(&host)).await;
+    read.map_err(|error| fault::connect("reading known_hosts").with_source(error))?
 }
 
 fn configuration(host: &SshHost) -> SessionConfiguration {
@@ -138,7 +138,12 @@ fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
     let said = words(error);
     let (name, port) = (&host.host_name, host.port);
     let is_key_exchange = said.contains("exchange encryption keys") || said.contains("kex");
-    let text = if said.contains("banner") {
+    let text = if said.contains("banner") && fault::is_loss(error) {
+        format!(
+            "{name} port {port} closed the connection without a word: it is no ssh server, or one that \
+             ends or has too many connections; check the port, and the server's log (MaxStartups?)"
+        )
+    } else if said.contains("banner") {
         format!("what answers at {name} port {port} is not an ssh server; check the port")
     } else if fault::is_loss(error) && !is_key_exchange {
         format!(

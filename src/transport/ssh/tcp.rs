@@ -1,12 +1,16 @@
 //! TCP connections to ssh servers.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{fault, host::SshHost};
-use crate::{Error, ErrorKind, text::one_line};
+use crate::{Error, ErrorKind, blocking, text::one_line};
 
 /// Connects to the first of a name's addresses that answers, within `limit` for all of them.
 ///
@@ -40,10 +44,12 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
 
 async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
     let name = host.host_name.as_str();
-    let lookup = tokio::net::lookup_host((name, host.port));
+    let asked = (name.to_owned(), host.port);
+    let lookup = blocking::run(move || io::Result::Ok(asked.to_socket_addrs()?.collect()));
     let name = one_line(name);
-    match tokio::time::timeout_at(deadline, lookup).await {
-        Ok(Ok(addresses)) => Ok(addresses.collect()),
+    match tokio::time::timeout_at(deadline, lookup).await.map(|found| found.and_then(|found| found))
+    {
+        Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(error)) => {
             let text = error.to_string();
             let text = text.rsplit(": ").next().unwrap_or_default();

@@ -106,7 +106,7 @@ impl FarSide {
     }
 
     /// The next frame of the client, with its payload.
-    pub fn next(&mut self) -> io::Result<(Header, Vec<u8>)> {
+    pub fn next_frame(&mut self) -> io::Result<(Header, Vec<u8>)> {
         loop {
             match Header::decode(&self.read, u32::MAX).unwrap() {
                 Decoded::Known(header) if self.read.len() >= header.stream_len() => {
@@ -136,7 +136,7 @@ impl FarSide {
     /// Takes in a frame: opens, closes, pings and requests are answered, credit is noted, and a
     /// datagram that is sent is given.
     pub fn take_in(&mut self) -> io::Result<Option<(SocketId, Vec<u8>)>> {
-        let (header, payload) = self.next()?;
+        let (header, payload) = self.next_frame()?;
         let id = header.socket;
         match Message::decode(header.frame_type, &payload).unwrap() {
             Message::Open(open) => {
@@ -168,18 +168,40 @@ impl FarSide {
         M: Iterator<Item = (u16, Vec<u8>)>,
     {
         loop {
-            let Some((socket, request)) = self.take_in()? else { continue };
-            let header = nlmsg::Header::parse(&request).unwrap();
-            let part = |kind| Builder::new(kind, flags::MULTI).sequence(header.sequence);
-            let mut datagram = Vec::new();
-            for (kind, payload) in messages(header.kind) {
-                datagram.extend(part(kind).put(&payload).finish());
-                if datagram.len() > 16 << 10 {
-                    self.datagram(socket, &std::mem::take(&mut datagram))?;
-                }
+            let (socket, request) = self.request()?;
+            self.answer(socket, request.sequence, messages(request.kind))?;
+            let done = Builder::new(kind::DONE, flags::MULTI).sequence(request.sequence);
+            self.datagram(socket, &done.put(&[0; 4]).finish())?;
+        }
+    }
+
+    /// The header of the next request to the kernel, and its socket.
+    pub fn request(&mut self) -> io::Result<(SocketId, nlmsg::Header)> {
+        loop {
+            if let Some((socket, request)) = self.take_in()? {
+                return Ok((socket, nlmsg::Header::parse(&request).unwrap()));
             }
-            datagram.extend(part(kind::DONE).put(&[0; 4]).finish());
-            self.datagram(socket, &datagram)?;
+        }
+    }
+
+    /// Sends messages as parts of the answer to a request.
+    pub fn answer(
+        &mut self,
+        socket: SocketId,
+        sequence: u32,
+        messages: impl Iterator<Item = (u16, Vec<u8>)>,
+    ) -> io::Result<()> {
+        let mut datagram = Vec::new();
+        for (kind, payload) in messages {
+            let part = Builder::new(kind, flags::MULTI).sequence(sequence).put(&payload);
+            datagram.extend(part.finish());
+            if datagram.len() > 16 << 10 {
+                self.datagram(socket, &std::mem::take(&mut datagram))?;
+            }
+        }
+        match datagram.is_empty() {
+            true => Ok(()),
+            false => self.datagram(socket, &datagram),
         }
     }
 }

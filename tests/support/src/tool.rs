@@ -66,6 +66,11 @@ impl Server {
     pub fn start_at(path: PathBuf, options: &[&str]) -> Self {
         let mut command = nlr(&["serve", &target(&path)]);
         command.args(options);
+        Self::start_command(path, command)
+    }
+
+    /// Starts one by a command of one's own, such as with another environment.
+    pub fn start_command(path: PathBuf, command: Command) -> Self {
         let mut running = Running::start(command);
         // The first line of its log comes once it listens.
         let mut line = Vec::new();
@@ -88,6 +93,20 @@ impl Server {
     /// The process id of the server.
     pub fn pid(&self) -> u32 {
         self.running.as_ref().map_or(0, |running| running.0.id())
+    }
+
+    /// The pids of its children.
+    pub fn children(&self) -> Vec<u32> {
+        self.running.as_ref().map(Running::children).unwrap_or_default()
+    }
+
+    /// Ends it by a signal while nobody reads its log, which comes afterwards.
+    #[track_caller]
+    pub fn stop_unread(mut self, signal: Signal) -> Ended {
+        let mut running = self.running.take().unwrap();
+        running.signal(signal);
+        running.wait();
+        running.end()
     }
 
     /// Ends it by a signal, and gives its log.

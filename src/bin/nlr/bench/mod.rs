@@ -25,7 +25,8 @@ use std::{
 };
 
 use clap::Args;
-use tokio::signal::unix::Signal;
+use nix::sys::signal::Signal;
+use tokio::task::JoinSet;
 
 use super::{
     args::{ColorArg, NetnsArg, seconds},
@@ -34,7 +35,9 @@ use super::{
     json,
     output::{self, Output},
     progress::Bar,
+    prompt::Questions,
     session,
+    signals::Signals,
 };
 use measure::{Bench, ROUNDS};
 use netlink_remote::{Connector, Target, errno::words};
@@ -99,18 +102,21 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), Failure> {
-    session::block_on(async {
-        let mut interrupt = session::interrupt()?;
-        let connector = Connector::new(session::target_options(connection)?);
+    session::block_on(async |mut signals| {
+        let questions = Questions::new(connection, &args.targets)?;
+        let connector = Connector::new(session::target_options(connection, &questions));
         let runs = args.targets.iter().map(Run::new).collect::<Result<_, _>>()?;
         let mut runs = Runs { runs, failure: None };
         let result = tokio::select! {
-            result = runs.bench(&connector, args, &mut interrupt) => result,
+            result = runs.bench(&connector, args, &mut signals) => result,
             () = output::reader_gone() => Ok(()),
         };
-        for client in runs.runs.into_iter().filter_map(|run| run.client) {
-            session::close(client).await;
-        }
+        let clients = runs.runs.into_iter().filter_map(|run| run.client);
+        let closing = clients.map(|client| {
+            let mut signals = signals.clone();
+            async move { session::close(client, &mut signals).await }
+        });
+        closing.collect::<JoinSet<()>>().join_all().await;
         result
     })
 }
@@ -123,34 +129,36 @@ struct Runs {
 }
 
 impl Runs {
-    /// Connects, measures and reports. Ctrl-C ends the measurement only.
+    /// Connects, measures and reports. Ctrl-C ends the measurement only, SIGTERM all of it.
     async fn bench(
         &mut self,
         connector: &Connector,
         args: &BenchArgs,
-        interrupt: &mut Signal,
+        signals: &mut Signals,
     ) -> Result<(), Failure> {
         tokio::select! {
             biased;
             () = self.connect(connector, args) => {}
-            _ = interrupt.recv() => return Err(Failure::interrupted()),
+            signal = signals.next() => return Err(Failure::interrupted(signal)),
         }
         // Opened first: a file that cannot be written is reported before the measurement.
         let plot = args.plot.as_deref().filter(|_| self.runs.iter().any(|run| run.bench.is_some()));
         let plot = plot.map(|path| open(path).map(|file| (path, file))).transpose()?;
         let time = SystemTime::now();
-        let interrupted = self.measure(args, interrupt).await;
+        let interrupted = self.measure(args, signals).await;
+        if let Some(Signal::SIGTERM) = interrupted {
+            return Err(Failure::interrupted(Signal::SIGTERM));
+        }
         tokio::select! {
             biased;
             reported = self.report(args, time, plot) => reported?,
-            _ = interrupt.recv() => return Err(Failure::interrupted()),
+            signal = signals.next() => return Err(Failure::interrupted(signal)),
         }
-        match self.failure.take() {
-            Some(failure) => Err(failure),
-            None if interrupted && !self.runs.iter().any(|run| run.figures.is_measured()) => {
-                Err(Failure::interrupted())
-            }
-            None => Ok(()),
+        let is_measured = self.runs.iter().any(|run| run.figures.is_measured());
+        match (self.failure.take(), interrupted) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(signal)) if !is_measured => Err(Failure::interrupted(signal)),
+            (None, _) => Ok(()),
         }
     }
 
@@ -174,8 +182,8 @@ impl Runs {
         }
     }
 
-    /// Measures all targets, and returns whether Ctrl-C has ended it.
-    async fn measure(&mut self, args: &BenchArgs, interrupt: &mut Signal) -> bool {
+    /// Measures all targets, and gives the signal that has ended it.
+    async fn measure(&mut self, args: &BenchArgs, signals: &mut Signals) -> Option<Signal> {
         let rounds = u64::from(ROUNDS) + u64::from(args.events);
         let steps = rounds * self.runs.len() as u64 + 1;
         let bar = Bar::new(steps, "[{bar:30}] {percent:>3} %  {wide_msg}");
@@ -202,19 +210,21 @@ impl Runs {
                     // Completed work counts, where both happen at once.
                     biased;
                     result = measuring => result,
-                    _ = interrupt.recv() => return true,
+                    signal = signals.next() => return Some(signal),
                 };
                 run.spent += start.elapsed();
                 if let Err(failure) = result {
                     // Ctrl-C on a terminal ends a local stub too.
-                    if failure.is_connection() && session::arrives(interrupt).await {
-                        return true;
+                    if failure.is_connection()
+                        && let Some(signal) = session::arrives(signals).await
+                    {
+                        return Some(signal);
                     }
                     run.fail(failure.context(run.name()), &mut self.failure);
                 }
             }
         }
-        false
+        None
     }
 
     /// Prints the figures and draws the picture.

@@ -116,8 +116,8 @@ fn table(names: &Column, columns: &[Column], color: bool) -> String {
         // Writing to memory does not fail.
         let _ = table.row(cells);
     }
-    let written = table.finish().unwrap_or_default();
-    String::from_utf8(written).unwrap_or_default()
+    let _ = table.finish();
+    String::from_utf8(std::mem::take(table.out())).unwrap_or_default()
 }
 
 impl Column {

@@ -177,7 +177,15 @@ impl Monitor {
     async fn learn_links(&mut self) -> Result<(), Failure> {
         let Self { dumper, names, .. } = self;
         names.forget_links();
-        match dumper.dump(link_request(), |message| names.observe(message)).await {
+        let learned = dumper.dump(link_request(), async |message| {
+            names.observe(message);
+            Ok(())
+        });
+        let learned = learned.await;
+        if names.is_full() {
+            warn("the links there have more names than are kept; the others are shown by number");
+        }
+        match learned {
             Ok(()) => Ok(()),
             // The events of the changes that interrupted the dump are still to come.
             Err(error) if dump::is_transient(&error) => Ok(()),
@@ -202,7 +210,7 @@ impl Monitor {
                 Err(error) => Err(error),
             };
             match event {
-                Ok(Event::Datagram(datagram)) => self.print_events(&datagram.data),
+                Ok(Event::Datagram(datagram)) => self.print_events(&datagram.data, output).await?,
                 Ok(Event::Lost { dropped, total, .. }) => {
                     self.print_loss(dropped, total);
                     // The list of links may take a while.
@@ -228,10 +236,13 @@ impl Monitor {
         output.write(std::mem::take(&mut self.pending)).await
     }
 
-    /// Prints the events of a datagram.
-    fn print_events(&mut self, datagram: &[u8]) {
+    /// Prints the events of a datagram, which may have any number of them.
+    async fn print_events(&mut self, datagram: &[u8], output: &mut Output) -> Result<(), Failure> {
         let time = rfc3339(SystemTime::now());
         for message in messages(datagram) {
+            if self.pending.len() >= PIECE {
+                self.flush(output).await?;
+            }
             let Some(event) = event::parse(&message, &mut self.names) else { continue };
             let action = event.action.name();
             let text = match self.json {
@@ -240,6 +251,7 @@ impl Monitor {
             };
             self.print(&text);
         }
+        Ok(())
     }
 
     /// Prints the number of dropped datagrams.

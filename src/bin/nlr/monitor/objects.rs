@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::show::{
     encapsulation,
     fields::{Fields, Put, flag_names},
+    kernel_name::{self, Named},
     names::Names,
     notation::{AF_INET, AF_INET6, family, hexadecimal, host},
 };
@@ -40,7 +41,7 @@ fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
         (message.u32(4)?, message.u32(8)?, message.u32(12)?, message.u32(16)?);
     let attributes = message.attributes(HEADER);
     let mut fields = Fields::new();
-    fields.put_some("kind", attributes.text(1));
+    fields.put_some("kind", attributes.name(1, kernel_name::LINK));
     fields.put("handle", traffic_handle(handle));
     match parent {
         0xffff_ffff => fields.put("root", true),

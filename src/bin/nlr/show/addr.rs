@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Put},
+    kernel_name::{self, Named},
     link,
     names::Names,
     notation::{AF_INET, AF_INET6, family, host},
@@ -88,7 +89,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, device: bool) -> Option
     fields.put_some("anycast", attributes.bytes(ifa::ANYCAST).map(|address| host(number, address)));
     fields.put("scope", names.scope(scope));
     put_flags(&mut fields, number, flags);
-    fields.put_some("label", attributes.text(ifa::LABEL));
+    fields.put_some("label", attributes.name(ifa::LABEL, kernel_name::LINK));
     if let Some(times) = attributes.bytes(ifa::CACHEINFO)
         && let (Some(preferred), Some(valid)) = (read_u32(times, 0), read_u32(times, 4))
     {

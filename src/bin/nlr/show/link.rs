@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Put, flag_names},
+    kernel_name::{self, Named, name},
     link_header::{self, LinkHeader},
     link_info,
     names::Names,
@@ -11,7 +12,7 @@ use super::{
     plain_text,
 };
 use crate::table::{Cell, Paint};
-use netlink_remote::nlmsg::{self, Attributes, Message};
+use netlink_remote::nlmsg::{Attributes, Message};
 
 /// Attributes (`IFLA_*`, `linux/if_link.h`).
 mod ifla {
@@ -121,7 +122,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
     fields.put("flags", flags(header.flags, lower_is_down));
     fields.put_some("mtu", attributes.u32(ifla::MTU));
     put_xdp(&mut fields, attributes);
-    fields.put_some("qdisc", attributes.text(ifla::QDISC));
+    fields.put_some("qdisc", attributes.name(ifla::QDISC, kernel_name::LINK));
     fields.put_some("master", attributes.u32(ifla::MASTER).map(|master| names.link(master)));
     put_indexed(&mut fields, "operstate", attributes.u8(ifla::OPERSTATE), &OPERATIONAL_STATES);
     if view == View::Full {
@@ -148,7 +149,8 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
     }
     if let Some(properties) = attributes.nested(ifla::PROP_LIST) {
         let alternatives = properties.iter().filter(|(kind, _)| *kind == ifla::ALT_IFNAME);
-        fields.put("altnames", alternatives.map(|(_, name)| nlmsg::text(name)).collect::<Vec<_>>());
+        let names = alternatives.map(|(_, bytes)| name(bytes, kernel_name::ALTERNATIVE));
+        fields.put("altnames", names.collect::<Vec<_>>());
     }
     Some(fields)
 }
@@ -245,7 +247,7 @@ fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
     fields.put_some("tso_max_size", attributes.u32(ifla::TSO_MAX_SIZE));
     fields.put_some("tso_max_segs", attributes.u32(ifla::TSO_MAX_SEGS));
     fields.put_some("gro_max_size", attributes.u32(ifla::GRO_MAX_SIZE));
-    fields.put_some("phys_port_name", attributes.text(ifla::PHYS_PORT_NAME));
+    fields.put_some("phys_port_name", attributes.name(ifla::PHYS_PORT_NAME, kernel_name::LINK));
     fields.put_some(
         "phys_port_id",
         attributes.bytes(ifla::PHYS_PORT_ID).map(|id| hexadecimal(id, "")),
@@ -254,9 +256,9 @@ fn put_details(fields: &mut Fields, attributes: Attributes<'_>, names: &Names) {
         "phys_switch_id",
         attributes.bytes(ifla::PHYS_SWITCH_ID).map(|id| hexadecimal(id, "")),
     );
-    fields.put_some("parentbus", attributes.text(ifla::PARENT_DEV_BUS_NAME));
-    fields.put_some("parentdev", attributes.text(ifla::PARENT_DEV_NAME));
-    fields.put_some("ifalias", attributes.text(ifla::IFALIAS));
+    fields.put_some("parentbus", attributes.name(ifla::PARENT_DEV_BUS_NAME, kernel_name::DEVICE));
+    fields.put_some("parentdev", attributes.name(ifla::PARENT_DEV_NAME, kernel_name::DEVICE));
+    fields.put_some("ifalias", attributes.name(ifla::IFALIAS, kernel_name::ALIAS));
 }
 
 /// The generation of IPv6 addresses: `IFLA_INET6_ADDR_GEN_MODE` (8) of `AF_INET6` (10).

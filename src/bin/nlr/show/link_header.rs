@@ -1,5 +1,6 @@
 //! The facts of a link message that messages of other objects refer to.
 
+use super::kernel_name::{self, Named};
 use netlink_remote::nlmsg::Message;
 
 /// Length of `struct ifinfomsg`.
@@ -24,7 +25,7 @@ impl LinkHeader {
     pub(super) fn parse(message: &Message<'_>) -> Option<Self> {
         Some(Self {
             index: message.u32(4)?,
-            name: message.attributes(LENGTH).text(IFNAME),
+            name: message.attributes(LENGTH).name(IFNAME, kernel_name::LINK),
             flags: message.u32(8)?,
             link_type: message.u16(2)?,
         })

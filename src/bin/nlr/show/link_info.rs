@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Put, flag_names},
+    kernel_name::{self, Named},
     names::Names,
     notation::{AF_INET, AF_INET6, hexadecimal, host, prefixed_hexadecimal, vlan_protocol},
 };
@@ -158,7 +159,7 @@ const TUN: &[Entry] = &[(4, "pi", OnOff), (5, "vnet_hdr", OnOff)];
 /// The object under `linkinfo`.
 pub(crate) fn json(info: Attributes<'_>, names: &Names) -> Fields {
     let mut fields = Fields::new();
-    if let Some(kind) = info.text(KIND) {
+    if let Some(kind) = info.name(KIND, kernel_name::KIND) {
         let data = info.nested(DATA).unwrap_or_default();
         let data = match kind.as_str() {
             "bridge" => Some(bridge(data, names)),
@@ -174,7 +175,7 @@ pub(crate) fn json(info: Attributes<'_>, names: &Names) -> Fields {
         fields.put("info_kind", kind);
         fields.put_some("info_data", data);
     }
-    if let Some(kind) = info.text(SLAVE_KIND) {
+    if let Some(kind) = info.name(SLAVE_KIND, kernel_name::KIND) {
         let data = info.nested(SLAVE_DATA).unwrap_or_default();
         let data = match kind.as_str() {
             "bridge" => Some(bridge_port(data, names)),

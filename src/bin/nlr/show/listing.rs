@@ -11,7 +11,7 @@ use super::{
     addr,
     fields::Fields,
     link,
-    names::Names,
+    names::{LINK_MEMORY, Names},
     neigh,
     query::{Family, Filter, Object},
     route, rule,
@@ -34,7 +34,8 @@ pub(crate) enum Format {
 /// An unfinished list.
 ///
 /// Routes, neighbours and rules are written at once. Links and addresses are kept until the end: a
-/// link may name one in a later message, and addresses are shown with their link.
+/// link may name one in a later message, and addresses are shown with their link. So are the names of
+/// links.
 #[derive(Debug)]
 pub(crate) struct Listing<W> {
     object: Object,
@@ -42,9 +43,19 @@ pub(crate) struct Listing<W> {
     names: Names,
     /// Link messages, in a list that shows links.
     links: Vec<u8>,
-    /// `addr_info` by index of link.
-    addresses: HashMap<u32, Vec<Value>>,
+    /// Address messages by index of link.
+    addresses: HashMap<u32, Vec<u8>>,
+    /// Bytes of the latter.
+    address_bytes: usize,
     sink: Sink<W>,
+}
+
+/// Bytes of memory for the addresses of a link, besides their messages.
+const ADDRESSES_MEMORY: usize = 64;
+
+/// Appends a message to others.
+fn keep(message: &Message<'_>, kept: &mut Vec<u8>) {
+    kept.extend(Builder::new(message.header.kind, 0).put(message.payload).finish());
 }
 
 #[derive(Debug)]
@@ -74,7 +85,23 @@ impl<W: Write> Listing<W> {
             Format::Json => Sink::Json(out, true),
             Format::Text { color } => Sink::Text(Table::new(out, columns, color)),
         };
-        Self { object, filter, names, links: Vec::new(), addresses: HashMap::new(), sink }
+        let (links, addresses) = (Vec::new(), HashMap::new());
+        Self { object, filter, names, links, addresses, address_bytes: 0, sink }
+    }
+
+    /// The writer.
+    pub(crate) fn out(&mut self) -> &mut W {
+        match &mut self.sink {
+            Sink::Json(out, _) => out,
+            Sink::Text(table) => table.out(),
+        }
+    }
+
+    /// Bytes of memory for what is kept until the end, by and large.
+    pub(crate) fn kept(&self) -> usize {
+        let names = self.names.link_count() * LINK_MEMORY;
+        let addresses = self.address_bytes + self.addresses.len() * ADDRESSES_MEMORY;
+        self.links.len() + addresses + names
     }
 
     /// Adds the object of a message. Messages of other types are ignored.
@@ -83,8 +110,7 @@ impl<W: Write> Listing<W> {
             (_, libc::RTM_NEWLINK) => {
                 self.names.observe(message);
                 if matches!(self.object, Object::Link | Object::Addr) {
-                    let link = Builder::new(message.header.kind, 0).put(message.payload);
-                    self.links.extend(link.finish());
+                    keep(message, &mut self.links);
                 }
             }
             (Object::Addr, libc::RTM_NEWADDR) => self.address(message),
@@ -112,28 +138,38 @@ impl<W: Write> Listing<W> {
         Ok(())
     }
 
-    /// Writes the kept objects and the end of the list, and returns the writer.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        let links = std::mem::take(&mut self.links);
-        for message in messages(&links) {
-            if self.object == Object::Link {
-                if let Some(link) = link::json(&message, &self.names, link::View::Full) {
-                    self.sink.put(link, |link| vec![link::row(link)])?;
-                }
-            } else if let Some(link) = self.link_with_addresses(&message) {
-                self.sink.put(link, addr::rows)?;
+    /// Takes the link messages that were kept, each of which is to be given to [`link`](Self::link)
+    /// once all messages have come.
+    pub(crate) fn take_links(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// Writes a link that was kept, with its addresses.
+    pub(crate) fn link(&mut self, message: &Message<'_>) -> io::Result<()> {
+        if self.object == Object::Link {
+            if let Some(link) = link::json(message, &self.names, link::View::Full) {
+                self.sink.put(link, |link| vec![link::row(link)])?;
             }
+        } else if let Some(link) = self.link_with_addresses(message) {
+            self.sink.put(link, addr::rows)?;
         }
+        Ok(())
+    }
+
+    /// Writes the end of the list.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.sink.finish()
     }
 
     /// Keeps an address until its link is written.
     fn address(&mut self, message: &Message<'_>) {
         if self.of_family(message)
-            && let (Some(index), Some(address)) =
-                (addr::link_index(message), addr::json(message, &self.names, false))
+            && let Some(index) = addr::link_index(message)
         {
-            self.addresses.entry(index).or_default().push(address.into());
+            let addresses = self.addresses.entry(index).or_default();
+            let before = addresses.len();
+            keep(message, addresses);
+            self.address_bytes += addresses.len() - before;
         }
     }
 
@@ -148,6 +184,9 @@ impl<W: Write> Listing<W> {
         let mut link = link::json(message, &self.names, view)?;
         let addresses =
             message.u32(4).and_then(|index| self.addresses.remove(&index)).unwrap_or_default();
+        let addresses = messages(&addresses);
+        let addresses = addresses.filter_map(|address| addr::json(&address, &self.names, false));
+        let addresses: Vec<Value> = addresses.map(Value::from).collect();
         if addresses.is_empty() && self.filter.family.is_some() {
             return None;
         }
@@ -186,12 +225,11 @@ impl<W: Write> Sink<W> {
     }
 
     /// Writes the end.
-    fn finish(self) -> io::Result<W> {
+    fn finish(&mut self) -> io::Result<()> {
         match self {
-            Self::Json(mut out, first) => {
-                out.write_all(if first { b"[]\n" } else { b"]\n" })?;
-                out.flush()?;
-                Ok(out)
+            Self::Json(out, first) => {
+                out.write_all(if *first { b"[]\n" } else { b"]\n" })?;
+                out.flush()
             }
             Self::Text(table) => table.finish(),
         }

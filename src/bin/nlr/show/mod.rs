@@ -13,12 +13,13 @@
 //! | `query` | objects, filters, requests |
 //! | `listing` | a list, written while answers arrive |
 //! | `link`, `link_header`, `link_info`, `addr`, `route`, `encapsulation`, `neigh`, `rule` | the objects |
-//! | `names`, `notation` | names and notations of numbers and addresses |
+//! | `names`, `kernel_name`, `notation` | names of numbers, of a kernel's objects, notations of addresses |
 //! | `fields`, `plain_text` | JSON objects, and text made of them |
 
 pub(crate) mod addr;
 pub(crate) mod encapsulation;
 pub(crate) mod fields;
+pub(crate) mod kernel_name;
 pub(crate) mod link;
 mod link_header;
 mod link_info;
@@ -35,7 +36,7 @@ pub(crate) mod tests;
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::{
     args::{ColorArg, NetnsArg},
@@ -47,7 +48,11 @@ use super::{
 };
 use listing::{Format, Listing};
 use names::Names;
-use netlink_remote::{Target, client::RequestError};
+use netlink_remote::{
+    Target,
+    client::RequestError,
+    nlmsg::{Message, messages},
+};
 use query::{Family, Filter, Object, Table, is_empty_list, requests};
 
 pub(crate) use query::link_request;
@@ -58,9 +63,13 @@ const ATTEMPTS: u32 = 10;
 /// Bytes that the writer gets at once.
 const PIECE: usize = 256 * 1024;
 
+/// Bytes of a list that are held back until it is known to be complete: some 80,000 routes.
+const HELD: usize = 8 << 20;
+
 const EXAMPLES: &str = "\
-With --json the output has the keys of `ip -j` of iproute2 6.1, and for links of `ip -d -j`. A list
-is printed when it is complete; an incomplete one is an error and prints nothing.
+With --json the output has the keys of `ip -j` of iproute2 6.1, and for links of `ip -d -j`. A list of
+up to 8 MiB is printed when it is complete; an incomplete one is an error and prints nothing. A longer
+one is printed as it comes: only with exit code 0 is it complete.
 
 Examples:
   nlr show link -n blue
@@ -91,6 +100,9 @@ pub(crate) struct ShowArgs {
     /// A JSON array, with the keys of `ip -j`
     #[arg(long, short)]
     json: bool,
+    /// Memory for links, their names and their addresses, which a list keeps until its end
+    #[arg(long, value_name = "MIB", default_value = "64", value_parser = value_parser!(u32).range(1..))]
+    memory: u32,
     #[command(flatten)]
     color: ColorArg,
     /// Target, as `nlr --help` describes
@@ -104,7 +116,7 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &ShowArgs) -> Result<(), Fa
 
 async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     let object = args.object;
-    let names = Names::local();
+    let mut names = Names::local();
     let filter = filter(args, &names)?;
     let format = match args.json {
         true => Format::Json,
@@ -112,24 +124,27 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     };
     session.check_byte_order()?;
     let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
+    let memory = usize::try_from(args.memory).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+    // The list reaches its bound first.
+    names.set_memory(memory.saturating_mul(2));
     let mut attempt = 1;
-    let list = loop {
-        // Kept in memory until it is known to be complete.
+    loop {
         let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
-        match list(&dumper, listing, object, &filter).await {
-            Ok(list) => break list,
-            Err(error) if dump::is_transient(&error) && attempt < ATTEMPTS => {
+        let mut list = List { listing, memory, output: None };
+        match list.write(&dumper, object, &filter).await {
+            Ok(()) => return Ok(()),
+            Err(ListError::Dump(error)) if list.output.is_some() => {
+                let failure = dump::failure(error, object.plural());
+                return Err(failure.with_remedy("; what is printed is incomplete"));
+            }
+            Err(ListError::Dump(error)) if dump::is_transient(&error) && attempt < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(10) * attempt).await;
                 attempt += 1;
             }
-            Err(error) => return Err(dump::failure(error, object.plural())),
+            Err(ListError::Dump(error)) => return Err(dump::failure(error, object.plural())),
+            Err(ListError::Failure(failure)) => return Err(failure),
         }
-    };
-    let mut output = Output::new()?;
-    for piece in list.chunks(PIECE) {
-        output.write(piece.to_vec()).await?;
     }
-    output.finish().await
 }
 
 fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
@@ -153,18 +168,90 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
     }
 }
 
-async fn list(
-    dumper: &Dumper,
-    mut listing: Listing<Vec<u8>>,
-    object: Object,
-    filter: &Filter,
-) -> Result<Vec<u8>, RequestError> {
-    for request in requests(object, filter) {
-        // Writing to memory does not fail.
-        match dumper.dump(request, |message| drop(listing.message(message))).await {
-            Err(error) if is_empty_list(object, filter, &error) => {}
-            result => result?,
+/// A list on its way to standard output.
+struct List {
+    listing: Listing<Vec<u8>>,
+    /// The bound on what the list keeps until its end, in bytes.
+    memory: usize,
+    /// Standard output, once a part of the list is written: the list cannot begin anew from then on.
+    output: Option<Output>,
+}
+
+/// The end of a list before it is complete.
+enum ListError {
+    /// Of the requests for it.
+    Dump(RequestError),
+    /// Of this side.
+    Failure(Failure),
+}
+
+impl From<RequestError> for ListError {
+    fn from(error: RequestError) -> Self {
+        Self::Dump(error)
+    }
+}
+
+impl From<Failure> for ListError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl List {
+    /// Requests the list and writes it.
+    async fn write(
+        &mut self,
+        dumper: &Dumper,
+        object: Object,
+        filter: &Filter,
+    ) -> Result<(), ListError> {
+        for request in requests(object, filter) {
+            let taken = dumper.dump(request, async |message| self.take(message, object).await);
+            match taken.await {
+                Err(ListError::Dump(error)) if is_empty_list(object, filter, &error) => {}
+                result => result?,
+            }
+        }
+        let links = self.listing.take_links();
+        for message in messages(&links) {
+            // Writing to memory does not fail.
+            let _ = self.listing.link(&message);
+            self.flush(HELD).await?;
+        }
+        let _ = self.listing.finish();
+        self.flush(0).await?;
+        match self.output.take() {
+            Some(output) => Ok(output.finish().await?),
+            None => Ok(()),
         }
     }
-    Ok(listing.finish().unwrap_or_default())
+
+    async fn take(&mut self, message: &Message<'_>, object: Object) -> Result<(), ListError> {
+        let _ = self.listing.message(message);
+        if self.listing.kept() > self.memory {
+            let (objects, mebibytes) = (object.plural(), self.memory >> 20);
+            return Err(ListError::Failure(Failure::request(format_args!(
+                "listing the {objects}: the links there take more than {mebibytes} MiB; --memory \
+                 raises this bound"
+            ))));
+        }
+        self.flush(HELD).await
+    }
+
+    /// Writes the list so far, if it has more than `held` bytes, or is being written already.
+    async fn flush(&mut self, held: usize) -> Result<(), ListError> {
+        let least = if self.output.is_some() { PIECE.min(held) } else { held };
+        if self.listing.out().len() <= least {
+            return Ok(());
+        }
+        let text = std::mem::take(self.listing.out());
+        let output = match &mut self.output {
+            Some(output) => output,
+            None => self.output.insert(Output::new()?),
+        };
+        for piece in text.chunks(PIECE) {
+            output.write(piece.to_vec()).await?;
+        }
+        Ok(())
+    }
 }

@@ -27,11 +27,19 @@ struct Link {
     kind: u16,
 }
 
+/// Bytes of memory that a known link takes, by and large.
+pub(crate) const LINK_MEMORY: usize = 128;
+
+/// Memory for links by default: a far end without an end to its links would fill any.
+const MEMORY: usize = 64 << 20;
+
 /// Names of numbers. A number without a name is written as by `ip`: `if12`, or the number.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     /// Links by index.
     links: HashMap<u32, Link>,
+    /// The number of links that are known at most.
+    most_links: usize,
     /// `rt_tables`.
     tables: HashMap<u32, String>,
     /// `rt_protos`.
@@ -53,6 +61,7 @@ impl Default for Names {
     fn default() -> Self {
         Self {
             links: HashMap::new(),
+            most_links: MEMORY / LINK_MEMORY,
             tables: named(&[(253, "default"), (254, "main"), (255, "local")]),
             protocols: named(&[
                 (0, "unspec"),
@@ -118,7 +127,7 @@ impl Names {
     }
 
     /// Learns the name of a new or changed link, and forgets that of a deleted one. Messages of
-    /// other types are ignored.
+    /// other types are ignored, and so are links beyond the memory for them, which are shown by number.
     pub(crate) fn observe(&mut self, message: &Message<'_>) {
         let deleted = match message.header.kind {
             libc::RTM_NEWLINK => false,
@@ -131,9 +140,26 @@ impl Names {
         };
         if deleted {
             self.links.remove(&index);
-        } else if let Some(name) = name {
+        } else if let Some(name) = name
+            && (self.links.len() < self.most_links || self.links.contains_key(&index))
+        {
             self.links.insert(index, Link { name, flags, kind: link_type });
         }
+    }
+
+    /// Sets the bytes of memory for links.
+    pub(crate) fn set_memory(&mut self, bytes: usize) {
+        self.most_links = bytes / LINK_MEMORY;
+    }
+
+    /// The number of known links.
+    pub(crate) fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether a further link would not be known.
+    pub(crate) fn is_full(&self) -> bool {
+        self.links.len() >= self.most_links
     }
 
     /// Forgets all links.

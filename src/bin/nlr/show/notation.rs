@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::kernel_name;
+
 /// `AF_INET`.
 pub(crate) const AF_INET: u8 = 2;
 /// `AF_BRIDGE`.
@@ -89,9 +91,14 @@ pub(crate) fn link_address(bytes: &[u8], link_type: u16) -> String {
     }
 }
 
-/// Bytes as hexadecimal pairs.
+/// Bytes of a link-layer address or of the id of a port, at most (`MAX_ADDR_LEN`,
+/// `MAX_PHYS_ITEM_ID_LEN`).
+const LONGEST_ADDRESS: usize = 32;
+
+/// The bytes of an address or id as hexadecimal pairs.
 pub(crate) fn hexadecimal(bytes: &[u8], separator: &str) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
+    let pairs = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    kernel_name::cut(bytes, LONGEST_ADDRESS, |bytes| pairs(bytes).join(separator))
 }
 
 /// A number in C's `%#x`: zero has no `0x`.

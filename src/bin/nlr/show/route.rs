@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     encapsulation,
     fields::{Fields, Put, flag_names},
+    kernel_name::{self, Named},
     names::Names,
     notation::{
         AF_INET, AF_INET6, AF_MPLS, family, host, host_bits, prefixed_hexadecimal, route_type,
@@ -278,7 +279,7 @@ fn metrics(list: Attributes<'_>) -> Fields {
             }
             RTT => fields.put(name, value / 8),
             RTTVAR => fields.put(name, value / 4),
-            CONGESTION => fields.put_some(name, list.text(kind)),
+            CONGESTION => fields.put_some(name, list.name(kind, kernel_name::CONGESTION)),
             _ => fields.put(name, value),
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, Put},
+    kernel_name::{self, Named},
     names::Names,
     notation::{host, host_bits, prefixed_hexadecimal, route_type},
     plain_text,
@@ -87,7 +88,7 @@ pub(crate) fn json(message: &Message<'_>, names: &Names) -> Option<Fields> {
         (fra::IIFNAME, "iif", "iif_detached", IIF_DETACHED),
         (fra::OIFNAME, "oif", "oif_detached", OIF_DETACHED),
     ] {
-        if let Some(name) = attributes.text(kind) {
+        if let Some(name) = attributes.name(kind, kernel_name::LINK) {
             fields.put(key, name);
             fields.put_word(detached, flags & flag != 0);
         }

@@ -14,7 +14,7 @@ use super::{
     key_file::KeyFile,
 };
 use crate::{
-    Error, errno,
+    Error, blocking, errno,
     prompter::{Secret, SecretKind},
     text::one_line,
     transport::ssh::{
@@ -121,13 +121,10 @@ async fn list(
     let mut files = Vec::new();
     for path in authenticator.host.identity_files.clone() {
         let named = path.clone();
-        match tokio::task::spawn_blocking(move || KeyFile::read(&named)).await {
-            Ok(Ok(file)) => files.push((path, file)),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Ok(Err(error)) => {
-                tried.push(format!("{} ({})", shown(&path), errno::words(&error)));
-            }
-            Err(_) => {}
+        match blocking::run(move || KeyFile::read(&named)).await.and_then(|read| read) {
+            Ok(file) => files.push((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tried.push(format!("{} ({})", shown(&path), errno::words(&error))),
         }
     }
     let mut in_agent = match &authenticator.host.agent {

@@ -7,7 +7,7 @@ use super::{
     lookup::{KnownHosts, KnownKey, Verdict, name_of},
 };
 use crate::{
-    Error, ErrorKind, Origin,
+    Error, ErrorKind, Origin, blocking,
     connect_context::ConnectContext,
     prompter::HostKeyQuestion,
     shell,
@@ -139,7 +139,7 @@ fn unknown_text(known: &KnownHosts, host: &SshHost, shown: &ShownKey<'_>) -> Str
 async fn append_key(host: &SshHost, name: String, blob: &[u8]) -> Result<(), Error> {
     let Some(path) = host.user_known_hosts.first().cloned() else { return Ok(()) };
     let (host, blob) = (host.clone(), blob.to_owned());
-    let appended = tokio::task::spawn_blocking(move || {
+    let appended = blocking::run(move || {
         append::exclusively(|| {
             // Another connection may have appended the key meanwhile, or even another one.
             if is_known(&KnownHosts::read(&host)?, &blob)? {
@@ -152,9 +152,10 @@ async fn append_key(host: &SshHost, name: String, blob: &[u8]) -> Result<(), Err
             })
         })
     });
-    let ending =
-        || Error::new(ErrorKind::Connect, "the runtime is ending").with_origin(Origin::Library);
-    appended.await.map_err(|_| ending())?
+    appended.await.map_err(|error| {
+        let text = "adding the host key to known_hosts";
+        Error::new(ErrorKind::Connect, text).with_source(error).with_origin(Origin::Library)
+    })?
 }
 
 fn cannot_append(path: &Path, name: &str, error: io::Error) -> Error {

@@ -63,7 +63,11 @@ fn list(object: Object, format: Format, datagram: &[u8]) -> String {
     for message in messages(datagram) {
         listing.message(&message).unwrap();
     }
-    String::from_utf8(listing.finish().unwrap()).unwrap()
+    for message in messages(&listing.take_links()) {
+        listing.link(&message).unwrap();
+    }
+    listing.finish().unwrap();
+    String::from_utf8(std::mem::take(listing.out())).unwrap()
 }
 
 #[test]
