@@ -68,6 +68,20 @@ const EMFILE: &str = "Too many open files";
 const EAGAIN: &str = "Resource temporarily unavailable";
 
 #[test]
+fn descriptors_of_the_client() {
+    let mut texts = BTreeSet::new();
+    let mut last = false;
+    for limit in 4..=24 {
+        let ended = shell(&format!("ulimit -n {limit}; exec $NLR show link"));
+        last = succeeds_or_says(&format!("{limit} descriptors"), &ended, &[EMFILE]);
+        texts.insert(ended.stderr);
+    }
+    assert!(last, "24 descriptors are enough");
+    // One for success, and several steps.
+    assert!(texts.len() >= 3, "{texts:#?}");
+}
+
+#[test]
 fn descriptors_of_the_stub() {
     let path = temporary("few");
     let mut texts = BTreeSet::new();

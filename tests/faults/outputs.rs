@@ -72,6 +72,15 @@ fn a_full_stdout_is_an_error() {
     }
 }
 
+#[test]
+fn a_closed_stdout_is_an_error() {
+    for words in COMMANDS {
+        let ended = redirected(words, ">&-");
+        let text = "nlr: writing to standard output: it is closed\n";
+        assert_eq!((ended.code(), ended.stderr.as_str()), (1, text), "{words}");
+    }
+}
+
 /// Nobody learns of it, but the exit code is that of the work.
 #[test]
 fn a_full_or_closed_stderr_changes_nothing() {

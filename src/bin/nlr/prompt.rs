@@ -9,7 +9,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -105,12 +105,28 @@ fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
     connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
+/// Bytes of the answer of an askpass program, at most.
+const LONGEST_ANSWER: usize = 64 << 10;
+
 /// The terminal while a secret is typed, and its settings before.
 static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
-/// Gives the terminal the settings that it had before a secret was asked for, if it is asked for
-/// still.
-pub(crate) fn restore_terminal() {
+/// The askpass program while it asks.
+static ASKING: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Ends the question that is being asked, if there is one: the askpass program is killed, and the
+/// terminal gets its settings back.
+pub(crate) fn end_question() {
+    let asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut program) = asking {
+        // Fails for one that has ended.
+        let _ = program.kill();
+    }
+    restore_terminal();
+}
+
+/// Gives the terminal the settings that it had before a secret was asked for.
+fn restore_terminal() {
     let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((terminal, settings)) = changed {
         // A terminal that has gone has none.
@@ -150,12 +166,8 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
     command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
     command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
-    match output_of(&mut command) {
-        Ok((status, text)) if status.success() => {
-            Some(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
-        }
-        // The user has cancelled the question.
-        Ok(_) => None,
+    match command.spawn().and_then(answer_of) {
+        Ok(answer) => answer,
         Err(error) => {
             warn(&format!("{}: {}", OsString::from(program).display(), words(&error)));
             None
@@ -163,17 +175,23 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     }
 }
 
-/// The end of a program and its output, without the copies of a buffer that grows.
-fn output_of(command: &mut Command) -> io::Result<(ExitStatus, Zeroizing<String>)> {
-    const LONGEST: usize = 64 << 10;
-    let mut child = command.spawn()?;
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST + 32));
-    let read = match child.stdout.take() {
-        Some(stdout) => stdout.take(LONGEST as u64).read_to_string(&mut text),
-        None => Ok(0),
-    };
-    let status = child.wait()?;
-    read.map(|_| (status, text))
+/// The first line that a program prints; `None` where the user has cancelled the question.
+fn answer_of(mut program: Child) -> io::Result<Option<Secret>> {
+    let asking = || ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = program.stdout.take();
+    *asking() = Some(program);
+    // A vector that grows leaves copies of a secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
+    if let Some(output) = output {
+        output.take(LONGEST_ANSWER as u64).read_to_end(&mut bytes)?;
+    }
+    // It has been taken where the question was ended.
+    let Some(mut program) = asking().take() else { return Ok(None) };
+    if !program.wait()?.success() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Ok(text.lines().next().map(|line| Secret::new(line.to_owned())))
 }
 
 /// The line that the user types on the terminal. `told` is the hop and the attempt whose refusal was
@@ -200,7 +218,7 @@ fn secret_from_terminal(
 
 fn line_from_terminal(prompt: &str) -> Option<String> {
     let mut terminal = terminal().ok()?;
-    write!(terminal, "{prompt}").ok()?;
+    write!(terminal, "{}", lines(prompt)).ok()?;
     terminal.flush().ok()?;
     let mut line = String::new();
     let length = BufReader::new(terminal.take(4096)).read_line(&mut line).ok()?;

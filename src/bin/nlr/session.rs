@@ -173,7 +173,7 @@ pub(crate) fn block_on<T>(
     let result = runtime.block_on(work(signals));
     // A write that blocks for good keeps its thread; waiting for the thread would hang.
     runtime.shutdown_background();
-    prompt::restore_terminal();
+    prompt::end_question();
     result
 }
 
