@@ -89,6 +89,10 @@ pub mod stub {
     /// Bytes of the input buffer while no longer frame has come.
     pub const INPUT: usize = 64 << 10;
 
+    /// Bytes of the input buffer before the hello has come, unless that is longer. A connection that
+    /// says nothing has little more.
+    pub const GREETING: usize = 2 << 10;
+
     /// Files in `/run/netns` that a list may have; a stub looks at each.
     pub const MAX_NAMES: usize = 65_536;
 
@@ -123,8 +127,14 @@ pub mod server {
     /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
-    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
-    /// kernel takes them only as datagrams wait.
+    /// How long a connection waits for memory that others have. It reads no frame meanwhile; then it
+    /// ends.
+    pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond
+    /// the host's defaults, which any user may have of as many sockets. The kernel takes them only as
+    /// datagrams wait. A client's quarter of them are the buffers of four sockets as large as clients
+    /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
     /// Tasks of all clients that run at a time; more of them wait.

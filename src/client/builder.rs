@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Group, Protocol, Step,
-    wire::{Credit, MAX_OPTION, Netns, NetnsMode, Open, SocketOption},
+    wire::{
+        Credit, FILTER, FilterInstruction, MAX_OPTION, Netns, NetnsMode, OWN_LEVEL, Open,
+        SocketOption,
+    },
 };
 
 /// Bytes of receive buffer to ask for: a burst of a hundred thousand events waits in the kernel while
@@ -104,6 +107,13 @@ impl SocketBuilder {
     pub fn option(mut self, level: i32, name: i32, value: impl Into<Vec<u8>>) -> Self {
         self.open.options.push(SocketOption { level, name, value: value.into() });
         self
+    }
+
+    /// Attaches a classic BPF filter before the socket is bound, so that nothing comes unfiltered. The
+    /// rest is as for [`RemoteSocket::attach_filter`]. [`open`](Self::open) refuses more than 4,096
+    /// instructions ([`ErrorKind::Invalid`]).
+    pub fn filter(self, instructions: &[FilterInstruction]) -> Self {
+        self.option(OWN_LEVEL, FILTER, FilterInstruction::encode_all(instructions))
     }
 
     /// Sets an on-off option of level `SOL_NETLINK`, such as

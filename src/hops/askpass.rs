@@ -32,6 +32,9 @@ use crate::{
 /// one a server can ask as ssh itself does, for the passphrase of a key.
 const OLDEST: (u32, u32) = (8, 5);
 
+/// The most questions of one start of ssh: a server may ask for ever, and a callback may answer.
+const MAX_QUESTIONS: u32 = 64;
+
 /// The time in which a helper says its question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -142,7 +145,7 @@ impl Askpass {
                     echo: false,
                     attempt,
                 };
-                let secret = match self.is_answered {
+                let secret = match self.is_answered && asked.count <= MAX_QUESTIONS {
                     true => context.secret(request).await,
                     false => None,
                 };
@@ -233,6 +236,7 @@ impl Asker<'_> {
 /// The questions so far, each by the pid of the ssh that asks.
 #[derive(Default)]
 struct Asked {
+    count: u32,
     texts: HashMap<(i32, String), u32>,
     /// Those that have held a conversation, which comes before the method `password`.
     conversed: HashMap<i32, u32>,
@@ -242,6 +246,7 @@ impl Asked {
     /// The attempt that a question belongs to. ssh asks in the same words again where an answer was
     /// refused, and by another method.
     fn attempt(&mut self, ssh: i32, kind: SecretKind, text: &str) -> u32 {
+        self.count += 1;
         let times = self.texts.entry((ssh, text.to_owned())).or_default();
         *times += 1;
         let conversed = self.conversed.entry(ssh).or_default();

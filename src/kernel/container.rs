@@ -6,6 +6,7 @@
 use std::{
     env,
     ffi::OsString,
+    fmt,
     fs::{self, File},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
@@ -16,6 +17,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    engine_helper,
     cancel::Cancel,
     failure::{explained, failure},
     nsfs,
@@ -43,7 +45,10 @@ pub(super) fn open(
         let text = format!("{netns} cannot exist: a container's name has other characters");
         return Err(explained(Errno::EINVAL, text));
     }
-    let container = inspect(engine, name, &netns, cancel)?;
+    let container = match engine_helper::ask(engine, name, cancel) {
+        Some(answer) => answer?,
+        None => inspect(engine, name, &netns, cancel)?,
+    };
     let path = format!("/proc/{}/ns/net", container.pid);
     let file = match nsfs::open_file(Path::new(&path), &netns) {
         Err(failure) if [Errno::ENOENT as i32, Errno::ESRCH as i32].contains(&failure.errno) => {
@@ -60,9 +65,16 @@ pub(super) fn open(
 }
 
 /// A container that the engine says is running.
-struct Container {
+pub(super) struct Container {
     pid: u32,
     id: String,
+}
+
+impl fmt::Display for Container {
+    /// As [`FORMAT`] has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pid, self.id)
+    }
 }
 
 impl Container {
@@ -86,7 +98,7 @@ impl Container {
 }
 
 /// Asks the engine.
-fn inspect(
+pub(super) fn inspect(
     engine: ContainerEngine,
     name: &str,
     netns: &Netns,
@@ -149,7 +161,7 @@ fn inspect(
 }
 
 /// Parses an answer of [`FORMAT`]. A container that does not run has process 0, or none.
-fn parse(said: &str) -> Option<Container> {
+pub(super) fn parse(said: &str) -> Option<Container> {
     let (pid, id) = said.rsplit_once(' ').unwrap_or(("", said));
     let pid = if pid.trim().is_empty() { 0 } else { pid.trim().parse().ok()? };
     let whole = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

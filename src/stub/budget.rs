@@ -23,8 +23,7 @@ use nix::errno::Errno;
 use crate::{
     kernel::{descriptors, failure},
     limits::server::{
-        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_MEMORY, MAX_TASKS, MAX_THREADS,
-        RESERVED_DESCRIPTORS,
+        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_TASKS, MAX_THREADS, RESERVED_DESCRIPTORS,
     },
     wire::Failure,
 };
@@ -40,7 +39,8 @@ pub(super) enum Resource {
     Threads,
     /// Bytes that wait in this process: requests, sends, answers that nobody reads.
     Memory,
-    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them.
+    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond the host's
+    /// defaults.
     KernelMemory,
     /// Tasks that run.
     Tasks,
@@ -149,13 +149,14 @@ impl Budget {
         Self::new(totals, own, users, each)
     }
 
-    /// The budget of one client without a server. It is as large as a server's is for one client.
-    pub(super) fn alone() -> Self {
+    /// The budget of one client without a server: that of one client of a server, but for bytes that
+    /// wait, of which it has `memory`.
+    pub(super) fn alone(memory: u64) -> Self {
         let totals = Totals {
             clients: 1,
             descriptors: descriptors_for_clients(),
             threads: MAX_THREADS as u64 / CLIENT_SHARE,
-            memory: MAX_MEMORY / CLIENT_SHARE,
+            memory,
             kernel_memory: MAX_KERNEL_MEMORY / CLIENT_SHARE,
             tasks: MAX_TASKS / CLIENT_SHARE,
             asking: MAX_ASKING / CLIENT_SHARE,
@@ -249,6 +250,19 @@ impl Client {
         Ok(())
     }
 
+    /// How much may be taken.
+    fn left(&self, resource: Resource) -> u64 {
+        let (server, kind) = (&self.server, resource as usize);
+        let of = |amounts: &Amounts| amounts.get(kind).copied().unwrap_or_default();
+        let own = of(&server.own);
+        let users = server.users();
+        let mine = self.used.get(kind).map_or(0, |used| used.load(Relaxed));
+        let user = users.get(&self.uid).map_or(0, of);
+        let shared: u64 = users.values().map(|used| of(used).saturating_sub(own)).sum();
+        let common = of(&server.common).saturating_sub(shared);
+        of(&server.each).saturating_sub(mine).min(own.saturating_sub(user) + common)
+    }
+
     fn give_back(&self, resource: Resource, amount: u64) {
         let kind = resource as usize;
         let mut users = self.server.users();
@@ -275,6 +289,16 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The account that it is held of.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// How much more may be held, now.
+    pub(super) fn left(&self) -> u64 {
+        self.account.0.left(self.resource)
+    }
+
     /// Changes the amount, which stays as it was where that is refused. Less is never refused.
     ///
     /// # Errors
@@ -440,7 +464,7 @@ mod tests {
 
     #[test]
     fn alone_a_client_has_everything() {
-        let account = Budget::alone().account(0);
+        let account = Budget::alone(1 << 20).account(0);
         let all = descriptors_for_clients();
         let _held = account.hold(Resource::Descriptors, all).unwrap();
         account.hold(Resource::Descriptors, 1).unwrap_err();

@@ -7,7 +7,7 @@ use nix::{errno::Errno, unistd::read};
 
 use super::nonblocking::NonBlocking;
 use crate::{
-    limits::stub::INPUT,
+    limits::stub::{GREETING, INPUT},
     wire::{Decoded, HEADER_LEN, Header, Hello, MAX_HELLO, MarkerScanner, Scan, WireError},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Input {
     end: usize,
     /// Bytes of the frame, or of the hello, that has begun at `start` and not ended.
     awaited: usize,
+    /// Bytes of the buffer while no longer frame has come: few until the hello has.
+    least: usize,
     /// Bytes of a skipped frame that are still to come.
     skip: usize,
     scanner: MarkerScanner,
@@ -39,8 +41,8 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let fd = NonBlocking::new(fd)?;
-        let (buffer, scanner) = (vec![0; INPUT], MarkerScanner::new());
-        Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, skip: 0, scanner })
+        let (buffer, scanner) = (Vec::new(), MarkerScanner::new());
+        Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, least: GREETING, skip: 0, scanner })
     }
 
     /// Reads once, as much as is there and has room.
@@ -63,12 +65,22 @@ impl Input {
         }
     }
 
+    /// Bytes that the buffer is to have for the next read.
+    fn room(&self) -> usize {
+        let pending = self.end - self.start;
+        // Whole frames are taken out before more is read: what is pending never fills the room.
+        self.awaited.min(2 * pending).max(self.least).max(pending + HEADER_LEN)
+    }
+
+    /// Bytes of the buffer, once it has room for the next read.
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.len().max(self.room())
+    }
+
     /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
     /// twice what has come of it, and is given back behind the frame.
     fn make_room(&mut self) {
-        let pending = self.end - self.start;
-        // Whole frames are taken out before more is read: what is pending never fills the room.
-        let length = self.awaited.min(2 * pending).max(INPUT).max(pending + HEADER_LEN);
+        let (pending, length) = (self.end - self.start, self.room());
         if self.buffer.len() > length {
             let mut smaller = vec![0; length];
             if let (Some(head), Some(rest)) =
@@ -113,6 +125,7 @@ impl Input {
         };
         self.start += taken;
         self.awaited = 0;
+        self.least = INPUT;
         Ok(Some(hello))
     }
 

@@ -41,11 +41,11 @@
 //! # Refusal
 //!
 //! A side that cannot accept the other's hello (its version, its role, a critical option, a limit,
-//! its form), or that gets no marker, says why: directly behind its own hello it
-//! sends one [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never changes
-//! either: u32 length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32 0, u32
-//! EPROTO as the sender's architecture numbers it, then UTF-8 text of at most [`MAX_TEXT`] bytes, padded with zeros to a multiple of four
-//! bytes. A side that has accepted the other's hello finds it as the first frame; a side that has
+//! its form), or that gets no marker, says why: directly behind its own hello it sends one
+//! [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never changes either: u32
+//! length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32 0, u32 EPROTO as
+//! the sender's architecture numbers it, then UTF-8 text of at most [`MAX_TEXT`] bytes, padded with
+//! zeros to a multiple of four bytes. A side that has accepted the other's hello finds it as the first frame; a side that has
 //! refused it knows by the hello's length where it begins ([`refusal`]).
 //!
 //! # Frames
@@ -119,6 +119,16 @@
 //! reply, with EMSGSIZE. An error's text has at most [`MAX_TEXT`] bytes: its sender cuts a longer one
 //! between two letters, and ends it with U+2026.
 //!
+//! # Options
+//!
+//! Level and name of an option are numbers of the stub's host, and its value has that host's byte
+//! order and sizes; a stub passes those on that it knows to hold no pointer, and answers ENOPROTOOPT
+//! to the others. Level -1 ([`OWN_LEVEL`]) is this protocol's own, equal on all hosts. It has one
+//! option, 1 ([`FILTER`]): a classic BPF filter, which SO_ATTACH_FILTER names by a pointer. Its value
+//! is the instructions, up to 4,096 of 8 bytes, little-endian: u16 code, u8 jt, u8 jf, u32 k. It can
+//! be set, also in an open message, where it stands before the socket is bound; it cannot be read. The
+//! host's options SO_DETACH_FILTER and SO_LOCK_FILTER count for it.
+//!
 //! # Version ledger
 //!
 //! | version | change |
@@ -126,6 +136,7 @@
 //! | 1 | first |
 //! | 1 | [`Flags::GATHER`] (0x08) on sends; to be ignored where it is not known |
 //! | 1 | the bounds [`MAX_REQUEST`], [`MAX_OPTION`] and [`MAX_TEXT`]; a longer text is cut by its receiver |
+//! | 1 | options of level -1: the filter; ENOPROTOOPT where it is not known |
 //! | every | a refused hello is answered by a fault frame; before, the stream just ended |
 
 #![forbid(unsafe_code)]
@@ -137,6 +148,7 @@ mod cursor;
 mod datagram;
 mod error;
 mod failure;
+mod filter;
 mod header;
 pub mod hello;
 mod limits;
@@ -154,6 +166,7 @@ pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
 pub use error::WireError;
 pub use failure::Failure;
+pub use filter::{FILTER, FilterInstruction, OWN_LEVEL};
 pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
 pub use limits::{

@@ -1,6 +1,17 @@
 //! Far ends that send what costs them nothing: this side takes bounded memory, and keeps its time.
 
-use std::{io, os::unix::net::UnixStream, thread::JoinHandle, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use netlink_remote::{
     Client, Error, ErrorKind, Event, RemoteSocket,
@@ -15,7 +26,7 @@ use testing::{
     far_end::{FarSide, frame},
     is_alive,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::support::*;
 
@@ -131,25 +142,76 @@ async fn a_long_text_of_a_failure_is_cut() {
     joined(far).await;
 }
 
-/// On a runtime of one thread, as the tool's.
-#[tokio::test]
-async fn a_stream_without_end_leaves_time_for_timers() {
-    let (client, socket, far) = socket_of(|side| {
-        let flood: Vec<u8> = (1..=2000).flat_map(|number| lost(1, number)).collect();
-        loop {
-            side.raw(&flood)?;
+/// A stream that is a stub's until it is told to give reports of loss, without end and without a wait.
+struct Endless {
+    stub: DuplexStream,
+    is_flooding: Arc<AtomicBool>,
+    flood: Vec<u8>,
+    at: usize,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.is_flooding.load(Ordering::Relaxed) {
+            return Pin::new(&mut self.stub).poll_read(cx, buf);
         }
-    })
-    .await;
-    let began = std::time::Instant::now();
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let length = buf.remaining().min(self.flood.len() - self.at);
+        buf.put_slice(&self.flood[self.at..][..length]);
+        self.at = (self.at + length) % self.flood.len();
+        Poll::Ready(Ok(()))
     }
-    let elapsed = began.elapsed();
-    assert!(elapsed < Duration::from_secs(5), "three ticks of 100 ms took {elapsed:?}");
-    drop(socket);
-    client.close().await;
-    joined(far).await;
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stub).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stub).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stub).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn a_stream_without_end_leaves_time_for_timers() {
+    world::require();
+    let ticking = async {
+        let is_flooding = Arc::new(AtomicBool::new(false));
+        let flood = lost(1, 1).repeat(5000);
+        let stub = in_memory_stub();
+        let stream = Endless { stub, is_flooding: Arc::clone(&is_flooding), flood, at: 0 };
+        let client = Client::handshake(stream).await.unwrap();
+        let socket = client.socket(NETLINK_ROUTE).open().await.unwrap();
+        is_flooding.store(true, Ordering::Relaxed);
+        // A frame wakes the driver.
+        socket.send(&dump_links(1)).await.unwrap();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(matches!(socket.recv().await, Ok(Event::Lost { dropped: 1000.., .. })));
+        drop(socket);
+        client.close().await;
+    };
+    // One thread, as the tool has.
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap().block_on(ticking);
+        ended.send(()).unwrap();
+    });
+    has_ended.recv_timeout(Duration::from_secs(20)).expect("three ticks of 100 ms do not come");
 }
 
 // ---- processes

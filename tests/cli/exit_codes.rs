@@ -343,3 +343,31 @@ fn a_lack_of_threads_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_signal_ends_the_askpass_program_too() {
+    let folder = testing::temporary("bin");
+    std::fs::create_dir(&folder).unwrap();
+    // A stand-in for sudo, which asks root for nothing: it prints its prompt, and waits.
+    let sudo = "#!/bin/sh\nwhile [ \"$1\" != -p ]; do shift; done\n\
+                printf %s \"$2\" | sed s/%%/%/ >&2\nread answer\n";
+    programs::write(folder.join("sudo"), sudo);
+    let pid = folder.join("pid");
+    let askpass = folder.join("askpass");
+    programs::write(&askpass, format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display()));
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut command = nlr(&["show", "link", "sudo:", "--askpass", askpass.to_str().unwrap()]);
+        command.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
+        let running = Running::start(command);
+        let mut asking = None;
+        wait("the question", || {
+            let text = std::fs::read_to_string(&pid).unwrap_or_default();
+            asking = text.trim().parse().ok();
+            asking.is_some()
+        });
+        assert_eq!(code_after(running, signal), code);
+        wait("the end of the askpass program", || !is_alive(asking.unwrap()));
+        std::fs::remove_file(&pid).unwrap();
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

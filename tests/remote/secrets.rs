@@ -174,6 +174,31 @@ fn a_conversation_of_two_questions() {
     host.assert_idle();
 }
 
+/// A server may ask for ever, and a program answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_conversation_ends() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication no";
+    let host = lab.host("h").password("right").sshd(sshd).start();
+    let stack = format!("{}{ONE_QUESTION}", "auth optional pam_stress.so\n".repeat(100));
+    watch(&host, "sshd", &stack);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    let (prompter, asked) = answers(&["x"; 200]);
+    let mut options = options(&lab);
+    options.prompter = prompter;
+    let error = connect("ssh://ci@h", &options).await.unwrap_err();
+    assert_eq!(asked.lock().unwrap().len(), 32, "{error}");
+    // The program ssh asks in the same words again only where an answer was refused, as far as is
+    // known: a test is no helper of it, and nlr gives no second line.
+    let ended = show(&lab, "openssh://ci@h", &"x\n".repeat(200));
+    assert!(ended.stderr.contains("what was given was refused"), "{ended:?}");
+    assert_eq!(given(&host), "");
+    host.assert_idle();
+}
+
 #[test]
 fn sudo_and_su_with_two_questions() {
     if !Lab::available() {
@@ -279,6 +304,49 @@ fn the_program_ssh_asks_through_nlr() {
     assert!(pty.wait().success(), "{}", pty.transcript());
     assert!(!pty.transcript().contains("right"), "{}", pty.transcript());
     assert_eq!(given(&host), "sshd Wr0ng; sshd failed; sshd right");
+    host.assert_idle();
+}
+
+/// ssh's decision about an unknown host key is the user's, as that of `ssh://`.
+#[test]
+fn the_program_ssh_asks_about_an_unknown_host() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("new").start();
+    lab.forget("new");
+    let mut command = lab.nlr(&["--stubs", stub(), "show", "link", "openssh://new"]);
+    command.args(["--password-fd", "0"]);
+    finish_with(command, "").failed(3, &["host key", "Host key verification failed"]);
+    let mut pty = terminal(
+        &lab,
+        &["openssh://new"],
+        &[("is not known yet", ""), ("SHA256:", ""), ("(yes/no) ", "yes\n")],
+    );
+    assert!(pty.wait().success(), "{}", pty.transcript());
+    nlr_ok(&lab, &["show", "link", "openssh://new", "--batch"]);
+    host.assert_idle();
+}
+
+/// An askpass program may know a password, and not that it was refused.
+#[test]
+fn an_askpass_program_is_told_who_asks() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").sudoers("ci ALL=ALL").start();
+    watch(&host, "sudo", ONE_QUESTION);
+    let script = "#!/bin/sh\necho \"$NLR_ASKPASS_KIND $NLR_ASKPASS_ATTEMPT $NLR_ASKPASS_HOP\" >&2
+        [ $NLR_ASKPASS_ATTEMPT = 1 ] && echo Wr0ng\n";
+    lab.client().file("/home/me/askpass", script, 0o755);
+    let words = ["show", "link", "ssh://h,sudo:", "--askpass", "/home/me/askpass"];
+    let ended = nlr(&lab, &words);
+    assert_eq!(ended.code(), 4, "{ended:?}");
+    let asked = "privilege 1 ssh://h,sudo:\nprivilege 2 ssh://h,sudo:\n";
+    assert!(ended.stderr.starts_with(asked), "{ended:?}");
+    assert_eq!(given(&host), "sudo Wr0ng; sudo failed; sudo failed");
     host.assert_idle();
 }
 

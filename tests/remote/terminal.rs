@@ -66,24 +66,37 @@ fn an_unknown_host_is_a_question() {
 }
 
 #[test]
-fn ctrl_c_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
+fn a_signal_at_a_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
     if !Lab::available() {
         return;
     }
     let lab = Lab::new();
     let host = lab.host("test01").password("secret").sudoers("ci ALL=ALL").start();
     let tool = programs::nlr();
-    let mut command = lab.client().command("sh");
-    let script =
-        format!("{tool} --stubs {} show link ssh://test01,sudo:; echo code $?; stty -a", stub());
-    command.args(["-c", &script]);
-    let mut pty = Pty::start(&command);
-    pty.expect("(to become root): ", SOON);
-    pty.send("\u{3}");
-    pty.wait();
-    let transcript = pty.transcript();
-    assert!(transcript.contains(" echo "), "{transcript}");
-    host.assert_idle();
+    let script = format!(
+        "sh -c 'echo $$ >/tmp/nlr.pid; exec {tool} --stubs {} show link ssh://test01,sudo:'; \
+         echo code $?; stty -a",
+        stub()
+    );
+    for (code, end) in [("code 130", None), ("code 130", Some("INT")), ("code 143", Some("TERM"))] {
+        let mut command = lab.client().command("sh");
+        command.args(["-c", &script]);
+        let mut pty = Pty::start(&command);
+        pty.expect("(to become root): ", SOON);
+        match end {
+            None => pty.send("\u{3}"),
+            Some(signal) => {
+                lab.client().run(&format!("kill -{signal} $(cat /tmp/nlr.pid)"));
+            }
+        }
+        pty.wait();
+        let transcript = pty.transcript();
+        assert!(transcript.contains(code), "{end:?}: {transcript}");
+        for setting in [" echo ", " icanon ", "isig "] {
+            assert!(transcript.contains(setting), "{end:?}: no {setting}: {transcript}");
+        }
+        host.assert_idle();
+    }
 }
 
 #[test]

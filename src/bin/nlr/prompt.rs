@@ -9,7 +9,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ use super::{
 use netlink_remote::{
     Error, Origin, Prompter, Secret, Step, Target,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, SecretRequest},
+    prompter::{HostKeyQuestion, Progress, SecretKind, SecretRequest},
     text::{lines, one_line},
 };
 
@@ -105,12 +105,28 @@ fn askpass_program(connection: &ConnectionArgs) -> Option<OsString> {
     connection.askpass.clone().or_else(variable).filter(|program| !program.is_empty())
 }
 
+/// Bytes of the answer of an askpass program, at most.
+const LONGEST_ANSWER: usize = 64 << 10;
+
 /// The terminal while a secret is typed, and its settings before.
 static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
-/// Gives the terminal the settings that it had before a secret was asked for, if it is asked for
-/// still.
-pub(crate) fn restore_terminal() {
+/// The askpass program while it asks.
+static ASKING: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Ends the question that is being asked, if there is one: the askpass program is killed, and the
+/// terminal gets its settings back.
+pub(crate) fn end_question() {
+    let asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut program) = asking {
+        // Fails for one that has ended.
+        let _ = program.kill();
+    }
+    restore_terminal();
+}
+
+/// Gives the terminal the settings that it had before a secret was asked for.
+fn restore_terminal() {
     let changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((terminal, settings)) = changed {
         // A terminal that has gone has none.
@@ -140,24 +156,42 @@ fn terminal() -> io::Result<File> {
 /// The answer of a program with the interface of ssh's askpass.
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     hide_memory();
-    let output = Command::new(program)
-        .arg(&*lines(&request.prompt))
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let bytes = Zeroizing::new(output.stdout);
-            let text = std::str::from_utf8(&bytes).ok()?;
-            Some(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
-        }
-        // The user has cancelled the question.
-        Ok(_) => None,
+    let kind = match request.kind {
+        SecretKind::Password => "password",
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::Privilege => "privilege",
+        _ => "interactive",
+    };
+    let mut command = Command::new(program);
+    command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
+    command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
+    match command.spawn().and_then(answer_of) {
+        Ok(answer) => answer,
         Err(error) => {
             warn(&format!("{}: {}", OsString::from(program).display(), words(&error)));
             None
         }
     }
+}
+
+/// The first line that a program prints; `None` where the user has cancelled the question.
+fn answer_of(mut program: Child) -> io::Result<Option<Secret>> {
+    let asking = || ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = program.stdout.take();
+    *asking() = Some(program);
+    // A vector that grows leaves copies of a secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
+    if let Some(output) = output {
+        output.take(LONGEST_ANSWER as u64).read_to_end(&mut bytes)?;
+    }
+    // It has been taken where the question was ended.
+    let Some(mut program) = asking().take() else { return Ok(None) };
+    if !program.wait()?.success() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Ok(text.lines().next().map(|line| Secret::new(line.to_owned())))
 }
 
 /// The line that the user types on the terminal. `told` is the hop and the attempt whose refusal was
@@ -184,7 +218,7 @@ fn secret_from_terminal(
 
 fn line_from_terminal(prompt: &str) -> Option<String> {
     let mut terminal = terminal().ok()?;
-    write!(terminal, "{prompt}").ok()?;
+    write!(terminal, "{}", lines(prompt)).ok()?;
     terminal.flush().ok()?;
     let mut line = String::new();
     let length = BufReader::new(terminal.take(4096)).read_line(&mut line).ok()?;

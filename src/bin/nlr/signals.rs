@@ -84,6 +84,6 @@ impl Signals {
 /// Ends the tool after [`PATIENCE`].
 fn end(signal: Signal) {
     thread::sleep(PATIENCE);
-    prompt::restore_terminal();
+    prompt::end_question();
     process::exit(Failure::interrupted(signal).code().into());
 }

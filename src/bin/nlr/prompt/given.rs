@@ -15,8 +15,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::Failure;
-use crate::inherited::was_closed;
+use super::super::{failure::Failure, inherited::was_closed};
 use netlink_remote::{
     Hop, Target,
     errno::{EBADF, words},
