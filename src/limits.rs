@@ -196,6 +196,9 @@ pub mod client {
     /// Datagrams of the longest kind that the incomplete ones of all sockets may fill together. A stub
     /// sends one datagram in several frames after the other, or a few at a time.
     pub const INCOMPLETE_DATAGRAMS: usize = 4;
+
+    /// Bytes of a file of ssh's configuration, or of known hosts: some 100,000 hosts.
+    pub const SSH_FILE: u64 = 16 << 20;
 }
 
 #[cfg(test)]
