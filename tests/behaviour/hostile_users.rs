@@ -233,14 +233,14 @@ async fn questions_to_an_engine_are_few_and_end_with_their_client() {
         }
         clients.push(client);
     }
-    eventually("all that may run, run", || server.children().len() >= 16).await;
-    assert_eq!(server.children().len(), 16, "of 120");
+    eventually("all that may run, run", || server.engines().len() >= 16).await;
+    assert_eq!(server.engines().len(), 16, "of 120");
     // Another's quick request is not behind them.
     finish(nlr(&["netns", "list", &server.target()])).printed();
     let begun = Instant::now();
     drop(clients);
     let pid = server.pid();
-    eventually("they end", || server.children().is_empty()).await;
+    eventually("they end", || server.engines().is_empty()).await;
     eventually("threads end", || status(pid, "Threads:") <= THREADS + 1).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "before the engine's time is over");
     server.stop(Signal::SIGTERM);
