@@ -107,7 +107,13 @@ impl Running {
 
     /// The pids of its children.
     pub fn children(&self) -> Vec<u32> {
-        children(self.0.id())
+        let pid = self.0.id();
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            return Vec::new();
+        };
+        let children = |task: PathBuf| fs::read_to_string(task.join("children"));
+        let texts = tasks.filter_map(|task| children(task.ok()?.path()).ok());
+        texts.flat_map(|text| parse_numbers(&text)).collect()
     }
 
     /// Waits for its end, and gives its output.
@@ -149,16 +155,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The pids of a process's children.
-pub fn children(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    let children = |task: PathBuf| fs::read_to_string(task.join("children"));
-    let texts = tasks.filter_map(|task| children(task.ok()?.path()).ok());
-    texts.flat_map(|text| parse_numbers(&text)).collect()
 }
 
 fn parse_numbers(text: &str) -> Vec<u32> {

@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{Ended, Namespace, Running, command::children, finish, programs, temporary, world};
+use crate::{Ended, Namespace, Running, finish, programs, temporary, world};
 
 /// The tool, not run yet.
 pub fn nlr(arguments: &[&str]) -> Command {
@@ -93,12 +93,6 @@ impl Server {
     /// The process id of the server.
     pub fn pid(&self) -> u32 {
         self.running.as_ref().map_or(0, |running| running.0.id())
-    }
-
-    /// The pids of the programs that it has ask container engines: its child starts them.
-    pub fn engines(&self) -> Vec<u32> {
-        let helpers = self.running.as_ref().map(Running::children).unwrap_or_default();
-        helpers.into_iter().flat_map(children).collect()
     }
 
     /// Ends it by a signal while nobody reads its log, which comes afterwards.
