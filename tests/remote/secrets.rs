@@ -105,7 +105,7 @@ fn a_server_gets_the_password_that_was_meant_for_it() {
             (both, &format!("{key}\tmistyped\nright\n"), "", &["wrong passphrase", "was refused"]),
             (both, "mistyped\nright\n", "", &["none given", "no line for it", "ssh://h,sudo:"]),
             (both, &format!("{key}\tsesame\nright\n"), "sudo right", &[]),
-            (both, &format!("/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n"), "sudo right", &[]),
+            (both, "/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n", "sudo right", &[]),
             // sudo refuses: it gets nothing more, and nobody else either. At the end of its input it
             // gives up the next attempt, which its modules of PAM see.
             (
