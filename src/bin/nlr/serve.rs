@@ -62,7 +62,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     path: Option<PathBuf>,
     /// User that may connect, instead of the user of this process alone; may be repeated
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = uid)]
     allow_uid: Vec<u32>,
     /// Number of clients at the same time
     #[arg(long, value_name = "N", default_value = "1024", value_parser = max_clients)]
@@ -258,6 +258,10 @@ fn unix_path(text: &str) -> Result<PathBuf, String> {
         [Hop::Unix(path)] => Ok(path.clone()),
         _ => Err("expected `unix:PATH`".to_owned()),
     }
+}
+
+fn uid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a user's number, as `id -u NAME` prints it".to_owned())
 }
 
 fn max_clients(text: &str) -> Result<usize, String> {
