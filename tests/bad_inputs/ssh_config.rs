@@ -14,195 +14,175 @@ pub(crate) const CASES: &[Case] = &[
         "a port in words",
         "Port ssh",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Port: a port is a number from 1 to 65535",
+        "TMP/config:1: Port: a port is a number from 1 to 65535",
     ),
-    case(
-        "port 0",
-        "Port 0",
-        2,
-        "ssh://127.0.0.1: TMP/config:1: Port: a port is a number from 1 to 65535",
-    ),
+    case("port 0", "Port 0", 2, "TMP/config:1: Port: a port is a number from 1 to 65535"),
     case(
         "a port too large",
         "Port 65536",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Port: a port is a number from 1 to 65535",
+        "TMP/config:1: Port: a port is a number from 1 to 65535",
     ),
-    case("a port without a value", "Port", 2, "ssh://127.0.0.1: TMP/config:1: Port needs a value"),
-    case("two ports", "Port 22 23", 2, "ssh://127.0.0.1: TMP/config:1: Port: it takes one value"),
+    case("a port without a value", "Port", 2, "TMP/config:1: Port needs a value"),
+    case("two ports", "Port 22 23", 2, "TMP/config:1: Port: it takes one value"),
     case(
         "a time in words",
         "ConnectTimeout soon",
         2,
-        "ssh://127.0.0.1: TMP/config:1: ConnectTimeout: a time is like 30, 90s or 1h30m",
+        "TMP/config:1: ConnectTimeout: a time is like 30, 90s or 1h30m",
     ),
     case(
         "a time too large",
         "ConnectTimeout 99999999999999999999",
         2,
-        "ssh://127.0.0.1: TMP/config:1: ConnectTimeout: a time is like 30, 90s or 1h30m",
+        "TMP/config:1: ConnectTimeout: a time is like 30, 90s or 1h30m",
     ),
     case(
         "yes or no in other words",
         "BatchMode maybe",
         2,
-        "ssh://127.0.0.1: TMP/config:1: BatchMode: it is yes or no",
+        "TMP/config:1: BatchMode: it is yes or no",
     ),
     case(
         "an unknown strictness",
         "StrictHostKeyChecking sometimes",
         2,
-        "ssh://127.0.0.1: TMP/config:1: StrictHostKeyChecking: it is yes, ask, accept-new or no",
+        "TMP/config:1: StrictHostKeyChecking: it is yes, ask, accept-new or no",
     ),
     case(
         "a number of questions in words",
         "NumberOfPasswordPrompts many",
         2,
-        "ssh://127.0.0.1: TMP/config:1: NumberOfPasswordPrompts: it is a number",
+        "TMP/config:1: NumberOfPasswordPrompts: it is a number",
     ),
     case(
         "a host name that is an option",
         "HostName -oProxyCommand=x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: HostName: a host cannot begin with `-`",
+        "TMP/config:1: HostName: a host cannot begin with `-`",
     ),
     case(
         "a host name with a blank",
         "HostName \"a b\"",
         2,
-        "ssh://127.0.0.1: TMP/config:1: HostName: a host cannot hold ' '",
+        "TMP/config:1: HostName: a host cannot hold ' '",
     ),
     case(
         "a user that is an option",
         "User -x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: User: a user cannot begin with `-`",
+        "TMP/config:1: User: a user cannot begin with `-`",
     ),
-    case(
-        "a user with a quote",
-        "User a'b\"c",
-        2,
-        "ssh://127.0.0.1: TMP/config:1: a quote is not closed",
-    ),
-    case(
-        "an unclosed quote",
-        "HostName \"x",
-        2,
-        "ssh://127.0.0.1: TMP/config:1: a quote is not closed",
-    ),
+    case("a user with a quote", "User a'b\"c", 2, "TMP/config:1: a quote is not closed"),
+    case("an unclosed quote", "HostName \"x", 2, "TMP/config:1: a quote is not closed"),
     case(
         "an unknown token",
         "IdentityFile %q",
         2,
-        "ssh://127.0.0.1: TMP/config:1: IdentityFile: the token %q is not supported here",
+        "TMP/config:1: IdentityFile: the token %q is not supported here",
     ),
     case(
         "a percent sign at the end",
         "IdentityFile x%",
         2,
-        "ssh://127.0.0.1: TMP/config:1: IdentityFile: a % at the end",
+        "TMP/config:1: IdentityFile: a % at the end",
     ),
     case(
         "none among key files",
         "UserKnownHostsFile none /x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: UserKnownHostsFile: `none` stands alone",
+        "TMP/config:1: UserKnownHostsFile: `none` stands alone",
     ),
     case(
         "an unknown condition",
         "Match weather rain",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Match: `weather` is not supported, and may apply to 127.0.0.1; use openssh:// for it, which is ssh itself, or -F none",
+        "TMP/config:1: Match: `weather` is not supported, and may apply to 127.0.0.1; use openssh:// for it, which is ssh itself, or -F none",
     ),
     case(
         "all beside another condition",
         "Match all host x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Match: `all` goes with no other condition",
+        "TMP/config:1: Match: `all` goes with no other condition",
     ),
     case(
         "a condition without a value",
         "Match host",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Match: `host` needs a value",
+        "TMP/config:1: Match: `host` needs a value",
     ),
     case(
         "a jump that is no destination",
         "ProxyJump ssh://",
         2,
-        "ssh://127.0.0.1: TMP/config:1: ProxyJump: `ssh://` is no ssh destination: the host is missing; write [user@]host[:port], and IPv6 as [::1]",
+        "TMP/config:1: ProxyJump: `ssh://` is no ssh destination: the host is missing; write [user@]host[:port], and IPv6 as [::1]",
     ),
     case(
         "a jump that is an option",
         "ProxyJump -x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: ProxyJump: `-x` is no ssh destination: a host cannot begin with `-`; write [user@]host[:port], and IPv6 as [::1]",
+        "TMP/config:1: ProxyJump: `-x` is no ssh destination: a host cannot begin with `-`; write [user@]host[:port], and IPv6 as [::1]",
     ),
     case(
         "a command for a proxy",
         "ProxyCommand nc %h %p",
         2,
-        "ssh://127.0.0.1: TMP/config:1: ProxyCommand: not supported, and it applies to 127.0.0.1; use openssh:// for it, which is ssh itself, or -F none",
+        "TMP/config:1: ProxyCommand: not supported, and it applies to 127.0.0.1; use openssh:// for it, which is ssh itself, or -F none",
     ),
     case(
         "a file that includes itself",
         "Include TMP/config",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Include: files include each other 16 deep",
+        "TMP/config:1: Include: files include each other 16 deep",
     ),
-    case(
-        "an include without a value",
-        "Include",
-        2,
-        "ssh://127.0.0.1: TMP/config:1: Include needs a value",
-    ),
+    case("an include without a value", "Include", 2, "TMP/config:1: Include needs a value"),
     case(
         "an include of a user that is not there",
         "Include ~nosuch/x",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Include: there is no user nosuch",
+        "TMP/config:1: Include: there is no user nosuch",
     ),
     case(
         "an include of a pattern that is none",
         "Include [",
         2,
-        "ssh://127.0.0.1: TMP/config:1: Include: Pattern syntax error near position 30: invalid range pattern",
+        "TMP/config:1: Include: Pattern syntax error near position *: invalid range pattern",
     ),
     case(
         "bytes that are no UTF-8",
         "HostName a\u{fffd}\n!printf 'HostName a\\xff\\n' >TMP/config",
         2,
-        "ssh://127.0.0.1: TMP/config:1: HostName: it is not UTF-8",
+        "TMP/config:1: HostName: it is not UTF-8",
     ),
     case(
         "zero bytes",
         "x\n!printf 'HostName a\\0b\\n' >TMP/config",
         2,
-        "ssh://127.0.0.1: TMP/config:1: HostName: a host cannot hold '\\0'",
+        "TMP/config:1: HostName: a host cannot hold '\\0'",
     ),
     case(
         "a configuration that is not there",
         "x\n!rm TMP/config",
         2,
-        "ssh://127.0.0.1: reading TMP/config: No such file or directory",
+        "reading TMP/config: No such file or directory",
     ),
     case(
         "a configuration that is a folder",
         "x\n!rm TMP/config; mkdir TMP/config",
         2,
-        "ssh://127.0.0.1: reading TMP/config: Is a directory",
+        "reading TMP/config: Is a directory",
     ),
     case(
         "a configuration without end",
         "x\n!ln -sf /dev/zero TMP/config",
         2,
-        "ssh://127.0.0.1: reading TMP/config: it has more than 16 MiB",
+        "reading TMP/config: it has more than 16 MiB",
     ),
     case(
         "a line of a megabyte",
         "x\n!(printf 'HostName '; head -c 1000000 /dev/zero | tr '\\0' a) >TMP/config",
         2,
-        "ssh://127.0.0.1: TMP/config:1: HostName: a host has 255 bytes at most",
+        "TMP/config:1: HostName: a host has 255 bytes at most",
     ),
 ];
 
@@ -289,7 +269,7 @@ fn each_is_told_in_a_line_with_an_sshd() {
     }
     let sshd = testing::sshd::sshd();
     let (_, port) = sshd.destination.rsplit_once(':').unwrap();
-    // The last file among those that have the key: another one makes the first setting.
+    // A setting of the case takes the place of the same one here.
     let rest = fs::read_to_string(&sshd.config).unwrap();
     case::all(
         LIVE,
@@ -300,13 +280,12 @@ fn each_is_told_in_a_line_with_an_sshd() {
             let (text, script) = case.input.split_once("\n!").unwrap_or((case.input, ":"));
             let text = text.replace("TMP", &place.folder.display().to_string());
             let keyword = text.split(' ').next().unwrap();
-            let mut rest = rest.lines().filter(|line| line.split(' ').next() != Some(keyword));
-            let rest = rest.by_ref().collect::<Vec<_>>().join("\n");
+            let rest = rest.lines().filter(|line| line.split(' ').next() != Some(keyword));
+            let rest = rest.collect::<Vec<_>>().join("\n");
             fs::write(place.path("config"), format!("{text}\nPort {port}\n{rest}\n")).unwrap();
             let script = script.replace("PORT", port);
             let user = if text.starts_with("User nosuch") { "" } else { "root@" };
-            let words = "-F TMP/config --batch --connect-timeout 5 ping";
-            place.run(&format!("{script}\nnlr {words} ssh://{user}127.0.0.1")).replace(port, "PORT")
+            ping(&place, &script, &format!("ssh://{user}127.0.0.1")).replace(port, "PORT")
         },
     );
 }
@@ -323,14 +302,19 @@ fn each_is_told_in_a_line() {
             let (text, script) = case.input.split_once("\n!").unwrap_or((case.input, ":"));
             let text = text.replace("TMP", &place.folder.display().to_string());
             fs::write(place.path("config"), text + "\n").unwrap();
-            let target = "ssh://127.0.0.1";
-            place.run(&format!(
-                "{script}\nnlr -F TMP/config --batch --connect-timeout 5 ping {target}"
-            ))
+            ping(&place, script, "ssh://127.0.0.1")
         },
     );
 }
 
 pub(crate) fn names() -> Vec<&'static str> {
     CASES.iter().chain(LIVE).map(|case| case.name).collect()
+}
+
+/// Pings a target by the configuration. It ends with a stub there, so that no stub is looked for here;
+/// the error is that of the hop.
+fn ping(place: &Place, script: &str, target: &str) -> String {
+    let target = format!("{target},stub:/absent");
+    let words = "-F TMP/config --batch --connect-timeout 5 ping";
+    place.run(&format!("{script}\nnlr {words} {target}")).replace(&format!("{target}: "), "")
 }
