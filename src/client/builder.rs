@@ -88,7 +88,9 @@ impl SocketBuilder {
 
     /// Sets the bytes of receive buffer to ask for: 32 MiB by default, and 0 for the kernel's own
     /// default. With CAP_NET_ADMIN the stub may exceed `net.core.rmem_max` (SO_RCVBUFFORCE);
-    /// otherwise the kernel limits the size to it. [`RemoteSocket::receive_buffer`] gives the result.
+    /// otherwise the kernel limits the size to it. The buffers of a client's sockets have a limit together,
+    /// 256 MiB beyond the kernel's defaults: a socket gets a quarter of what is left, at most.
+    /// [`RemoteSocket::receive_buffer`] gives the result.
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.open.receive_buffer = bytes;
         self

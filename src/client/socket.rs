@@ -323,8 +323,8 @@ impl RemoteSocket {
     /// keeps no state; the option may have been set.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value of more than
-    /// 32 KiB; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Request`] with the far errno, and ENOBUFS for a buffer beyond what the stub
+    /// permits to the client's sockets together; [`ErrorKind::Invalid`] for a value of more than 32 KiB; [`ErrorKind::Disconnected`].
     pub async fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Error> {
         check_option(value)?;
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)

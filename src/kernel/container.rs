@@ -11,7 +11,6 @@ use std::{
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -23,13 +22,13 @@ use super::{
     nsfs,
     subprocess::{last_line, run},
 };
-use crate::wire::{ContainerEngine, Failure, Netns};
+use crate::{
+    limits::stub::ENGINE_PATIENCE,
+    wire::{ContainerEngine, Failure, Netns},
+};
 
 /// Folders that are searched for engines besides PATH, which is short where sshd starts a stub.
 const ALSO: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
-
-/// How long an engine may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The format of the engine's answer.
 const FORMAT: &str = "{{.State.Pid}} {{.Id}}";
@@ -116,12 +115,12 @@ pub(super) fn inspect(
     let mut command = Command::new(&path);
     command.args(["inspect", "--type", "container", "--format", FORMAT, name]);
     command.env("LC_ALL", "C").env("PATH", search);
-    let answer = match run(command, PATIENCE, cancel) {
+    let answer = match run(command, ENGINE_PATIENCE, cancel) {
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let text = format!(
                 "{netns}: {program} did not answer within {} s; try `{program} ps` on that host",
-                PATIENCE.as_secs()
+                ENGINE_PATIENCE.as_secs()
             );
             return Err(explained(Errno::ETIMEDOUT, text));
         }

@@ -18,125 +18,51 @@ use super::{capabilities::Duties, sys};
 
 type Call = libc::c_long;
 
-/// Calls of every stub.
-const ALWAYS: &[Call] = &[
-    // Streams, pollers, wake-ups.
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_readv,
-    libc::SYS_writev,
-    libc::SYS_lseek,
-    libc::SYS_close,
-    libc::SYS_dup,
-    libc::SYS_dup3,
-    libc::SYS_fcntl,
-    libc::SYS_ppoll,
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_eventfd2,
-    // Sockets; socket(2) itself has a rule.
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_bind,
-    libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
-    libc::SYS_setsockopt,
-    libc::SYS_shutdown,
-    libc::SYS_socketpair,
-    // Files: namespaces, and facts of /proc.
-    libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_getdents64,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_readlinkat,
-    libc::SYS_statx,
-    // The file of the listening socket is removed in the end.
-    libc::SYS_unlinkat,
-    // Memory; mmap(2) and mprotect(2) have rules.
-    libc::SYS_brk,
-    libc::SYS_madvise,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    // Threads; clone(2) has a rule.
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_futex,
-    libc::SYS_membarrier,
-    libc::SYS_restart_syscall,
-    libc::SYS_rseq,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sched_yield,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    // Signals, those of an abort included.
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
-    libc::SYS_tkill,
-    // Time and chance.
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_getrandom,
-    libc::SYS_gettimeofday,
-    libc::SYS_nanosleep,
-    // This process and its host. Capabilities and privileges can be given up only.
-    libc::SYS_capget,
-    libc::SYS_capset,
-    libc::SYS_getegid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_prctl,
-    libc::SYS_prlimit64,
-    libc::SYS_sysinfo,
-    libc::SYS_uname,
-];
+/// A list of calls, each with its name.
+macro_rules! calls {
+    ($($call:ident)*) => { &[$((stringify!($call), libc::$call)),*] };
+}
+
+type Calls = &'static [(&'static str, Call)];
+
+/// Calls of every stub: streams, pollers and wake-ups; sockets; files of /proc and of namespaces, and
+/// the removal of the listening socket's file; memory; threads; signals, those of an abort included;
+/// time and chance; this process and its host. Capabilities and limits can be given up only.
+const ALWAYS: Calls = calls! {
+    SYS_read SYS_write SYS_writev SYS_lseek SYS_close SYS_fcntl
+    SYS_ppoll SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_eventfd2
+    SYS_accept SYS_accept4 SYS_bind SYS_getsockname SYS_getsockopt SYS_recvfrom SYS_recvmsg
+    SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_setsockopt SYS_shutdown SYS_socketpair
+    SYS_fstat SYS_fstatfs SYS_getdents64 SYS_newfstatat SYS_openat SYS_readlinkat SYS_statx
+    SYS_unlinkat
+    SYS_brk SYS_madvise SYS_mremap SYS_munmap
+    SYS_exit SYS_exit_group SYS_futex SYS_restart_syscall SYS_rseq SYS_sched_getaffinity
+    SYS_sched_yield SYS_set_robust_list SYS_set_tid_address
+    SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigtimedwait SYS_sigaltstack
+    SYS_tgkill SYS_tkill
+    SYS_clock_gettime SYS_clock_nanosleep SYS_getrandom SYS_gettimeofday SYS_nanosleep
+    SYS_capget SYS_capset SYS_geteuid SYS_getpid SYS_gettid SYS_prctl SYS_prlimit64 SYS_uname
+};
 
 /// Older names of calls above, which musl uses where the architecture has them.
 #[cfg(target_arch = "x86_64")]
-const ALWAYS_OLD: &[Call] = &[
-    libc::SYS_dup2,
-    libc::SYS_epoll_wait,
-    libc::SYS_lstat,
-    libc::SYS_open,
-    libc::SYS_poll,
-    libc::SYS_readlink,
-    libc::SYS_stat,
-    libc::SYS_time,
-    libc::SYS_unlink,
-];
+const ALWAYS_OLD: Calls = calls! {
+    SYS_epoll_wait SYS_lstat SYS_open SYS_poll SYS_readlink SYS_stat SYS_unlink
+};
 #[cfg(not(target_arch = "x86_64"))]
-const ALWAYS_OLD: &[Call] = &[];
+const ALWAYS_OLD: Calls = &[];
 
 /// Calls to enter namespaces.
-const NAMESPACES: &[Call] = &[libc::SYS_setns];
+const NAMESPACES: Calls = calls! { SYS_setns };
 
 /// Calls to create and delete named namespaces.
-const CREATING: &[Call] = &[
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_flock,
-    libc::SYS_mkdirat,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-];
+const CREATING: Calls = calls! {
+    SYS_fchmod SYS_fchmodat SYS_flock SYS_mkdirat SYS_mount SYS_umount2 SYS_unshare
+};
 #[cfg(target_arch = "x86_64")]
-const CREATING_OLD: &[Call] = &[libc::SYS_chmod, libc::SYS_mkdir];
+const CREATING_OLD: Calls = calls! { SYS_chmod SYS_mkdir };
 #[cfg(not(target_arch = "x86_64"))]
-const CREATING_OLD: &[Call] = &[];
+const CREATING_OLD: Calls = &[];
 
 /// Requests of ioctl(2): whether a stream blocks, and the kinds and owners of namespaces.
 const IOCTLS: [libc::Ioctl; 8] = [
@@ -182,7 +108,7 @@ fn filter(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> Re
 
 fn rules(duties: Duties) -> Rules {
     let mut rules: Rules = BTreeMap::new();
-    let mut allow = |calls: &[Call]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+    let mut allow = |calls: Calls| rules.extend(calls.iter().map(|(_, call)| (*call, Vec::new())));
     allow(ALWAYS);
     allow(ALWAYS_OLD);
     if duties.namespaces {
@@ -198,9 +124,11 @@ fn rules(duties: Duties) -> Rules {
     let masked = |arg, mask: libc::c_int, value: libc::c_int| -> Vec<SeccompRule> {
         rule(arg, SeccompCmpOp::MaskedEq(mask as u64), value as u64).into_iter().collect()
     };
+    #[allow(clippy::unnecessary_cast, reason = "musl's request is narrower than glibc's")]
+    let requests = IOCTLS.map(|request| request as u64);
     let families = [libc::AF_NETLINK as u64, libc::AF_UNIX as u64];
     rules.insert(libc::SYS_socket, either(0, &families));
-    rules.insert(libc::SYS_ioctl, either(1, &IOCTLS.map(|request| request as u64)));
+    rules.insert(libc::SYS_ioctl, either(1, &requests));
     // Threads, and no processes.
     rules.insert(libc::SYS_clone, masked(0, libc::CLONE_THREAD, libc::CLONE_THREAD));
     // The other filter refuses it with another errno.
@@ -226,6 +154,31 @@ fn rule(arg: u8, operation: SeccompCmpOp, value: u64) -> Option<SeccompRule> {
 mod tests {
     use super::*;
 
+    /// Calls of which the arguments decide.
+    const BY_ARGUMENT: Calls = calls! { SYS_socket SYS_ioctl SYS_clone SYS_mmap SYS_mprotect };
+
+    /// The names of the calls that a section of SECURITY.md lists.
+    fn documented(heading: &str) -> std::collections::BTreeSet<&'static str> {
+        let text = include_str!("../../SECURITY.md");
+        let row = text.lines().find(|line| line.starts_with(&format!("| {heading} |"))).unwrap();
+        row.split('|').nth(2).unwrap().split_whitespace().collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_lists_are_those_of_the_documentation() {
+        for (heading, lists) in [
+            ("every stub", [ALWAYS, ALWAYS_OLD]),
+            ("by their arguments", [BY_ARGUMENT, &[]]),
+            ("to enter namespaces", [NAMESPACES, &[]]),
+            ("to create namespaces", [CREATING, CREATING_OLD]),
+        ] {
+            let names = lists.concat().into_iter().map(|(name, _)| name);
+            let names = names.map(|name| name.trim_start_matches("SYS_")).collect();
+            assert_eq!(documented(heading), names, "{heading}");
+        }
+    }
+
     #[test]
     fn programs_are_never_started_and_lists_shrink_with_duties() {
         let all = rules(Duties { changes: true, namespaces: true, audit: true });
@@ -243,8 +196,8 @@ mod tests {
             assert!(!all.contains_key(&never), "{never}");
         }
         // A rule that could not be made would allow everything.
-        for call in [libc::SYS_socket, libc::SYS_ioctl, libc::SYS_clone, libc::SYS_mmap] {
-            assert!(!all[&call].is_empty(), "{call}");
+        for (name, call) in BY_ARGUMENT {
+            assert!(!all[call].is_empty(), "{name}");
         }
         assert!(!all[&libc::SYS_setns].is_empty() && !all[&libc::SYS_unshare].is_empty());
         let looks = rules(Duties { changes: false, namespaces: true, audit: true });
@@ -252,5 +205,42 @@ mod tests {
         assert!(!looks.contains_key(&libc::SYS_unshare));
         let here = rules(Duties { changes: true, namespaces: false, audit: true });
         assert!(!here.contains_key(&libc::SYS_setns) && !here.contains_key(&libc::SYS_mount));
+    }
+
+    /// The test that runs itself in a process of its own, since a filter stays.
+    const NAME: &str = "kernel::seccomp::tests::a_call_outside_of_the_list_fails";
+
+    #[test]
+    fn a_call_outside_of_the_list_fails() {
+        use std::{env, fs::File, net::TcpListener, process::Command, thread};
+        const INSIDE: &str = "NLR_TEST_FILTERED";
+        let errno = |error: std::io::Error| error.raw_os_error();
+        const EPERM: Option<i32> = Some(libc::EPERM);
+        if env::var_os(INSIDE).is_none() {
+            let test = env::current_exe().unwrap();
+            let run = Command::new(test).args(["--exact", NAME]).env(INSIDE, "").output().unwrap();
+            let said = String::from_utf8_lossy(&run.stdout).into_owned();
+            assert!(run.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        install(Duties { changes: true, namespaces: true, audit: true }).unwrap();
+        // Threads that existed before have it, too: the one that waits for this test, and this.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", std::process::id()));
+        assert!(status.unwrap().contains("Seccomp:\t2"));
+        assert_eq!(Command::new("true").status().err().and_then(errno), EPERM);
+        assert_eq!(TcpListener::bind("127.0.0.1:0").err().and_then(errno), EPERM);
+        assert_eq!(std::os::unix::net::UnixStream::connect("/x").err().and_then(errno), EPERM);
+        assert_eq!(std::fs::rename("/tmp/a", "/tmp/b").err().and_then(errno), EPERM);
+        use nix::{sched, sys::signal, unistd};
+        assert_eq!(signal::kill(unistd::getpid(), None), Err(Errno::EPERM));
+        assert_eq!(sched::unshare(sched::CloneFlags::CLONE_NEWUSER), Err(Errno::EPERM));
+        assert_eq!(unistd::setuid(unistd::getuid()), Err(Errno::EPERM));
+        let own = File::open("/proc/self/ns/mnt").unwrap();
+        let enter = sched::setns(own, sched::CloneFlags::CLONE_NEWNS);
+        assert_eq!(enter, Err(Errno::EPERM));
+        assert_eq!(nix::sys::ptrace::attach(unistd::getppid()), Err(Errno::EPERM));
+        // What a stub does works on.
+        assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
+        sys::socket(0).unwrap();
     }
 }

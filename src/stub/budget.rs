@@ -7,7 +7,7 @@
 //! client's.
 //!
 //! A [`Held`] is given back when it is dropped. It is counted in grains: a byte count that changes
-//! with each datagram takes the lock only where it passes a grain.
+//! with each datagram takes the lock only where it passes a grain, and less than a grain is free.
 
 use std::{
     collections::HashMap,
@@ -222,20 +222,20 @@ impl Server {
 }
 
 impl Client {
-    fn take(&self, resource: Resource, amount: u64, forced: bool) -> Result<(), Refused> {
+    fn take(&self, resource: Resource, amount: u64) -> Result<(), Refused> {
         let (server, kind) = (&self.server, resource as usize);
         let of = |amounts: &Amounts| amounts.get(kind).copied().unwrap_or_default();
         let (own, common) = (of(&server.own), of(&server.common));
         let refused = |by, used, limit| Refused { resource, by, used, limit };
         let mut users = server.users();
         let mine = self.used.get(kind).map_or(0, |used| used.load(Relaxed));
-        if !forced && mine + amount > of(&server.each) {
+        if mine + amount > of(&server.each) {
             return Err(refused(By::Client, mine, of(&server.each)));
         }
         let before = users.get(&self.uid).map_or(0, of);
         let shared: u64 = users.values().map(|used| of(used).saturating_sub(own)).sum();
         let more = (before + amount).saturating_sub(own) - before.saturating_sub(own);
-        if !forced && shared + more > common {
+        if shared + more > common {
             let all = users.values().map(of).sum();
             return Err(match users.values().filter(|used| of(used) > 0).count() {
                 2.. => refused(By::User(self.uid), before, of(&server.totals)),
@@ -303,29 +303,20 @@ impl Held {
     ///
     /// # Errors
     /// As [`Account::hold`].
-    pub(super) fn set(&mut self, amount: u64) -> Result<(), Refused> {
-        self.change(amount, false)
-    }
-
-    /// Changes the amount, whatever the limits: for what is there already.
-    pub(super) fn note(&mut self, amount: u64) {
-        // What is forced is not refused.
-        let _ = self.change(amount, true);
-    }
-
     #[inline]
-    fn change(&mut self, amount: u64, forced: bool) -> Result<(), Refused> {
+    pub(super) fn set(&mut self, amount: u64) -> Result<(), Refused> {
         let grain = self.resource.grain();
-        // A single descriptor is given back at once, of bytes some are kept.
+        // A descriptor is given back at once; of bytes that go up and down some are kept.
         let kept = if grain > 1 { KEPT * grain } else { 0 };
-        if amount <= self.amount && self.amount - amount <= kept && amount > 0 {
+        let wanted = amount - amount % grain;
+        if wanted == self.amount
+            || wanted < self.amount && self.amount - wanted <= kept && wanted > 0
+        {
             return Ok(());
         }
-        let wanted = amount.div_ceil(grain) * grain;
-        if wanted > self.amount {
-            self.account.0.take(self.resource, wanted - self.amount, forced)?;
-        } else if wanted < self.amount {
-            self.account.0.give_back(self.resource, self.amount - wanted);
+        match wanted.checked_sub(self.amount) {
+            Some(more) => self.account.0.take(self.resource, more)?,
+            None => self.account.0.give_back(self.resource, self.amount - wanted),
         }
         self.amount = wanted;
         Ok(())
@@ -446,8 +437,8 @@ mod tests {
             );
             held.amount
         };
-        held.set(1).unwrap();
-        assert_eq!(total(&held), MEMORY_GRAIN);
+        held.set(MEMORY_GRAIN - 1).unwrap();
+        assert_eq!(total(&held), 0);
         held.set(10 * MEMORY_GRAIN).unwrap();
         held.set(7 * MEMORY_GRAIN).unwrap();
         assert_eq!(total(&held), 10 * MEMORY_GRAIN, "a few grains stay");
@@ -455,8 +446,6 @@ mod tests {
         assert_eq!(total(&held), MEMORY_GRAIN);
         assert!(held.set(1 << 19).is_err());
         assert_eq!(total(&held), MEMORY_GRAIN, "a refusal changes nothing");
-        held.note(1 << 19);
-        assert_eq!(total(&held), 1 << 19);
         held.set(0).unwrap();
         assert_eq!(total(&held), 0);
         assert_eq!(used(&budget), 0);

@@ -2,17 +2,16 @@
 
 use nix::errno::Errno;
 
-use crate::wire::{DatagramInfo, Destination};
+use crate::{
+    limits::stub::SPILL,
+    wire::{DatagramInfo, Destination},
+};
 
 /// Capacity above which a buffer is given back to the allocator after its use: 512 KiB.
 const KEPT: usize = 512 << 10;
 
 /// Capacity above which a buffer of a quiet connection is given back: 256 KiB.
 pub(super) const QUIET: usize = 256 << 10;
-
-/// Bytes of room for the rest of a datagram that is longer than `RECEIVE_ROOM`. The room is only
-/// touched, and so only takes memory, if a datagram is that long.
-const SPILL: usize = 4 << 20;
 
 /// A send, without its datagram.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +119,8 @@ impl IoBuffers {
     }
 }
 
-/// Has `spill` offer its room to the next receive.
+/// Has `spill` offer its room to the next receive. The room is only touched, and so only takes memory, if
+/// a datagram is that long.
 pub(super) fn reserve_spill(spill: &mut Vec<u8>) {
     if spill.capacity() == 0 {
         // Without it a long datagram is reported as lost, which is better than the end of a server.

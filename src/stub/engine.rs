@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     kernel::{give_memory_back, only_look},
-    limits::stub::INPUT,
+    limits::stub::{INPUT, LINGER},
     wire::{Failure, Flags, Message, SocketId},
 };
 
@@ -36,9 +36,6 @@ const BURST: u32 = 64;
 
 /// How long a connection is quiet until the memory of its last burst is given back.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// How long a client may take to read why it is cut off.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// What a client is told that was silent for too long.
 const SILENT: &str = "nothing came from this side for longer than its hello had promised";

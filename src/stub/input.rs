@@ -47,7 +47,7 @@ impl Input {
 
     /// Reads once, as much as is there and has room.
     pub(super) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
-        self.make_room();
+        self.make_room()?;
         let Some(room) = self.buffer.get_mut(self.end..) else { return Err(Errno::EINVAL) };
         loop {
             return match read(&self.fd, room) {
@@ -79,10 +79,13 @@ impl Input {
 
     /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
     /// twice what has come of it, and is given back behind the frame.
-    fn make_room(&mut self) {
+    ///
+    /// # Errors
+    /// ENOMEM, which ends this connection, and not the process with all others.
+    fn make_room(&mut self) -> Result<(), Errno> {
         let (pending, length) = (self.end - self.start, self.room());
         if self.buffer.len() > length {
-            let mut smaller = vec![0; length];
+            let mut smaller = zeroed(length)?;
             if let (Some(head), Some(rest)) =
                 (smaller.get_mut(..pending), self.buffer.get(self.start..self.end))
             {
@@ -91,11 +94,14 @@ impl Input {
             self.buffer = smaller;
         } else if pending == 0 || self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
+            let more = length.saturating_sub(self.buffer.len());
+            self.buffer.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
             self.buffer.resize(length, 0);
         } else {
-            return;
+            return Ok(());
         }
         (self.start, self.end) = (0, pending);
+        Ok(())
     }
 
     fn pending(&self) -> &[u8] {
@@ -176,6 +182,14 @@ impl Input {
     pub(super) fn is_midframe(&self) -> bool {
         self.start != self.end || self.skip > 0
     }
+}
+
+/// So many zeros, if there is memory for them.
+fn zeroed(length: usize) -> Result<Vec<u8>, Errno> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    zeros.resize(length, 0);
+    Ok(zeros)
 }
 
 impl AsFd for Input {

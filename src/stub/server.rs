@@ -44,7 +44,7 @@ use super::{
 use crate::{
     errno::words,
     kernel::descriptors,
-    limits::server::{MAX_ASKING, MAX_STRANGERS, MAX_TASKS},
+    limits::server::{ENDING, MAX_ASKING, MAX_STRANGERS, MAX_TASKS},
 };
 
 /// Connections that are accepted until others have their turn.
@@ -53,9 +53,6 @@ const AT_A_TIME: usize = 32;
 /// How long the listener is left alone where neither a descriptor nor the spare one can be had: the
 /// connections stay queued.
 const REST: Duration = Duration::from_millis(250);
-
-/// How long the clients may take to end.
-const ENDING: Duration = Duration::from_secs(5);
 
 /// How long the log may take to take the last events.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -240,6 +240,8 @@ async fn confirmed_sends_whose_answers_wait_pause_the_stream() {
     let mut config = Config::default();
     config.output_high_water = 1000;
     config.max_queued = 1 << 20;
+    // The client does not read when it gets more.
+    config.send_window = Credit { bytes: 1 << 30, datagrams: 1 << 20 };
     let (near, far) = tokio::io::duplex(1 << 10);
     let serving =
         tokio::spawn(
@@ -278,7 +280,8 @@ async fn confirmed_sends_whose_answers_wait_pause_the_stream() {
     });
     let mut said = Vec::new();
     while !said.ends_with(&frame(SocketId::CONNECTION, &Message::Pong(2))) {
-        assert_ne!(within(read.read_buf(&mut said)).await.unwrap(), 0, "the stub ended");
+        let length = within(read.read_buf(&mut said)).await.unwrap();
+        assert_ne!(length, 0, "the stub ended: {:?}", fault(&said));
     }
     let is_answer = |frame: &&Message<'_>| matches!(frame, Message::Sent { errno: 0, .. });
     assert_eq!(frames(&said).iter().filter(is_answer).count(), 20_000);

@@ -184,7 +184,7 @@ fn code_after(running: Running, signal: Signal) -> i32 {
     let ended = running.end();
     assert!(signalled.elapsed() < Duration::from_secs(3), "{:?}", signalled.elapsed());
     assert!(!ended.stderr.contains("nlr: "), "{ended:?}");
-    ended.code()
+    ended.status.code().unwrap_or_else(|| panic!("killed, and not ended by itself: {ended:?}"))
 }
 
 #[test]

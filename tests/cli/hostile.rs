@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     time::{Duration, Instant},
 };
 
@@ -193,16 +193,28 @@ fn events_without_end_leave_time_for_signals() {
     }
 }
 
+/// Memory for the program, the datagram and some lines: all of them would take as much again.
+const MEMORY: usize = 26 << 20;
+
+/// Events of a datagram.
+const EVENTS: usize = 100_000;
+
 #[test]
 fn a_datagram_of_many_events_is_written_in_pieces() {
     let far = FarEnd::start(|side| {
         let socket = until_listed(side)?;
         let event = || Builder::new(NEWROUTE, 0).put(&route([10, 0, 0, 1], 1)).finish();
-        let datagram: Vec<u8> = (0..10_000).flat_map(|_| event()).collect();
+        let datagram: Vec<u8> = (0..EVENTS).flat_map(|_| event()).collect();
         side.datagram(socket, &datagram)?;
         while side.take_in().is_ok() {}
         Ok(())
     });
-    let text = nlr_words(&format!("monitor --count 10000 --json {}", far.target())).printed();
-    assert_eq!(text.lines().count(), 10_000);
+    let mut running = Running::start(nlr(&["monitor", "--json", &far.target()]));
+    let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
+    let lines = stdout.by_ref().lines().take(EVENTS);
+    let bytes: usize = lines.map(|line| line.unwrap().len()).sum();
+    let taken = peak(&running);
+    assert!(taken < MEMORY, "{taken} bytes for lines of {bytes}");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().code(), Some(130));
 }
