@@ -217,7 +217,8 @@ pub mod client {
     /// Requests of one `Requests` in flight: as many as a send window has datagrams.
     pub const REQUESTS_IN_FLIGHT: u32 = 4096;
 
-    /// Bytes of one request's answer that its caller leaves unread, above which the request fails.
+    /// Bytes of memory for what a caller leaves unread of an answer, above which the request fails where
+    /// others are awaited.
     pub const UNREAD_OF_REQUEST: usize = 16 << 20;
 
     /// Bytes of room that a frame gets at once. A longer frame gets more as its bytes come.

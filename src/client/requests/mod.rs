@@ -93,8 +93,8 @@ impl Requests {
         self
     }
 
-    /// Sets the bytes of an answer that may be left unread while others are awaited: 16 MiB by
-    /// default.
+    /// Sets the bytes of memory that an answer may take while it is left unread and others are awaited:
+    /// 16 MiB by default. They are those of its messages, and some 80 for each.
     #[must_use]
     pub fn max_unread(self, bytes: usize) -> Self {
         self.router.set_limits(|limits| limits.unread = bytes);
