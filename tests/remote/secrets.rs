@@ -105,7 +105,7 @@ fn a_server_gets_the_password_that_was_meant_for_it() {
             (both, &format!("{key}\tmistyped\nright\n"), "", &["wrong passphrase", "was refused"]),
             (both, "mistyped\nright\n", "", &["none given", "no line for it", "ssh://h,sudo:"]),
             (both, &format!("{key}\tsesame\nright\n"), "sudo right", &[]),
-            (both, &format!("/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n"), "sudo right", &[]),
+            (both, "/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n", "sudo right", &[]),
             // sudo refuses: it gets nothing more, and nobody else either. At the end of its input it
             // gives up the next attempt, which its modules of PAM see.
             (
@@ -347,6 +347,38 @@ fn an_askpass_program_is_told_who_asks() {
     let asked = "privilege 1 ssh://h,sudo:\nprivilege 2 ssh://h,sudo:\n";
     assert!(ended.stderr.starts_with(asked), "{ended:?}");
     assert_eq!(given(&host), "sudo Wr0ng; sudo failed; sudo failed");
+    host.assert_idle();
+}
+
+/// An ssh that cannot be answered is not left to send an empty password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ssh_that_cannot_ask_sends_nothing() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").start();
+    watch(&host, "sshd", ONE_QUESTION);
+    lab.client().run("mv ~/.ssh/id_ed25519 ~/away");
+    // A program that is no helper.
+    let (prompter, asked) = answers(&["right"]);
+    let mut options = options(&lab);
+    options.prompter = prompter;
+    let address = host.addresses()[0];
+    let error = connect(&format!("openssh://ci@{address}"), &options).await.unwrap_err();
+    assert!(error.to_string().contains("Permission denied"), "{error}");
+    assert!(asked.lock().unwrap().is_empty());
+    // The words of an old ssh and of a server look alike.
+    let old = "#!/bin/sh\n[ \"$*\" = -V ] || exec /usr/bin/ssh \"$@\"\necho OpenSSH_8.4p1 >&2\n";
+    lab.client().file("/home/me/bin/ssh", old, 0o755);
+    let mut command = lab.client().command("sh");
+    let (tool, stub) = (testing::programs::nlr(), stub());
+    let script =
+        format!("PATH=$HOME/bin:$PATH {tool} --stubs {stub} show link openssh://h --password-fd 0");
+    command.args(["-c", &script]);
+    let words = ["Permission denied", "before OpenSSH 8.5", "`ssh:` in place of"];
+    finish_with(command, "right\n").failed(4, &words);
+    assert_eq!(given(&host), "");
     host.assert_idle();
 }
 
