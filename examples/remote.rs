@@ -27,6 +27,8 @@ fn password(request: &SecretRequest) -> Option<Secret> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // The program `ssh` of an `openssh://` hop starts this program to ask.
+    netlink_remote::prompter::serve_askpass_if_asked();
     let target = env::args().nth(1).ok_or("which target? such as `ssh://ci@test01,sudo:`")?;
     let target: Target = target.parse()?;
     let mut options = TargetOptions::default();

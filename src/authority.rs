@@ -79,6 +79,11 @@ pub(crate) fn parse_port(text: &str) -> Option<u16> {
 
 /// Refuses a host that OpenSSH's `valid_hostname` refuses, and one that cannot be a host at all.
 pub(crate) fn check_host(host: &str) -> Result<(), String> {
+    // RFC 1035, section 2.3.4. A scope may follow an address.
+    const LONGEST: usize = 255;
+    if host.len() > LONGEST {
+        return Err(format!("a host has {LONGEST} bytes at most"));
+    }
     check_word(host, "host", "'`\"$\\;&<>|(){}[]@/,")
 }
 

@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::Notify;
 use tracing::debug;
 
-#[cfg(feature = "ssh")]
+#[cfg(any(feature = "ssh", feature = "stub"))]
 use crate::prompter::HostKeyQuestion;
 use crate::{
     Error, ErrorKind, Origin, Step, blocking,
@@ -166,7 +166,7 @@ impl ConnectContext {
     }
 
     /// Asks whether to accept a host key; `false` where the callback declines or is missing.
-    #[cfg(feature = "ssh")]
+    #[cfg(any(feature = "ssh", feature = "stub"))]
     pub(crate) async fn host_key(&self, mut question: HostKeyQuestion) -> bool {
         let Some(callback) = self.prompter.host_key_callback().cloned() else { return false };
         question.hop = self.with_via(&question.hop);

@@ -89,6 +89,19 @@ pub mod stub {
     /// Bytes of the input buffer while no longer frame has come.
     pub const INPUT: usize = 64 << 10;
 
+    /// Bytes of the input buffer before the hello has come, unless that is longer. A connection that
+    /// says nothing has little more.
+    pub const GREETING: usize = 2 << 10;
+
+    /// Bytes of a datagram from the kernel beyond its first 64 KiB. A longer one is reported as lost.
+    pub const SPILL: usize = 4 << 20;
+
+    /// How long a container engine may take to answer.
+    pub const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+
+    /// How long a client may take to read why it is cut off.
+    pub const LINGER: Duration = Duration::from_secs(2);
+
     /// Files in `/run/netns` that a list may have; a stub looks at each.
     pub const MAX_NAMES: usize = 65_536;
 
@@ -123,8 +136,14 @@ pub mod server {
     /// Bytes that wait, for all clients: what waits for the kernel, and what waits to be read.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
-    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them. The
-    /// kernel takes them only as datagrams wait.
+    /// How long a connection waits for memory that others have. It reads no frame meanwhile; then it
+    /// ends.
+    pub const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Bytes of the buffers of all kernel sockets, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond
+    /// the host's defaults, which any user may have of as many sockets. The kernel takes them only as
+    /// datagrams wait. A client's quarter of them are the buffers of four sockets as large as clients
+    /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
     /// Tasks of all clients that run at a time; more of them wait.
@@ -143,6 +162,9 @@ pub mod server {
     /// Descriptors of the process that clients leave alone: those that it had from its start, those
     /// of namespaces and programs while a task is carried out, and one for whoever is refused.
     pub const RESERVED_DESCRIPTORS: u64 = 200;
+
+    /// How long all clients may take to end when the server ends.
+    pub const ENDING: Duration = Duration::from_secs(5);
 
     /// Events that wait for the log; more of them are lost, and counted.
     pub const LOG_QUEUE: usize = 1024;
@@ -174,4 +196,82 @@ pub mod client {
     /// Datagrams of the longest kind that the incomplete ones of all sockets may fill together. A stub
     /// sends one datagram in several frames after the other, or a few at a time.
     pub const INCOMPLETE_DATAGRAMS: usize = 4;
+
+    /// Bytes of a file of ssh's configuration, or of known hosts: some 100,000 hosts.
+    pub const SSH_FILE: u64 = 16 << 20;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    /// The rows of the guide's tables, made from the source of this file.
+    fn rows() -> Vec<String> {
+        let mut values: HashMap<&str, u64> = HashMap::new();
+        let (mut rows, mut module, mut words) = (Vec::new(), "", Vec::new());
+        for line in include_str!("limits.rs").lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("pub mod ") {
+                module = name.trim_end_matches(" {");
+                words.clear();
+            } else if let Some(text) = line.strip_prefix("///") {
+                words.push(text.trim());
+            } else if let Some(constant) = line.strip_prefix("pub const ") {
+                let (name, rest) = constant.split_once(": ").unwrap();
+                let (_, value) = rest.trim_end_matches(';').split_once(" = ").unwrap();
+                let number = value_of(value, &values);
+                values.insert(name, number);
+                let text = words.join(" ");
+                let text = text.split(" [`SEND_WINDOW_DATAGRAMS`]: ").next().unwrap();
+                // Links lead to items that the guide does not see.
+                let text = match text.split_once("](") {
+                    Some((before, after)) => {
+                        let after = after.split_once(')').map_or("", |(_, after)| after);
+                        format!("{before}]{after}")
+                    }
+                    None => text.to_owned(),
+                };
+                let text = text.replace("[`", "`").replace("`]", "`");
+                let shown = shown(number, value, &text);
+                rows.push(format!("| `{module}::{name}` | {shown} | {text} |"));
+                words.clear();
+            } else if line == "mod tests {" {
+                break;
+            }
+        }
+        rows
+    }
+
+    fn value_of(value: &str, known: &HashMap<&str, u64>) -> u64 {
+        let value = value.strip_prefix("Duration::from_secs(").unwrap_or(value);
+        let value = value.trim_end_matches(')').replace('_', "");
+        match value.split_once(" << ") {
+            Some((base, shift)) => base.parse::<u64>().unwrap() << shift.parse::<u32>().unwrap(),
+            None => value.parse().unwrap_or_else(|_| {
+                let same = |(name, _): &(&&str, &u64)| name.replace('_', "") == value;
+                *known.iter().find(same).unwrap_or_else(|| panic!("{value}")).1
+            }),
+        }
+    }
+
+    fn shown(number: u64, value: &str, text: &str) -> String {
+        let is_size = ["Bytes", "The limit on a frame", "The smallest", "The longest"]
+            .into_iter()
+            .any(|start| text.starts_with(start))
+            || text.contains("in bytes:");
+        match number {
+            _ if value.starts_with("Duration") => format!("{number} s"),
+            _ if !is_size || number < 1 << 10 => number.to_string(),
+            _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
+            _ => format!("{} KiB", number >> 10),
+        }
+    }
+
+    #[test]
+    fn the_guide_has_every_limit_with_its_default_and_reason() {
+        let guide = include_str!("guide/limits.md");
+        let wrong: Vec<_> = rows().into_iter().filter(|row| !guide.contains(row)).collect();
+        assert!(wrong.is_empty(), "src/guide/limits.md lacks:\n{}", wrong.join("\n"));
+        let count = guide.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(count, rows().len(), "rows of limits that are gone");
+    }
 }

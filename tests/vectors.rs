@@ -11,6 +11,7 @@ use netlink_remote::wire::{
     Codec, CodecError, DEFAULT_MAX_FRAME, Flags, FrameType, Hello, MarkerScanner, Message, Scan,
     SocketId, WireError,
     hello::{PeerLimits, Role},
+    refusal,
 };
 use testing::vectors::{self, Vector};
 use tokio_util::codec::Decoder;
@@ -56,6 +57,8 @@ struct Result {
     noise: Option<String>,
     hello: Option<String>,
     agreed: Option<String>,
+    /// The peer's refusal, behind a hello that is refused here.
+    refusal: Option<String>,
     messages: Vec<String>,
     /// The decoded messages, encoded again.
     encoded: Vec<u8>,
@@ -86,10 +89,15 @@ impl<'a> Reader<'a> {
     }
 
     fn read(mut self, pieces: &[&[u8]]) -> Result {
-        for piece in pieces {
+        let mut pieces = pieces.iter();
+        while let Some(piece) = pieces.next() {
             self.buffer.extend_from_slice(piece);
             if let Err(error) = self.take() {
                 self.result.outcome = outcome(&error);
+                pieces.for_each(|piece| self.buffer.extend_from_slice(piece));
+                if !self.greeted {
+                    self.result.refusal = refusal(&self.buffer).map(|failure| failure.text);
+                }
                 return self.result;
             }
         }
@@ -116,13 +124,13 @@ impl<'a> Reader<'a> {
         }
         if !self.greeted {
             let Some((hello, taken)) = Hello::decode(&self.buffer)? else { return Ok(()) };
-            let _ = self.buffer.split_to(taken);
             let role = match self.vector.one("side") {
                 Some("client") => Role::Client,
                 Some("stub") => Role::Stub,
                 other => panic!("{}: side {other:?}", self.vector.name),
             };
             let (version, limit) = Hello::new(role, PeerLimits::default(), None).agree(&hello)?;
+            let _ = self.buffer.split_to(taken);
             self.result.agreed = Some(format!("{version} {limit}"));
             self.result.hello = Some(format!("{hello:?}"));
             hello.encode(&mut self.result.encoded);
@@ -161,6 +169,7 @@ fn check(vector: &Vector) {
             "hello",
             "agreed",
             "noise",
+            "refusal",
         ];
         assert!(known.contains(&key), "{name}: unknown header {key:?}");
     }
@@ -172,6 +181,7 @@ fn check(vector: &Vector) {
     let whole = Reader::new(vector).read(&[&vector.bytes]);
     assert_eq!(whole.outcome, expect, "{name}");
     assert_eq!(whole.messages, vector.all("message"), "{name}");
+    assert_eq!(whole.refusal.as_deref(), vector.one("refusal"), "{name}");
     if expect == "ok" {
         assert_eq!(whole.hello.as_deref(), vector.one("hello"), "{name}");
         assert_eq!(whole.agreed.as_deref(), vector.one("agreed"), "{name}");

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Group, Protocol, Step,
-    wire::{Credit, MAX_OPTION, Netns, NetnsMode, Open, SocketOption},
+    wire::{
+        Credit, FILTER, FilterInstruction, MAX_OPTION, Netns, NetnsMode, OWN_LEVEL, Open,
+        SocketOption,
+    },
 };
 
 /// Bytes of receive buffer to ask for: a burst of a hundred thousand events waits in the kernel while
@@ -85,7 +88,9 @@ impl SocketBuilder {
 
     /// Sets the bytes of receive buffer to ask for: 32 MiB by default, and 0 for the kernel's own
     /// default. With CAP_NET_ADMIN the stub may exceed `net.core.rmem_max` (SO_RCVBUFFORCE);
-    /// otherwise the kernel limits the size to it. [`RemoteSocket::receive_buffer`] gives the result.
+    /// otherwise the kernel limits the size to it. The buffers of a client's sockets have a limit together,
+    /// 256 MiB beyond the kernel's defaults: a socket gets a quarter of what is left, at most.
+    /// [`RemoteSocket::receive_buffer`] gives the result.
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.open.receive_buffer = bytes;
         self
@@ -104,6 +109,13 @@ impl SocketBuilder {
     pub fn option(mut self, level: i32, name: i32, value: impl Into<Vec<u8>>) -> Self {
         self.open.options.push(SocketOption { level, name, value: value.into() });
         self
+    }
+
+    /// Attaches a classic BPF filter before the socket is bound, so that nothing comes unfiltered. The
+    /// rest is as for [`RemoteSocket::attach_filter`]. [`open`](Self::open) refuses more than 4,096
+    /// instructions ([`ErrorKind::Invalid`]).
+    pub fn filter(self, instructions: &[FilterInstruction]) -> Self {
+        self.option(OWN_LEVEL, FILTER, FilterInstruction::encode_all(instructions))
     }
 
     /// Sets an on-off option of level `SOL_NETLINK`, such as

@@ -38,7 +38,7 @@ pub use self::{
 };
 #[doc(inline)]
 pub use crate::wire::{
-    ContainerEngine, Counters, DatagramInfo, Destination, NetnsEntry, NetnsMode,
+    ContainerEngine, Counters, DatagramInfo, Destination, FilterInstruction, NetnsEntry, NetnsMode,
     hello::{HostInfo, NetnsId},
 };
 

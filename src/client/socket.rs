@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Group, Protocol,
-    wire::{Counters, Destination, Message, Opened, SocketId},
+    wire::{
+        Counters, Destination, FILTER, FilterInstruction, Message, OWN_LEVEL, Opened, SocketId,
+    },
 };
 
 /// A netlink socket at the far end, in any network namespace there.
@@ -321,11 +323,28 @@ impl RemoteSocket {
     /// keeps no state; the option may have been set.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Invalid`] for a value of more than
-    /// 32 KiB; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Request`] with the far errno, and ENOBUFS for a buffer beyond what the stub
+    /// permits to the client's sockets together; [`ErrorKind::Invalid`] for a value of more than 32 KiB; [`ErrorKind::Disconnected`].
     pub async fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Error> {
         check_option(value)?;
         self.request(|request| Message::OptionSet { request, level, name, value }).await.map(drop)
+    }
+
+    /// Attaches a classic BPF filter, in place of the one before: the kernel drops a datagram for which
+    /// it returns 0, and cuts one of more bytes than it returns. The filter sees the datagram from its
+    /// first nlmsghdr on; `BPF_LD` loads numbers as big-endian ones, whatever the far host's order is.
+    /// A dropped future keeps no state; the filter may have been attached.
+    ///
+    /// SO_DETACH_FILTER and SO_LOCK_FILTER are options of the far host, with an int for their value:
+    /// see [`set_option`](Self::set_option). Source: socket(7), `<linux/filter.h>`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] with the far errno: EINVAL for a filter that the kernel refuses, EPERM
+    /// for a locked one, ENOMEM for more than `net.core.optmem_max` allows, ENOPROTOOPT where the stub is older than this call;
+    /// [`ErrorKind::Invalid`] for more than 4,096 instructions; [`ErrorKind::Disconnected`].
+    pub async fn attach_filter(&self, instructions: &[FilterInstruction]) -> Result<(), Error> {
+        let value = FilterInstruction::encode_all(instructions);
+        self.set_option(OWN_LEVEL, FILTER, &value).await
     }
 
     /// getsockopt(2) at the far end, with room for `capacity` bytes; above 32 KiB it counts as

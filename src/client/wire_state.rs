@@ -194,8 +194,10 @@ impl WireState {
 pub(super) fn check_option(value: &[u8]) -> Result<(), Error> {
     match value.len() {
         length if length > MAX_OPTION => {
-            let text =
-                format!("a socket option's value of {length} bytes: it has {MAX_OPTION} at most");
+            let text = format!(
+                "a socket option's value of {length} bytes: it has {MAX_OPTION} at most, and a filter \
+                 4096 instructions"
+            );
             Err(Error::invalid(text))
         }
         _ => Ok(()),

@@ -11,6 +11,7 @@
 //! | [`after_a_loss`] | `Lost`, then a dump |
 //! | [`cancelling`] | time limits, and what a dropped future leaves behind |
 //! | [`raw_messages`] | sock_diag and nftables without a netlink library |
+//! | [`limits`] | every limit, and what hostile clients can take |
 
 #[doc = include_str!("password_callback.md")]
 pub mod password_callback {}
@@ -32,6 +33,9 @@ pub mod after_a_loss {}
 
 #[doc = include_str!("cancelling.md")]
 pub mod cancelling {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}
 
 #[doc = include_str!("raw_messages.md")]
 pub mod raw_messages {}

@@ -28,6 +28,9 @@ pub(super) struct CommandLine {
 pub(super) struct Parameters<'a> {
     /// Whether there is a callback for secrets.
     pub(super) has_secrets: bool,
+    /// Whether an ssh that this process starts may ask. Others, on hosts without a terminal, would
+    /// send empty passwords.
+    pub(super) ssh_asks: bool,
     /// Makes the nonce of a prompt or marker. Each has its own: a host sees those of the hops after
     /// it, and could otherwise ask in the name of the hops before it.
     pub(super) nonce: fn() -> String,
@@ -50,7 +53,9 @@ pub(super) fn wrap(
         match hop {
             Hop::OpenSsh(to) => {
                 let jumps = trailing_jumps(&mut rest);
-                line.argv = openssh(to, &jumps, &line.argv, parameters)?;
+                let may_ask =
+                    parameters.ssh_asks && rest.is_empty() && parameters.before.is_empty();
+                line.argv = openssh(to, &jumps, &line.argv, may_ask, parameters)?;
             }
             Hop::Exec(command) => {
                 line.typed = Some(format!("exec {}", quote(&line.argv)?));
@@ -103,10 +108,11 @@ fn openssh(
     to: &SshDestination,
     jumps: &[&SshDestination],
     inner: &[OsString],
+    may_ask: bool,
     parameters: &Parameters<'_>,
 ) -> Result<Vec<OsString>, Error> {
     let mut argv = words(["ssh", "-T", "-e", "none", "-o", "ClearAllForwardings=yes"]);
-    if !parameters.has_secrets {
+    if !may_ask {
         argv.extend(words(["-o", "BatchMode=yes"]));
     }
     if let Some(file) = parameters.ssh_config {
@@ -248,7 +254,8 @@ mod tests {
 
     fn wrapped(target: &str, has_secrets: bool) -> CommandLine {
         let nonce = || "n0".to_owned();
-        let parameters = Parameters { has_secrets, nonce, ssh_config: None, before: &[] };
+        let parameters =
+            Parameters { has_secrets, ssh_asks: has_secrets, nonce, ssh_config: None, before: &[] };
         let target: Target = target.parse().unwrap();
         wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap()
     }
@@ -299,7 +306,8 @@ mod tests {
         let line = wrapped("openssh://a,sudo:,openssh://[::1]", true);
         assert_eq!(shown(&line.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
         let inner = line.argv.last().unwrap().to_str().unwrap();
-        assert!(inner.contains("-- ssh -T"), "{inner}");
+        assert!(inner.contains("-- ssh -T -e none"), "{inner}");
+        assert!(inner.contains("BatchMode=yes") && !shown(&line.argv[..6]).contains("Batch"));
         assert!(inner.contains("::1"), "{inner}");
     }
 
@@ -318,8 +326,13 @@ mod tests {
     fn no_host_sees_the_prompts_of_the_hops_before_it() {
         let gateway = ["ssh://gateway".parse().unwrap()];
         let nonce = crate::bootstrap::nonce;
-        let parameters =
-            Parameters { has_secrets: true, nonce, ssh_config: None, before: &gateway };
+        let parameters = Parameters {
+            has_secrets: true,
+            ssh_asks: true,
+            nonce,
+            ssh_config: None,
+            before: &gateway,
+        };
         let target: Target = "sudo:,openssh://a,sudo:,su:".parse().unwrap();
         let line = wrap(target.hops(), words(["sh", "-c", "a b"]), &parameters).unwrap();
         let [first, second, su] = &line.prompts[..] else { panic!("{:?}", line.prompts) };

@@ -15,6 +15,7 @@ use super::{
     argv::{CommandLine, Parameters, wrap},
     hop::Hop,
     options::TargetOptions,
+    questions::Questions,
     target::Target,
 };
 use crate::{
@@ -108,7 +109,8 @@ impl Connector {
     #[cfg_attr(docsrs, doc(cfg(feature = "unstable")))]
     pub async fn spawn(&self, target: &Target, argv: Vec<OsString>) -> Result<Running, Error> {
         let context = self.context();
-        let started = Box::pin(self.start(target, argv, &context)).await;
+        let questions = Questions::default();
+        let started = Box::pin(self.start(target, argv, &questions, &context)).await;
         started.map(|(running, _)| running).map_err(|error| named(target, error))
     }
 
@@ -140,9 +142,11 @@ impl Connector {
                 (script.argv().into_iter().map(OsString::from).collect(), Some(script))
             }
         };
-        let (running, line) = self.start(target, inner, &context).await?;
+        let questions = Questions::of(target, &context).await?;
+        let (running, line) = self.start(target, inner, &questions, &context).await?;
         let preamble = preamble(target, line, script.as_ref());
-        let (stream, exit_report) = start_stub(running, preamble, &context).await?;
+        let starting = start_stub(running, preamble, &context);
+        let (stream, exit_report) = questions.during(&context, starting).await?;
         connect.exit_report = Some(exit_report);
         let connected = Client::handshake_with(stream, connect).await;
         connected.map_err(|error| error.prefix_step(Step::Hello))
@@ -158,8 +162,10 @@ impl Connector {
         }
         let context = self.context();
         let argv = clean_argv().into_iter().map(OsString::from).collect();
-        let (running, line) = self.start(target, argv, &context).await?;
-        let cleaned = clean(running, preamble(target, line, None), &context).await?;
+        let questions = Questions::of(target, &context).await?;
+        let (running, line) = self.start(target, argv, &questions, &context).await?;
+        let cleaning = clean(running, preamble(target, line, None), &context);
+        let cleaned = questions.during(&context, cleaning).await?;
         if let [kept, ..] = cleaned.kept.as_slice() {
             let text = format!("{kept} cannot be removed: its user may not write to its folder");
             return Err(Error::new(ErrorKind::Request, text));
@@ -179,14 +185,15 @@ impl Connector {
         &self,
         target: &Target,
         inner: Vec<OsString>,
+        questions: &Questions,
         context: &ConnectContext,
     ) -> Result<(Running, CommandLine), Error> {
-        let hops = target.hops();
-        let hops = hops.strip_prefix(&[Hop::Local]).unwrap_or(hops);
+        let hops = target.far_hops();
         let is_ssh = |hop: &&Hop| matches!(hop, Hop::Ssh(_));
         let (ssh, rest) = hops.split_at(hops.iter().take_while(is_ssh).count());
         let parameters = Parameters {
             has_secrets: context.has_secrets(),
+            ssh_asks: questions.are_answered(),
             nonce,
             ssh_config: self.shared.options.ssh_config.as_deref(),
             before: ssh,
@@ -194,7 +201,7 @@ impl Connector {
         let mut line = wrap(rest, inner, &parameters)?;
         let argv = std::mem::take(&mut line.argv);
         let running = match ssh {
-            [] => spawn(argv, hops.is_empty())?,
+            [] => spawn(argv, hops.is_empty(), questions)?,
             #[cfg(feature = "ssh")]
             ssh => {
                 debug!(argv = %Abbreviated(&argv), "starting a command by ssh");
@@ -211,12 +218,13 @@ impl Connector {
 }
 
 /// Starts a process on this host; `is_stub` if it is a stub and no program that leads to one.
-fn spawn(argv: Vec<OsString>, is_stub: bool) -> Result<Running, Error> {
+fn spawn(argv: Vec<OsString>, is_stub: bool, questions: &Questions) -> Result<Running, Error> {
     debug!(argv = %Abbreviated(&argv), "starting a process");
     let mut words = argv.into_iter();
     let program = words.next().unwrap_or_default();
     let mut command = Command::new(program);
     command.args(words);
+    questions.attach(&mut command);
     process::spawn(command).map_err(|error| {
         let remedy = " (NLR_STUB or TargetOptions::stub names a stub's path, and \
                       netlink_remote::stub::serve_if_asked() makes a program its own stub)";

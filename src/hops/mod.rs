@@ -37,11 +37,14 @@
 #![forbid(unsafe_code)]
 
 mod argv;
+#[cfg(feature = "stub")]
+mod askpass;
 pub(crate) mod connector;
 pub(crate) mod hop;
 pub(crate) mod options;
 #[cfg(feature = "ssh")]
 mod pool;
+mod questions;
 #[cfg(feature = "ssh")]
 mod sessions;
 pub(crate) mod target;

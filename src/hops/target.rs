@@ -47,6 +47,11 @@ impl Target {
     pub fn hops(&self) -> &[Hop] {
         &self.hops
     }
+
+    /// The hops after `local:`.
+    pub(super) fn far_hops(&self) -> &[Hop] {
+        self.hops.strip_prefix(&[Hop::Local]).unwrap_or(&self.hops)
+    }
 }
 
 /// Builds a [`Target`] hop by hop.

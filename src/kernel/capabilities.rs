@@ -67,10 +67,10 @@ pub(crate) fn keep(wanted: &CapsHashSet, changes: bool) -> Result<(), Errno> {
     let _ = caps::clear(None, CapSet::Ambient);
     // Without CAP_SETPCAP the bounding set stays. It limits what a program gains by its file, and
     // there is no such gain any more.
-    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
-        for &capability in read(CapSet::Bounding)?.difference(wanted) {
-            denied(caps::drop(None, CapSet::Bounding, capability))?;
-        }
+    if caps::has_cap(None, CapSet::Permitted, Capability::CAP_SETPCAP).unwrap_or(false) {
+        let others = read(CapSet::Bounding)?.difference(wanted).copied().collect::<Vec<_>>();
+        let cut = || others.into_iter().try_for_each(|it| caps::drop(None, CapSet::Bounding, it));
+        denied(with(Capability::CAP_SETPCAP, cut)?)?;
     }
     let mut effective = kept.clone();
     if !changes {

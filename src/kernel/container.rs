@@ -6,28 +6,29 @@
 use std::{
     env,
     ffi::OsString,
+    fmt,
     fs::{self, File},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use nix::errno::Errno;
 
 use super::{
+    engine_helper,
     cancel::Cancel,
     failure::{explained, failure},
     nsfs,
     subprocess::{last_line, run},
 };
-use crate::wire::{ContainerEngine, Failure, Netns};
+use crate::{
+    limits::stub::ENGINE_PATIENCE,
+    wire::{ContainerEngine, Failure, Netns},
+};
 
 /// Folders that are searched for engines besides PATH, which is short where sshd starts a stub.
 const ALSO: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
-
-/// How long an engine may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The format of the engine's answer.
 const FORMAT: &str = "{{.State.Pid}} {{.Id}}";
@@ -43,7 +44,10 @@ pub(super) fn open(
         let text = format!("{netns} cannot exist: a container's name has other characters");
         return Err(explained(Errno::EINVAL, text));
     }
-    let container = inspect(engine, name, &netns, cancel)?;
+    let container = match engine_helper::ask(engine, name, cancel) {
+        Some(answer) => answer?,
+        None => inspect(engine, name, &netns, cancel)?,
+    };
     let path = format!("/proc/{}/ns/net", container.pid);
     let file = match nsfs::open_file(Path::new(&path), &netns) {
         Err(failure) if [Errno::ENOENT as i32, Errno::ESRCH as i32].contains(&failure.errno) => {
@@ -60,9 +64,16 @@ pub(super) fn open(
 }
 
 /// A container that the engine says is running.
-struct Container {
+pub(super) struct Container {
     pid: u32,
     id: String,
+}
+
+impl fmt::Display for Container {
+    /// As [`FORMAT`] has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pid, self.id)
+    }
 }
 
 impl Container {
@@ -86,7 +97,7 @@ impl Container {
 }
 
 /// Asks the engine.
-fn inspect(
+pub(super) fn inspect(
     engine: ContainerEngine,
     name: &str,
     netns: &Netns,
@@ -104,12 +115,12 @@ fn inspect(
     let mut command = Command::new(&path);
     command.args(["inspect", "--type", "container", "--format", FORMAT, name]);
     command.env("LC_ALL", "C").env("PATH", search);
-    let answer = match run(command, PATIENCE, cancel) {
+    let answer = match run(command, ENGINE_PATIENCE, cancel) {
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let text = format!(
                 "{netns}: {program} did not answer within {} s; try `{program} ps` on that host",
-                PATIENCE.as_secs()
+                ENGINE_PATIENCE.as_secs()
             );
             return Err(explained(Errno::ETIMEDOUT, text));
         }
@@ -149,7 +160,7 @@ fn inspect(
 }
 
 /// Parses an answer of [`FORMAT`]. A container that does not run has process 0, or none.
-fn parse(said: &str) -> Option<Container> {
+pub(super) fn parse(said: &str) -> Option<Container> {
     let (pid, id) = said.rsplit_once(' ').unwrap_or(("", said));
     let pid = if pid.trim().is_empty() { 0 } else { pid.trim().parse().ok()? };
     let whole = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

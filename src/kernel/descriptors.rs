@@ -42,6 +42,15 @@ pub(crate) fn raise_named(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Closes every descriptor from a number on. To be called first in `main`: what this process has
+/// opened by itself would be closed, too.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
+    sys::close_from(first)
+}
+
 /// A copy of a descriptor of this process, by its number.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
-use crate::wire::Failure;
+use crate::wire::{FILTER, Failure, OWN_LEVEL};
 
 /// A failure at a step: its errno, and a text that names the step and the errno in words.
 pub(crate) fn failure(errno: Errno, step: impl fmt::Display) -> Failure {
@@ -14,6 +14,14 @@ pub(crate) fn failure(errno: Errno, step: impl fmt::Display) -> Failure {
 /// A failure whose text explains the errno itself.
 pub(crate) fn explained(errno: Errno, text: impl Into<String>) -> Failure {
     Failure { errno: errno as i32, text: text.into() }
+}
+
+/// An option in an error's text.
+pub(crate) fn option_name(level: i32, name: i32) -> String {
+    match (level, name) {
+        (OWN_LEVEL, FILTER) => "the filter".to_owned(),
+        _ => format!("option {name} of level {level}"),
+    }
 }
 
 /// [`failure`] of an I/O error; EIO where that has no errno.

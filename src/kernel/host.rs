@@ -35,7 +35,7 @@ fn number(variable: SysconfVar) -> u32 {
 }
 
 fn psched() -> Option<[u32; 4]> {
-    let text = fs::read_to_string("/proc/net/psched").ok()?;
+    let text = fs::read_to_string("/proc/self/net/psched").ok()?;
     let mut numbers = text.split_whitespace().map(|n| u32::from_str_radix(n, 16).ok());
     Some([numbers.next()??, numbers.next()??, numbers.next()??, numbers.next()??])
 }

@@ -2,17 +2,23 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use nix::errno::Errno;
 
 use super::{
+    buffers::{Buffer, BufferAccount, Buffers},
     descriptors,
-    failure::{explained, failure},
+    failure::{explained, failure, option_name},
     netns, sys,
 };
-use crate::wire::{DatagramInfo, Destination, Failure, Open, Opened};
+use crate::wire::{
+    DatagramInfo, Destination, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened,
+};
 
 /// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
 /// sizes them after the largest room it has seen.
@@ -50,6 +56,8 @@ pub struct KernelSocket {
     silent_overruns: AtomicBool,
     /// Bytes of the receive buffer, of which a datagram takes more than its length.
     receive_buffer: AtomicU32,
+    // Given back once the descriptor is closed.
+    buffers: Mutex<Buffers>,
 }
 
 impl KernelSocket {
@@ -58,18 +66,24 @@ impl KernelSocket {
     /// `NETLINK_EXT_ACK` is switched on first, where the kernel has it, and can be switched off
     /// by an option of `open`. Groups switch `NETLINK_PKTINFO` on, which gives each datagram's group.
     ///
+    /// The buffers are as large as `open` wishes and `account` offers.
+    ///
     /// # Errors
     /// The errno of the step that failed, named in the text: EPROTONOSUPPORT for a protocol the
     /// kernel lacks, EPERM for a group or a namespace that needs privileges, EADDRINUSE for a
-    /// port id that is taken.
-    pub fn open(open: &Open, namespace: Option<BorrowedFd<'_>>) -> Result<(Self, Opened), Failure> {
+    /// port id that is taken, ENOBUFS for an option that makes a buffer larger than `account` permits.
+    pub fn open(
+        open: &Open,
+        namespace: Option<BorrowedFd<'_>>,
+        account: Box<dyn BufferAccount>,
+    ) -> Result<(Self, Opened), Failure> {
         match namespace {
-            Some(namespace) => netns::inside(namespace, || Self::create(open)),
-            None => Self::create(open),
+            Some(namespace) => netns::inside(namespace, || Self::create(open, account)),
+            None => Self::create(open, account),
         }
     }
 
-    fn create(open: &Open) -> Result<(Self, Opened), Failure> {
+    fn create(open: &Open, account: Box<dyn BufferAccount>) -> Result<(Self, Opened), Failure> {
         let step = |text: String| move |errno| failure(errno, text);
         let fd = sys::socket(open.protocol).map_err(|errno| match errno {
             Errno::EPROTONOSUPPORT => {
@@ -78,29 +92,25 @@ impl KernelSocket {
             _ => failure(errno, format_args!("creating a socket of protocol {}", open.protocol)),
         })?;
         let fd = descriptors::raise(fd);
-        let socket =
-            Self { fd, silent_overruns: AtomicBool::new(false), receive_buffer: AtomicU32::new(0) };
+        let buffers = Buffers::new(fd.as_fd(), account);
+        let socket = Self {
+            silent_overruns: AtomicBool::new(false),
+            receive_buffer: AtomicU32::new(0),
+            buffers: Mutex::new(buffers.map_err(step("reading the size of buffers".into()))?),
+            fd,
+        };
         // Kernels before 4.12 lack it; their errors come without words.
         let _ = socket.set_flag(libc::NETLINK_EXT_ACK);
-        let sizes = [
-            (open.receive_buffer, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, "receive"),
-            (open.send_buffer, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, "send"),
+        let wishes = [
+            (open.receive_buffer, Buffer::Receive, "receive"),
+            (open.send_buffer, Buffer::Send, "send"),
         ];
-        for (size, force, plain, name) in sizes {
-            if size == 0 {
-                continue;
-            }
-            let size = i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes();
-            socket
-                .set_option(libc::SOL_SOCKET, force, &size)
-                .or_else(|_| socket.set_option(libc::SOL_SOCKET, plain, &size))
-                .map_err(step(format!("setting the {name} buffer")))?;
+        for (size, buffer, name) in wishes.into_iter().filter(|(size, ..)| *size > 0) {
+            let wished = socket.buffers().wish(socket.fd.as_fd(), buffer, size);
+            wished.map_err(step(format!("setting the {name} buffer")))?;
         }
         for option in &open.options {
-            let (level, name) = (option.level, option.name);
-            socket
-                .set_option(level, name, &option.value)
-                .map_err(step(format!("setting option {name} of level {level}")))?;
+            socket.set_option(option.level, option.name, &option.value)?;
         }
         sys::bind(socket.fd.as_fd(), open.portid)
             .map_err(step(format!("binding to port id {}", open.portid)))?;
@@ -110,40 +120,52 @@ impl KernelSocket {
         let opened = Opened {
             portid: sys::portid(socket.fd.as_fd()).map_err(step("reading the port id".into()))?,
             receive_buffer: socket.note_receive_buffer(),
-            send_buffer: socket.number(libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or_default(),
+            send_buffer: Buffer::Send.size(socket.fd.as_fd()).unwrap_or_default(),
             ..Opened::default()
         };
         Ok((socket, opened))
     }
 
     fn set_flag(&self, name: i32) -> Result<(), Errno> {
-        self.set_option(libc::SOL_NETLINK, name, &1_i32.to_ne_bytes())
+        self.set_netlink_option(name, 1)
     }
 
-    fn number(&self, level: i32, name: i32) -> Result<u32, Errno> {
-        let mut value = [0; 4];
-        sys::option(self.fd.as_fd(), level, name, &mut value)?;
-        Ok(u32::from_ne_bytes(value))
+    fn set_netlink_option(&self, name: i32, value: u32) -> Result<(), Errno> {
+        sys::set_option(self.fd.as_fd(), libc::SOL_NETLINK, name, &value.to_ne_bytes())
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Buffers> {
+        // A panic inside leaves a size that is counted by the next change.
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_receive_buffer(&self) -> u32 {
-        let size = self.number(libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or_default();
+        let size = Buffer::Receive.size(self.fd.as_fd()).unwrap_or_default();
         self.receive_buffer.store(size, Ordering::Relaxed);
         size
     }
 
-    /// setsockopt(2).
+    /// setsockopt(2), or an option of the protocol's own level: see [`OWN_LEVEL`].
     ///
     /// # Errors
-    /// Its errno.
-    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        sys::set_option(self.fd.as_fd(), level, name, value)?;
-        if (level, name) == (libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS) {
-            let on = value.iter().any(|byte| *byte != 0);
-            self.silent_overruns.store(on, Ordering::Relaxed);
-        }
-        if level == libc::SOL_SOCKET && matches!(name, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) {
+    /// Its errno; ENOBUFS for a buffer larger than the account of the socket permits.
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Failure> {
+        let fd = self.fd.as_fd();
+        if let Some(buffer) = Buffer::of_option(level, name) {
+            self.buffers().set(fd, buffer, name, value)?;
             self.note_receive_buffer();
+            return Ok(());
+        }
+        let set = match (level, name) {
+            (OWN_LEVEL, FILTER) => FilterInstruction::decode_all(value)
+                .map_err(|_| Errno::EINVAL)
+                .and_then(|filter| sys::attach_filter(fd, &filter)),
+            _ => sys::set_option(fd, level, name, value),
+        };
+        set.map_err(|errno| failure(errno, format_args!("setting {}", option_name(level, name))))?;
+        if (level, name) == (libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS) {
+            let on = value.iter().take(size_of::<libc::c_int>()).any(|byte| *byte != 0);
+            self.silent_overruns.store(on, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -167,7 +189,7 @@ impl KernelSocket {
     pub fn join(&self, group: u32) -> Result<(), Errno> {
         // A datagram's address has no groups past 32.
         let _ = self.set_flag(libc::NETLINK_PKTINFO);
-        self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes())
+        self.set_netlink_option(libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
     /// Leaves a multicast group.
@@ -175,7 +197,7 @@ impl KernelSocket {
     /// # Errors
     /// The errno of setsockopt(2).
     pub fn leave(&self, group: u32) -> Result<(), Errno> {
-        self.set_option(libc::SOL_NETLINK, libc::NETLINK_DROP_MEMBERSHIP, &group.to_ne_bytes())
+        self.set_netlink_option(libc::NETLINK_DROP_MEMBERSHIP, group)
     }
 
     /// Sends one datagram: sendmsg(2), which for rtnetlink, nfnetlink and generic netlink

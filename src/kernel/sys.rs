@@ -3,9 +3,11 @@
 //! that do not outlive who started them.
 
 use std::{
+    fs,
+    io::IoSliceMut,
     mem::{MaybeUninit, size_of, zeroed},
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     process::Command,
@@ -15,12 +17,18 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
-    sys::{prctl::set_pdeathsig, signal::Signal},
-    unistd::{getpid, getppid},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::Signal,
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    },
+    unistd::{ForkResult, fork, getpid, getppid},
 };
 
+use seccompiler::sock_filter;
+
 use super::plain_option;
-use crate::wire::{DatagramInfo, Destination};
+use crate::wire::{DatagramInfo, Destination, FilterInstruction};
 
 /// Largest control data asked for: a packet info and an nsid need 40 bytes.
 const CONTROL_LEN: usize = 128;
@@ -57,6 +65,28 @@ pub(super) fn close_on_exec(number: i32) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
+/// mallopt(3): has glibc keep little of the memory that is freed. Two arenas for all threads replace
+/// eight for each processor, and each large buffer has a mapping of its own, which ends with it; by
+/// default glibc stops to do so as soon as a large buffer has been freed.
+#[cfg(target_env = "gnu")]
+pub(super) fn keep_little_memory() {
+    /// glibc's first choice.
+    const LARGE: libc::c_int = 128 << 10;
+    let options =
+        [(libc::M_ARENA_MAX, 2), (libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, LARGE)];
+    for (name, value) in options {
+        // SAFETY: takes integers only, and may be called at any time by any thread.
+        unsafe { libc::mallopt(name, value) };
+    }
+}
+
+/// malloc_trim(3): gives the free pages of the heap to the kernel.
+#[cfg(target_env = "gnu")]
+pub(super) fn trim_heap() {
+    // SAFETY: takes an integer only, and may be called at any time by any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// `ioctl(NS_GET_NSTYPE)`: the kind of a namespace, as the flag of clone(2) that makes one.
 pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<libc::c_int, Errno> {
     // SAFETY: this request takes no argument and touches no memory; a descriptor that is no
@@ -86,10 +116,86 @@ fn opened_by(namespace: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd,
 pub(super) fn uid_of_user_namespace(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the kernel writes one uid_t, into a local that outlives the call.
-    check(unsafe {
-        libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid)
-    })?;
+    check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) })?;
     Ok(uid)
+}
+
+/// Closes every descriptor from `first` on. To be called before this process opens any.
+pub(super) fn close_from(first: libc::c_uint) -> Result<(), Errno> {
+    let (first, last, flags) =
+        (libc::c_long::from(first), libc::c_long::from(libc::c_uint::MAX), 0 as libc::c_long);
+    // SAFETY: takes integers only. The callers' documentation has them call first in `main`, when no
+    // value of this process owns one of these descriptors.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// The threads of this process; 0 where /proc does not tell.
+pub(crate) fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// fork(2) of a process that has one thread.
+///
+/// # Errors
+/// EBUSY where it has several, or /proc does not tell.
+pub(super) fn fork_alone() -> Result<ForkResult, Errno> {
+    if threads() != 1 {
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: no other thread exists that could hold a lock which the child would wait for, so the
+    // child may do whatever the parent may.
+    unsafe { fork() }
+}
+
+/// Receives a message that carries one descriptor; `None` at the end.
+pub(super) fn receive_descriptor(
+    socket: BorrowedFd<'_>,
+    text: &mut [u8],
+) -> Result<Option<(usize, OwnedFd)>, Errno> {
+    let mut room = nix::cmsg_space!(RawFd);
+    let mut pieces = [IoSliceMut::new(text)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut room), flags)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = control
+            && let Some(number) = numbers.first()
+        {
+            // SAFETY: the kernel has just made this descriptor, and nothing else owns it. There is
+            // room for one.
+            return Ok(Some((message.bytes, unsafe { OwnedFd::from_raw_fd(*number) })));
+        }
+    }
+    Ok(None)
+}
+
+/// Has the kernel run a filter before each system call of every thread of this process, and `log` what
+/// it refuses.
+pub(super) fn install_filter(program: &[sock_filter], log: bool) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: libc::c_ushort::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        // The kernel only reads from it.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: the kernel copies the instructions, which outlive the call and are as many as the
+        // length says. seccompiler's type has the layout of the kernel's `struct sock_filter`.
+        unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::c_ulong::from(libc::SECCOMP_SET_MODE_FILTER),
+                flags,
+                &raw const program,
+            )
+        }
+    };
+    let log = if log { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 };
+    match Errno::result(install(libc::SECCOMP_FILTER_FLAG_TSYNC | log)) {
+        // Linux before 4.14 has no log.
+        Err(Errno::EINVAL) => Errno::result(install(libc::SECCOMP_FILTER_FLAG_TSYNC)).map(drop),
+        // The id of a thread that has a filter of its own.
+        Ok(1..) => Err(Errno::EBUSY),
+        other => other.map(drop),
+    }
 }
 
 fn address(portid: u32, groups: u32) -> libc::sockaddr_nl {
@@ -138,11 +244,41 @@ pub(super) fn set_option(
     name: i32,
     value: &[u8],
 ) -> Result<(), Errno> {
-    plain_option::check(level, name)?;
+    let size = plain_option::value(level, name)?.to_set();
+    // The kernel ignores the rest of a longer value. Netlink takes a shorter one for zero.
+    let value = value.get(..size).ok_or(Errno::EINVAL)?;
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel reads at most `length` bytes from the slice, and the check lets only
-    // options through whose value holds no pointer.
+    // SAFETY: the kernel reads at most `length` bytes from the slice; the list lets only options
+    // through whose value is that many plain bytes, and holds no pointer.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })?;
+    Ok(())
+}
+
+/// Attaches a filter: SO_ATTACH_FILTER.
+///
+/// # Errors
+/// That of setsockopt(2): EINVAL for no instruction, for too many, and for a filter that could load
+/// or jump out of bounds; EPERM where the filter is locked (SO_LOCK_FILTER).
+pub(super) fn attach_filter(
+    fd: BorrowedFd<'_>,
+    instructions: &[FilterInstruction],
+) -> Result<(), Errno> {
+    let copy = |&FilterInstruction { code, jt, jf, k }: &FilterInstruction| libc::sock_filter {
+        code,
+        jt,
+        jf,
+        k,
+    };
+    let mut instructions: Vec<_> = instructions.iter().map(copy).collect();
+    let len = u16::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the kernel reads a sock_fprog, whose pointer is to `len` instructions of a vector; both
+    // outlive the call, and the kernel keeps a copy of its own.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const program).cast(), length)
+    })?;
     Ok(())
 }
 
@@ -153,9 +289,9 @@ pub(super) fn option(
     name: i32,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
-    plain_option::check(level, name)?;
+    plain_option::value(level, name)?;
     let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel writes at most `length` bytes into the slice, since the check lets only
+    // SAFETY: the kernel writes at most `length` bytes into the slice, since the list lets only
     // options through whose size is counted in bytes, and the new length into the local.
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
@@ -315,110 +451,4 @@ pub(super) fn duplicate_from(fd: BorrowedFd<'_>, base: i32) -> Result<OwnedFd, E
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    /// An RTM_GETLINK dump, 20 bytes of ifinfomsg behind the header.
-    fn dump_request() -> Vec<u8> {
-        let mut request = vec![0; 32];
-        request[..4].copy_from_slice(&32_u32.to_ne_bytes());
-        request[4..6].copy_from_slice(&18_u16.to_ne_bytes());
-        request[6..8].copy_from_slice(&0x301_u16.to_ne_bytes());
-        request
-    }
-
-    #[test]
-    fn receive_appends_behind_what_is_there_and_spills_the_rest() {
-        let fd = socket(0).unwrap();
-        bind(fd.as_fd(), 0).unwrap();
-        assert_ne!(portid(fd.as_fd()).unwrap(), 0);
-        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
-        let mut out = Vec::with_capacity(19);
-        out.extend_from_slice(b"abc");
-        let room = out.capacity() - 3;
-        let mut spill = Vec::with_capacity(4096);
-        spill.extend_from_slice(b"of before");
-        let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
-        assert!(taken.length > room, "a link needs more than {room} bytes");
-        assert_eq!(out.len(), 3 + room);
-        assert_eq!(&out[..3], b"abc");
-        // The first message is as long as its header says: both parts together are the datagram.
-        let first = u32::from_ne_bytes(out[3..7].try_into().unwrap()) as usize;
-        assert!(first <= taken.length);
-        assert_eq!(taken.info.portid, 0);
-        assert_eq!(spill.len(), taken.length - room);
-        out.extend_from_slice(&spill);
-        let mut whole = Vec::with_capacity(64 << 10);
-        let again = socket(0).unwrap();
-        send(again.as_fd(), &dump_request(), Destination::default()).unwrap();
-        receive(again.as_fd(), &mut whole, &mut Vec::new()).unwrap();
-        assert_eq!(out.len() - 3, whole.len());
-    }
-
-    #[test]
-    fn receive_tells_the_whole_length_of_what_had_no_room() {
-        let fd = socket(0).unwrap();
-        bind(fd.as_fd(), 0).unwrap();
-        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
-        let (mut out, mut spill) = (Vec::with_capacity(16), Vec::with_capacity(16));
-        let room = out.capacity();
-        let taken = receive(fd.as_fd(), &mut out, &mut spill).unwrap();
-        assert!(taken.length > room + spill.len());
-        assert_eq!(out.len(), room);
-    }
-
-    #[test]
-    fn many_sends_stop_at_one_that_the_kernel_refuses() {
-        let fd = socket(0).unwrap();
-        bind(fd.as_fd(), 0).unwrap();
-        // It accepts three bytes, says nothing, and wants at least one.
-        let lengths = [3, 3, 0, 3];
-        let many =
-            |data: &[u8], lengths: &[usize]| send_many(fd.as_fd(), data, lengths.iter().copied());
-        assert_eq!(many(&[0; 9], &lengths), Ok(2));
-        assert_eq!(many(&[0; 3], &lengths[2..]), Err(Errno::ENODATA));
-        assert_eq!(many(&[0; 3], &lengths[3..]), Ok(1));
-        assert_eq!(many(&[0; 5], &lengths), Err(Errno::EINVAL), "and reads nothing beyond them");
-        assert_eq!(many(&[0; 3 * 20], &[3; 20]), Ok(AT_ONCE));
-        let requests = [dump_request(), dump_request()].concat();
-        assert_eq!(many(&requests, &[32, 32]), Ok(2));
-        let mut out = Vec::with_capacity(64 << 10);
-        let taken = receive(fd.as_fd(), &mut out, &mut Vec::new()).unwrap();
-        assert_eq!(taken.info.portid, 0);
-    }
-
-    #[test]
-    fn options_of_any_length_and_errors_as_they_are() {
-        let fd = socket(0).unwrap();
-        let mut value = [0; 4];
-        assert_eq!(option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut value), Ok(4));
-        assert_eq!(
-            set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]),
-            Err(Errno::ENOPROTOOPT)
-        );
-        // SO_ATTACH_FILTER with a `struct sock_fprog`, SO_GET_FILTER, SO_ATTACH_BPF, and levels
-        // whose options a netlink socket does not have.
-        for (level, name) in [(libc::SOL_SOCKET, 26), (libc::SOL_SOCKET, 50), (0, 64), (6, 1)] {
-            let mut value = [1; 16];
-            assert_eq!(set_option(fd.as_fd(), level, name, &value), Err(Errno::ENOPROTOOPT));
-            assert_eq!(option(fd.as_fd(), level, name, &mut value), Err(Errno::ENOPROTOOPT));
-            assert_eq!(value, [1; 16], "option {name} of level {level}");
-        }
-        assert_eq!(socket(1 << 20).unwrap_err(), Errno::EPROTONOSUPPORT);
-        assert_eq!(socket(u32::MAX).unwrap_err(), Errno::EPROTONOSUPPORT);
-    }
-
-    #[test]
-    fn the_group_comes_with_the_datagram() {
-        let fd = socket(0).unwrap();
-        bind(fd.as_fd(), 0).unwrap();
-        let on = 1_i32.to_ne_bytes();
-        set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_PKTINFO, &on).unwrap();
-        send(fd.as_fd(), &dump_request(), Destination::default()).unwrap();
-        let mut out = Vec::with_capacity(65536);
-        let taken = receive(fd.as_fd(), &mut out, &mut Vec::new()).unwrap();
-        assert_eq!(taken.info, DatagramInfo { portid: 0, group: 0, nsid: None });
-    }
-}
+mod tests;

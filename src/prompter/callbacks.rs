@@ -63,9 +63,9 @@ impl Prompter {
     /// secret declines too, but for a question whose answer is shown ([`SecretRequest::echo`]):
     /// there Enter alone may be an answer.
     ///
-    /// An `openssh://` hop never calls it. If it is set, the program `ssh` may ask on its own
-    /// terminal or by SSH_ASKPASS; if not, `ssh` runs with `BatchMode=yes`. A `doas:` hop never
-    /// calls it: doas runs as `doas -n`.
+    /// An `openssh://` hop that comes first calls it if the program has called
+    /// [`serve_askpass_if_asked`](super::serve_askpass_if_asked), and never lets `ssh` ask anywhere
+    /// else. Other `openssh://` hops run with `BatchMode=yes`, and `doas:` as `doas -n`.
     #[must_use]
     pub fn on_secret(
         mut self,
@@ -104,7 +104,7 @@ impl Prompter {
         self.secret.as_ref()
     }
 
-    #[cfg(feature = "ssh")]
+    #[cfg(any(feature = "ssh", feature = "stub"))]
     pub(crate) fn host_key_callback(&self) -> Option<&Arc<HostKeyCallback>> {
         self.host_key.as_ref()
     }

@@ -22,8 +22,12 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "stub")]
+pub(crate) mod askpass;
 pub(crate) mod callbacks;
 
+#[cfg(feature = "stub")]
+pub use askpass::serve_askpass_if_asked;
 pub(crate) use callbacks::{Prompter, Secret};
 
 /// The use of a secret: who is to have it.
@@ -51,7 +55,7 @@ pub struct SecretRequest {
     /// `ssh://ci@host`, `ssh://ci@gateway,ssh://ci@host,sudo:`. The hops before it distinguish hosts
     /// of the same name.
     pub hop: String,
-    /// A line to show: `Password for ci@host: `, and `(via ssh://ci@gateway) Password for
+    /// A line to show: `Password for ci@host: `, `ci@host's password: ` of the program `ssh`, and `(via ssh://ci@gateway) Password for
     /// ci@host: ` after other hops. It may hold a server's own words, always after those hops, but no
     /// character that controls a terminal; see [`text::is_harmful`](crate::text::is_harmful).
     pub prompt: String,

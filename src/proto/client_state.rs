@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     client_event::{ClientEvent, Data},
+    client_socket::{ClientSocket, Phase},
     credit::{Granted, Granting},
     refusal::{Refusal, SendError},
     send_mode::SendMode,
@@ -17,27 +18,6 @@ use crate::wire::{
     Credit, DATAGRAM_PREFIX, Destination, Failure, Flags, FrameType, HEADER_LEN, Header,
     MAX_GATHERED, MAX_REQUEST, Message, Open, SocketId, WireError, hello::PeerLimits,
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Opening,
-    Open,
-    Closing,
-}
-
-#[derive(Debug)]
-struct ClientSocket {
-    phase: Phase,
-    sends: Granted,
-    datagrams: Granting,
-    confirming: HashSet<u32>,
-    /// Pipelined sends whose failure was not told: each may fail once.
-    may_fail: u64,
-    partial: BytesMut,
-    next_serial: u32,
-    /// The kind of the last send, if the next one may be gathered with it.
-    last_kind: Option<u16>,
-}
 
 /// The state of one connection on the client's side.
 #[derive(Debug)]

@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod client_event;
+mod client_socket;
 mod client_state;
 mod cost;
 mod credit;
@@ -47,9 +48,9 @@ mod tests;
 mod violation;
 
 pub use client_event::{ClientEvent, Data};
+pub use client_state::ClientState;
 #[cfg(feature = "client")]
 pub(crate) use client_state::netns_message;
-pub use client_state::ClientState;
 #[cfg(any(test, fuzzing))]
 pub(crate) use cost::cost;
 pub use credit::{Granted, Granting};

@@ -44,6 +44,20 @@ pub fn activated() -> io::Result<Vec<(String, OwnedFd)>> {
     numbers.map(socket).collect()
 }
 
+/// Closes every descriptor that this process has inherited, but for stdin, stdout, stderr and the
+/// sockets of a service manager ([`activated`]): a client could name them in messages, such as
+/// `IFLA_NET_NS_FD`.
+///
+/// To be called first in `main`: descriptors that this process has opened by itself are closed, too,
+/// and whoever owns one then closes or uses another's. Does nothing before Linux 5.9, which cannot
+/// close them all (close_range(2)).
+pub fn close_inherited() {
+    let variable = |name: &str| env::var(name).ok();
+    let is_ours = variable("LISTEN_PID").is_some_and(|pid| pid == process::id().to_string());
+    let count = variable("LISTEN_FDS").filter(|_| is_ours).and_then(|count| count.parse().ok());
+    let _ = descriptors::close_from(FIRST.saturating_add(count.unwrap_or(0)));
+}
+
 /// Tells the service manager that started this process about its state, such as `READY=1` or
 /// `STOPPING=1` (sd_notify(3)). Without such a manager it does nothing.
 ///

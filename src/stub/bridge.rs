@@ -10,7 +10,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{config::Config, engine::LINGER, exit::Exit, serve::serve, shutdown::Shutdown};
+use super::{config::Config, exit::Exit, serve::serve, shutdown::Shutdown};
+use crate::limits::stub::LINGER;
 
 /// [`serve`] for any asynchronous stream, such as [`tokio::io::duplex`] gives. The stub runs on
 /// threads of its own; the returned future copies between the stream and a socket pair whose other

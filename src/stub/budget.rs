@@ -7,7 +7,7 @@
 //! client's.
 //!
 //! A [`Held`] is given back when it is dropped. It is counted in grains: a byte count that changes
-//! with each datagram takes the lock only where it passes a grain.
+//! with each datagram takes the lock only where it passes a grain, and less than a grain is free.
 
 use std::{
     collections::HashMap,
@@ -23,8 +23,7 @@ use nix::errno::Errno;
 use crate::{
     kernel::{descriptors, failure},
     limits::server::{
-        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_MEMORY, MAX_TASKS, MAX_THREADS,
-        RESERVED_DESCRIPTORS,
+        CLIENT_SHARE, MAX_ASKING, MAX_KERNEL_MEMORY, MAX_TASKS, MAX_THREADS, RESERVED_DESCRIPTORS,
     },
     wire::Failure,
 };
@@ -40,7 +39,8 @@ pub(super) enum Resource {
     Threads,
     /// Bytes that wait in this process: requests, sends, answers that nobody reads.
     Memory,
-    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them.
+    /// Bytes of the kernel's buffers, as `SO_RCVBUF` and `SO_SNDBUF` report them, beyond the host's
+    /// defaults.
     KernelMemory,
     /// Tasks that run.
     Tasks,
@@ -149,13 +149,14 @@ impl Budget {
         Self::new(totals, own, users, each)
     }
 
-    /// The budget of one client without a server. It is as large as a server's is for one client.
-    pub(super) fn alone() -> Self {
+    /// The budget of one client without a server: that of one client of a server, but for bytes that
+    /// wait, of which it has `memory`.
+    pub(super) fn alone(memory: u64) -> Self {
         let totals = Totals {
             clients: 1,
             descriptors: descriptors_for_clients(),
             threads: MAX_THREADS as u64 / CLIENT_SHARE,
-            memory: MAX_MEMORY / CLIENT_SHARE,
+            memory,
             kernel_memory: MAX_KERNEL_MEMORY / CLIENT_SHARE,
             tasks: MAX_TASKS / CLIENT_SHARE,
             asking: MAX_ASKING / CLIENT_SHARE,
@@ -221,20 +222,20 @@ impl Server {
 }
 
 impl Client {
-    fn take(&self, resource: Resource, amount: u64, forced: bool) -> Result<(), Refused> {
+    fn take(&self, resource: Resource, amount: u64) -> Result<(), Refused> {
         let (server, kind) = (&self.server, resource as usize);
         let of = |amounts: &Amounts| amounts.get(kind).copied().unwrap_or_default();
         let (own, common) = (of(&server.own), of(&server.common));
         let refused = |by, used, limit| Refused { resource, by, used, limit };
         let mut users = server.users();
         let mine = self.used.get(kind).map_or(0, |used| used.load(Relaxed));
-        if !forced && mine + amount > of(&server.each) {
+        if mine + amount > of(&server.each) {
             return Err(refused(By::Client, mine, of(&server.each)));
         }
         let before = users.get(&self.uid).map_or(0, of);
         let shared: u64 = users.values().map(|used| of(used).saturating_sub(own)).sum();
         let more = (before + amount).saturating_sub(own) - before.saturating_sub(own);
-        if !forced && shared + more > common {
+        if shared + more > common {
             let all = users.values().map(of).sum();
             return Err(match users.values().filter(|used| of(used) > 0).count() {
                 2.. => refused(By::User(self.uid), before, of(&server.totals)),
@@ -247,6 +248,19 @@ impl Client {
             mine.fetch_add(amount, Relaxed);
         }
         Ok(())
+    }
+
+    /// How much may be taken.
+    fn left(&self, resource: Resource) -> u64 {
+        let (server, kind) = (&self.server, resource as usize);
+        let of = |amounts: &Amounts| amounts.get(kind).copied().unwrap_or_default();
+        let own = of(&server.own);
+        let users = server.users();
+        let mine = self.used.get(kind).map_or(0, |used| used.load(Relaxed));
+        let user = users.get(&self.uid).map_or(0, of);
+        let shared: u64 = users.values().map(|used| of(used).saturating_sub(own)).sum();
+        let common = of(&server.common).saturating_sub(shared);
+        of(&server.each).saturating_sub(mine).min(own.saturating_sub(user) + common)
     }
 
     fn give_back(&self, resource: Resource, amount: u64) {
@@ -275,33 +289,34 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The account that it is held of.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// How much more may be held, now.
+    pub(super) fn left(&self) -> u64 {
+        self.account.0.left(self.resource)
+    }
+
     /// Changes the amount, which stays as it was where that is refused. Less is never refused.
     ///
     /// # Errors
     /// As [`Account::hold`].
-    pub(super) fn set(&mut self, amount: u64) -> Result<(), Refused> {
-        self.change(amount, false)
-    }
-
-    /// Changes the amount, whatever the limits: for what is there already.
-    pub(super) fn note(&mut self, amount: u64) {
-        // What is forced is not refused.
-        let _ = self.change(amount, true);
-    }
-
     #[inline]
-    fn change(&mut self, amount: u64, forced: bool) -> Result<(), Refused> {
+    pub(super) fn set(&mut self, amount: u64) -> Result<(), Refused> {
         let grain = self.resource.grain();
-        // A single descriptor is given back at once, of bytes some are kept.
+        // A descriptor is given back at once; of bytes that go up and down some are kept.
         let kept = if grain > 1 { KEPT * grain } else { 0 };
-        if amount <= self.amount && self.amount - amount <= kept && amount > 0 {
+        let wanted = amount - amount % grain;
+        if wanted == self.amount
+            || wanted < self.amount && self.amount - wanted <= kept && wanted > 0
+        {
             return Ok(());
         }
-        let wanted = amount.div_ceil(grain) * grain;
-        if wanted > self.amount {
-            self.account.0.take(self.resource, wanted - self.amount, forced)?;
-        } else if wanted < self.amount {
-            self.account.0.give_back(self.resource, self.amount - wanted);
+        match wanted.checked_sub(self.amount) {
+            Some(more) => self.account.0.take(self.resource, more)?,
+            None => self.account.0.give_back(self.resource, self.amount - wanted),
         }
         self.amount = wanted;
         Ok(())
@@ -422,8 +437,8 @@ mod tests {
             );
             held.amount
         };
-        held.set(1).unwrap();
-        assert_eq!(total(&held), MEMORY_GRAIN);
+        held.set(MEMORY_GRAIN - 1).unwrap();
+        assert_eq!(total(&held), 0);
         held.set(10 * MEMORY_GRAIN).unwrap();
         held.set(7 * MEMORY_GRAIN).unwrap();
         assert_eq!(total(&held), 10 * MEMORY_GRAIN, "a few grains stay");
@@ -431,16 +446,31 @@ mod tests {
         assert_eq!(total(&held), MEMORY_GRAIN);
         assert!(held.set(1 << 19).is_err());
         assert_eq!(total(&held), MEMORY_GRAIN, "a refusal changes nothing");
-        held.note(1 << 19);
-        assert_eq!(total(&held), 1 << 19);
         held.set(0).unwrap();
         assert_eq!(total(&held), 0);
         assert_eq!(used(&budget), 0);
     }
 
     #[test]
+    fn what_is_left_may_be_held() {
+        let budget = Budget::shared(TOTALS, 2);
+        let (one, other) = (budget.account(1), budget.account(2));
+        let left = |account: &Account| account.nothing(Resource::KernelMemory).left();
+        // A quarter for each client; of 160, each user has 40 alone, and 80 are common.
+        assert_eq!((left(&one), left(&other)), (40, 40));
+        let held = one.hold(Resource::KernelMemory, 30).unwrap();
+        assert_eq!((left(&one), left(&other)), (10, 40));
+        let more: Vec<_> =
+            (0..2).map(|_| budget.account(1).hold(Resource::KernelMemory, 40).unwrap()).collect();
+        assert_eq!((left(&budget.account(1)), left(&other)), (10, 40), "all but the other's part");
+        assert!(budget.account(1).hold(Resource::KernelMemory, 11).is_err());
+        drop((held, more));
+        assert_eq!(left(&one), 40);
+    }
+
+    #[test]
     fn alone_a_client_has_everything() {
-        let account = Budget::alone().account(0);
+        let account = Budget::alone(1 << 20).account(0);
         let all = descriptors_for_clients();
         let _held = account.hold(Resource::Descriptors, all).unwrap();
         account.hold(Resource::Descriptors, 1).unwrap_err();

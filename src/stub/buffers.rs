@@ -2,14 +2,16 @@
 
 use nix::errno::Errno;
 
-use crate::wire::{DatagramInfo, Destination};
+use crate::{
+    limits::stub::SPILL,
+    wire::{DatagramInfo, Destination},
+};
 
-/// Capacity above which a buffer is given back to the allocator after its use: 1 MiB.
-const KEPT: usize = 1 << 20;
+/// Capacity above which a buffer is given back to the allocator after its use: 512 KiB.
+const KEPT: usize = 512 << 10;
 
-/// Bytes of room for the rest of a datagram that is longer than `RECEIVE_ROOM`. The room is only
-/// touched, and so only takes memory, if a datagram is that long.
-const SPILL: usize = 4 << 20;
+/// Capacity above which a buffer of a quiet connection is given back: 256 KiB.
+pub(super) const QUIET: usize = 256 << 10;
 
 /// A send, without its datagram.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +100,16 @@ impl IoBuffers {
         self.send_data.extend_from_slice(datagram);
     }
 
+    /// Whether a quiet connection keeps more memory than it is worth.
+    pub(super) fn is_swollen(&self) -> bool {
+        self.results.data.capacity().max(self.send_data.capacity()) > QUIET
+    }
+
+    /// Gives back all memory.
+    pub(super) fn release(&mut self) {
+        *self = Self::default();
+    }
+
     /// Gives back the memory of unusually large datagrams.
     pub(super) fn trim(&mut self) {
         if self.send_data.capacity() > KEPT {
@@ -107,9 +119,11 @@ impl IoBuffers {
     }
 }
 
-/// Has `spill` offer its room to the next receive.
+/// Has `spill` offer its room to the next receive. The room is only touched, and so only takes memory, if
+/// a datagram is that long.
 pub(super) fn reserve_spill(spill: &mut Vec<u8>) {
     if spill.capacity() == 0 {
-        *spill = Vec::with_capacity(SPILL);
+        // Without it a long datagram is reported as lost, which is better than the end of a server.
+        let _ = spill.try_reserve_exact(SPILL);
     }
 }

@@ -53,3 +53,18 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// The most that waits in a connection, in bytes: for the kernel, for the rest of sends and of the
+    /// frame that is being read, and to be read by the client.
+    pub(super) fn max_memory(&self) -> u64 {
+        let frame = u64::from(self.limits.max_frame);
+        let incomplete = self.max_queued.max(frame);
+        // One frame may come on top of each: what is over a limit is noticed behind it.
+        self.max_queued
+            .saturating_add(incomplete)
+            .saturating_add(2 * frame)
+            .saturating_add(self.output_limit as u64)
+            .saturating_add(frame)
+    }
+}

@@ -107,6 +107,11 @@ impl Connection {
         self.broken.take()
     }
 
+    /// Bytes of what waits: for the kernel, for the rest of it, and to be taken in.
+    pub(super) fn memory(&self) -> u64 {
+        self.state.waiting() + self.state.incomplete() + self.arrived_bytes
+    }
+
     /// Whether no more frames are read, because too much waits. That passes without them: each send,
     /// open and request is being made or is next, and what other threads have received waits for the
     /// client to read alone.

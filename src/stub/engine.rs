@@ -15,6 +15,7 @@ use super::{
     connection::Connection,
     exchange::Exchange,
     exit::Exit,
+    memory::{Memory, RETRY},
     output::Output,
     place::Place,
     poller::{Poller, Ready, Source},
@@ -24,7 +25,8 @@ use super::{
     syscall::{Syscall, SyscallResult},
 };
 use crate::{
-    kernel::only_look,
+    kernel::{give_memory_back, only_look},
+    limits::stub::{INPUT, LINGER},
     wire::{Failure, Flags, Message, SocketId},
 };
 
@@ -32,8 +34,8 @@ use crate::{
 /// those that were read.
 const BURST: u32 = 64;
 
-/// How long a client may take to read why it is cut off.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection is quiet until the memory of its last burst is given back.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a client is told that was silent for too long.
 const SILENT: &str = "nothing came from this side for longer than its hello had promised";
@@ -57,6 +59,7 @@ pub(super) struct Engine {
     ready: Ready,
     completions: Arc<Completions>,
     shutdown: Shutdown,
+    memory: Memory,
     /// Calls since the last look at the stream and the kernel.
     burst: u32,
     /// Whether the last call was a receive turn.
@@ -76,6 +79,7 @@ impl Engine {
         reader.watch(true, &poller)?;
         poller.watch_readable(&*completions, Source::Completions)?;
         poller.watch_readable(&shutdown, Source::Shutdown)?;
+        let memory = Memory::new(&place.account);
         let (theirs, done) = (Arc::clone(&poller), Arc::clone(&completions));
         let mut connection = Connection::new(config, place, theirs, done);
         if let Some(terms) = reader.agreed() {
@@ -89,6 +93,7 @@ impl Engine {
             ready: Ready::default(),
             completions,
             shutdown,
+            memory,
             burst: 0,
             received: false,
         })
@@ -143,7 +148,9 @@ impl Engine {
             // A client that was stopped, or behind a cut link, may be back.
             Exit::ClientSilent => Some((Errno::ETIMEDOUT, SILENT.to_owned())),
             Exit::Io(text) => Some((Errno::EIO, format!("the stub failed: {text}"))),
-            Exit::ClientGone | Exit::ClientFault(_) | Exit::Handshake(_) => None,
+            // The refusal of the client's hello, behind the stub's own.
+            Exit::Handshake(_) => Some((Errno::EPROTO, exit.to_string())),
+            Exit::ClientGone | Exit::ClientFault(_) => None,
         };
         let lingers = reason.is_some();
         if let Some((errno, text)) = reason {
@@ -171,7 +178,7 @@ impl Engine {
                 // A receive turn alternates with a burst of all other calls.
                 let received = take(&mut self.received);
                 self.output.flush()?;
-                self.wait(false)?;
+                self.wait_up_to(Some(Duration::ZERO))?;
                 if !received && let Some(syscall) = self.next_receive() {
                     return Ok(syscall);
                 }
@@ -182,15 +189,37 @@ impl Engine {
             if let Some(syscall) = self.take_frames(buffers)? {
                 return Ok(syscall);
             }
-            if !self.connection.is_paused() && self.reader.fill()? {
+            if self.takes_more()? && self.reader.fill()? {
                 continue;
             }
             if let Some(syscall) = self.next_receive() {
                 return Ok(syscall);
             }
             self.output.flush()?;
-            self.wait(true)?;
+            let swollen = buffers.is_swollen() || self.output.is_swollen();
+            let found = self.wait_up_to(swollen.then_some(IDLE))?;
+            if swollen && !found {
+                buffers.release();
+                self.output.release();
+                give_memory_back();
+            }
         }
+    }
+
+    /// Whether more frames may be taken in: the kernel and the client keep up, and there is memory.
+    ///
+    /// # Errors
+    /// The exit of a client for which there was no memory for a long time.
+    fn takes_more(&mut self) -> Result<bool, Exit> {
+        // The buffer that each connection has is not counted.
+        let input = self.reader.memory().saturating_sub(INPUT);
+        let buffers = (input + self.output.len()) as u64;
+        Ok(self.memory.count(self.connection.memory() + buffers)? && !self.connection.is_paused())
+    }
+
+    /// Whether frames are left in the stream until something has changed.
+    fn is_paused(&self) -> bool {
+        self.connection.is_paused() || self.memory.is_short()
     }
 
     /// The next receive turn, if the output has room for its datagrams.
@@ -223,7 +252,7 @@ impl Engine {
             if !self.output.has_room() {
                 self.output.flush()?;
             }
-            if self.connection.is_paused() {
+            if !self.takes_more()? {
                 return Ok(None);
             }
             let Some((header, payload)) = self.reader.next_frame()? else { return Ok(None) };
@@ -259,13 +288,15 @@ impl Engine {
         self.connection.returned(result, results, &mut self.output);
     }
 
-    /// Takes in the sources that are ready, and waits for one if `may_block`.
-    fn wait(&mut self, may_block: bool) -> Result<(), Exit> {
+    /// Takes in the sources that are ready, and waits for one, up to a time where one is given. Gives
+    /// whether there was one.
+    fn wait_up_to(&mut self, at_most: Option<Duration>) -> Result<bool, Exit> {
         self.burst = 0;
+        let may_block = at_most != Some(Duration::ZERO);
         if !self.output.has_room() {
-            return self.wait_for_room(may_block);
+            return self.wait_for_room(may_block).map(|()| true);
         }
-        let paused = self.connection.is_paused();
+        let paused = self.is_paused();
         let watched = self.output.watch(&self.poller);
         watched
             .and(self.reader.watch(!paused, &self.poller))
@@ -273,7 +304,8 @@ impl Engine {
         let time_left = self.reader.time_left(paused)?;
         let at_once =
             !may_block || self.connection.has_work() || self.reader.is_unpollable() && !paused;
-        let timeout = match time_left {
+        let retry = self.memory.is_short().then_some(RETRY);
+        let timeout = match time_left.into_iter().chain(at_most).chain(retry).min() {
             _ if at_once => EpollTimeout::ZERO,
             // A whole millisecond at least: a shorter time would be 0, and the loop busy.
             Some(left) => {
@@ -295,14 +327,15 @@ impl Engine {
                 Source::Socket(id) => self.connection.readable(id),
             }
         }
-        Ok(())
+        Ok(at > 0)
     }
 
     /// Waits while the client does not read: frames are still taken in then, but the kernel sockets
     /// are left alone.
     fn wait_for_room(&mut self, may_block: bool) -> Result<(), Exit> {
-        let paused = self.connection.is_paused();
-        let timeout = match self.reader.time_left(paused)? {
+        let paused = self.is_paused();
+        let retry = self.memory.is_short().then_some(RETRY);
+        let timeout = match self.reader.time_left(paused)?.into_iter().chain(retry).min() {
             _ if !may_block || self.connection.has_follow_up() => PollTimeout::ZERO,
             Some(left) => {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)

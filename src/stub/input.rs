@@ -7,7 +7,7 @@ use nix::{errno::Errno, unistd::read};
 
 use super::nonblocking::NonBlocking;
 use crate::{
-    limits::stub::INPUT,
+    limits::stub::{GREETING, INPUT},
     wire::{Decoded, HEADER_LEN, Header, Hello, MAX_HELLO, MarkerScanner, Scan, WireError},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Input {
     end: usize,
     /// Bytes of the frame, or of the hello, that has begun at `start` and not ended.
     awaited: usize,
+    /// Bytes of the buffer while no longer frame has come: few until the hello has.
+    least: usize,
     /// Bytes of a skipped frame that are still to come.
     skip: usize,
     scanner: MarkerScanner,
@@ -39,13 +41,13 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let fd = NonBlocking::new(fd)?;
-        let (buffer, scanner) = (vec![0; INPUT], MarkerScanner::new());
-        Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, skip: 0, scanner })
+        let (buffer, scanner) = (Vec::new(), MarkerScanner::new());
+        Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, least: GREETING, skip: 0, scanner })
     }
 
     /// Reads once, as much as is there and has room.
     pub(super) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
-        self.make_room();
+        self.make_room()?;
         let Some(room) = self.buffer.get_mut(self.end..) else { return Err(Errno::EINVAL) };
         loop {
             return match read(&self.fd, room) {
@@ -63,14 +65,27 @@ impl Input {
         }
     }
 
-    /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
-    /// twice what has come of it, and is given back behind the frame.
-    fn make_room(&mut self) {
+    /// Bytes that the buffer is to have for the next read.
+    fn room(&self) -> usize {
         let pending = self.end - self.start;
         // Whole frames are taken out before more is read: what is pending never fills the room.
-        let length = self.awaited.min(2 * pending).max(INPUT).max(pending + HEADER_LEN);
+        self.awaited.min(2 * pending).max(self.least).max(pending + HEADER_LEN)
+    }
+
+    /// Bytes of the buffer, once it has room for the next read.
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.len().max(self.room())
+    }
+
+    /// Makes room behind `end`. A header alone takes no memory: the room for a long frame is at most
+    /// twice what has come of it, and is given back behind the frame.
+    ///
+    /// # Errors
+    /// ENOMEM, which ends this connection, and not the process with all others.
+    fn make_room(&mut self) -> Result<(), Errno> {
+        let (pending, length) = (self.end - self.start, self.room());
         if self.buffer.len() > length {
-            let mut smaller = vec![0; length];
+            let mut smaller = zeroed(length)?;
             if let (Some(head), Some(rest)) =
                 (smaller.get_mut(..pending), self.buffer.get(self.start..self.end))
             {
@@ -79,11 +94,14 @@ impl Input {
             self.buffer = smaller;
         } else if pending == 0 || self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
+            let more = length.saturating_sub(self.buffer.len());
+            self.buffer.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
             self.buffer.resize(length, 0);
         } else {
-            return;
+            return Ok(());
         }
         (self.start, self.end) = (0, pending);
+        Ok(())
     }
 
     fn pending(&self) -> &[u8] {
@@ -113,6 +131,7 @@ impl Input {
         };
         self.start += taken;
         self.awaited = 0;
+        self.least = INPUT;
         Ok(Some(hello))
     }
 
@@ -163,6 +182,14 @@ impl Input {
     pub(super) fn is_midframe(&self) -> bool {
         self.start != self.end || self.skip > 0
     }
+}
+
+/// So many zeros, if there is memory for them.
+fn zeroed(length: usize) -> Result<Vec<u8>, Errno> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    zeros.resize(length, 0);
+    Ok(zeros)
 }
 
 impl AsFd for Input {

@@ -10,7 +10,7 @@ use crate::limits::server::{MAX_CLIENTS, MAX_KERNEL_MEMORY, MAX_MEMORY, MAX_THRE
 /// Half of each total is divided evenly among the users that may connect, and is theirs alone; the
 /// other half goes to whoever asks first. One client may have a quarter of each total. So no number of
 /// users keeps another from connecting. Descriptors are shared in the same way: clients have those of
-/// the soft RLIMIT_NOFILE but 200; see [`raise_descriptor_limit`](super::raise_descriptor_limit).
+/// the soft RLIMIT_NOFILE but 200; see [`dedicate_process`](super::dedicate_process).
 ///
 /// ```
 /// let mut config = netlink_remote::stub::ListenConfig::default();

@@ -25,6 +25,7 @@
 
 mod access;
 mod activation;
+mod arguments;
 mod audit;
 #[cfg(feature = "client")]
 mod bridge;
@@ -32,6 +33,7 @@ mod budget;
 mod buffers;
 mod completions;
 mod config;
+mod confinement;
 mod connection;
 mod created;
 mod engine;
@@ -44,6 +46,7 @@ mod journal;
 mod listen;
 mod listen_config;
 mod lobby;
+mod memory;
 mod nonblocking;
 mod open_socket;
 mod option_request;
@@ -63,15 +66,17 @@ mod sockets;
 mod streams;
 mod syscall;
 mod task;
+mod trimmer;
 mod wake_fd;
 mod watchdog;
 mod workers;
 
 pub use access::{Access, BadNetnsRule, NetnsRule};
-pub use activation::{activated, notify};
+pub use activation::{activated, close_inherited, notify};
 #[cfg(feature = "client")]
 pub use bridge::serve_stream;
 pub use config::Config;
+pub use confinement::Confinement;
 pub use events::{ListenEvent, Peer};
 pub use exit::Exit;
 pub use listen::Listener;
@@ -79,7 +84,7 @@ pub use listen_config::ListenConfig;
 pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
 #[cfg(feature = "client")]
 pub(crate) use own::{Own, own};
-pub use serve::{raise_descriptor_limit, serve, serve_stdio};
+pub use serve::{dedicate_process, serve, serve_stdio};
 pub use shutdown::Shutdown;
 
 #[doc(inline)]

@@ -6,9 +6,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use super::budget::Held;
+use super::budget::{Held, Resource};
 use crate::{
-    kernel::KernelSocket,
+    kernel::{BufferAccount, KernelSocket},
     wire::{Failure, Open, Opened},
 };
 
@@ -20,14 +20,32 @@ pub(super) struct OpenSocket {
 }
 
 impl OpenSocket {
-    /// [`KernelSocket::open`], with the descriptor that it takes.
+    /// [`KernelSocket::open`], with the descriptor that it takes; the account of the descriptor is that
+    /// of the buffers, too.
     pub(super) fn open(
         open: &Open,
         namespace: Option<BorrowedFd<'_>>,
         descriptor: Held,
     ) -> Result<(Self, Opened), Failure> {
-        let (kernel, opened) = KernelSocket::open(open, namespace)?;
+        let memory = BufferMemory(descriptor.account().nothing(Resource::KernelMemory));
+        let (kernel, opened) = KernelSocket::open(open, namespace, Box::new(memory))?;
         Ok((Self { kernel, _descriptor: descriptor }, opened))
+    }
+}
+
+/// What the buffers of a socket hold of the budget.
+#[derive(Debug)]
+struct BufferMemory(Held);
+
+impl BufferAccount for BufferMemory {
+    /// A quarter of what is left, so that many sockets may wish for large buffers: each gets less than
+    /// the one before.
+    fn offer(&self, bytes: u64) -> u64 {
+        bytes.min(self.0.left() / 4)
+    }
+
+    fn set(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.0.set(bytes).map_err(|refused| refused.failure("setting the size of a kernel buffer"))
     }
 }
 

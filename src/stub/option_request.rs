@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::open_socket::OpenSocket;
 use crate::{
-    kernel::failure,
+    kernel::{failure, option_name},
     wire::{Failure, SocketId},
 };
 
@@ -33,13 +33,11 @@ impl OptionRequest {
         match &self.operation {
             Operation::Get { level, name, capacity } => {
                 socket.option(*level, *name, *capacity).map_err(|errno| {
-                    failure(errno, format_args!("reading option {name} of level {level}"))
+                    failure(errno, format_args!("reading {}", option_name(*level, *name)))
                 })
             }
             Operation::Set { level, name, value } => {
-                socket.set_option(*level, *name, value).map(nothing).map_err(|errno| {
-                    failure(errno, format_args!("setting option {name} of level {level}"))
-                })
+                socket.set_option(*level, *name, value).map(nothing)
             }
             Operation::Join(group) => socket
                 .join(*group)

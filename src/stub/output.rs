@@ -14,6 +14,7 @@ use nix::{
 };
 
 use super::{
+    buffers::QUIET,
     config::Config,
     exit::Exit,
     nonblocking::NonBlocking,
@@ -23,7 +24,7 @@ use crate::proto::Violation;
 
 /// Bytes of capacity that an empty buffer keeps: as many as it needs where the client reads more
 /// slowly than the kernel writes, but not as many as the answers of a client that never reads.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 512 << 10;
 
 /// Bytes that the stream itself should take before its reader has to run: as many as a pipe may
 /// have without privileges (`/proc/sys/fs/pipe-max-size`). With a pipe's 64 KiB, two datagrams of a
@@ -59,7 +60,7 @@ impl Output {
     }
 
     /// Bytes waiting to be written.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.buffer.len() - self.written
     }
 
@@ -121,6 +122,18 @@ impl Output {
         match self.blocked {
             true => poller.watch_writable(&*self, Source::Output),
             false => poller.unwatch(&*self),
+        }
+    }
+
+    /// Whether a quiet connection keeps more memory than it is worth.
+    pub(super) fn is_swollen(&self) -> bool {
+        self.buffer.capacity() > QUIET
+    }
+
+    /// Gives back the memory of an empty buffer.
+    pub(super) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
         }
     }
 

@@ -8,25 +8,21 @@ use std::{
 #[cfg(feature = "client")]
 use std::{path::PathBuf, sync::OnceLock};
 
-use super::{config::Config, serve::serve_stdio};
+use super::{
+    access::Access,
+    activation::close_inherited,
+    arguments::{self, HELP, Request},
+    config::Config,
+    confinement::Confinement,
+    serve::serve_stdio,
+};
+use crate::{errno::words, kernel::descriptors};
 
 /// The argument that makes a program with [`serve_if_asked`] a stub.
 pub const ARGUMENT: &str = "netlink-remote-stub";
 
 /// The answer to `--version`, without which the far end's shell starts no program as a stub.
 const VERSION: &str = concat!("nlr-stub ", env!("CARGO_PKG_VERSION"));
-
-const HELP: &str = "\
-Serves kernel netlink sockets to a netlink-remote client on stdin and stdout.
-
-A client starts it, directly or through ssh, sudo or a container's tools. It writes errors to stderr,
-and ends at the end of its input.
-
-Usage: nlr-stub [--help | --version]
-
-Exit codes: 0 the client has gone, 64 wrong usage, 74 the stream or a resource failed, 76 the client
-did not speak the protocol.
-";
 
 /// Makes the running program its own stub. Call it first in `main`, before arguments are parsed and
 /// threads are started.
@@ -72,31 +68,50 @@ pub fn serve_if_asked_as(argument: &'static str) {
     }
 }
 
-/// The `main` of a program that is a stub alone, as `nlr-stub` is. Without arguments it serves stdin
-/// and stdout; `--version` and `--help` print.
+/// The `main` of a program that is a stub alone, as `nlr-stub` is: serves stdin and stdout, confined
+/// as its arguments say (`nlr-stub --help`). To be called first, as [`close_inherited`] is.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-    match arguments.as_slice() {
-        [] => ExitCode::from(serve()),
-        ["--version" | "-V"] => {
-            say(&mut io::stdout(), VERSION);
-            ExitCode::SUCCESS
+    let served = match arguments::parse(&arguments) {
+        Ok(Request::Serve(access, confinement)) => serve_confined(access, &confinement),
+        Ok(Request::Version) => return printed(VERSION),
+        Ok(Request::Help) => return printed(HELP.trim_end()),
+        Err(text) => {
+            say(&mut io::stderr(), &format!("nlr-stub: {text}; see nlr-stub --help"));
+            return ExitCode::from(64);
         }
-        ["--help" | "-h"] => {
-            say(&mut io::stdout(), HELP.trim_end());
-            ExitCode::SUCCESS
-        }
-        _ => {
-            say(&mut io::stderr(), &format!("nlr-stub: takes no arguments\n\n{}", HELP.trim_end()));
-            ExitCode::from(64)
+    };
+    ExitCode::from(served)
+}
+
+fn printed(text: &str) -> ExitCode {
+    say(&mut io::stdout(), text);
+    ExitCode::SUCCESS
+}
+
+fn serve_confined(access: Access, confinement: &Confinement) -> u8 {
+    close_inherited();
+    // While it may be raised.
+    let _ = descriptors::raise_limit();
+    match confinement.apply(&access) {
+        Ok(None) => {}
+        Ok(Some(note)) => say(&mut io::stderr(), &format!("nlr-stub: {note}")),
+        Err(error) => {
+            say(&mut io::stderr(), &format!("nlr-stub: {}", words(&error)));
+            return 74;
         }
     }
+    let mut config = Config::default();
+    config.access = access;
+    serve_with(config)
 }
 
 fn serve() -> u8 {
-    let exit = serve_stdio(Config::default());
+    serve_with(Config::default())
+}
+
+fn serve_with(config: Config) -> u8 {
+    let exit = serve_stdio(config);
     if exit.code() != 0 {
         say(&mut io::stderr(), &format!("nlr-stub: {exit}"));
     }

@@ -3,6 +3,7 @@
 use super::{
     audit::Audit,
     budget::{Account, Budget, CONNECTION, Held, Refused, Resource},
+    config::Config,
     pool::Pool,
 };
 
@@ -21,8 +22,8 @@ impl Place {
     ///
     /// # Errors
     /// The process may have too few descriptors.
-    pub(super) fn alone(uid: u32) -> Result<Self, Refused> {
-        let account = Budget::alone().account(uid);
+    pub(super) fn alone(uid: u32, config: &Config) -> Result<Self, Refused> {
+        let account = Budget::alone(config.max_memory()).account(uid);
         let descriptors = account.hold(Resource::Descriptors, CONNECTION)?;
         Ok(Self { account, pool: Pool::new(), audit: Audit::default(), descriptors })
     }

@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_job_waits_for_a_place_and_no_longer_than_it_may() {
-        let account = Budget::alone().account(0);
+        let account = Budget::alone(0).account(0);
         let completions = Arc::new(Completions::new().unwrap());
         let pool = Pool::with(Duration::from_millis(20), None);
         let places = all_places(&account);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_job_whose_client_has_gone_is_never_begun() {
-        let account = Budget::alone().account(0);
+        let account = Budget::alone(0).account(0);
         let completions = Arc::new(Completions::new().unwrap());
         let pool = Pool::new();
         let places = all_places(&account);

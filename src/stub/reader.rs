@@ -130,6 +130,11 @@ impl FrameReader {
         }
     }
 
+    /// Bytes of the buffer, once it has room for the next read.
+    pub(super) fn memory(&self) -> usize {
+        self.input.memory()
+    }
+
     /// Whether the hello has come.
     pub(super) fn is_greeted(&self) -> bool {
         matches!(self.stage, Stage::Frames { .. })

@@ -10,7 +10,10 @@ use nix::unistd::geteuid;
 use super::{
     config::Config, exit::Exit, place::Place, shutdown::Shutdown, streams::Streams, watchdog,
 };
-use crate::{errno::words, kernel::descriptors};
+use crate::{
+    errno::words,
+    kernel::{dedicate_heap, descriptors},
+};
 
 /// Serves one client until it disconnects, breaks the protocol, or `shutdown` is triggered.
 ///
@@ -18,7 +21,7 @@ use crate::{errno::words, kernel::descriptors};
 /// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
 /// which watches the connection; a second thread does the I/O.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
-    let place = match Place::alone(geteuid().as_raw()) {
+    let place = match Place::alone(geteuid().as_raw(), &config) {
         Ok(place) => place,
         Err(refused) => return Exit::Io(format!("starting: {refused}")),
     };
@@ -33,7 +36,7 @@ pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdow
 /// Raises the soft RLIMIT_NOFILE to the hard limit.
 pub fn serve_stdio(config: Config) -> Exit {
     // Too few descriptors are reported when they run out.
-    let _ = raise_descriptor_limit();
+    let _ = dedicate_process();
     let copy = |fd: BorrowedFd<'_>| -> io::Result<OwnedFd> {
         Ok(descriptors::raise(fd.try_clone_to_owned()?))
     };
@@ -44,14 +47,16 @@ pub fn serve_stdio(config: Config) -> Exit {
     }
 }
 
-/// Lets the process open as many descriptors as its hard RLIMIT_NOFILE allows; gives that number.
+/// Prepares a process that is a stub or a server and little else: raises the soft RLIMIT_NOFILE to the
+/// hard limit, and has glibc give freed memory back to the kernel (mallopt(3),
+/// malloc_trim(3)).
 ///
 /// [`serve_stdio`] and `nlr serve` do so. In a daemon it is the daemon's decision: programs that use
-/// select(2) fail with numbers above 1023, and children inherit the limit.
+/// select(2) fail with descriptors above 1023, and children inherit the limit.
 ///
 /// # Errors
-/// As setrlimit(2).
-pub fn raise_descriptor_limit() -> io::Result<u64> {
-    descriptors::raise_limit()?;
-    Ok(descriptors::limit())
+/// As setrlimit(2); the rest is done all the same.
+pub fn dedicate_process() -> io::Result<()> {
+    dedicate_heap();
+    Ok(descriptors::raise_limit()?)
 }

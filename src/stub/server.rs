@@ -38,12 +38,13 @@ use super::{
     pool::Pool,
     shutdown::Shutdown,
     streams::Streams,
+    trimmer::Trimmer,
     watchdog,
 };
 use crate::{
     errno::words,
     kernel::descriptors,
-    limits::server::{MAX_ASKING, MAX_STRANGERS, MAX_TASKS},
+    limits::server::{ENDING, MAX_ASKING, MAX_STRANGERS, MAX_TASKS},
 };
 
 /// Connections that are accepted until others have their turn.
@@ -52,9 +53,6 @@ const AT_A_TIME: usize = 32;
 /// How long the listener is left alone where neither a descriptor nor the spare one can be had: the
 /// connections stay queued.
 const REST: Duration = Duration::from_millis(250);
-
-/// How long the clients may take to end.
-const ENDING: Duration = Duration::from_secs(5);
 
 /// How long the log may take to take the last events.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -68,6 +66,7 @@ pub(super) struct Server<'a> {
     pool: Pool,
     lobby: Lobby,
     clients: Arc<AtomicUsize>,
+    trimmer: Arc<Trimmer>,
     /// A descriptor that is closed where no other can be had, for a connection to be told so.
     spare: Option<File>,
     /// Until then no connection is accepted.
@@ -104,6 +103,7 @@ impl<'a> Server<'a> {
             pool: Pool::shared()?,
             lobby: Lobby::new(strangers.min(MAX_STRANGERS)),
             clients: Arc::default(),
+            trimmer: Arc::default(),
             spare: spare(),
             rests_until: None,
             connections: 0,
@@ -303,7 +303,7 @@ impl<'a> Server<'a> {
         };
         // The thread gets the streams once it runs: where none can be had, the client is told so.
         let (give, take) = sync_channel::<Stranger>(1);
-        let clients = Arc::clone(&self.clients);
+        let (clients, trimmer) = (Arc::clone(&self.clients), Arc::clone(&self.trimmer));
         let (journal, pool) = (self.journal.clone(), self.pool.clone());
         let (config, shutdown) = (self.config.stub.clone(), self.shutdown.clone());
         let serve = move || {
@@ -314,7 +314,8 @@ impl<'a> Server<'a> {
             journal.push(ListenEvent::Ended { peer, exit });
             // Only then may its user have another.
             drop(client);
-            clients.fetch_sub(1, Ordering::AcqRel);
+            let last = clients.fetch_sub(1, Ordering::AcqRel) == 1;
+            trimmer.client_has_gone(last);
         };
         let builder = thread::Builder::new().name("nlr-watch".to_owned()).stack_size(256 * 1024);
         match builder.spawn(serve) {

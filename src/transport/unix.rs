@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind as IoErrorKind, Read, Write},
     net::Shutdown,
-    os::unix::net,
+    os::unix::{fs::FileTypeExt, net},
     path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -61,10 +61,11 @@ pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
     let connected = tokio::net::UnixStream::connect(path).await;
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
     stream.map_err(|error| {
-        let path = path.display();
+        let shown = path.display();
         let remedy = match error.kind() {
+            IoErrorKind::ConnectionRefused if is_no_socket(path) => "; it is no socket".to_owned(),
             IoErrorKind::NotFound | IoErrorKind::ConnectionRefused => {
-                format!("; start `nlr serve unix:{path}` there")
+                format!("; start `nlr serve unix:{shown}` there")
             }
             IoErrorKind::PermissionDenied => {
                 "; this user may not write to the socket file, or may not enter its folder"
@@ -72,9 +73,14 @@ pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
             }
             _ => String::new(),
         };
-        let text = format!("connecting to {path}");
+        let text = format!("connecting to {shown}");
         Error::new(ErrorKind::Connect, text).with_source(error).with_note(&remedy)
     })
+}
+
+/// Whether a path leads to another kind of file, which refuses connections too.
+fn is_no_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| !file.file_type().is_socket())
 }
 
 impl AsyncRead for UnixStream {

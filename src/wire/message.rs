@@ -46,7 +46,8 @@ pub enum Message<'a> {
     /// text, for 3 pid and 4 handle a u32, for 5 container a u32 engine, 1 docker or 2 podman, and
     /// its name: 1 to 255 of the bytes `a-zA-Z0-9_.-`, of which the last three do not come first;
     /// a stub refuses a kind that it does not know, and says so), 2 socket option (i32 level, i32
-    /// name, the value), 3 group (u32). Others: 4 receive buffer (u32), 5 send buffer (u32). 2 and
+    /// name, the value), 3 group (u32). Others: 4 receive buffer (u32), 5 send buffer (u32), as wishes of
+    /// which the stub may grant less. 2 and
     /// 3 may come more than once.
     Open(Open),
     /// u32 portid, u32 receive buffer, u32 send buffer, u32 zero, u64 bytes, u64 datagrams.

@@ -15,7 +15,7 @@
 //! directly behind it its hello. Neither side waits for the other. Text that arrives *before* the
 //! marker is normal (a message of the day, an `echo` in a `.bashrc`, a lecture by sudo): a
 //! receiver skips it, within [`MAX_NOISE`] bytes, and keeps its end to show it if the marker
-//! never comes.
+//! never comes. A server that does not serve a client says why by such a text, and ends.
 //!
 //! # Hello
 //!
@@ -30,13 +30,23 @@
 //!
 //! `length` (u32) counts the bytes behind itself, at most [`MAX_HELLO`] and at least 4. `vers`
 //! (u16) is the highest protocol version the sender speaks, `old` (u16) the lowest. Both sides
-//! use the smaller of the two `vers`; if that is below either `old`, each side learns so from the
-//! other's hello, sends no frame and closes the stream.
+//! use the smaller of the two `vers`; if that is below either `old`, each side refuses the other's
+//! hello.
 //!
 //! An *option* is a kind (u16), a length (u16), that many bytes, and zeros up to a multiple of
 //! four. Bit 15 of the kind, [`CRITICAL`](tlv::CRITICAL), says that a receiver which does not
 //! know the option must refuse; without it the option is skipped. [`hello`] lists the kinds.
 //! A value longer than its kind asks for is accepted and its tail ignored, so that options grow.
+//!
+//! # Refusal
+//!
+//! A side that cannot accept the other's hello (its version, its role, a critical option, a limit,
+//! its form), or that gets no marker, says why: directly behind its own hello it sends one
+//! [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never changes either: u32
+//! length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32 0, u32 EPROTO as
+//! the sender's architecture numbers it, then UTF-8 text of at most [`MAX_TEXT`] bytes, padded with
+//! zeros to a multiple of four bytes. A side that has accepted the other's hello finds it as the first frame; a side that has
+//! refused it knows by the hello's length where it begins ([`refusal`]).
 //!
 //! # Frames
 //!
@@ -109,12 +119,25 @@
 //! reply, with EMSGSIZE. An error's text has at most [`MAX_TEXT`] bytes: its sender cuts a longer one
 //! between two letters, and ends it with U+2026.
 //!
+//! # Options
+//!
+//! Level and name of an option are numbers of the stub's host, and its value has that host's byte
+//! order and sizes; a stub passes those on that it knows to hold no pointer, and answers ENOPROTOOPT
+//! to the others. Level -1 ([`OWN_LEVEL`]) is this protocol's own, equal on all hosts. It has one
+//! option, 1 ([`FILTER`]): a classic BPF filter, which SO_ATTACH_FILTER names by a pointer. Its value
+//! is the instructions, up to 4,096 of 8 bytes, little-endian: u16 code, u8 jt, u8 jf, u32 k. It can
+//! be set, also in an open message, where it stands before the socket is bound; it cannot be read. The
+//! host's options SO_DETACH_FILTER and SO_LOCK_FILTER count for it.
+//!
 //! # Version ledger
 //!
 //! | version | change |
 //! |---|---|
 //! | 1 | first |
 //! | 1 | [`Flags::GATHER`] (0x08) on sends; to be ignored where it is not known |
+//! | 1 | the bounds [`MAX_REQUEST`], [`MAX_OPTION`] and [`MAX_TEXT`]; a longer text is cut by its receiver |
+//! | 1 | options of level -1: the filter; ENOPROTOOPT where it is not known |
+//! | every | a refused hello is answered by a fault frame; before, the stream just ended |
 
 #![forbid(unsafe_code)]
 
@@ -125,6 +148,7 @@ mod cursor;
 mod datagram;
 mod error;
 mod failure;
+mod filter;
 mod header;
 pub mod hello;
 mod limits;
@@ -132,6 +156,7 @@ mod marker;
 mod message;
 mod netns;
 mod open;
+mod refusal;
 pub mod tlv;
 
 #[cfg(feature = "client")]
@@ -141,6 +166,7 @@ pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
 pub use error::WireError;
 pub use failure::Failure;
+pub use filter::{FILTER, FilterInstruction, OWN_LEVEL};
 pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
 pub use limits::{
@@ -151,3 +177,4 @@ pub use marker::{MARKER, MarkerScanner, Scan};
 pub use message::{Counters, Message};
 pub use netns::{ContainerEngine, Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest};
 pub use open::{Open, Opened, SocketOption};
+pub use refusal::refusal;

@@ -30,7 +30,8 @@ pub struct Open {
     /// Whether a namespace given by name has to exist, or is created.
     pub mode: NetnsMode,
     /// Bytes of receive buffer to ask for; 0 leaves the kernel's default. The stub tries
-    /// `SO_RCVBUFFORCE` and falls back to `SO_RCVBUF`.
+    /// `SO_RCVBUFFORCE` and falls back to `SO_RCVBUF`; it grants less where the sockets of the client
+    /// have much together.
     pub receive_buffer: u32,
     /// Bytes of send buffer to ask for, likewise.
     pub send_buffer: u32,

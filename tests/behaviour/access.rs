@@ -34,7 +34,7 @@ fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
     [&header.concat(), payload].concat()
 }
 
-fn set_mtu(mtu: u32) -> Vec<u8> {
+pub(crate) fn set_mtu(mtu: u32) -> Vec<u8> {
     let mut link = LinkMessage::default();
     // lo's, in every namespace.
     link.header.index = 1;

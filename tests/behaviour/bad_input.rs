@@ -145,10 +145,11 @@ async fn what_is_no_client_is_a_failed_handshake() {
             "unknown critical option 0x004d",
         ),
     ] {
-        let (exit, _) = stub_exit(&sent).await;
+        let (exit, said) = stub_exit(&sent).await;
         let Exit::Handshake(text) = &exit else { panic!("{why}: {exit}") };
         assert!(text.contains(why), "{text:?} does not say {why:?}");
         assert_eq!(exit.code(), 76);
+        assert_eq!(fault(&said), Some(exit.to_string()), "the client is told");
     }
     let mut config = Config::default();
     config.hello_timeout = Duration::from_millis(50);
@@ -274,6 +275,49 @@ async fn a_far_end_that_speaks_something_else_is_shown() {
     options.timeout = Duration::from_millis(50);
     let error = within(Client::handshake_with(near, options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Each side learns why the other refuses its hello, of whatever version that is.
+#[tokio::test]
+async fn a_refused_hello_is_answered_by_the_reason() {
+    world::require();
+    let too_small = |body: &mut Vec<u8>| {
+        let limits = [0xff_u32, 1, 1].map(u32::to_le_bytes).concat();
+        tlv::put(body, 2, &limits);
+    };
+    // The client refuses a stub, which reads why.
+    for (said, why) in [
+        (hello_with(too_small), "invalid frame limit: 255"),
+        (hello(Role::Client), "being echoed"),
+        ([&MARKER[..], &[4, 0, 0, 0, 7, 0, 5, 0]].concat(), "the peer speaks 5 to 7"),
+    ] {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        far.write_all(&said).await.unwrap();
+        let client = tokio::spawn(Client::handshake(near));
+        let mut heard = Vec::new();
+        within(far.read_to_end(&mut heard)).await.unwrap();
+        let told = fault(&heard).unwrap_or_default();
+        assert!(told.starts_with("handshake: ") && told.contains(why), "{told:?}");
+        drop(far);
+        assert!(within(client).await.unwrap().is_err());
+    }
+    // A stub that has already ended the stream behind its refusal of a client that it is too new for.
+    let mut said = [&MARKER[..], &[4, 0, 0, 0, 7, 0, 5, 0]].concat();
+    let failure = Failure { errno: 71, text: "speak version 5".to_owned() };
+    said.extend(frame(SocketId::CONNECTION, &Message::Fault(failure.clone())));
+    let error = connect_to(said).await.0.unwrap_err();
+    assert!(format!("{error:#}").contains("the far end says: speak version 5"), "{error:#}");
+    // A stub whose own hello is fine.
+    let mut said = hello(Role::Stub);
+    said.extend(frame(SocketId::CONNECTION, &Message::Fault(failure)));
+    let (client, _far) = connect_to(said).await;
+    let error = within(client.unwrap().closed()).await;
+    assert!(error.to_string().contains("speak version 5"), "{error}");
+    // A stub reads a client's refusal.
+    let refusal = Failure { errno: 71, text: "handshake: no".to_owned() };
+    let refusal = frame(SocketId::CONNECTION, &Message::Fault(refusal));
+    let (exit, _) = stub_exit(&[hello(Role::Client), refusal].concat()).await;
+    assert_eq!(exit, Exit::ClientFault("handshake: no".to_owned()));
 }
 
 #[tokio::test]

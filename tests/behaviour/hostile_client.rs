@@ -4,7 +4,7 @@
 use std::{process::Stdio, time::Duration};
 
 use netlink_remote::{
-    Client, ErrorKind, Netns,
+    Client, ErrorKind, Netns, RemoteSocket,
     client::ClientOptions,
     stub::{Config, Exit, Shutdown, serve_stream},
     wire::{
@@ -240,6 +240,8 @@ async fn confirmed_sends_whose_answers_wait_pause_the_stream() {
     let mut config = Config::default();
     config.output_high_water = 1000;
     config.max_queued = 1 << 20;
+    // The client does not read when it gets more.
+    config.send_window = Credit { bytes: 1 << 30, datagrams: 1 << 20 };
     let (near, far) = tokio::io::duplex(1 << 10);
     let serving =
         tokio::spawn(
@@ -278,11 +280,55 @@ async fn confirmed_sends_whose_answers_wait_pause_the_stream() {
     });
     let mut said = Vec::new();
     while !said.ends_with(&frame(SocketId::CONNECTION, &Message::Pong(2))) {
-        assert_ne!(within(read.read_buf(&mut said)).await.unwrap(), 0, "the stub ended");
+        let length = within(read.read_buf(&mut said)).await.unwrap();
+        assert_ne!(length, 0, "the stub ended: {:?}", fault(&said));
     }
     let is_answer = |frame: &&Message<'_>| matches!(frame, Message::Sent { errno: 0, .. });
     assert_eq!(frames(&said).iter().filter(is_answer).count(), 20_000);
     let write = within(writing).await.unwrap();
     drop((read, write));
     assert_eq!(within(serving).await.unwrap(), Exit::ClientGone);
+}
+
+/// One client cannot have the kernel hold what it likes.
+#[tokio::test]
+async fn the_buffers_of_a_client_s_sockets_have_a_limit_together() {
+    const SO_RCVBUFFORCE: i32 = 33;
+    const LIMIT: u64 = 256 << 20;
+    world::require();
+    let client = Client::handshake(in_memory_stub()).await.unwrap();
+    let builder = || client.socket(NETLINK_ROUTE);
+    let plain = builder().receive_buffer(0).open().await.unwrap();
+    let default = plain.receive_buffer();
+    let beyond = |socket: &RemoteSocket| u64::from(socket.receive_buffer() - default);
+    // Each gets some of what it wishes for.
+    let mut sockets = Vec::new();
+    for _ in 0..40 {
+        sockets.push(builder().open().await.unwrap());
+    }
+    let held: u64 = sockets.iter().map(beyond).sum();
+    assert!(held <= LIMIT, "{held} bytes beyond the defaults");
+    // What is asked for by an option is all or nothing, and the refusal says the limit.
+    let large = i32::to_ne_bytes(256 << 20);
+    let before = plain.option(SOL_SOCKET, SO_RCVBUF, 4).await.unwrap();
+    let error = plain.set_option(SOL_SOCKET, SO_RCVBUFFORCE, &large).await.unwrap_err();
+    if error.errno() == Some(EPERM) {
+        return client.close().await;
+    }
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(ENOBUFS)), "{error}");
+    assert!(error.to_string().contains("may have 268435456"), "{error}");
+    assert_eq!(plain.option(SOL_SOCKET, SO_RCVBUF, 4).await.unwrap(), before, "as it was");
+    let open = builder().receive_buffer(0).option(SOL_SOCKET, SO_RCVBUFFORCE, large).open();
+    let error = open.await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOBUFS)), "{error}");
+    // Closing gives back.
+    for socket in sockets {
+        socket.close().await.unwrap();
+    }
+    let most = i32::to_ne_bytes(100 << 20);
+    plain.set_option(SOL_SOCKET, SO_RCVBUFFORCE, &most).await.unwrap();
+    plain.close().await.unwrap();
+    let again = builder().receive_buffer(0).option(SOL_SOCKET, SO_RCVBUFFORCE, most);
+    again.open().await.unwrap();
+    client.close().await;
 }

@@ -32,8 +32,8 @@ use tokio::{
 
 use crate::{raw::*, support::*};
 
-/// Threads of a server that has no client: those that accept, log, and wait for signals.
-const THREADS: u64 = 3;
+/// Threads of a server that has no client: those that accept, log, start tasks, and wait for signals.
+const THREADS: u64 = 4;
 
 fn status(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -200,6 +200,36 @@ async fn a_log_that_nobody_reads_holds_up_nothing() {
     assert!(log.contains("SIGTERM: ending"));
 }
 
+/// A server whose address space ends long before its budget.
+#[tokio::test]
+async fn memory_that_runs_out_ends_connections_and_not_the_server() {
+    world::require();
+    let path = temporary("serve");
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--as={}", 300 << 20)).arg(programs::nlr());
+    command.arg("serve").arg(format!("unix:{}", path.display()));
+    let server = Server::start_command(path, command);
+    let mut clients = Vec::new();
+    // A ping may be longer than its token: most of 16 MiB each, which are never complete.
+    let mut ping = raw_header(16 << 20, 0x02, 0);
+    ping[8] = 0;
+    ping.resize(12 << 20, 0);
+    let mut ended = 0;
+    for _ in 0..24 {
+        let mut client = greeted(&server).await;
+        match within(client.write_all(&ping)).await {
+            Ok(()) => clients.push(client),
+            Err(_) => ended += 1,
+        }
+    }
+    assert!(ended > 0, "{} clients have 12 MiB each", clients.len());
+    drop(clients);
+    assert!(shown(&server).contains("lo"));
+    let log = server.stop(Signal::SIGTERM);
+    assert_eq!(log.code(), 0, "{log:?}");
+    assert!(log.stderr.contains("reading: Out of memory"), "{log:?}");
+}
+
 /// A folder with a `docker` that never answers.
 fn hanging_docker() -> PathBuf {
     let folder = temporary("engines");
@@ -208,6 +238,21 @@ fn hanging_docker() -> PathBuf {
     programs::write(&program, "#!/bin/sh\nsleep 1000 & wait\n");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     folder
+}
+
+/// The processes that a process has started, and those that these have, by name.
+fn started(pid: u32) -> Vec<String> {
+    let mut names = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return names };
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            names.push(name.trim().to_owned());
+            names.extend(started(child.parse().unwrap()));
+        }
+    }
+    names
 }
 
 fn open_in(netns: Netns) -> Message<'static> {
@@ -233,14 +278,16 @@ async fn questions_to_an_engine_are_few_and_end_with_their_client() {
         }
         clients.push(client);
     }
-    eventually("all that may run, run", || server.children().len() >= 16).await;
-    assert_eq!(server.children().len(), 16, "of 120");
+    let pid = server.pid();
+    let engines_of = || started(pid).iter().filter(|name| *name == "docker").count();
+    eventually("all that may run, run", || engines_of() >= 16).await;
+    assert_eq!(engines_of(), 16, "of 120");
     // Another's quick request is not behind them.
     finish(nlr(&["netns", "list", &server.target()])).printed();
     let begun = Instant::now();
     drop(clients);
-    let pid = server.pid();
-    eventually("they end", || server.children().is_empty()).await;
+    let others = |name: &String| name == "docker" || name == "sleep";
+    eventually("they end", || !started(pid).iter().any(others)).await;
     eventually("threads end", || status(pid, "Threads:") <= THREADS + 1).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "before the engine's time is over");
     server.stop(Signal::SIGTERM);

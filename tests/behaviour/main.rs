@@ -6,6 +6,7 @@ mod access;
 mod adapter;
 mod bad_input;
 mod client;
+mod confinement;
 mod fairness;
 mod far_errno;
 mod gathering;

@@ -98,7 +98,7 @@ async fn made_here_seen_by_ip_and_the_other_way_round(transport: Transport) {
     far.end().await;
 }
 
-fn move_link(index: u32, fd: i32) -> Vec<u8> {
+pub(crate) fn move_link(index: u32, fd: i32) -> Vec<u8> {
     use netlink_packet_core::{Emitable, NetlinkHeader};
     // The message that rtnetlink's builder makes of a RawFd.
     let mut link = LinkMessage::default();

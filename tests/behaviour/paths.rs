@@ -223,7 +223,7 @@ async fn a_list_opens_namespaces_alone(transport: Transport) {
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let other = unique("nlr-mount");
     symlink("/proc/self/ns/mnt", format!("/run/netns/{other}")).unwrap();
-    let opens = watch_opens(&[fifo.clone()]);
+    let opens = watch_opens(std::slice::from_ref(&fifo));
     let list = far.client.netns().list().await.unwrap();
     let inode = |name: &str| list.iter().find(|entry| entry.name == name).unwrap().id.inode;
     assert_ne!(inode(&netns.0), 0);

@@ -8,7 +8,7 @@ use netlink_packet_route::{
 };
 use netlink_remote::{
     ErrorKind, Event, Origin,
-    client::{Destination, options},
+    client::{Destination, FilterInstruction, options},
 };
 
 use crate::support::*;
@@ -27,6 +27,7 @@ over_every_transport!(
     what_is_slow_is_answered_before_what_was_sent_behind_it_is_done,
     options_are_set_and_read,
     options_that_hold_pointers_are_refused,
+    filters_drop_what_they_match,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
     a_datagram_too_large_to_forward_is_told,
@@ -307,6 +308,16 @@ async fn options_are_set_and_read(transport: Transport) {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
     let error = builder().option(1, 8, vec![0; 70_000]).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "and is not cut to what has room");
+    // What no stub takes is refused here, and the socket goes on.
+    let error = socket.set_option(level, options::CAP_ACK, &[1; 32_769]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    socket.set_option(level, options::CAP_ACK, &[1; 32_768]).await.unwrap();
+    let error = far.client.netns().add(&"x".repeat(70_000)).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Invalid, Some(EMSGSIZE)), "{error}");
+    assert!(error.to_string().contains("65536 at most"), "{error}");
+    let options = (0..3).fold(builder(), |builder, _| builder.option(level, 1, vec![0; 30_000]));
+    let error = options.open().await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Invalid, Some(EMSGSIZE)), "{error}");
     far.end().await;
 }
 
@@ -329,6 +340,86 @@ async fn options_that_hold_pointers_are_refused(transport: Transport) {
     }
     within(far.client.ping()).await.unwrap();
     drop(socket);
+    far.end().await;
+}
+
+/// As FRR and udev have them: by the type of the first message.
+fn drops(message_type: u16) -> Vec<FilterInstruction> {
+    // BPF_LD | BPF_H | BPF_ABS of nlmsg_type, as a big-endian number, and BPF_JMP | BPF_JEQ | BPF_K.
+    let in_filter = u32::from(u16::from_be_bytes(message_type.to_ne_bytes()));
+    vec![
+        FilterInstruction::stmt(0x28, 4),
+        FilterInstruction::jump(0x15, in_filter, 0, 1),
+        FilterInstruction::stmt(0x06, 0),
+        FilterInstruction::stmt(0x06, u32::MAX),
+    ]
+}
+
+async fn filters_drop_what_they_match(transport: Transport) {
+    const SO_DETACH_FILTER: i32 = 27;
+    const SO_LOCK_FILTER: i32 = 44;
+    const RTM_DELLINK: u16 = 17;
+    let far = Far::new(transport).await;
+    let namespace = Namespace::new();
+    let builder = || {
+        let builder = far.client.socket(NETLINK_ROUTE).netns(namespace.netns());
+        builder.group(RTNLGRP_LINK)
+    };
+    let all = builder().open().await.unwrap();
+    // The first stands from before the socket is bound; the others come later.
+    let first = builder().filter(&drops(RTM_NEWLINK)).open().await.unwrap();
+    let later = builder().open().await.unwrap();
+    later.attach_filter(&drops(RTM_DELLINK)).await.unwrap();
+    later.attach_filter(&drops(RTM_NEWLINK)).await.unwrap();
+    let type_of = |data: &[u8]| u16::from_ne_bytes(data[4..6].try_into().unwrap());
+    namespace.ip("link add d0 type veth peer name d1");
+    namespace.ip("link del d0");
+    let mut seen = [0, 0];
+    while seen[1] < 2 {
+        match type_of(&datagram(&all).await.data) {
+            RTM_NEWLINK => seen[0] += 1,
+            RTM_DELLINK => seen[1] += 1,
+            other => panic!("an event of type {other}"),
+        }
+    }
+    assert!(seen[0] > 0);
+    for socket in [&first, &later] {
+        for _ in 0..2 {
+            assert_eq!(type_of(&datagram(socket).await.data), RTM_DELLINK);
+        }
+    }
+    // Detached, the next link is seen.
+    let on = 1_i32.to_ne_bytes();
+    first.set_option(SOL_SOCKET, SO_DETACH_FILTER, &on).await.unwrap();
+    namespace.ip("link add d0 type veth peer name d1");
+    assert_eq!(type_of(&datagram(&first).await.data), RTM_NEWLINK);
+    assert!(later.try_recv().unwrap().is_none());
+    // The kernel judges, and its errno stays.
+    let bad = [FilterInstruction::jump(0x15, 0, 9, 9)];
+    for filter in [&bad[..], &[]] {
+        let error = later.attach_filter(filter).await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EINVAL)), "{error}");
+        assert!(error.to_string().contains("setting the filter"), "{error}");
+        let error = builder().filter(filter).open().await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(EINVAL)), "{error}");
+    }
+    let longest = vec![FilterInstruction::stmt(0x06, 0); 4096];
+    // Where net.core.optmem_max is small, the kernel has no memory for it, and says so.
+    let whole = builder().filter(&longest).open().await;
+    assert!(whole.map_or_else(|error| error.errno() == Some(ENOMEM), |_| true));
+    let socket = builder().open().await.unwrap();
+    let longer = vec![longest[0]; 4097];
+    let error = builder().filter(&longer).open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = socket.attach_filter(&longer).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    // Locked, it stays.
+    let builder = builder().filter(&drops(RTM_NEWLINK)).option(SOL_SOCKET, SO_LOCK_FILTER, on);
+    let locked = builder.open().await.unwrap();
+    let error = locked.attach_filter(&longest).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EPERM)), "{error}");
+    let error = locked.set_option(SOL_SOCKET, SO_DETACH_FILTER, &on).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EPERM)), "{error}");
     far.end().await;
 }
 

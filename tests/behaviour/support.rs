@@ -41,8 +41,8 @@ pub(crate) const SO_SNDBUF: i32 = 7;
 pub(crate) const SO_RCVBUF: i32 = 8;
 
 pub(crate) use netlink_remote::errno::{
-    EADDRINUSE, EBADF, EEXIST, EINVAL, EMSGSIZE, ENODATA, ENODEV, ENOENT, ENOPROTOOPT, EPERM,
-    EPROTONOSUPPORT,
+    EADDRINUSE, EBADF, EEXIST, EINVAL, EMSGSIZE, ENOBUFS, ENODATA, ENODEV, ENOENT, ENOMEM,
+    ENOPROTOOPT, EPERM, EPROTONOSUPPORT,
 };
 
 /// The transports that every behaviour is tested over.

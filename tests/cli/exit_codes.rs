@@ -300,7 +300,7 @@ fn a_closed_output_is_an_error_and_gets_no_socket() {
     let added = shell("nlr netns add closed >&- <&- 2>&- && nlr netns del closed >&- <&-");
     assert_eq!((added.code(), added.stderr.as_str()), (0, ""));
     assert_eq!(shell("nlr show link unix:/nonexistent 2>&-").code(), 3);
-    shell("nlr show link --password-fd 0 <&-").failed(2, &["no such descriptor is open"]);
+    shell("nlr show link --password-fd 0 <&-").failed(2, &["no descriptor of this number is open"]);
 }
 
 #[test]

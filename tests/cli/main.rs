@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bench;
+mod confinement;
 mod connection;
 mod exit_codes;
 mod hostile;

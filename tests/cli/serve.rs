@@ -2,13 +2,19 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
-    process::Command,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixDatagram, UnixListener},
+        },
+    },
+    process::{Command, Stdio},
 };
 
 use nix::sys::signal::Signal;
 use testing::{
-    Namespace, Running, finish, programs, temporary,
+    Namespace, PATIENCE, Running, finish, programs, temporary,
     tool::{Server, json_lines, nlr},
     world,
 };
@@ -130,4 +136,105 @@ fn one_client_too_many_is_told_so() {
     testing::wait("the first client's place", || {
         finish(nlr(&["show", "link", &server.target()])).code() == 0
     });
+}
+
+#[test]
+fn the_log_has_a_line_for_each_client_socket_namespace_and_refusal() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let namespace = Namespace::new();
+    let target = server.target();
+    finish(nlr(&["show", "link", "-n", &namespace.0, &target])).printed();
+    finish(nlr(&["netns", "list", &target])).printed();
+    finish(nlr(&["netns", "add", &namespace.0, &target])).failed(1, &["exists already"]);
+    finish(nlr(&["show", "link", "-n", "no\u{202e}thing", &target])).failed(1, &["no"]);
+    let monitor = Running::start(nlr(&["monitor", "-n", &namespace.0, &target]));
+    namespace.wait_for_listener();
+    finish(nlr(&["show", "link", &target])).failed(3, &["1 of 1 clients are taken"]);
+    let pid = monitor.0.id();
+    drop(monitor);
+    let log = server.stop(Signal::SIGTERM).stderr;
+    let name = &namespace.0;
+    for line in [
+        format!("has opened a NETLINK_ROUTE socket in namespace \"{name}\": port id "),
+        "asked to list the namespaces: done".to_owned(),
+        format!("asked to create namespace \"{name}\", and was refused: "),
+        "was refused a NETLINK_ROUTE socket in namespace \"no".to_owned(),
+        format!("(uid 0, pid {pid}) has connected"),
+        "was refused: 1 of 1 clients are taken".to_owned(),
+    ] {
+        assert!(log.contains(&line), "{line}\n{log}");
+    }
+    assert!(!log.contains('\u{202e}'), "{log}");
+}
+
+#[test]
+fn the_log_as_json_has_an_object_for_each_event() {
+    let path = temporary("serve");
+    let target = format!("unix:{}", path.display());
+    let server = Running::start(nlr(&["serve", &target, "--json"]));
+    testing::wait("the socket", || path.exists());
+    testing::wait("a client", || finish(nlr(&["show", "link", &target])).code() == 0);
+    finish(nlr(&["netns", "delete", "nothing", &target])).failed(1, &["nothing"]);
+    server.signal(Signal::SIGINT);
+    let events = json_lines(&server.end().stderr);
+    let all = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    assert_eq!(events.first().unwrap()["event"], "listening");
+    let socket = all("socket")[0];
+    assert_eq!((&socket["protocol"], &socket["uid"]), (&"NETLINK_ROUTE".into(), &0.into()));
+    assert!(socket["portid"].as_u64().unwrap() > 0 && socket["time"].as_f64().unwrap() > 1e9);
+    assert_eq!(socket["netns"], "the current namespace");
+    let deleted = all("namespace")[0];
+    assert_eq!(deleted["request"], "delete namespace \"nothing\"");
+    assert!(deleted["error"].as_str().unwrap().contains("no namespace"), "{deleted}");
+    let (accepted, ended) = (all("accepted"), all("ended"));
+    assert_eq!((accepted.len(), ended.len()), (2, 2));
+    assert_eq!(accepted[1]["client"], deleted["client"]);
+    assert_eq!(ended[1]["reason"], "the client has gone");
+}
+
+/// As systemd starts a service by a socket unit: the listening socket is descriptor 3.
+#[test]
+fn a_socket_of_a_service_manager_is_served_and_left() {
+    let path = temporary("activated");
+    let listener = UnixListener::bind(&path).unwrap();
+    let manager = temporary("notify");
+    let notices = UnixDatagram::bind(&manager).unwrap();
+    notices.set_read_timeout(Some(PATIENCE)).unwrap();
+    let notice = || {
+        let mut text = [0; 64];
+        let length = notices.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let target = format!("unix:{}", path.display());
+    // The client comes first, and is served when the server is there.
+    let waiting = Running::start(nlr(&["show", "link", &target]));
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", programs::nlr(), "serve"]);
+    command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "nlr"), ("NO_COLOR", "1")]);
+    command.env("NOTIFY_SOCKET", &manager);
+    command.stdin(OwnedFd::from(listener)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Running(command.spawn().unwrap());
+    assert_eq!(notice(), "READY=1");
+    assert!(waiting.end().printed().contains("lo"));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(notice(), "STOPPING=1");
+    let ended = server.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stderr.contains("the service manager's socket \"nlr\""), "{ended:?}");
+    assert!(path.exists(), "the file belongs to the socket unit");
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&manager).unwrap();
+}
+
+#[test]
+fn sockets_that_cannot_be_served_are_refused() {
+    finish(nlr(&["serve"])).failed(2, &["no socket to listen on", "unix:PATH"]);
+    let script = "exec 3</dev/null; LISTEN_PID=$$ exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", programs::nlr(), "serve"]).env("LISTEN_FDS", "1");
+    finish(command).failed(1, &["no unix stream socket that listens"]);
+    let mut command = nlr(&["serve"]);
+    command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    finish(command).failed(2, &["no socket to listen on"]);
 }

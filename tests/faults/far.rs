@@ -101,6 +101,15 @@ pub(crate) const SSH: &[Cell] = {
         cell(Sshd, Closing, Kill, Ends(130, "")),
         cell(Sshd, Closing, Stop, Ends(130, "")),
         cell(Sshd, Closing, Cut, Ends(130, "")),
+        cell(
+            Sudo,
+            Upload,
+            Kill,
+            Ends(
+                3,
+                concat!(by_ssh!(), "bootstrap: the stub arrived incomplete; bytes received: *"),
+            ),
+        ),
         cell(Sudo, Hello, Kill, Ends(3, concat!(by_ssh_held!(), no_stub!()))),
         cell(Sudo, Open, Kill, Ends(3, concat!(over_ssh!(), docker!(), killed_far!()))),
         cell(Sudo, Idle, Kill, Ends(3, concat!(over_ssh!(), killed_far!()))),

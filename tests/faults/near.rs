@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Read,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -164,7 +165,7 @@ impl Stage<'_> {
         let mut command = nlr(&["serve", &format!("unix:{}", socket.display())]);
         self.furnish(&mut command);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        wait("nlr serve to listen", || socket.exists());
+        wait("nlr serve to listen", || UnixStream::connect(&socket).is_ok());
         let mut stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
         // The first client makes what all later ones share.

@@ -65,7 +65,7 @@ pub(crate) fn stop(pid: u32) {
 #[track_caller]
 pub(crate) fn assert_none(mark: &str, but: &[u32]) {
     let mut left = Vec::new();
-    wait_up_to(Duration::from_secs(12), || {
+    wait_up_to(Duration::from_secs(6), || {
         left = marked(mark);
         left.retain(|process| !but.contains(&process.pid));
         left.is_empty()

@@ -11,6 +11,7 @@ mod gateways;
 mod privilege;
 mod pyroute2_cases;
 mod round_trips;
+mod secrets;
 mod stand_ins;
 mod terminal;
 mod verbose;

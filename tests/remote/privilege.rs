@@ -104,25 +104,31 @@ fn the_tool_takes_passwords_from_a_descriptor_a_program_and_a_terminal() {
     host.assert_idle();
 }
 
-/// Asserts that no writable memory of a process has a secret.
+/// Asserts that no writable memory of a process has a secret, as soon as it has connected.
 #[track_caller]
 fn assert_forgotten(pid: u32, secret: &str) {
+    let mut left = None;
+    wait_up_to(Duration::from_secs(10), || {
+        left = remembered(pid, secret);
+        left.is_none()
+    });
+    assert_eq!(left, None, "the password is still in memory");
+}
+
+/// The place of a secret in the writable memory of a process, and the bytes around it.
+fn remembered(pid: u32, secret: &str) -> Option<String> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+    let writable = |line: &&str| line.split(' ').nth(1).unwrap().starts_with("rw");
+    maps.lines().filter(writable).find_map(|line| {
         let range = line.split(' ').next().unwrap().split_once('-').unwrap();
         let at = |text: &str| u64::from_str_radix(text, 16).unwrap();
         let mut bytes = vec![0; usize::try_from(at(range.1) - at(range.0)).unwrap()];
-        if std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).is_ok() {
-            let is_there = |window: &[u8]| window == secret.as_bytes();
-            let found = bytes.windows(secret.len()).position(is_there);
-            let around = found.map(|at| {
-                String::from_utf8_lossy(&bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())])
-                    .into_owned()
-            });
-            assert_eq!(around, None, "the password is still in memory: {line}");
-        }
-    }
+        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, at(range.0)).ok()?;
+        let found = bytes.windows(secret.len()).position(|window| window == secret.as_bytes())?;
+        let around = &bytes[found.saturating_sub(64)..bytes.len().min(found + 64)];
+        Some(format!("{line}: {}", String::from_utf8_lossy(around)))
+    })
 }
 
 #[test]
@@ -149,6 +155,9 @@ fn a_password_is_seen_nowhere() {
             assert!(!String::from_utf8_lossy(&bytes).contains("Tr0ub4dor"), "{process}: {file}");
         }
     }
+    // Other processes of the user cannot read the memory, nor does a core file hold it: proc(5).
+    let memory = std::fs::metadata(format!("/proc/{}/mem", child.id())).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&memory), 0);
     // After its use no memory here has it either.
     assert_forgotten(child.id(), "Tr0ub4dor");
     child.kill().unwrap();
@@ -182,6 +191,44 @@ fn a_password_is_forgotten_wherever_it_came_from() {
     child.kill().unwrap();
     child.wait().unwrap();
     host.assert_idle();
+}
+
+#[test]
+fn what_ssh_was_given_is_forgotten() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.client()
+        .run("ssh-keygen -q -t ed25519 -N Tr0ub4dor -f ~/locked; mv ~/.ssh/id_ed25519 ~/away");
+    let by_key = lab.host("key").start();
+    by_key.file_of_ci(
+        "/home/ci/.ssh/authorized_keys",
+        &lab.client().read("/home/me/locked.pub"),
+        0o600,
+    );
+    let by_password = lab.host("password").password("Tr0ub4dor").start();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication no";
+    let by_conversation = lab.host("kbd").password("Tr0ub4dor").sshd(sshd).start();
+    lab.client().run("cp locked .ssh/id_ed25519; cp locked.pub .ssh/id_ed25519.pub");
+    for host in [&by_key, &by_password, &by_conversation] {
+        let up = || host.processes().iter().any(|process| process.contains("netlink-remote/stub-"));
+        for scheme in ["ssh", "openssh"] {
+            let target = format!("{scheme}://{}", host.name());
+            let mut command =
+                lab.nlr(&["--stubs", stub(), "monitor", &target, "--password-fd", "0"]);
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(b"/home/me/.ssh/id_ed25519\tTr0ub4dor\nTr0ub4dor\n").unwrap();
+            drop(writer);
+            command.stdin(reader).stdout(std::process::Stdio::null());
+            let mut child = command.spawn().unwrap();
+            assert!(wait_up_to(Duration::from_secs(30), up), "{target}: {:?}", host.processes());
+            assert_forgotten(child.id(), "Tr0ub4dor");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            host.assert_idle();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,7 +40,7 @@ fn no_secret_is_in_the_log() {
     for verbosity in ["-v", "-vv"] {
         let mut command = lab.nlr(&words);
         command.args(["--password-fd", "0", verbosity]);
-        let ended = finish_with(command, &format!("{secret}\n{secret}\n"));
+        let ended = finish_with(command, &format!("ssh://test01\t{secret}\n{secret}\n"));
         assert_eq!(ended.code(), 0, "{ended:?}");
         assert_eq!(link_names(&ended.stdout), links_of(&host));
         for step in ["ssh://test01", "authenticated", "connected"] {

@@ -16,6 +16,7 @@ mod figures;
 
 use std::{
     io::{Write, stderr},
+    os::unix::net::UnixStream,
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
@@ -53,7 +54,7 @@ async fn memory_descriptors_and_threads_stay_as_they_are() {
     // Its log is long.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut server = Running(command.spawn().unwrap());
-    wait("nlr serve to listen", || socket.exists());
+    wait("nlr serve to listen", || UnixStream::connect(&socket).is_ok());
     let counts = Arc::new(Counts::default());
     // Work takes it for reading, one piece at a time; a measurement waits for all of them.
     let pause = Arc::new(RwLock::new(()));

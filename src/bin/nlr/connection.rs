@@ -48,11 +48,17 @@ pub(crate) struct ConnectionArgs {
     /// questions in order, up to the first refusal. `0` is stdin, `3` that of
     /// `3< <(pass show host)`. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
-    #[arg(long, global = true, value_name = "FD", conflicts_with_all = ["batch", "askpass"])]
+    #[arg(long, global = true, value_name = "FD", value_parser = descriptor, conflicts_with_all = ["batch", "askpass"])]
     pub(crate) password_fd: Option<u32>,
     /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
-    /// argument, the answer its output. Unknown host keys are refused, as nobody is asked
+    /// argument, the answer its output; it declines by its exit code. NLR_ASKPASS_HOP,
+    /// NLR_ASKPASS_KIND (password, passphrase, privilege, interactive) and NLR_ASKPASS_ATTEMPT in its
+    /// environment say who asks, for what, and whether an answer was refused. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PROGRAM", conflicts_with = "batch")]
     pub(crate) askpass: Option<OsString>,
+}
+
+fn descriptor(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected the number of a file descriptor, such as 0 or 3".to_owned())
 }

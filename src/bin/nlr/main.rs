@@ -10,6 +10,7 @@
 //! | `dump` | lists of a kernel's objects |
 //! | `prompt` | questions while connecting |
 //! | `connection`, `args` | global options; arguments of several subcommands |
+//! | `confine` | options of `serve` on its privileges |
 //! | `log`, `progress` | log lines and progress bars on standard error |
 //! | `output`, `table`, `json`, `time` | standard output: columns, JSON, times |
 //! | `failure`, `clap_error` | errors as one line and an exit code |
@@ -23,6 +24,7 @@ mod clap_error;
 mod clean;
 mod cli;
 mod completion;
+mod confine;
 mod connection;
 mod dump;
 mod failure;
@@ -53,6 +55,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     // A stub starts without a parsed command line and without a runtime: connecting waits for it.
     netlink_remote::stub::serve_if_asked_as(stub::NAME);
+    netlink_remote::prompter::serve_askpass_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(cli),
@@ -73,7 +76,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Netns(command) => netns::run(&connection, &command),
         Command::Ping(args) => ping::run(&connection, &args),
         Command::Bench(args) => bench::run(&connection, &args),
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, connection.read_only),
         Command::Clean(args) => clean::run(&connection, &args),
         Command::Completion(args) => completion::run(&args, Cli::command()),
         Command::Stub => Err(stub::misused()),

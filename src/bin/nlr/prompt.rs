@@ -27,14 +27,13 @@ use self::given::Given;
 use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
-    inherited::was_closed,
     progress::Bar,
     table::shortened,
 };
 use netlink_remote::{
     Error, Origin, Prompter, Secret, Step, Target,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, SecretRequest},
+    prompter::{HostKeyQuestion, Progress, SecretKind, SecretRequest},
     text::{lines, one_line},
 };
 
@@ -157,8 +156,16 @@ fn terminal() -> io::Result<File> {
 /// The answer of a program with the interface of ssh's askpass.
 fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     hide_memory();
+    let kind = match request.kind {
+        SecretKind::Password => "password",
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::Privilege => "privilege",
+        _ => "interactive",
+    };
     let mut command = Command::new(program);
     command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
+    command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
     match command.spawn().and_then(answer_of) {
         Ok(answer) => answer,
         Err(error) => {

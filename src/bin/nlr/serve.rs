@@ -16,6 +16,7 @@ use nix::{
 use serde_json::{Value, json};
 
 use super::{
+    confine::ConfineArgs,
     failure::{Failure, message},
     json,
     progress::print_line,
@@ -24,13 +25,17 @@ use netlink_remote::{
     Hop, Protocol, Target,
     errno::{EACCES, EPERM, words},
     stub::{
-        ListenConfig, ListenEvent, Listener, Peer, Shutdown, activated, notify,
-        raise_descriptor_limit,
+        ListenConfig, ListenEvent, Listener, Peer, Shutdown, activated, close_inherited,
+        dedicate_process, notify,
     },
 };
 
 const EXAMPLES: &str = "\
-A client has the privileges of this process. The socket file has mode 0600, or 0666 where --allow-uid
+A client may do what this process may. It keeps the capabilities that clients need, and has the
+kernel refuse the system calls that it does not make (SECURITY.md). With --read-only the kernel
+refuses clients every change.
+
+The socket file has mode 0600, or 0666 where --allow-uid
 admits other users; with either mode the peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end
 all connections and remove the file; the exit code is 0.
 
@@ -46,6 +51,7 @@ nobody reads delays nobody: lines are lost, and counted.
 Examples:
   nlr serve unix:/run/nlr.sock
   nlr serve unix:/run/nlr.sock --allow-uid 0 --allow-uid 1000 --max-clients 16
+  nlr serve unix:/run/nlr.sock --allow-uid 1000 --read-only --allow-netns current
   systemd-socket-activate --listen /run/nlr.sock nlr serve";
 
 /// Serves clients on a unix socket
@@ -56,25 +62,31 @@ pub(crate) struct ServeArgs {
     #[arg(value_name = "unix:PATH", value_parser = unix_path)]
     path: Option<PathBuf>,
     /// User that may connect, instead of the user of this process alone; may be repeated
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = uid)]
     allow_uid: Vec<u32>,
     /// Number of clients at the same time
     #[arg(long, value_name = "N", default_value = "1024", value_parser = max_clients)]
     max_clients: usize,
+    #[command(flatten)]
+    confine: ConfineArgs,
     /// Write the log as JSON, an object on each line
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs, read_only: bool) -> Result<(), Failure> {
+    // Before anything is opened here.
+    close_inherited();
     // Before any other thread starts: threads inherit the mask.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block().map_err(|errno| failed("blocking signals", &errno.into()))?;
     // A server that may not raise it has fewer, and says so when they run out.
-    let _ = raise_descriptor_limit();
+    let _ = dedicate_process();
 
     let mut config = ListenConfig::default();
     config.max_clients = args.max_clients;
+    config.stub.access = args.confine.access(read_only);
+    let access = config.stub.access.clone();
     if !args.allow_uid.is_empty() {
         config.allowed_uids.clone_from(&args.allow_uid);
     }
@@ -84,6 +96,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let uids: Vec<_> = config.allowed_uids.iter().map(u32::to_string).collect();
     let (listener, place) = listener(args.path.as_deref(), config)?;
+    // Before there is a second thread, which would keep its privileges.
+    let confined = args.confine.confinement().apply(&access);
+    if let Some(note) = confined.map_err(|error| failed("giving up privileges", &error))? {
+        print_line(&format!("nlr serve: {}", message(&note)));
+    }
     let shutdown = Shutdown::new().map_err(|error| failed("starting", &error))?;
     let (trigger, signalled) = (shutdown.clone(), Arc::new(OnceLock::new()));
     let caught = Arc::clone(&signalled);
@@ -241,6 +258,10 @@ fn unix_path(text: &str) -> Result<PathBuf, String> {
         [Hop::Unix(path)] => Ok(path.clone()),
         _ => Err("expected `unix:PATH`".to_owned()),
     }
+}
+
+fn uid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a user's number, as `id -u NAME` prints it".to_owned())
 }
 
 fn max_clients(text: &str) -> Result<usize, String> {

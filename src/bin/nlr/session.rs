@@ -66,14 +66,7 @@ async fn connected(
     signals: &mut Signals,
     work: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let questions = Questions::new(connection, std::slice::from_ref(target))?;
-    let connector = Connector::new(target_options(connection, &questions));
-    let client = tokio::select! {
-        client = connector.connect(target) => {
-            client.map_err(|error| questions.failure(error))?
-        }
-        signal = signals.next() => return Err(Failure::interrupted(signal)),
-    };
+    let client = connect(connection, target, signals).await?;
     let session = Session {
         client,
         target: target.clone(),
@@ -92,6 +85,20 @@ async fn connected(
         // "local:" in front of a message says nothing.
         true => result,
         false => result.map_err(|failure| failure.context(target)),
+    }
+}
+
+/// Connects, and then forgets all secrets that were given for it.
+async fn connect(
+    connection: &ConnectionArgs,
+    target: &Target,
+    signals: &mut Signals,
+) -> Result<Client, Failure> {
+    let questions = Questions::new(connection, std::slice::from_ref(target))?;
+    let connector = Connector::new(target_options(connection, &questions));
+    tokio::select! {
+        client = connector.connect(target) => client.map_err(|error| questions.failure(error)),
+        signal = signals.next() => Err(Failure::interrupted(signal)),
     }
 }
 

@@ -234,7 +234,10 @@ fn answers_nobody_asked_for() {
     let mut client = open_client();
     let request = client.request(SocketId(1), join).unwrap();
     to_client(&mut client, 1, NO, &reply(request)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &reply(request)), Err(Violation::Unasked(request.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &reply(request)),
+        Err(Violation::Unasked(request.into()))
+    );
 
     let sent = |serial, errno| Message::Sent { serial, errno, nanoseconds: 0 };
     let mut client = open_client();
@@ -243,10 +246,16 @@ fn answers_nobody_asked_for() {
     to_client(&mut client, 1, NO, &sent(serial, 105)).unwrap();
     let again = to_client(&mut client, 1, NO, &sent(serial, 105));
     assert_eq!(again, Err(Violation::Unasked(serial.into())));
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &sent(serial, 0)),
+        Err(Violation::Unasked(serial.into()))
+    );
     let serial = client.send(SocketId(1), Destination::default(), true, &[1]).unwrap();
     to_client(&mut client, 1, NO, &sent(serial, 0)).unwrap();
-    assert_eq!(to_client(&mut client, 1, NO, &sent(serial, 0)), Err(Violation::Unasked(serial.into())));
+    assert_eq!(
+        to_client(&mut client, 1, NO, &sent(serial, 0)),
+        Err(Violation::Unasked(serial.into()))
+    );
 }
 
 #[test]

@@ -27,6 +27,7 @@
 //! target folder of its own, runs them with the system's OpenSSL all the same.
 
 mod auth;
+mod bounded;
 #[allow(unsafe_code, reason = "libssh2 takes C functions")]
 mod callbacks;
 mod channel;

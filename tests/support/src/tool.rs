@@ -95,11 +95,6 @@ impl Server {
         self.running.as_ref().map_or(0, |running| running.0.id())
     }
 
-    /// The pids of its children.
-    pub fn children(&self) -> Vec<u32> {
-        self.running.as_ref().map(Running::children).unwrap_or_default()
-    }
-
     /// Ends it by a signal while nobody reads its log, which comes afterwards.
     #[track_caller]
     pub fn stop_unread(mut self, signal: Signal) -> Ended {

@@ -15,7 +15,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Failure, was_closed};
+use super::super::{failure::Failure, inherited::was_closed};
 use netlink_remote::{
     Hop, Target,
     errno::{EBADF, words},
@@ -72,7 +72,7 @@ impl Given {
     pub(super) fn read(fd: u32, targets: &[Target]) -> Result<Self, Failure> {
         let failed = |error: &io::Error| {
             let text = match error.raw_os_error() {
-                Some(EBADF) => "no such descriptor is open".to_owned(),
+                Some(EBADF) => "no descriptor of this number is open for reading".to_owned(),
                 _ => words(error),
             };
             Failure::usage(format_args!("--password-fd {fd}: {text}"))

@@ -23,6 +23,9 @@ const METHOD: &str = "keyboard-interactive";
 /// Uncompressed, that is; see `choose_compression` of the handshake.
 const UNSENDABLE: usize = 1 << 16;
 
+/// The most questions of one conversation: a server may ask for ever, and a callback may answer.
+const MAX_QUESTIONS: u32 = 32;
+
 /// Holds conversations until the server accepts one, or other methods than `methods`.
 pub(super) async fn authenticate(
     authenticator: &Authenticator<'_>,
@@ -73,6 +76,7 @@ async fn converse(
         hop: authenticator.host.hop.clone(),
         account: authenticator.account(),
         attempt,
+        questions: 0,
         is_declined: false,
     };
     let user = authenticator.host.user.clone();
@@ -100,6 +104,7 @@ struct Conversation {
     /// `ci@host`, which ssh too puts before the server's question.
     account: String,
     attempt: u32,
+    questions: u32,
     is_declined: bool,
 }
 
@@ -118,7 +123,12 @@ impl KeyboardInteractivePrompt for Conversation {
                 echo: prompt.echo,
                 attempt: self.attempt,
             };
-            let Some(secret) = self.runtime.block_on(self.context.secret(request)) else {
+            self.questions += 1;
+            let answer = match self.questions {
+                ..=MAX_QUESTIONS => self.runtime.block_on(self.context.secret(request)),
+                _ => None,
+            };
+            let Some(secret) = answer else {
                 self.is_declined = true;
                 // libssh2 has no other way to leave a conversation without an answer.
                 return vec![" ".repeat(UNSENDABLE)];

@@ -3,8 +3,7 @@
 
 use std::{
     collections::hash_map::Entry,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +17,7 @@ use super::{
     setting::{Location, Setting, Settings},
     tokenizer::{ConfigLine, tokenize},
 };
-use crate::Error;
+use crate::{Error, transport::ssh::bounded};
 
 /// The most files that include each other: ssh's limit.
 const MAX_DEPTH: usize = 16;
@@ -89,15 +88,13 @@ impl ConfigReader<'_> {
     }
 
     fn content(&self, path: &Path, rules: FileRules) -> Result<Vec<u8>, ReadFailure> {
-        let mut file = fs::File::open(path)?;
+        let file = fs::File::open(path)?;
         let metadata = file.metadata()?;
         let is_owned = [0, self.subject.local.uid].contains(&metadata.uid());
         if rules.is_guarded && (!is_owned || metadata.mode() & 0o022 != 0) {
             return Err(ReadFailure::Unguarded);
         }
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        Ok(content)
+        Ok(bounded::read(file)?)
     }
 
     /// Collects the settings of a file's content.

@@ -3,7 +3,10 @@
 use std::{fs, io, path::Path, sync::Arc};
 
 use super::line::{self, KnownHostsLine, Marker};
-use crate::{Error, ErrorKind, transport::ssh::host::SshHost};
+use crate::{
+    Error, ErrorKind,
+    transport::ssh::{bounded, host::SshHost},
+};
 
 /// The keys on file for a host.
 #[derive(Debug)]
@@ -121,7 +124,7 @@ pub(super) fn name_of(host: &SshHost) -> String {
 }
 
 fn content_of(path: &Path) -> Result<Vec<u8>, Error> {
-    match fs::read(path) {
+    match fs::File::open(path).and_then(bounded::read) {
         Ok(content) => Ok(content),
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>

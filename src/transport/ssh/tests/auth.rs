@@ -119,6 +119,119 @@ async fn encrypted_keys_ask_for_their_passphrase() {
     failed(Session::connect(&host, None, &context).await);
 }
 
+/// sshd's default of 6 for MaxAuthTries is for keys and passwords; the questions for its methods do
+/// not use it up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_tries_as_ssh_has() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("PasswordAuthentication yes\nMaxAuthTries 6");
+    let names = ["k1", "k2", "k3", "k4", "k5"];
+    for name in names {
+        keygen(sshd.dir.path(), name, "");
+    }
+    for (keys, wrong) in [(5, 0), (4, 1), (3, 2), (2, 2), (1, 2), (0, 2)] {
+        let agent = Agent::start(&sshd, &names[..keys]);
+        let host = SshHost { agent: Some(agent.1.clone()), ..user(&sshd) };
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let context = asking(move |request| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            assert_eq!(request.attempt, number);
+            Some(if number <= wrong { "wrong" } else { PASSWORD })
+        });
+        let connected = Session::connect(&host, None, &context).await;
+        assert!(connected.is_ok(), "{keys} keys, {wrong} wrong: {connected:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), wrong + 1, "{keys} keys");
+        drop(agent);
+        std::fs::remove_file(sshd.path("agent")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_configuration_limits_the_questions() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("PasswordAuthentication yes");
+    keygen(sshd.dir.path(), "locked", "sesame");
+    std::fs::copy(sshd.path("locked.pub"), sshd.path("authorized_keys")).unwrap();
+    let by_key = SshHost { identity_files: vec![sshd.path("locked")], ..sshd.stranger() };
+    for (prompts, batch, times) in [(1, false, 1), (2, false, 2), (0, false, 0), (3, true, 0)] {
+        for host in [user(&sshd), by_key.clone()] {
+            let host = SshHost { password_prompts: prompts, batch_mode: batch, ..host };
+            let asked = Arc::new(AtomicU32::new(0));
+            let count = Arc::clone(&asked);
+            let context = asking(move |request| {
+                assert_ne!(request.kind, SecretKind::Interactive);
+                count.fetch_add(1, Ordering::SeqCst);
+                Some("wrong")
+            });
+            let error = failed(Session::connect(&host, None, &context).await).to_string();
+            let by_password = host.user != "root";
+            // Root may not log in by a password, but is asked for it.
+            let expected = if by_password { times } else { 2 * times };
+            assert_eq!(asked.load(Ordering::SeqCst), expected, "{prompts} {batch}: {error}");
+        }
+    }
+}
+
+/// libssh2 does not tell it from a refusal, so the server is asked once more, and the user is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_the_first_of_two_methods_is_asked_for_once() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    for order in ["password,publickey", "keyboard-interactive,publickey", "publickey,password"] {
+        let sshd = Sshd::start(&format!(
+            "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\nUsePAM yes\n\
+             AuthenticationMethods {order}"
+        ));
+        let host = SshHost { identity_files: vec![sshd.path("id")], ..user(&sshd) };
+        for prompts in [1, 3] {
+            let context = asking(|request| {
+                assert_eq!(request.attempt, 1);
+                Some(PASSWORD)
+            });
+            let host = SshHost { password_prompts: prompts, ..host.clone() };
+            let connected = Session::connect(&host, None, &context).await;
+            assert!(connected.is_ok(), "{order}: {connected:?}\n{}", sshd.log());
+        }
+    }
+}
+
+/// The session goes on to the next method, and no empty answer is among what the server gets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_is_left_does_not_end_the_session() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let both =
+        "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\nUsePAM yes\nCompression yes";
+    for compression in [false, true] {
+        let sshd = Sshd::start(both);
+        let host = SshHost { compression, ..user(&sshd) };
+        let context = asking(|request| {
+            assert_eq!(request.attempt, 1);
+            (request.kind == SecretKind::Password).then_some(PASSWORD)
+        });
+        Session::connect(&host, None, &context).await.unwrap();
+        // sshd notes that a conversation was left; PAM has not judged any answer.
+        let is_judged = |log: &str| log.contains("PAM: ") || log.contains("Failed password");
+        assert!(!is_judged(&sshd.log()), "{}", sshd.log());
+        // An empty secret is no answer either.
+        let context = asking(|_| Some(""));
+        let error = failed(Session::connect(&host, None, &context).await).to_string();
+        assert!(error.contains("tried keyboard-interactive (none given), password (none given)"));
+        assert!(!is_judged(&sshd.log()), "{}", sshd.log());
+    }
+}
+
 fn user(sshd: &Sshd) -> SshHost {
     SshHost { user: password_user().into(), ..sshd.stranger() }
 }
