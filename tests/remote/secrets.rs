@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use testing::{
     Ended, finish_with,
     lab::{Host, Lab, Pty},
@@ -411,6 +415,27 @@ fn ctrl_c_while_the_program_ssh_asks_leaves_the_terminal_as_it_was() {
     assert!(transcript.contains("code 130") && transcript.contains(" echo "), "{transcript}");
     assert_eq!(given(&host), "");
     host.assert_idle();
+}
+
+/// The helper ends the ssh that asks, whatever has ended the process that would answer.
+#[test]
+fn a_killed_client_leaves_no_ssh_that_sends_an_empty_password() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").start();
+    watch(&host, "sshd", ONE_QUESTION);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP] {
+        let command = lab.nlr(&["--stubs", stub(), "show", "link", "openssh://h"]);
+        let mut pty = Pty::start(&command);
+        pty.expect("'s password: ", SOON);
+        kill(Pid::from_raw(pty.pid().cast_signed()), signal).unwrap();
+        pty.wait();
+        host.assert_idle();
+        assert_eq!(given(&host), "", "{signal}");
+    }
 }
 
 #[test]
