@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use netlink_remote::{Prompter, Secret};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -175,6 +176,31 @@ fn a_conversation_of_two_questions() {
             ("ssh://h", "right\n", "sshd right", &["keyboard-interactive (none given)"]),
         ],
     );
+    host.assert_idle();
+}
+
+/// A conversation that is left after its first answer does not end the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_question_that_nobody_answers() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes";
+    let host = lab.host("h").password("right").sshd(sshd).start();
+    watch(&host, "sshd", TWO_QUESTIONS);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    let mut options = options(&lab);
+    options.prompter = Prompter::none().on_secret(|request| {
+        let is_known = request.attempt == 1 && !request.prompt.contains("STRESS");
+        is_known.then(|| Secret::new("right".to_owned()))
+    });
+    let error = connect("ssh://ci@h", &options).await.unwrap_err().to_string();
+    let tried =
+        "tried keyboard-interactive (none given), password (refused); the password is wrong";
+    assert!(error.contains(tried), "{error}");
+    // The first is of the conversation; by the method `password` sshd itself answers both questions.
+    assert_eq!(given(&host), "sshd right; sshd right; sshd right; sshd failed");
     host.assert_idle();
 }
 
