@@ -452,6 +452,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_may_be_held() {
+        let budget = Budget::shared(TOTALS, 2);
+        let (one, other) = (budget.account(1), budget.account(2));
+        let left = |account: &Account| account.nothing(Resource::KernelMemory).left();
+        // A quarter for each client; of 160, each user has 40 alone, and 80 are common.
+        assert_eq!((left(&one), left(&other)), (40, 40));
+        let held = one.hold(Resource::KernelMemory, 30).unwrap();
+        assert_eq!((left(&one), left(&other)), (10, 40));
+        let more: Vec<_> =
+            (0..2).map(|_| budget.account(1).hold(Resource::KernelMemory, 40).unwrap()).collect();
+        assert_eq!((left(&budget.account(1)), left(&other)), (10, 40), "all but the other's part");
+        assert!(budget.account(1).hold(Resource::KernelMemory, 11).is_err());
+        drop((held, more));
+        assert_eq!(left(&one), 40);
+    }
+
+    #[test]
     fn alone_a_client_has_everything() {
         let account = Budget::alone(1 << 20).account(0);
         let all = descriptors_for_clients();

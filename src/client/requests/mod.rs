@@ -26,7 +26,7 @@ const BUFFER_EACH: u32 = 4096;
 /// Requests in flight at most, by default.
 const MAX_IN_FLIGHT: u32 = 4096;
 
-/// Bytes of an answer left unread, by default.
+/// Bytes of memory for what is left unread of an answer, by default.
 const MAX_UNREAD: usize = 16 << 20;
 
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
@@ -95,8 +95,8 @@ impl Requests {
         self
     }
 
-    /// Sets the bytes of an answer that may be left unread while others are awaited: 16 MiB by
-    /// default.
+    /// Sets the bytes of memory that an answer may take while it is left unread and others are awaited:
+    /// 16 MiB by default. They are those of its messages, and some 80 for each.
     #[must_use]
     pub fn max_unread(self, bytes: usize) -> Self {
         self.router.set_limits(|limits| limits.unread = bytes);
