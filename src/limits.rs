@@ -304,7 +304,7 @@ mod tests {
         match number {
             _ if value.starts_with("Duration") => format!("{number} s"),
             _ if !is_size || number < 1 << 10 => number.to_string(),
-            _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
+            _ if number.is_multiple_of(1 << 20) => format!("{} MiB", number >> 20),
             _ => format!("{} KiB", number >> 10),
         }
     }
