@@ -429,7 +429,7 @@ mod tests {
         let budget = Budget::shared(TOTALS, 1);
         let account = budget.account(0);
         let mut held = account.nothing(Resource::Memory);
-        let mut total = |held: &Held| {
+        let total = |held: &Held| {
             assert_eq!(
                 held.account.0.used[Resource::Memory as usize].load(Relaxed),
                 held.amount,

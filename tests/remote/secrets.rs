@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use netlink_remote::{Prompter, Secret};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use testing::{
     Ended, finish_with,
     lab::{Host, Lab, Pty},
@@ -171,6 +176,31 @@ fn a_conversation_of_two_questions() {
             ("ssh://h", "right\n", "sshd right", &["keyboard-interactive (none given)"]),
         ],
     );
+    host.assert_idle();
+}
+
+/// A conversation that is left after its first answer does not end the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_question_that_nobody_answers() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes";
+    let host = lab.host("h").password("right").sshd(sshd).start();
+    watch(&host, "sshd", TWO_QUESTIONS);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    let mut options = options(&lab);
+    options.prompter = Prompter::none().on_secret(|request| {
+        let is_known = request.attempt == 1 && !request.prompt.contains("STRESS");
+        is_known.then(|| Secret::new("right".to_owned()))
+    });
+    let error = connect("ssh://ci@h", &options).await.unwrap_err().to_string();
+    let tried =
+        "tried keyboard-interactive (none given), password (refused); the password is wrong";
+    assert!(error.contains(tried), "{error}");
+    // The first is of the conversation; by the method `password` sshd itself answers both questions.
+    assert_eq!(given(&host), "sshd right; sshd right; sshd right; sshd failed");
     host.assert_idle();
 }
 
@@ -411,6 +441,27 @@ fn ctrl_c_while_the_program_ssh_asks_leaves_the_terminal_as_it_was() {
     assert!(transcript.contains("code 130") && transcript.contains(" echo "), "{transcript}");
     assert_eq!(given(&host), "");
     host.assert_idle();
+}
+
+/// The helper ends the ssh that asks, whatever has ended the process that would answer.
+#[test]
+fn a_killed_client_leaves_no_ssh_that_sends_an_empty_password() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").start();
+    watch(&host, "sshd", ONE_QUESTION);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP] {
+        let command = lab.nlr(&["--stubs", stub(), "show", "link", "openssh://h"]);
+        let mut pty = Pty::start(&command);
+        pty.expect("'s password: ", SOON);
+        kill(Pid::from_raw(pty.pid().cast_signed()), signal).unwrap();
+        pty.wait();
+        host.assert_idle();
+        assert_eq!(given(&host), "", "{signal}");
+    }
 }
 
 #[test]
