@@ -10,12 +10,9 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use testing::{Ended, wait_up_to};
+use testing::{Ended, is_text, processes, wait_up_to};
 
-use crate::{
-    cells::{Outcome, is_text},
-    processes,
-};
+use crate::cells::Outcome;
 
 /// The longest time from a fault to the end of `nlr`: keepalive intervals and connect time-outs in
 /// these tests are of one and two seconds, the graces of closing add up to five.

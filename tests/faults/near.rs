@@ -10,7 +10,14 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use testing::{Namespace, lab::Census, programs, temporary, tool::nlr, unique, wait, wait_up_to};
+use testing::{
+    Namespace,
+    lab::Census,
+    processes::{self, MARK, assert_none, is_stopped, marked, stop},
+    programs, temporary,
+    tool::nlr,
+    unique, wait, wait_up_to,
+};
 
 use crate::{
     cells::{
@@ -21,7 +28,6 @@ use crate::{
     },
     client::Client,
     load::{Sockets, Storm, fill, path_of},
-    processes::{self, MARK, assert_none, is_stopped, marked, stop},
 };
 
 pub(crate) const LOCAL: &[Cell] = {
