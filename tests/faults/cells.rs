@@ -91,6 +91,8 @@ pub(crate) enum Outcome {
     /// It ends with this exit code and exactly this on stderr, after `nlr: ` and before the line's end.
     /// Nothing on stderr where the text is empty. `*` stands for any run of digits.
     Ends(i32, &'static str),
+    /// As the one or as the other: which of them depends on the room in the buffers between.
+    EndsAsOneOf(i32, [&'static str; 2]),
     /// It is killed, and says nothing.
     Dies,
     /// It goes on; SIGINT ends it.
