@@ -146,6 +146,10 @@ pub mod server {
     /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
+    /// Streams whose buffer in the kernel has 1 MiB, so that a dump waits for its reader less often.
+    /// Those of further clients keep the host's default (`net.core.wmem_default`, mostly 208 KiB).
+    pub const MAX_WIDE_STREAMS: u64 = 256;
+
     /// Tasks of all clients that run at a time; more of them wait.
     pub const MAX_TASKS: u64 = 32;
 
@@ -304,7 +308,7 @@ mod tests {
         match number {
             _ if value.starts_with("Duration") => format!("{number} s"),
             _ if !is_size || number < 1 << 10 => number.to_string(),
-            _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
+            _ if number.is_multiple_of(1 << 20) => format!("{} MiB", number >> 20),
             _ => format!("{} KiB", number >> 10),
         }
     }

@@ -100,7 +100,10 @@
 //! datagram while both of its own totals are *below* the grant: the last one may thus overdraw
 //! the bytes, which makes a datagram larger than a whole window legal and never a deadlock.
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
-//! and is bounded by number instead.
+//! and is bounded by number instead. A client ends the connection (fault) of a stub that leaves more
+//! than 16,384 failures of sends and receives unread on a socket, more than 4 MiB of answers to itself
+//! unread, or more than four frame limits of incomplete datagrams; and of one that answers what was not
+//! asked, such as a second failure of one send.
 //!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes
