@@ -316,7 +316,7 @@ fn options(attack: &Attack) {
     };
     attack.pour(|number| match number {
         1 => frame(1, &Message::Open(open())),
-        _ => (0..200).flat_map(|request| get(request)).collect(),
+        _ => (0..200).flat_map(get).collect(),
     });
 }
 

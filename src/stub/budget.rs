@@ -429,7 +429,7 @@ mod tests {
         let budget = Budget::shared(TOTALS, 1);
         let account = budget.account(0);
         let mut held = account.nothing(Resource::Memory);
-        let mut total = |held: &Held| {
+        let total = |held: &Held| {
             assert_eq!(
                 held.account.0.used[Resource::Memory as usize].load(Relaxed),
                 held.amount,
@@ -449,6 +449,23 @@ mod tests {
         held.set(0).unwrap();
         assert_eq!(total(&held), 0);
         assert_eq!(used(&budget), 0);
+    }
+
+    #[test]
+    fn what_is_left_may_be_held() {
+        let budget = Budget::shared(TOTALS, 2);
+        let (one, other) = (budget.account(1), budget.account(2));
+        let left = |account: &Account| account.nothing(Resource::KernelMemory).left();
+        // A quarter for each client; of 160, each user has 40 alone, and 80 are common.
+        assert_eq!((left(&one), left(&other)), (40, 40));
+        let held = one.hold(Resource::KernelMemory, 30).unwrap();
+        assert_eq!((left(&one), left(&other)), (10, 40));
+        let more: Vec<_> =
+            (0..2).map(|_| budget.account(1).hold(Resource::KernelMemory, 40).unwrap()).collect();
+        assert_eq!((left(&budget.account(1)), left(&other)), (10, 40), "all but the other's part");
+        assert!(budget.account(1).hold(Resource::KernelMemory, 11).is_err());
+        drop((held, more));
+        assert_eq!(left(&one), 40);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    io::ErrorKind,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -13,13 +14,17 @@ use netlink_remote::{
     Netns, connect,
     errno::{EMFILE, ETIMEDOUT},
     kernel,
+    transport::unix,
     wire::{
         ContainerEngine, Credit, Message, NetnsMode, NetnsRequest, Open, SocketId, hello::Role,
     },
 };
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::signal::Signal,
+    sys::{
+        signal::Signal,
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+    },
 };
 use testing::{
     finish,
@@ -349,4 +354,26 @@ async fn a_lock_that_a_stranger_keeps_is_not_waited_for_without_end() {
     client.close().await;
     drop(locked);
     assert!(Path::new(kernel::netns::DIRECTORY).exists());
+}
+
+#[tokio::test]
+async fn a_place_in_the_queue_of_a_server_is_waited_for() {
+    world::require();
+    let path = temporary("queue");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let first = UnixStream::connect(&path).await.unwrap();
+    let full = UnixStream::connect(&path).await.unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let place = path.clone();
+    let dialled = tokio::spawn(async move { unix::dial(&place).await });
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    // Its first attempt has failed by then, or comes to a queue with room.
+    tokio::task::yield_now().await;
+    drop(first);
+    listener.accept().unwrap();
+    within(dialled).await.unwrap().unwrap();
+    fs::remove_file(&path).unwrap();
 }

@@ -26,6 +26,9 @@ fn ctrl_c_is_code_130_and_leaves_no_stub() {
     let namespace = Namespace::new();
     let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
     namespace.wait_for_listener();
+    // What the tool starts has no signal blocked, as the tool itself.
+    let status = std::fs::read_to_string(format!("/proc/{stub}/status")).unwrap();
+    assert!(status.contains("SigBlk:\t0000000000000000\n"), "{status}");
     running.signal(Signal::SIGINT);
     let ended = running.end();
     assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (130, "", ""));

@@ -99,7 +99,10 @@ pub(crate) fn run(args: &ServeArgs, read_only: bool) -> Result<(), Failure> {
     // Before there is a second thread, which would keep its privileges.
     let confined = args.confine.confinement().apply(&access);
     if let Some(note) = confined.map_err(|error| failed("giving up privileges", &error))? {
-        print_line(&format!("nlr serve: {}", message(&note)));
+        print_line(&match args.json {
+            true => json::text(&json!({ "event": "note", "text": note })),
+            false => format!("nlr serve: {}", message(&note)),
+        });
     }
     let shutdown = Shutdown::new().map_err(|error| failed("starting", &error))?;
     let (trigger, signalled) = (shutdown.clone(), Arc::new(OnceLock::new()));
