@@ -41,12 +41,13 @@
 //! # Refusal
 //!
 //! A side that cannot accept the other's hello (its version, its role, a critical option, a limit,
-//! its form), or that gets no marker, says why: directly behind its own hello it sends one
-//! [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never changes either: u32
-//! length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32 0, u32 EPROTO as
-//! the sender's architecture numbers it, then UTF-8 text of at most [`MAX_TEXT`] bytes, padded with
-//! zeros to a multiple of four bytes. A side that has accepted the other's hello finds it as the first frame; a side that has
-//! refused it knows by the hello's length where it begins ([`refusal`]).
+//! its form), gets no marker, or has no place for the connection, says why: directly behind its own
+//! hello it sends one [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never
+//! changes either: u32 length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32
+//! 0, u32 errno as the sender's architecture numbers it (EPROTO where the hello is at fault), then
+//! UTF-8 text of at most [`MAX_TEXT`] bytes, padded with zeros to a multiple of four bytes. A side
+//! that has accepted the other's hello finds it as the first frame; a side that has refused it knows
+//! by the hello's length where it begins ([`refusal`]).
 //!
 //! # Frames
 //!

@@ -182,7 +182,7 @@ pub(crate) const CASES: &[Case] = &[
         "a hello that is cut",
         "printf 'M\\x20\\0\\0\\0\\1\\0'",
         3,
-        "exec:TMP/bin/far: hello: exchanging hellos: Broken pipe",
+        "exec:TMP/bin/far: hello: the far end ended before it spoke the protocol",
     ),
     case(
         "a hello of another version",

@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testing::{Running, programs, temporary, tool::nlr, unique, wait_up_to};
-
-/// The variable whose value names a run. Children inherit it.
-const MARK: &str = "NLR_BAD_INPUT";
+use testing::{
+    Running,
+    processes::{MARK, assert_none},
+    programs, temporary,
+    tool::nlr,
+    unique,
+};
 
 /// KiB of memory that a process may write to: `RLIMIT_DATA`. A run with a good input needs a fifth.
 const MEMORY: &str = "262144";
@@ -70,25 +73,7 @@ impl Place {
     }
 
     fn assert_clean(&self) {
-        let wanted = format!("{MARK}={}", self.mark);
-        let is_marked = |pid: &str| {
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-                environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
-            })
-        };
-        let mut left = Vec::new();
-        wait_up_to(Duration::from_secs(5), || {
-            let pids = fs::read_dir("/proc").unwrap().flatten();
-            let pids = pids.filter_map(|entry| entry.file_name().into_string().ok());
-            left = pids.filter(|pid| is_marked(pid)).collect();
-            left.is_empty()
-        });
-        let words = |pid: &String| {
-            fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .unwrap_or_default()
-                .replace('\0', " ")
-        };
-        assert!(left.is_empty(), "left behind: {:?}", left.iter().map(words).collect::<Vec<_>>());
+        assert_none(&self.mark, &[]);
         let files = fs::read_dir(self.folder.join("tmp")).unwrap().flatten();
         let files = files.map(|file| file.path()).collect::<Vec<_>>();
         assert!(files.is_empty(), "left behind: {files:?}");

@@ -12,6 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 use testing::{
     lab::{Host, Lab},
+    processes::{self, MARK, assert_none, is_stopped, marked, stop},
     remote::stub,
     wait, wait_up_to,
 };
@@ -25,7 +26,6 @@ use crate::{
     },
     client::Client,
     load::{Sockets, Storm, fill},
-    processes::{self, MARK, assert_none, is_stopped, marked, stop},
 };
 
 texts! {

@@ -109,13 +109,13 @@ impl Samples {
                 samples.iter().map(|figures| field(figures) as f64).sum::<f64>()
                     / samples.len() as f64
             };
-            let fields: [(&str, fn(&Figures) -> usize); 2] =
-                [("resident", |f| f.resident), ("anonymous", |f| f.anonymous)];
-            for (what, field) in fields {
+            let assert_grows_little = |what: &str, field: fn(&Figures) -> usize| {
                 let (before, after) = (mean(first, field), mean(last, field));
                 let most = before * (1.0 + MEMORY_MARGIN) + MEMORY_KIB;
-                assert!(after <= most, "{name}: {what} memory: {before:.0} KiB, then {after:.0}");
-            }
+                assert!(after <= most, "{name}: {what}: {before:.0} KiB, then {after:.0}");
+            };
+            assert_grows_little("resident memory", |figures| figures.resident);
+            assert_grows_little("heap and stacks", |figures| figures.anonymous);
             let most = |samples: &[Figures], field: fn(&Figures) -> usize| {
                 samples.iter().map(field).max().unwrap()
             };
