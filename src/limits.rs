@@ -146,6 +146,10 @@ pub mod server {
     /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
+    /// Streams whose buffer in the kernel has 1 MiB, so that a dump waits for its reader less often.
+    /// Those of further clients keep the host's default (`net.core.wmem_default`, mostly 208 KiB).
+    pub const MAX_WIDE_STREAMS: u64 = 256;
+
     /// Tasks of all clients that run at a time; more of them wait.
     pub const MAX_TASKS: u64 = 32;
 

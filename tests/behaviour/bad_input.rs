@@ -12,6 +12,7 @@ use netlink_remote::{
         Message, Open, Opened, SocketId, hello::Role, tlv,
     },
 };
+use testing::tool::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{raw::*, support::*};
@@ -290,6 +291,14 @@ async fn a_refused_hello_is_answered_by_the_reason() {
     let (client, _far) = connect_to(said).await;
     let error = within(client.unwrap().closed()).await;
     assert!(error.to_string().contains("speak version 5"), "{error}");
+    // A server tells it to a client for which it has started no thread.
+    let server = Server::start(&[]);
+    let mut stream = tokio::net::UnixStream::connect(&server.path).await.unwrap();
+    stream.write_all(&[&MARKER[..], &[4, 0, 0, 0, 9, 0, 9, 0]].concat()).await.unwrap();
+    let mut heard = Vec::new();
+    within(stream.read_to_end(&mut heard)).await.unwrap();
+    let told = fault(&heard).unwrap_or_default();
+    assert!(told.contains("the peer speaks 9 to 9"), "{told:?}");
     // A stub reads a client's refusal.
     let refusal = Failure { errno: 71, text: "handshake: no".to_owned() };
     let refusal = frame(SocketId::CONNECTION, &Message::Fault(refusal));

@@ -374,3 +374,14 @@ fn a_signal_ends_the_askpass_program_too() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_timeout_ends_what_a_command_has_started() {
+    let pid = testing::temporary("pid");
+    let target = format!("exec:sleep 1000 & echo $! >{}; wait", pid.display());
+    let ended = finish(nlr(&["show", "link", "--connect-timeout", "0.5", &target]));
+    assert_eq!(ended.code(), 3, "{ended:?}");
+    let sleeper = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    wait("the sleeper's end", || !is_alive(sleeper));
+    std::fs::remove_file(&pid).unwrap();
+}
