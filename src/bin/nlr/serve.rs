@@ -31,9 +31,9 @@ use netlink_remote::{
 };
 
 const EXAMPLES: &str = "\
-A client may do what this process may. It keeps the capabilities that clients need, and has the
-kernel refuse the system calls that it does not make (SECURITY.md). With --read-only the kernel
-refuses clients every change.
+A client may do what this process may. The process gives up the capabilities that its options do not
+need, and has the kernel refuse the system calls that it does not make (SECURITY.md). With --read-only
+the kernel refuses clients every change.
 
 The socket file has mode 0600, or 0666 where --allow-uid admits other users; with either mode the
 peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end all connections and remove the file; the
