@@ -1,6 +1,8 @@
 //! What a far shell says in place of what the script says there.
 
-use testing::programs;
+use std::process::Command;
+
+use testing::{finish, programs, temporary};
 
 use crate::{
     case::{self, Case, case},
@@ -216,6 +218,10 @@ const MARKER: &str = "\\376nlr-hello\\000\\r\\n\\032\\377\\000";
 #[test]
 fn each_is_told_in_a_line() {
     testing::world::require();
+    let stub = temporary("stub");
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&stub).arg(programs::stub());
+    assert_eq!(finish(strip).code(), 0);
     case::all(
         CASES,
         |case| case.name,
@@ -228,8 +234,9 @@ fn each_is_told_in_a_line() {
                  x=${{line#*x=}}; x=${{x%% *}}\n{script}\n"
             );
             programs::write(place.path("bin/far"), script);
-            let stub = programs::stripped_stub();
+            let stub = stub.display();
             place.run(&format!("nlr --stubs {stub} --connect-timeout 2 show link exec:TMP/bin/far"))
         },
     );
+    std::fs::remove_file(&stub).unwrap();
 }

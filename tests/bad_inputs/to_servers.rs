@@ -447,7 +447,7 @@ fn each_is_told_to_the_client() {
     };
     // The first round makes what all later ones share.
     try_all();
-    let census = Census::of(server.0.id());
+    let census = Census::of_settled(server.0.id());
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -197,7 +197,7 @@ impl Stage<'_> {
         // The first client makes what all later ones share.
         let first = format!("unix:{}", socket.display());
         testing::finish(nlr(&["ping", "--count", "1", &first])).printed();
-        let census = Census::of(child.id());
+        let census = Census::of_settled(child.id());
         let own = marked(&self.mark).into_iter().map(|process| process.pid).collect();
         Server { child, socket, census, own }
     }
@@ -294,10 +294,14 @@ impl Stage<'_> {
             Party::Client => client.pid(),
             Party::Stub | Party::Server => self.far(client),
             Party::Docker => {
-                let is_docker = |words: &str| words.contains("sleep 100000");
-                let found =
-                    marked(&self.mark).into_iter().find(|process| is_docker(&process.words));
-                found.expect("docker runs").pid
+                // The script has told of itself, and becomes another program now.
+                let mut found = None;
+                wait("docker", || {
+                    let mut all = marked(&self.mark).into_iter();
+                    found = all.find(|process| process.words.contains("sleep 100000"));
+                    found.is_some()
+                });
+                found.unwrap().pid
             }
             other => panic!("{other:?} is no party on one machine"),
         }

@@ -72,7 +72,7 @@ impl Samples {
         let mut texts = Vec::new();
         for (name, pid, samples) in &mut self.processes {
             let mut figures = Figures::of(*pid);
-            for _ in 0..500 {
+            for _ in 0..200 {
                 let is_settled = match samples.first() {
                     Some(first) => {
                         figures.descriptors <= first.descriptors
