@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-/// Resident memory may grow by this part of it, and by this many KiB, from the first third of the
-/// measurements after the first to the last third: allocators keep some of what a burst needed, at
-/// another place each time. A leak of 100 bytes for each of the clients of one minute is more.
+/// Memory may grow by this part of it, and by this many KiB, from the first third of the measurements
+/// after the first to the last third: allocators keep some of what a burst needed, at another place each
+/// time. In 45 seconds a leak of 2 KiB a client is more, in an hour one of 20 bytes.
 const MEMORY_MARGIN: f64 = 0.08;
 const MEMORY_KIB: f64 = 1536.0;
 
