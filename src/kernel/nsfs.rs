@@ -90,8 +90,9 @@ pub(super) fn open_file(path: &Path, netns: &Netns) -> Result<File, Failure> {
     let file = reopen(&found, netns)?;
     match sys::namespace_kind(file.as_fd()) {
         Ok(libc::CLONE_NEWNET) => Ok(file),
-        // Before Linux 4.11 no call tells the kind. setns(2) and rtnetlink check it at each use.
-        Err(Errno::ENOTTY) => Ok(file),
+        // Before Linux 4.11, and in an emulator, no call tells the kind. setns(2) and rtnetlink check it
+        // at each use.
+        Err(Errno::ENOTTY | Errno::ENOSYS) => Ok(file),
         Ok(kind) => {
             let kind = kind_name(kind);
             let text = format!("{netns} is a {kind} namespace, not a network namespace");

@@ -20,6 +20,11 @@
 //! tasks that need a thread of their own. The engine gives the thread a `syscall` to make while the
 //! engine is unlocked, mostly an `exchange` of datagrams, whose results go into the thread's
 //! `buffers`.
+//!
+//! Many clients are served by a `server`, the loop behind `listen`: connections wait in its `lobby`
+//! until their hello has come, and each then has a `place`: its account in the `budget` that all share,
+//! the `pool` of threads for tasks, and the `audit` that writes into the `journal`. A stub with one
+//! client has a place of its own.
 
 #![forbid(unsafe_code)]
 
