@@ -64,7 +64,7 @@ pub(crate) const SSH: &[Cell] = {
                 3,
                 concat!(
                     by_ssh!(),
-                    "ssh://test01: host key: *.*.*.* port 22 closed the connection without a word: it is no ssh server, or one that ends or has too many connections; check the port, and the server's log (MaxStartups?)"
+                    "ssh://test01: host key: *.*.*.* port 22 closed the connection before it greeted as an ssh server does: it is none, or it ends, or has too many connections; check the port, and the server's log (MaxStartups?)"
                 ),
             ),
         ),
