@@ -90,6 +90,8 @@ pub use config::Config;
 pub use confinement::Confinement;
 pub use events::{ListenEvent, Peer};
 pub use exit::Exit;
+#[cfg(any(test, fuzzing))]
+pub(crate) use input::{Input as StubInput, ReadOutcome};
 pub use listen::Listener;
 pub use listen_config::ListenConfig;
 pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};
