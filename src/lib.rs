@@ -127,7 +127,7 @@ inside! {
     wire,
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(all(any(test, fuzzing), feature = "client", feature = "stub"))]
 pub mod fuzzing;
 
 #[cfg(feature = "client")]

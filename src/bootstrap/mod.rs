@@ -22,6 +22,8 @@ mod diagnosis;
 mod dialog;
 mod digest;
 mod expect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hints;
 mod prompts;
 mod script;

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// A stub's hello, and the terms of the connection.
-pub(super) struct Greeted {
-    pub(super) hello: Hello,
-    pub(super) version: u16,
-    pub(super) max_frame: u32,
+pub(crate) struct Greeted {
+    pub(crate) hello: Hello,
+    pub(crate) version: u16,
+    pub(crate) max_frame: u32,
     /// Bytes that were read beyond the hello.
-    pub(super) rest: BytesMut,
+    pub(crate) rest: BytesMut,
 }
 
 /// How long a refused far end may take to read why, and to say why it refuses this side.
@@ -45,7 +45,7 @@ impl From<WireError> for Broken {
 }
 
 /// Sends the hello `mine` and reads the stub's. Text before it is left in `scanner`.
-pub(super) async fn run<S>(
+pub(crate) async fn run<S>(
     io: &mut S,
     mine: &Hello,
     scanner: &mut MarkerScanner,

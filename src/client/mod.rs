@@ -15,7 +15,7 @@ mod deferred;
 pub(crate) mod delivery;
 mod driver;
 mod gathering;
-mod handshake;
+pub(crate) mod handshake;
 mod keepalive;
 #[cfg(feature = "rust-netlink")]
 pub(crate) mod netlink_socket;

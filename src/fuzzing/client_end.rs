@@ -14,7 +14,7 @@ use crate::{
 /// A socket as the client's user knows it.
 #[derive(Debug, Default)]
 pub(crate) struct UserView {
-    window: Credit,
+    pub(crate) window: Credit,
     pub(crate) opened: u32,
     pub(crate) failed: u32,
     pub(crate) closing: bool,
@@ -22,7 +22,7 @@ pub(crate) struct UserView {
     /// Datagrams received by the client, those of a closing socket included.
     arrived: Credit,
     pub(crate) unread: VecDeque<Vec<u8>>,
-    consumed: Credit,
+    pub(crate) consumed: Credit,
     pub(crate) sent: Credit,
     /// Serial, errno, and whether the send was a confirmed one.
     pub(crate) answers: Vec<(u32, i32, bool)>,
@@ -38,6 +38,8 @@ pub(crate) struct ClientEnd {
     /// Requests in flight.
     requests: Vec<u32>,
     pub(crate) replies: Vec<u32>,
+    /// The datagrams of all sockets, as they came; a [`World`](super::World) takes them.
+    pub(crate) delivered: Vec<(SocketId, Vec<u8>)>,
 }
 
 impl ClientEnd {
@@ -48,6 +50,7 @@ impl ClientEnd {
             views: BTreeMap::new(),
             requests: Vec::new(),
             replies: Vec::new(),
+            delivered: Vec::new(),
         }
     }
 
@@ -114,6 +117,11 @@ impl ClientEnd {
         Some(request)
     }
 
+    /// Whether a request is unanswered.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// Whether a send is queued for its turn.
     pub(crate) fn has_turn(&self) -> bool {
         self.views.keys().any(|id| self.state.waiting_bytes_of(*id).is_some())
@@ -164,11 +172,13 @@ impl ClientEnd {
                 view.closed = Some(counters);
             }
             ClientEvent::Datagram(id, _, data) => {
-                let view = self.open_one(id);
-                view.unread.push_back(match data {
+                let data = match data {
                     Data::Whole(bytes) => bytes.to_vec(),
                     Data::Assembled(bytes) => bytes.to_vec(),
-                });
+                };
+                self.delivered.push((id, data.clone()));
+                let view = self.open_one(id);
+                view.unread.push_back(data);
                 // A window, and the overdraft of a confirmed send.
                 assert!(view.unread.len() as u64 <= view.window.datagrams.saturating_mul(2));
             }

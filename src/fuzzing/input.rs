@@ -22,18 +22,18 @@ impl<'a> Input<'a> {
         Some(*first)
     }
 
-    fn u8(&mut self) -> u8 {
+    pub(super) fn u8(&mut self) -> u8 {
         self.next().unwrap_or_default()
     }
 
-    fn take(&mut self, n: u8) -> &'a [u8] {
+    pub(super) fn take(&mut self, n: u8) -> &'a [u8] {
         let (head, tail) = self.rest.split_at(usize::from(n).min(self.rest.len()));
         self.rest = tail;
         head
     }
 
     /// Small most of the time, and large enough to overflow something otherwise.
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         match self.u8() {
             255 => u64::MAX,
             254 => u64::from(u32::MAX),
@@ -42,7 +42,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn credit(&mut self) -> Credit {
+    pub(super) fn credit(&mut self) -> Credit {
         Credit { bytes: self.number(), datagrams: self.number() }
     }
 

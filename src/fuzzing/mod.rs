@@ -1,8 +1,18 @@
 //! The functions behind the fuzz targets, which the tests run, too: each takes any bytes and panics
 //! where the code is wrong.
 //!
-//! [`decode`] and [`hello`] read the bytes as a stream; [`stub_ops`] and [`client_ops`] read them as
-//! events at one end of a connection.
+//! | function | takes the bytes as |
+//! |---|---|
+//! | [`decode`], [`hello`] | a stream |
+//! | [`stub_ops`], [`client_ops`] | events at one end of a connection |
+//! | [`end_to_end`] | the steps of a connection between both ends, over a faulty stream |
+//! | [`round_trip`] | values to encode and to decode |
+//! | [`target`] | the text of a target |
+//! | [`bootstrap`] | what a far end says before a stub speaks |
+//! | [`ssh_config`], [`known_hosts`] | a host, and a file of ssh's |
+//!
+//! The last four are in the modules that they test. The target `render` is in the tool `nlr`, whose
+//! fuzzer is the tool itself.
 
 #![allow(
     clippy::panic,
@@ -15,17 +25,20 @@ mod client_end;
 mod frames;
 mod input;
 mod pair;
+mod round_trip;
+mod scripted;
+#[cfg(test)]
+mod simulation;
 mod stub_end;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub(crate) use client_end::ClientEnd;
 #[cfg(test)]
 pub(crate) use pair::Move;
 pub(crate) use pair::Pair;
-pub(crate) use stub_end::StubEnd;
-#[cfg(test)]
-pub(crate) use stub_end::StubStep;
+pub(crate) use stub_end::{StubEnd, StubStep};
 
 use input::Input;
 
@@ -42,7 +55,6 @@ use crate::{
 ///
 /// The size must not matter, and a decoded message must stay the same through an encoder and a
 /// decoder.
-#[cfg(feature = "client")]
 pub fn decode(data: &[u8]) {
     use crate::wire::{MIN_MAX_FRAME, NetnsEntry, NetnsOpened};
     let Some((&size, stream)) = data.split_first() else { return };
@@ -52,15 +64,8 @@ pub fn decode(data: &[u8]) {
     for (header, payload) in at_once.frames {
         assert!(header.length <= MIN_MAX_FRAME);
         assert_eq!(payload.len(), header.payload_len());
-        let Ok(message) = Message::decode(header.frame_type, &payload) else { continue };
-        assert_eq!(message.frame_type(), header.frame_type);
-        let mut first = Vec::new();
-        message.encode(header.socket, header.flags, &mut first);
-        let (again, payload) = frames::parse(&first);
-        assert_eq!((again.socket, again.flags), (header.socket, header.flags));
-        let second = Message::decode(again.frame_type, payload);
-        assert_eq!(second.as_ref(), Ok(&message));
-        if let Message::Reply { value, .. } = message {
+        round_trip::canonical(header, &payload);
+        if let Ok(Message::Reply { value, .. }) = Message::decode(header.frame_type, &payload) {
             // Harmful characters in names are replaced, so only the second round has to be stable.
             if let Ok(entries) = NetnsEntry::decode_list(value) {
                 let mut list = Vec::new();
@@ -77,7 +82,6 @@ pub fn decode(data: &[u8]) {
 }
 
 /// The result of decoding a stream.
-#[cfg(feature = "client")]
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     frames: Vec<(crate::wire::Header, bytes::Bytes)>,
@@ -85,7 +89,6 @@ struct Decoded {
     left: usize,
 }
 
-#[cfg(feature = "client")]
 fn frames(stream: &[u8], size: usize, max_frame: u32) -> Decoded {
     use crate::wire::{Codec, CodecError};
     use tokio_util::codec::Decoder;
@@ -221,6 +224,39 @@ pub fn client_ops(data: &[u8]) {
             let _ = hostile(&mut input);
         }
     }
+}
+
+/// Plays both ends of a connection, honest ones: the bytes are the world around them, and its steps.
+/// No end may find a violation, and the invariants of the world hold after each step.
+pub fn end_to_end(data: &[u8]) {
+    world::play(data, |_| ());
+}
+
+/// Makes messages and hellos of the bytes, and decodes what they are encoded as.
+pub fn round_trip(data: &[u8]) {
+    round_trip::play(&mut Input::new(data));
+}
+
+/// Reads, writes and follows a target.
+pub fn target(data: &[u8]) {
+    crate::hops::fuzzing::target(data);
+}
+
+/// Plays a far end against the start of a stub.
+pub fn bootstrap(data: &[u8]) {
+    crate::bootstrap::fuzzing::bootstrap(data);
+}
+
+/// Resolves a host by a configuration of ssh's.
+#[cfg(feature = "ssh")]
+pub fn ssh_config(data: &[u8]) {
+    crate::transport::ssh::config::fuzzing::ssh_config(data);
+}
+
+/// Looks up a host in a known_hosts file.
+#[cfg(feature = "ssh")]
+pub fn known_hosts(data: &[u8]) {
+    crate::transport::ssh::fuzz_known_hosts(data);
 }
 
 fn honest(input: &mut Input<'_>) {

@@ -38,7 +38,19 @@ struct Kernel {
     /// What the open takes of the bytes that wait, until it is made.
     opening: u64,
     drops: u64,
+    /// The drops that the client was told of.
+    told: u64,
     counters: Counters,
+}
+
+impl Kernel {
+    /// Queues a datagram, or drops it.
+    fn receive(&mut self, datagram: &[u8], room: usize) {
+        match self.queue.len() < room {
+            true => self.queue.push_back(datagram.to_vec()),
+            false => self.drops += 1,
+        }
+    }
 }
 
 /// A step of the stub's engine.
@@ -51,6 +63,8 @@ pub(crate) enum StubStep {
     Forward(SocketId),
     Answer(SocketId),
     Drop(SocketId),
+    /// The drops since the last time are told.
+    Tell(SocketId),
     Closed(SocketId),
     Reply(usize),
 }
@@ -65,6 +79,8 @@ pub(crate) struct StubEnd {
     pub(crate) failures: bool,
     /// Whether the kernel may drop datagrams.
     pub(crate) drops: bool,
+    /// Datagrams that a kernel socket holds: those beyond are dropped.
+    pub(crate) room: usize,
     /// Datagrams are forwarded in frames of this many bytes.
     pub(crate) piece: usize,
     kernels: BTreeMap<SocketId, Kernel>,
@@ -72,6 +88,8 @@ pub(crate) struct StubEnd {
     requests: Vec<(u32, u64)>,
     /// The counters of each closed socket, in the order of closing.
     pub(crate) closed: Vec<(SocketId, Counters)>,
+    /// Socket, serial and bytes of the sends that came whole; a [`World`](super::World) takes them.
+    pub(crate) taken_in: Vec<(SocketId, u32, Vec<u8>)>,
     limits: PeerLimits,
     max_partial: u64,
 }
@@ -84,10 +102,12 @@ impl StubEnd {
             echo: 1,
             failures: true,
             drops: true,
+            room: usize::MAX,
             piece: 8,
             kernels: BTreeMap::new(),
             requests: Vec::new(),
             closed: Vec::new(),
+            taken_in: Vec::new(),
             limits,
             max_partial,
         }
@@ -104,9 +124,25 @@ impl StubEnd {
     }
 
     /// Has a datagram arrive at a socket that no send asked for.
-    #[cfg(test)]
     pub(crate) fn arrive(&mut self, id: SocketId, datagram: &[u8]) {
-        self.kernels.get_mut(&id).unwrap().queue.push_back(datagram.to_vec());
+        if let Some(kernel) = self.kernels.get_mut(&id) {
+            kernel.receive(datagram, self.room);
+        }
+    }
+
+    /// Whether there is a kernel socket, which is not closing.
+    pub(crate) fn is_receiving(&self, id: SocketId) -> bool {
+        self.kernels.get(&id).is_some_and(|kernel| kernel.open && !kernel.closing)
+    }
+
+    /// The datagram that is read next.
+    pub(crate) fn first_of_queue(&self, id: SocketId) -> Option<&[u8]> {
+        self.kernels.get(&id)?.queue.front().map(Vec::as_slice)
+    }
+
+    /// The datagrams that the kernel has dropped.
+    pub(crate) fn drops_of(&self, id: SocketId) -> u64 {
+        self.kernels.get(&id).map_or(0, |kernel| kernel.drops)
     }
 
     /// Takes in a frame as the engine does.
@@ -131,7 +167,9 @@ impl StubEnd {
             StubAction::Send { socket, serial, confirm, data, .. } => {
                 let kernel = self.kernels.get_mut(&socket).unwrap();
                 kernel.partial = 0;
-                kernel.sends.push_back(PendingSend { serial, confirm, data: data.into_owned() });
+                let data = data.into_owned();
+                self.taken_in.push((socket, serial, data.clone()));
+                kernel.sends.push_back(PendingSend { serial, confirm, data });
             }
             StubAction::OptionGet { socket, request, .. }
             | StubAction::OptionSet { socket, request, .. }
@@ -201,6 +239,9 @@ impl StubEnd {
             if self.drops && kernel.drops < 2 {
                 steps.push(StubStep::Drop(id));
             }
+            if kernel.drops > kernel.told {
+                steps.push(StubStep::Tell(id));
+            }
         }
         steps.extend((0..self.requests.len()).map(StubStep::Reply));
         steps
@@ -236,7 +277,7 @@ impl StubEnd {
                     kernel.counters.sent_datagrams += 1;
                     kernel.counters.sent_bytes += send.data.len() as u64;
                     for _ in 0..self.echo {
-                        kernel.queue.push_back(send.data.clone());
+                        kernel.receive(&send.data, self.room);
                     }
                 }
                 if send.confirm {
@@ -268,6 +309,12 @@ impl StubEnd {
             StubStep::Drop(id) => {
                 let kernel = kernels.get_mut(&id).unwrap();
                 kernel.drops += 1;
+                kernel.told = kernel.drops;
+                state.lost(id, kernel.drops, out);
+            }
+            StubStep::Tell(id) => {
+                let kernel = kernels.get_mut(&id).unwrap();
+                kernel.told = kernel.drops;
                 state.lost(id, kernel.drops, out);
             }
             StubStep::Closed(id) => self.close(id),

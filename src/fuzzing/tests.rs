@@ -1,16 +1,28 @@
 //! The targets on the seeds and on the vectors. The seeds are the vectors.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use proptest::prelude::*;
 
 use super::*;
 
+/// The targets whose seeds are no vectors, and what each runs.
+const OTHERS: &[(&str, fn(&[u8]))] = &[
+    ("end_to_end", end_to_end),
+    ("round_trip", round_trip),
+    ("target", target),
+    ("bootstrap", bootstrap),
+    ("ssh_config", ssh_config),
+    ("known_hosts", known_hosts),
+];
+
 /// The name of each target, what it runs, and how a vector of this kind becomes its input.
 type Target = (&'static str, fn(&[u8]), fn(&str, &[u8]) -> Option<Vec<u8>>);
 
 const TARGETS: &[Target] = &[
-    #[cfg(feature = "client")]
     ("decode", decode, |kind, bytes| (kind == "frame").then(|| [&[3], bytes].concat())),
     // A seed of 256 KiB helps nobody; for a hello the odd first byte stands for the marker.
     ("hello", hello, |kind, bytes| match kind {
@@ -39,11 +51,10 @@ fn as_ops(first: &[u8], mut bytes: &[u8]) -> Vec<u8> {
 
 /// With `NLR_WRITE_SEEDS` set it writes the seeds instead, after vectors have changed.
 #[test]
-fn the_seeds_are_the_vectors_and_find_nothing() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+fn the_seeds_are_the_vectors() {
     let vectors = testing::vectors::load();
-    for (target, run, seed) in TARGETS {
-        let folder = corpus.join(target);
+    for (target, _, seed) in TARGETS {
+        let folder = corpus().join(target);
         let mut seeds = 0;
         for vector in &vectors {
             let Some(input) = seed(vector.one("kind").unwrap_or_default(), &vector.bytes) else {
@@ -59,20 +70,29 @@ fn the_seeds_are_the_vectors_and_find_nothing() {
             seeds += 1;
         }
         assert!(seeds > 10, "{target} has {seeds} seeds");
-        // What a fuzzer found once is kept there too.
-        for entry in fs::read_dir(&folder).unwrap() {
+    }
+}
+
+/// What the fuzzers have found, and what leads them on.
+#[test]
+fn the_corpora_find_nothing() {
+    for (target, run) in all() {
+        let mut inputs = 0;
+        for entry in fs::read_dir(corpus().join(target)).unwrap() {
             let path = entry.unwrap().path();
             println!("{}", path.display());
             run(&fs::read(path).unwrap());
+            inputs += 1;
         }
+        assert!(inputs > 10, "{target} has {inputs} inputs");
     }
 }
 
 /// The fuzzers' work in small, for those who have only the tests.
 #[test]
 fn random_bytes_find_nothing() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(2000));
-    for (target, run, _) in TARGETS {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(1000));
+    for (target, run) in all() {
         let bytes = proptest::collection::vec(any::<u8>(), 0..400);
         let result = runner.run(&bytes, |bytes| {
             run(&bytes);
@@ -101,4 +121,13 @@ fn long_texts_stay_the_same_through_an_encoder_and_a_decoder() {
             }
         }
     }
+}
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+}
+
+fn all() -> impl Iterator<Item = (&'static str, fn(&[u8]))> {
+    let of_vectors = TARGETS.iter().map(|(target, run, _)| (*target, *run));
+    of_vectors.chain(OTHERS.iter().copied())
 }

@@ -40,6 +40,8 @@ mod argv;
 #[cfg(feature = "stub")]
 mod askpass;
 pub(crate) mod connector;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod hop;
 pub(crate) mod options;
 #[cfg(feature = "ssh")]

@@ -11,11 +11,7 @@ use super::{cancel::Cancel, engine, engine_helper, failure::explained, nsfs};
 use crate::wire::{ContainerEngine, Failure, Netns};
 
 /// Opens the network namespace of a running container, which may be that of its host.
-pub(super) fn open(
-    engine: ContainerEngine,
-    name: &str,
-    cancel: &Cancel,
-) -> Result<File, Failure> {
+pub(super) fn open(engine: ContainerEngine, name: &str, cancel: &Cancel) -> Result<File, Failure> {
     let netns = Netns::Container { engine, name: name.to_owned() };
     if !netns.is_well_named() {
         let text = format!("{netns} cannot exist: a container's name has other characters");

@@ -3,8 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    fmt,
-    fs,
+    fmt, fs,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::PathBuf,
     process::Command,

@@ -101,7 +101,10 @@ fn question(
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 cancel.check()?;
                 if Instant::now() >= deadline {
-                    return Err(failure(Errno::ETIMEDOUT, "asking the helper for container engines"));
+                    return Err(failure(
+                        Errno::ETIMEDOUT,
+                        "asking the helper for container engines",
+                    ));
                 }
             }
             Err(error) => return Err(step(error)),

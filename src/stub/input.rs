@@ -13,7 +13,7 @@ use crate::{
 
 /// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ReadOutcome {
+pub(crate) enum ReadOutcome {
     /// More bytes are in the buffer.
     Progress,
     /// Nothing is there to be read now.
@@ -23,7 +23,7 @@ pub(super) enum ReadOutcome {
 }
 
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     fd: NonBlocking,
     buffer: Vec<u8>,
     /// Bytes from `start` to `end` of the buffer are read and not decoded.
@@ -39,14 +39,14 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+    pub(crate) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let fd = NonBlocking::new(fd)?;
         let (buffer, scanner) = (Vec::new(), MarkerScanner::new());
         Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, least: GREETING, skip: 0, scanner })
     }
 
     /// Reads once, as much as is there and has room.
-    pub(super) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
+    pub(crate) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
         self.make_room()?;
         let Some(room) = self.buffer.get_mut(self.end..) else { return Err(Errno::EINVAL) };
         loop {
@@ -110,7 +110,7 @@ impl Input {
 
     /// The client's hello; `None` while it is not complete. Sets `marker_found` once it has passed
     /// the marker.
-    pub(super) fn hello(&mut self, marker_found: &mut bool) -> Result<Option<Hello>, WireError> {
+    pub(crate) fn hello(&mut self, marker_found: &mut bool) -> Result<Option<Hello>, WireError> {
         if !*marker_found {
             let pending = self.buffer.get(self.start..self.end).unwrap_or_default();
             match self.scanner.scan(pending) {
@@ -141,7 +141,7 @@ impl Input {
     }
 
     /// The next whole frame: header and payload; `None` while there is none.
-    pub(super) fn frame(&mut self, max_frame: u32) -> Result<Option<(Header, &[u8])>, WireError> {
+    pub(crate) fn frame(&mut self, max_frame: u32) -> Result<Option<(Header, &[u8])>, WireError> {
         loop {
             let skipped = self.skip.min(self.end - self.start);
             self.start += skipped;
@@ -179,7 +179,7 @@ impl Input {
     }
 
     /// Whether a frame has begun and not ended.
-    pub(super) fn is_midframe(&self) -> bool {
+    pub(crate) fn is_midframe(&self) -> bool {
         self.start != self.end || self.skip > 0
     }
 }

@@ -12,6 +12,12 @@
 //! buffer has room, unfinished sends and answers not yet read are counted, and a client that
 //! passes a limit is told so and cut off.
 //!
+//! # Rights
+//!
+//! A client may do what the stub's account may, less what its [`Access`] leaves out. Each thread that
+//! acts for a read-only client gives its capabilities up first, so the kernel refuses changes. A
+//! process that does nothing but serve gives up the rest with [`Confinement`].
+//!
 //! # Layout
 //!
 //! `watchdog` runs the threads. The thread at work locks the `engine`, the event loop of one
@@ -84,6 +90,8 @@ pub use config::Config;
 pub use confinement::Confinement;
 pub use events::{ListenEvent, Peer};
 pub use exit::Exit;
+#[cfg(any(test, fuzzing))]
+pub(crate) use input::{Input as StubInput, ReadOutcome};
 pub use listen::Listener;
 pub use listen_config::ListenConfig;
 pub use own::{ARGUMENT, main, serve_if_asked, serve_if_asked_as};

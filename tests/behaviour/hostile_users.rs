@@ -27,7 +27,7 @@ use nix::{
     },
 };
 use testing::{
-    finish,
+    finish, run,
     tool::{Server, nlr},
 };
 use tokio::{
@@ -148,6 +148,34 @@ async fn the_whole_limit_of_descriptors_is_of_use() {
     sockets.pop().unwrap().close().await.unwrap();
     client.socket(NETLINK_ROUTE).open().await.unwrap();
     client.close().await;
+}
+
+/// The server's own descriptors leave none for a connection.
+#[tokio::test]
+async fn a_connection_without_a_descriptor_is_told_so() {
+    world::require();
+    let server = limited(temporary("serve"), "64:64", &[]);
+    // It has served, so that all it opens for good is open.
+    assert!(shown(&server).contains("lo"));
+    let pid = server.pid();
+    eventually("the client has gone", || status(pid, "Threads:") <= THREADS).await;
+    let folder = format!("/proc/{pid}/fd");
+    let count = || fs::read_dir(&folder).unwrap().count();
+    let set_limit = |limit: usize| {
+        let limit = format!("--nofile={limit}:64");
+        run("prlimit", &["--pid", &pid.to_string(), &limit]);
+    };
+    let before = count();
+    let lowest_free = (0..).find(|number| !Path::new(&format!("{folder}/{number}")).exists());
+    set_limit(lowest_free.unwrap());
+    for _ in 0..3 {
+        let reason = said(silent(&server).await).await;
+        let reason = String::from_utf8_lossy(&reason);
+        assert!(reason.contains("no descriptor left: Too many open files"), "{reason}");
+    }
+    set_limit(64);
+    assert!(shown(&server).contains("lo"));
+    eventually("no descriptor is lost", || count() <= before).await;
 }
 
 #[tokio::test]

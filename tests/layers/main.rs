@@ -46,7 +46,24 @@ const TABLE: &[Row] = &[
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.
-    ("fuzzing", &[BASE, &["wire", "proto"]]),
+    (
+        "fuzzing",
+        &[
+            BASE,
+            &[
+                "wire",
+                "proto",
+                "error",
+                "prompter",
+                "connect_context",
+                "stub",
+                "transport",
+                "client",
+                "bootstrap",
+                "hops",
+            ],
+        ],
+    ),
 ];
 
 /// The root files of the crates in `src`. The programs use the library's public items alone, which

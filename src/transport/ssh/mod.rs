@@ -39,6 +39,8 @@ pub(crate) mod host;
 mod keepalive;
 mod key_blob;
 mod known_hosts;
+#[cfg(any(test, fuzzing))]
+mod memory_file;
 mod opening;
 mod session;
 mod session_state;
@@ -53,5 +55,7 @@ mod wakers;
 mod tests;
 
 pub(crate) use config::ConfigSource;
+#[cfg(any(test, fuzzing))]
+pub(crate) use known_hosts::fuzzing::known_hosts as fuzz_known_hosts;
 pub(crate) use opening::OpenPermit;
 pub(crate) use session::{ReachedHost, Session, WeakSession};

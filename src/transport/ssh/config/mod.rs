@@ -6,6 +6,8 @@
 mod destination;
 mod expand;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keywords;
 mod local;
 mod match_block;

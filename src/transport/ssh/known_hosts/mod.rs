@@ -5,6 +5,8 @@
 //! `StrictHostKeyChecking no` ssh itself would go on without passwords.
 
 mod append;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod line;
 mod lookup;
 #[cfg(test)]
