@@ -4,7 +4,15 @@
 //! over limits passes through all steps. At each limit `nlr` succeeds, or says in one line that the
 //! limit is the reason; it never panics or hangs, and leaves no process.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
 
 use netlink_remote::{
     Client, ErrorKind,
@@ -16,7 +24,7 @@ use testing::{
     lab::Lab,
     netlink::NETLINK_ROUTE,
     processes::{MARK, assert_none},
-    programs, temporary, unique, within, world,
+    programs, temporary, unique, wait, wait_up_to, within, world,
 };
 
 use crate::cells::{Cell, Fault::*, Outcome::Swept, Party::*, Step::*, cell};
@@ -31,6 +39,7 @@ pub(crate) const CELLS: &[Cell] = &[
     cell(Stub, Hello, NoMemory, Swept),
     cell(Stub, Open, NoFiles, Swept),
     cell(Stub, Open, NoSpace, Swept),
+    cell(Server, Hello, NoProcesses, Swept),
     cell(Stub, Upload, NoSpace, Swept),
     cell(Client, Connecting, NoSpace, Swept),
 ];
@@ -163,6 +172,65 @@ fn processes_and_threads() {
     }
     assert!(of_client.len() >= 2, "{of_client:#?}");
     assert!(of_stub.len() >= 2, "{of_stub:#?}");
+}
+
+/// A server that has no thread for a client says so to it, and serves on.
+#[test]
+fn threads_of_a_server() {
+    if !world::has_real_root("a user with a limit of threads") {
+        return;
+    }
+    let folder = temporary("limited");
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(4243), Some(4243)).unwrap();
+    let (mut enough, mut refused) = (0, BTreeSet::new());
+    for limit in 1..=12 {
+        let socket = folder.join(limit.to_string());
+        let target = format!("unix:{}", socket.display());
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=4243", "--regid=4243", "--clear-groups", "bash", "-c"]);
+        let nlr_itself = programs::nlr();
+        let script = format!("ulimit -u {limit}; exec {nlr_itself} serve {target} --allow-uid 0");
+        command.arg(script).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = Running(command.spawn().unwrap());
+        let mut has_ended = false;
+        wait("nlr serve to listen or to end", || {
+            has_ended = server.0.try_wait().unwrap().is_some();
+            has_ended || UnixStream::connect(&socket).is_ok()
+        });
+        let limit = format!("{limit} threads");
+        for _ in 0..3 {
+            let mut client = Command::new(nlr_itself);
+            client.args(["--connect-timeout", "5", "show", "link", &target]);
+            let ended = testing::finish(client);
+            // It may end once it listens, for want of a thread of its own.
+            let patience = match ended.code() == 0 || ended.stderr.contains(EAGAIN) {
+                true => Duration::ZERO,
+                false => Duration::from_secs(5),
+            };
+            has_ended = wait_up_to(patience, || server.0.try_wait().unwrap().is_some());
+            if has_ended {
+                break;
+            }
+            match succeeds_or_says(&limit, &ended, &[EAGAIN]) {
+                true => enough += 1,
+                false => drop(refused.insert(ended.stderr.replace(&target, "TARGET"))),
+            }
+        }
+        if has_ended {
+            let mut ended = server.end();
+            // Behind the lines of its log.
+            let last = ended.stderr.lines().next_back().unwrap_or_default();
+            ended.stderr = format!("{}\n", last.replace(&target, "TARGET"));
+            assert!(!succeeds_or_says(&limit, &ended, &[EAGAIN]));
+            refused.insert(ended.stderr);
+        } else {
+            server.signal(Signal::SIGTERM);
+            assert!(server.wait().success());
+        }
+    }
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(enough >= 3 && !refused.is_empty(), "{enough}: {refused:#?}");
 }
 
 #[test]

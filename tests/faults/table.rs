@@ -87,13 +87,13 @@ const LEFT_OUT: &[LeftOut] = &[
         parties: &[Server],
         steps: &[Hello, Open],
         faults: &[NoFiles],
-        why: "shares of descriptors: tests of `nlr serve`",
+        why: "a server has shares of descriptors: `hostile_users` of the behaviour tests",
     },
     LeftOut {
         parties: &[Server],
         steps: &[Hello],
-        faults: &[NoProcesses, NoMemory],
-        why: "threads and buffers that a server cannot have: tests of `nlr serve`",
+        faults: &[NoMemory],
+        why: "a client costs a server bounded memory: `hostile_users` of the behaviour tests",
     },
     LeftOut {
         parties: &[Client],
