@@ -53,7 +53,7 @@ const IDLE: u64 = 16 * MIB;
 
 /// Memory of a client's threads and buffers that is not counted as waiting: stacks, the input buffer,
 /// and the datagrams that are being received and sent.
-const EACH: u64 = 512 * KIB;
+const EACH: u64 = MIB;
 
 /// How much more memory may be resident when the clients have gone.
 const LEFT: u64 = 16 * MIB;
@@ -316,7 +316,7 @@ fn options(attack: &Attack) {
     };
     attack.pour(|number| match number {
         1 => frame(1, &Message::Open(open())),
-        _ => (0..200).flat_map(|request| get(request)).collect(),
+        _ => (0..200).flat_map(get).collect(),
     });
 }
 

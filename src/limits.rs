@@ -146,6 +146,10 @@ pub mod server {
     /// wish for; more sockets get smaller ones.
     pub const MAX_KERNEL_MEMORY: u64 = 1 << 30;
 
+    /// Streams whose buffer in the kernel has 1 MiB, so that a dump waits for its reader less often.
+    /// Those of further clients keep the host's default (`net.core.wmem_default`, mostly 208 KiB).
+    pub const MAX_WIDE_STREAMS: u64 = 256;
+
     /// Tasks of all clients that run at a time; more of them wait.
     pub const MAX_TASKS: u64 = 32;
 
@@ -178,6 +182,49 @@ pub mod server {
 
 /// Limits of a client.
 pub mod client {
+    use std::time::Duration;
+
+    /// Time for the hello of a stub.
+    pub const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Time for a socket to be opened: a container engine may have to be asked first.
+    pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Time for an operation on namespaces: creating one takes long on a busy host.
+    pub const NETNS_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Bytes of receive buffer that a socket asks for: a burst of a hundred thousand events waits in the
+    /// kernel while the stream is busy. The kernel takes memory for queued datagrams only.
+    pub const RECEIVE_BUFFER: u32 = 32 << 20;
+
+    /// Credit for the datagrams of a socket, in bytes: a hundred parts of a dump. It bounds what a
+    /// program leaves unread.
+    pub const WINDOW_BYTES: u64 = 4 << 20;
+
+    /// Credit for the datagrams of a socket, in datagrams.
+    pub const WINDOW_DATAGRAMS: u64 = 16 << 10;
+
+    /// Bytes that wait to be written, above which no small datagram is accepted for sending; and bytes
+    /// of one socket's large datagrams, above which the socket gets no other accepted.
+    pub const OUTBOX: usize = 1 << 20;
+
+    /// Bytes of all sockets' large datagrams, above which none is accepted for sending.
+    pub const LARGE_OUTBOX: usize = 64 << 20;
+
+    /// Failures that wait to be received, from which on pipelined sends of a socket fail at once.
+    pub const SEND_FAILURES: usize = 1024;
+
+    /// Sends that the rust-netlink adapter remembers in case they fail: more than any window lets be in
+    /// flight.
+    pub const REMEMBERED_SENDS: usize = 8192;
+
+    /// Requests of one `Requests` in flight: as many as a send window has datagrams.
+    pub const REQUESTS_IN_FLIGHT: u32 = 4096;
+
+    /// Bytes of memory for what a caller leaves unread of an answer, above which the request fails where
+    /// others are awaited.
+    pub const UNREAD_OF_REQUEST: usize = 16 << 20;
+
     /// Bytes of room that a frame gets at once. A longer frame gets more as its bytes come.
     pub const INPUT: usize = 64 << 10;
 
@@ -261,7 +308,7 @@ mod tests {
         match number {
             _ if value.starts_with("Duration") => format!("{number} s"),
             _ if !is_size || number < 1 << 10 => number.to_string(),
-            _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
+            _ if number.is_multiple_of(1 << 20) => format!("{} MiB", number >> 20),
             _ => format!("{} KiB", number >> 10),
         }
     }

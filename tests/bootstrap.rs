@@ -102,7 +102,13 @@ async fn a_stub_that_was_cut_off_is_replaced() {
     let there = host(None, home.path());
     use_it(&there).await;
     let stub = stubs_in(home.path()).remove(0);
-    let file = fs::OpenOptions::new().write(true).open(&stub).unwrap();
+    // A stub's helper ends after it, and until then the kernel refuses to write (ETXTBSY).
+    let mut opened = None;
+    testing::wait("nothing runs the file", || {
+        opened = fs::OpenOptions::new().write(true).open(&stub).ok();
+        opened.is_some()
+    });
+    let file = opened.unwrap();
     let whole = file.metadata().unwrap().len();
     file.set_len(whole / 2).unwrap();
     drop(file);

@@ -12,18 +12,15 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Group, Protocol, Step,
+    limits::client::{OPEN_TIMEOUT, RECEIVE_BUFFER, WINDOW_BYTES, WINDOW_DATAGRAMS},
     wire::{
         Credit, FILTER, FilterInstruction, MAX_OPTION, Netns, NetnsMode, OWN_LEVEL, Open,
         SocketOption,
     },
 };
 
-/// Bytes of receive buffer to ask for: a burst of a hundred thousand events waits in the kernel while
-/// the stream is busy. The kernel takes memory for queued datagrams only.
-const RECEIVE_BUFFER: u32 = 32 << 20;
-
 /// Credit for datagrams: the bound on unread datagrams of one socket at this side.
-const WINDOW: Credit = Credit { bytes: 4 << 20, datagrams: 16 << 10 };
+const WINDOW: Credit = Credit { bytes: WINDOW_BYTES, datagrams: WINDOW_DATAGRAMS };
 
 /// Options of a socket that is not open yet; [`Client::socket`](crate::Client::socket) makes it, and
 /// [`open`](Self::open) opens the socket.
@@ -44,7 +41,7 @@ impl SocketBuilder {
         let protocol = protocol.number();
         let open =
             Open { protocol, credit: WINDOW, receive_buffer: RECEIVE_BUFFER, ..Open::default() };
-        Self { handle, open, timeout: Duration::from_secs(30), namespace: None }
+        Self { handle, open, timeout: OPEN_TIMEOUT, namespace: None }
     }
 
     /// Replaces the netlink protocol.
@@ -88,9 +85,9 @@ impl SocketBuilder {
 
     /// Sets the bytes of receive buffer to ask for: 32 MiB by default, and 0 for the kernel's own
     /// default. With CAP_NET_ADMIN the stub may exceed `net.core.rmem_max` (SO_RCVBUFFORCE);
-    /// otherwise the kernel limits the size to it. The buffers of a client's sockets have a limit together,
-    /// 256 MiB beyond the kernel's defaults: a socket gets a quarter of what is left, at most.
-    /// [`RemoteSocket::receive_buffer`] gives the result.
+    /// otherwise the kernel limits the size to it. The buffers of a client's sockets have a limit
+    /// together, 256 MiB beyond the kernel's defaults: a socket gets a quarter of what is left, at
+    /// most. [`RemoteSocket::receive_buffer`] gives the result.
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.open.receive_buffer = bytes;
         self

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Protocol,
+    limits::client::HELLO_TIMEOUT,
     transport::ExitReport,
     wire::{
         Hello, MarkerScanner,
@@ -53,7 +54,7 @@ const SILENT_INTERVALS: u32 = 4;
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        let timeout = Duration::from_secs(30);
+        let timeout = HELLO_TIMEOUT;
         Self {
             timeout,
             limits: PeerLimits::default(),

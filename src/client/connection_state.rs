@@ -26,10 +26,10 @@ use crate::{
     wire::{Counters, Failure, Frame, Hello, Open, Opened, SocketId},
 };
 
-/// Payload parts below this many bytes are copied out of the read buffer. A small part that is
-/// kept would keep the whole buffer, a thousand times its size; copying it takes no longer than
-/// sharing.
-const COPIED: usize = 4096;
+/// Payload parts below this many bytes are copied out of the read buffer, which takes a microsecond at
+/// most. A small part that is kept would keep the whole buffer, whatever else the far end has put into
+/// it: credit counts the part alone.
+const COPIED: usize = 16 << 10;
 
 /// A frame that ends the connection.
 #[derive(Debug)]

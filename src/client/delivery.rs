@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Group, Origin, errno::describe, wire::DatagramInfo
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram {
-    /// The bytes, in the byte order of the far host. From 4 KiB on they may share a buffer with other
+    /// The bytes, in the byte order of the far host. From 16 KiB on they may share a buffer with other
     /// datagrams, and keep all of it: copy bytes that are kept for long. Smaller ones are copies.
     pub data: Bytes,
     /// Source port id, multicast group and nsid.

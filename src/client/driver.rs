@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::yield_now,
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 use tokio_util::{codec::Decoder, io::poll_read_buf};
 use tracing::{Instrument, debug, debug_span};
@@ -44,7 +44,8 @@ const MOST_ROOM: usize = 128 << 10;
 /// A runtime gives them none while a task is woken again at once, as a stream that always has more does.
 const TURN: usize = 1 << 20;
 
-/// Time for the last frames to be written, and for the exit report.
+/// Time for the last frames to be written, for the exit report, and, once a write has failed, for the
+/// far end's reason to be read.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(super) struct Driver<S> {
@@ -60,6 +61,8 @@ pub(super) struct Driver<S> {
     connection: Arc<Connection>,
     exit_report: Option<ExitReport>,
     keepalive: Option<Keepalive>,
+    /// The error that ended writing, and the time that is left for the far end's reason.
+    write_failure: Option<(io::Error, Pin<Box<Sleep>>)>,
     /// The last field, so that it is dropped after the stream.
     end_guard: EndGuard,
 }
@@ -135,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             connection,
             exit_report,
             keepalive: keepalive.map(Keepalive::new),
+            write_failure: None,
         }
     }
 
@@ -190,12 +194,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Driver<S> {
             read = silent.map(|()| Ending::Silence(keepalive.interval()));
         }
         // Frames are written even where reading ended: a frame just read may have an answer.
-        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-            // The reason of a far end that has ended was often read just before.
-            return match read {
-                Poll::Ready(ending) => Poll::Ready(ending),
-                Poll::Pending => Poll::Ready(Ending::Stream(Some(error))),
-            };
+        if self.write_failure.is_none()
+            && let Poll::Ready(Err(error)) = self.poll_write(cx)
+        {
+            self.write_failure = Some((error, Box::pin(sleep(FAREWELL))));
+        }
+        if let Some((_, patience)) = &mut self.write_failure
+            && read.is_pending()
+            && patience.as_mut().poll(cx).is_ready()
+        {
+            let error = self.write_failure.take().map(|(error, _)| error);
+            return Poll::Ready(Ending::Stream(error));
         }
         if read.is_pending() && self.connection.run(|state, _| state.is_finishing()) {
             return Poll::Ready(Ending::Finished);

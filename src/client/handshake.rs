@@ -1,6 +1,6 @@
 //! The exchange of hellos.
 
-use std::time::Duration;
+use std::{io::ErrorKind as IoErrorKind, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -114,7 +114,8 @@ where
             return Ok((hello, version, max_frame));
         }
         let end = match io.read_buf(buffer).await {
-            Ok(0) => written.err(),
+            // A far end that has ended takes no hello either: that says nothing more.
+            Ok(0) => written.err().filter(|error| error.kind() != IoErrorKind::BrokenPipe),
             Ok(_) => continue,
             Err(error) => Some(error),
         };

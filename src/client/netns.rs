@@ -1,6 +1,6 @@
 //! Network namespaces at the far end.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -8,12 +8,10 @@ use tokio::time::timeout;
 use super::connection_ref::ConnectionRef;
 use crate::{
     Error, ErrorKind,
+    limits::client::NETNS_TIMEOUT,
     proto::netns_message,
     wire::{Netns, NetnsEntry, NetnsMode, NetnsOpened, NetnsRequest, SocketId, hello::NetnsId},
 };
-
-/// Limit on an operation: creating a namespace takes long on a busy host.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Operations on the namespaces of the far end's host, made by
 /// [`Client::netns`](super::Client::netns).
@@ -84,10 +82,10 @@ impl RemoteNetns {
         let opens_netns = matches!(operation, NetnsRequest::Open(..));
         let message = netns_message(operation);
         let reply = self.connection.request(SocketId::CONNECTION, message, opens_netns);
-        match timeout(TIMEOUT, reply).await {
+        match timeout(NETNS_TIMEOUT, reply).await {
             Ok(reply) => reply.map_err(|error| error.into_error(ErrorKind::Namespace)),
             Err(_) => {
-                let text = format!("the far end did not answer within {TIMEOUT:?}");
+                let text = format!("the far end did not answer within {NETNS_TIMEOUT:?}");
                 Err(Error::new(ErrorKind::Timeout, text))
             }
         }

@@ -14,13 +14,10 @@ use super::{
 };
 use crate::{
     Error,
-    limits::client::UNREAD_FAILURES,
+    limits::client::{SEND_FAILURES, UNREAD_FAILURES},
     proto::{SendError, Violation},
     wire::{Counters, Destination, Opened, SocketId},
 };
-
-/// Failures of pipelined sends in the receive queue, from which on a pipelined send fails at once.
-const MAX_FAILURES: usize = 1024;
 
 /// A confirmed send, for which one task waits.
 #[derive(Debug)]
@@ -193,7 +190,7 @@ impl SocketState {
             Err(SendError::NotOpen) if self.opened.is_none() => false,
             Err(error) => return Err(self.send_error(error, length)),
         };
-        if may_send && !confirm && self.failures >= MAX_FAILURES {
+        if may_send && !confirm && self.failures >= SEND_FAILURES {
             let error = send_failed(self.last_failure);
             return Err(
                 error.context("nobody receives the errors of earlier sends, the last of which is")

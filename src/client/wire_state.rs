@@ -8,19 +8,12 @@ use super::gathering::send_mode;
 use crate::{
     Error, ErrorKind, Origin,
     errno::{EMSGSIZE, EPROTO},
-    limits::client::UNREAD_ANSWERS,
+    limits::client::{LARGE_OUTBOX, OUTBOX, UNREAD_ANSWERS},
     proto::{ClientEvent, ClientState, Refusal, SendError, Violation},
     wire::{
         Destination, Failure, Flags, Frame, MAX_OPTION, Message, Open, SocketId, hello::PeerLimits,
     },
 };
-
-/// Bytes waiting to be written above which no small datagram is accepted for sending; and bytes of
-/// one socket's large datagrams above which it gets no other accepted.
-const OUTBOX_HIGH_WATER: usize = 1 << 20;
-
-/// Bytes of all sockets' large datagrams above which none is accepted for sending.
-const LARGE_HIGH_WATER: usize = 64 << 20;
 
 /// Bytes waiting to be written below which pieces of large datagrams are added. A frame of another
 /// socket waits for no more than this and a piece.
@@ -83,10 +76,10 @@ impl WireState {
             Err(error) => return Err(error),
         }
         Ok(if self.protocol.would_wait(socket, length) {
-            self.protocol.waiting_bytes_of(socket).unwrap_or_default() < OUTBOX_HIGH_WATER
-                && self.protocol.waiting_bytes() < LARGE_HIGH_WATER
+            self.protocol.waiting_bytes_of(socket).unwrap_or_default() < OUTBOX
+                && self.protocol.waiting_bytes() < LARGE_OUTBOX
         } else {
-            self.outbox.len() < OUTBOX_HIGH_WATER
+            self.outbox.len() < OUTBOX
         })
     }
 
@@ -114,7 +107,7 @@ impl WireState {
         let was_last = left.is_none();
         let bytes = left.unwrap_or_default();
         let passed: Range<usize> = bytes..bytes + taken;
-        let made_room = was_last || passed.contains(&(OUTBOX_HIGH_WATER - 1));
+        let made_room = was_last || passed.contains(&(OUTBOX - 1));
         Some(Piece { socket, was_last, made_room })
     }
 
@@ -130,8 +123,8 @@ impl WireState {
     /// Whether every socket may send again that could not for want of room, since `before`.
     pub(super) fn made_room(&self, before: Backlog) -> bool {
         let now = self.backlog();
-        (before.outbox >= OUTBOX_HIGH_WATER && now.outbox < OUTBOX_HIGH_WATER)
-            || (before.large >= LARGE_HIGH_WATER && now.large < LARGE_HIGH_WATER)
+        (before.outbox >= OUTBOX && now.outbox < OUTBOX)
+            || (before.large >= LARGE_OUTBOX && now.large < LARGE_OUTBOX)
     }
 
     /// Whether there is more to write than at `before`.

@@ -69,7 +69,7 @@ fn netns(input: &mut Input<'_>) -> Netns {
         4 => Netns::Handle(input.number() as u32),
         _ => {
             let name = text(input);
-            let named = if input.u8() % 2 == 0 { Netns::docker(name) } else { Netns::podman(name) };
+            let named = if input.u8().is_multiple_of(2) { Netns::docker(name) } else { Netns::podman(name) };
             if named.is_well_named() { named } else { Netns::docker("web-1") }
         }
     }
@@ -135,7 +135,7 @@ fn message(input: &mut Input<'_>) {
             Message::Sent { serial: request, errno: level, nanoseconds: input.number() }
         }
         FrameType::Datagram => {
-            let nsid = (input.u8() % 2 == 0).then(|| input.u8().into());
+            let nsid = (input.u8().is_multiple_of(2)).then(|| input.u8().into());
             Message::Datagram { info: DatagramInfo::new(request, name as u32, nsid), data }
         }
         FrameType::Lost => Message::Lost { dropped: input.number(), total: input.number() },
@@ -168,17 +168,17 @@ fn message(input: &mut Input<'_>) {
 }
 
 fn hello(input: &mut Input<'_>) {
-    let role = if input.u8() % 2 == 0 { Role::Client } else { Role::Stub };
+    let role = if input.u8().is_multiple_of(2) { Role::Client } else { Role::Stub };
     let limits = PeerLimits {
         max_frame: (input.number() as u32).max(crate::wire::MIN_MAX_FRAME),
         max_sockets: input.number() as u32,
         max_requests: input.number() as u32,
     };
-    let host = (input.u8() % 2 == 0).then(|| HostInfo {
+    let host = (input.u8().is_multiple_of(2)).then(|| HostInfo {
         kernel_release: text(input),
         architecture: text(input),
         host_name: text(input),
-        big_endian: input.u8() % 2 == 0,
+        big_endian: input.u8().is_multiple_of(2),
         page_size: input.number() as u32,
         clock_ticks: input.number() as u32,
         psched: [0; 4].map(|_| input.number() as u32),
@@ -187,11 +187,11 @@ fn hello(input: &mut Input<'_>) {
         netns: id(input),
         pid: input.number() as u32,
     });
-    let millis = (input.u8() % 2 == 0).then(|| (input.number() as u32).max(1));
+    let millis = (input.u8().is_multiple_of(2)).then(|| (input.number() as u32).max(1));
     let hello = Hello {
         software: text(input),
         silence: millis.map(|millis| std::time::Duration::from_millis(millis.into())),
-        read_only: input.u8() % 2 == 0,
+        read_only: input.u8().is_multiple_of(2),
         ..Hello::new(role, limits, host)
     };
     let mut encoded = Vec::new();

@@ -102,6 +102,27 @@ fn random_bytes_find_nothing() {
     }
 }
 
+/// Texts of errors are cut on the way, once.
+#[cfg(feature = "client")]
+#[test]
+fn long_texts_stay_the_same_through_an_encoder_and_a_decoder() {
+    for (frame_type, errno_at) in [(0x01, 0), (0x12, 0), (0x41, 4)] {
+        for letter in [&b"x"[..], b"\x1b", b"\xff", "\u{20ac}".as_bytes()] {
+            for length in [1000, 1023, 1024, 1025, 5000] {
+                let mut payload = vec![0; errno_at];
+                payload.extend([5, 0, 0, 0]);
+                payload.extend(letter.iter().cycle().take(length));
+                let mut input = vec![0xff];
+                input.extend((12 + payload.len() as u32).to_le_bytes());
+                input.extend([frame_type, 0, 0, 0, 0, 0, 0, 0]);
+                input.extend(&payload);
+                input.resize(1 + (input.len() - 1).next_multiple_of(4), 0);
+                decode(&input);
+            }
+        }
+    }
+}
+
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }

@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     process::Command,
+    sync::OnceCell,
     time::timeout,
 };
 use tracing::debug;
@@ -48,6 +49,8 @@ pub(super) struct Askpass {
     /// Whether the prompter answers. Otherwise every ssh that asks is ended: `BatchMode` does not
     /// reach the ssh of a jump host, which would send an empty password.
     is_answered: bool,
+    /// Only for the age of ssh it does not.
+    is_old: bool,
 }
 
 impl Askpass {
@@ -65,8 +68,9 @@ impl Askpass {
         let listener = bound.map_err(|error| {
             Error::new(ErrorKind::Connect, "listening for the questions of ssh").with_source(error)
         })?;
-        let is_answered = context.has_secrets() && is_new_enough().await;
-        Ok(Some(Self { hops, listener, name, program, is_answered }))
+        let is_old = context.has_secrets() && !is_new_enough().await;
+        let is_answered = context.has_secrets() && !is_old;
+        Ok(Some(Self { hops, listener, name, program, is_answered, is_old }))
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -86,11 +90,19 @@ impl Askpass {
         context: &ConnectContext,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        tokio::select! {
+        let done = tokio::select! {
             biased;
             error = self.answer_all(context) => Err(error),
             done = work => done,
-        }
+        };
+        done.map_err(|error| match error.step() {
+            Some(Step::Authentication) if self.is_old => error.with_note(&format!(
+                "; an ssh before OpenSSH {}.{} asks nothing here, since a server could ask in its \
+                 words: use an agent, or `ssh:` in place of `openssh:`",
+                OLDEST.0, OLDEST.1
+            )),
+            _ => error,
+        })
     }
 
     /// Answers until a question has no answer.
@@ -153,7 +165,7 @@ impl Askpass {
                     (Some(secret), _) => Zeroizing::new(secret.expose().as_bytes().to_vec()),
                     // ssh takes an empty passphrase for none, and goes on to the next key.
                     (None, Some(_)) => Zeroizing::default(),
-                    (None, None) => return Err(self.unanswered(&question, attempt, asker)),
+                    (None, None) => return Err(self.unanswered(&question, attempt)),
                 }
             }
             Question::HostKey { host, key_type, fingerprint } => {
@@ -168,7 +180,7 @@ impl Askpass {
                 Zeroizing::new(if accepted { b"yes".to_vec() } else { b"no".to_vec() })
             }
             Question::Decision => Zeroizing::new(b"no".to_vec()),
-            Question::Unknown => return Err(self.unanswered(&question, 1, asker)),
+            Question::Unknown => return Err(self.unanswered(&question, 1)),
         };
         let _ = stream.write_all(&[askpass::GIVEN]).await;
         let _ = stream.write_all(&bytes).await;
@@ -176,7 +188,7 @@ impl Askpass {
         Ok(())
     }
 
-    fn unanswered(&self, question: &Question<'_>, attempt: u32, asker: &Asker<'_>) -> Error {
+    fn unanswered(&self, question: &Question<'_>, attempt: u32) -> Error {
         let thing = match question {
             Question::Secret { kind: SecretKind::Interactive, account: Some(account), .. } => {
                 format!("an answer to a question of {account}")
@@ -189,14 +201,9 @@ impl Askpass {
         };
         let thing = crate::text::one_line(&thing).into_owned();
         let text = match attempt {
-            1 if !asker.context.has_secrets() => {
+            1 if !self.is_answered => {
                 format!("ssh needs {thing}, and nobody can be asked")
             }
-            1 if !self.is_answered => format!(
-                "ssh needs {thing}, and an OpenSSH before {}.{} cannot be answered safely; use a key \
-                 without a passphrase, or an agent",
-                OLDEST.0, OLDEST.1
-            ),
             1 => format!("ssh needs {thing}, and none was given"),
             _ => format!("ssh needs {thing}; what was given was refused"),
         };
@@ -337,13 +344,17 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 /// Whether the program ssh marks the words of servers, by its own word: `OpenSSH_9.2p1 Debian-2`.
 async fn is_new_enough() -> bool {
-    let output = Command::new("ssh").arg("-V").stdin(Stdio::null()).kill_on_drop(true).output();
-    let version = match timeout(PATIENCE, output).await {
-        Ok(Ok(output)) => version(&String::from_utf8_lossy(&output.stderr)),
-        _ => None,
+    static VERSION: OnceCell<Option<(u32, u32)>> = OnceCell::const_new();
+    let ask = async || {
+        let output = Command::new("ssh").arg("-V").stdin(Stdio::null()).kill_on_drop(true).output();
+        let version = match timeout(PATIENCE, output).await {
+            Ok(Ok(output)) => version(&String::from_utf8_lossy(&output.stderr)),
+            _ => None,
+        };
+        debug!(?version, "version of ssh");
+        version
     };
-    debug!(?version, "version of ssh");
-    version.is_some_and(|version| version >= OLDEST)
+    VERSION.get_or_init(ask).await.is_some_and(|version| version >= OLDEST)
 }
 
 fn version(text: &str) -> Option<(u32, u32)> {

@@ -53,7 +53,8 @@ impl Account {
             None => line.first() == Some(&user),
         };
         let entry = lines(users).find(|line| is_it(line));
-        let entry = entry.and_then(|line| Some((line.first()?.to_string(), field(&line, 2)?, field(&line, 3)?)));
+        let entry = entry
+            .and_then(|line| Some((line.first()?.to_string(), field(&line, 2)?, field(&line, 3)?)));
         let missing = |text: String| explained(Errno::ENOENT, text);
         let (uid, own) = match (entry, number) {
             (Some((name, uid, gid)), _) => (uid, Some((name, gid))),
@@ -69,7 +70,8 @@ impl Account {
             return Ok(Self { uid, gid, groups: vec![gid] });
         }
         let Some((name, gid)) = own else {
-            let text = format!("there is no user {user}; write {user}:GID for one without an entry");
+            let text =
+                format!("there is no user {user}; write {user}:GID for one without an entry");
             return Err(missing(text));
         };
         let is_member = |line: &Vec<&str>| {

@@ -93,6 +93,8 @@ pub fn raise_limit() -> Result<(), Errno> {
 mod tests {
     use std::{fs::File, os::fd::AsRawFd};
 
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
     use super::*;
 
     #[test]
@@ -103,6 +105,16 @@ mod tests {
         assert!(!std::io::read_to_string(File::from(copy)).unwrap().is_empty());
         for number in [1_000_000, u32::MAX] {
             assert_eq!(inherited(number).unwrap_err(), Errno::EBADF);
+        }
+    }
+
+    #[test]
+    fn what_is_adopted_is_not_inherited_by_programs() {
+        let file = File::open("/dev/null").unwrap();
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let copy = adopted(u32::try_from(file.as_raw_fd()).unwrap()).unwrap();
+        for descriptor in [file.as_fd(), copy.as_fd()] {
+            assert_eq!(fcntl(descriptor, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
         }
     }
 

@@ -27,8 +27,8 @@ use nix::{
 
 use super::{
     cancel::Cancel,
-    container::{self, Container},
     descriptors,
+    engine::{self, Container},
     failure::{explained, failure, io_failure},
     sys,
 };
@@ -101,7 +101,10 @@ fn question(
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 cancel.check()?;
                 if Instant::now() >= deadline {
-                    return Err(failure(Errno::ETIMEDOUT, "asking the helper for container engines"));
+                    return Err(failure(
+                        Errno::ETIMEDOUT,
+                        "asking the helper for container engines",
+                    ));
                 }
             }
             Err(error) => return Err(step(error)),
@@ -111,7 +114,7 @@ fn question(
     let (errno, text) = said.split_first_chunk().ok_or_else(gone)?;
     let text = String::from_utf8_lossy(text).into_owned();
     match i32::from_ne_bytes(*errno) {
-        0 => container::parse(&text).ok_or_else(gone),
+        0 => engine::parse(&text).ok_or_else(gone),
         errno => Err(Failure { errno, text }),
     }
 }
@@ -144,7 +147,7 @@ fn respond(question: &str, answer: &UnixStream) {
             return Err(failure(Errno::EINVAL, "asking for a container"));
         };
         match netns.is_well_named() {
-            true => container::inspect(*engine, name, &netns, &cancel),
+            true => engine::inspect(*engine, name, &netns, &cancel),
             false => Err(failure(Errno::EINVAL, &netns)),
         }
     };

@@ -55,7 +55,10 @@ mod tests {
         assert_eq!(refused.err(), Some(Errno::ETIMEDOUT));
         let gone = Cancel::default();
         gone.cancel();
-        assert_eq!(lock_file(open(), Duration::from_secs(3600), &gone).err(), Some(Errno::ECANCELED));
+        assert_eq!(
+            lock_file(open(), Duration::from_secs(3600), &gone).err(),
+            Some(Errno::ECANCELED)
+        );
         drop(held);
         lock_file(open(), Duration::ZERO, &Cancel::default()).unwrap();
     }

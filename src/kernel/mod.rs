@@ -12,6 +12,7 @@ mod cancel;
 mod capabilities;
 mod container;
 pub mod descriptors;
+mod engine;
 mod engine_helper;
 mod failure;
 mod file_lock;

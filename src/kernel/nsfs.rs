@@ -84,14 +84,17 @@ pub(super) fn open_file(path: &Path, netns: &Netns) -> Result<File, Failure> {
     match fstatfs(&found).map(|kind| kind.filesystem_type()) {
         Ok(NSFS_MAGIC) => {}
         _ if !told => return Err(nothing_there(netns)),
-        Ok(_) => return Err(explained(Errno::EINVAL, format!("{netns} is not a network namespace"))),
+        Ok(_) => {
+            return Err(explained(Errno::EINVAL, format!("{netns} is not a network namespace")));
+        }
         Err(errno) => return Err(failure(errno, format_args!("checking {netns}"))),
     }
     let file = reopen(&found, netns)?;
     match sys::namespace_kind(file.as_fd()) {
         Ok(libc::CLONE_NEWNET) => Ok(file),
-        // Before Linux 4.11 no call tells the kind. setns(2) and rtnetlink check it at each use.
-        Err(Errno::ENOTTY) => Ok(file),
+        // Before Linux 4.11, and in an emulator, no call tells the kind. setns(2) and rtnetlink check it
+        // at each use.
+        Err(Errno::ENOTTY | Errno::ENOSYS) => Ok(file),
         Ok(kind) => {
             let kind = kind_name(kind);
             let text = format!("{netns} is a {kind} namespace, not a network namespace");
@@ -120,7 +123,9 @@ pub(super) fn check_owner(namespace: &File) -> Result<(), Failure> {
     while identify(&owner).map_err(io_step)? != own {
         let parent = sys::parent_of_user_namespace(owner.as_fd()).map(File::from).map_err(step)?;
         let is_child = identify(&parent).map_err(io_step)? == own;
-        if is_child && sys::uid_of_user_namespace(owner.as_fd()).map_err(step)? == geteuid().as_raw() {
+        if is_child
+            && sys::uid_of_user_namespace(owner.as_fd()).map_err(step)? == geteuid().as_raw()
+        {
             let text = "this user owns the namespace's user namespace, and so could change it: a \
                         read-only stub does not enter it";
             return Err(explained(Errno::EPERM, text));

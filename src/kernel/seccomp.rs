@@ -82,7 +82,8 @@ const IOCTLS: [libc::Ioctl; 8] = [
 /// # Errors
 /// In words: the kernel has no seccomp, or there is no list for this architecture.
 pub(crate) fn install(duties: Duties) -> Result<(), String> {
-    let allowed = filter(rules(duties), SeccompAction::Errno(Errno::EPERM as u32), SeccompAction::Allow)?;
+    let allowed =
+        filter(rules(duties), SeccompAction::Errno(Errno::EPERM as u32), SeccompAction::Allow)?;
     // glibc makes threads by clone(2) where clone3(2), whose flags no filter can see, does not exist.
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let missing = filter(clone3, SeccompAction::Allow, SeccompAction::Errno(Errno::ENOSYS as u32))?;
@@ -98,7 +99,11 @@ pub(crate) fn install(duties: Duties) -> Result<(), String> {
 
 type Rules = BTreeMap<Call, Vec<SeccompRule>>;
 
-fn filter(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> Result<BpfProgram, String> {
+fn filter(
+    rules: Rules,
+    otherwise: SeccompAction,
+    on_match: SeccompAction,
+) -> Result<BpfProgram, String> {
     let architecture = std::env::consts::ARCH;
     let target = TargetArch::try_from(architecture)
         .map_err(|_| format!("there is no list of system calls for {architecture}"))?;

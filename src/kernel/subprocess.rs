@@ -159,7 +159,10 @@ mod tests {
     #[test]
     fn what_does_not_end_is_killed_with_what_it_started() {
         for script in ["sleep 1000 & wait", "exec >/dev/null 2>&1; sleep 1000 & wait", "yes"] {
-            assert!(run(sh(script), Duration::from_millis(200), &Cancel::default()).unwrap().is_none(), "{script}");
+            assert!(
+                run(sh(script), Duration::from_millis(200), &Cancel::default()).unwrap().is_none(),
+                "{script}"
+            );
         }
     }
 
@@ -176,7 +179,8 @@ mod tests {
     #[test]
     fn what_a_program_leaves_behind_is_not_waited_for() {
         // It holds the pipe all the while.
-        let answer = run(sh("sleep 1000 & echo $!"), PATIENCE, &Cancel::default()).unwrap().unwrap();
+        let answer =
+            run(sh("sleep 1000 & echo $!"), PATIENCE, &Cancel::default()).unwrap().unwrap();
         let left = last_line(&answer.stdout).parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
     }

@@ -46,10 +46,12 @@ pub(super) enum Resource {
     Tasks,
     /// Tasks that ask a container engine.
     Asking,
+    /// Streams with a large buffer in the kernel.
+    WideStreams,
 }
 
 /// The number of resources.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// An amount of each resource.
 type Amounts = [u64; KINDS];
@@ -78,6 +80,7 @@ impl Resource {
             Resource::KernelMemory => "bytes of kernel buffers",
             Resource::Tasks => "tasks",
             Resource::Asking => "questions to container engines",
+            Resource::WideStreams => "wide streams",
         }
     }
 
@@ -87,7 +90,7 @@ impl Resource {
             Resource::Descriptors => Errno::EMFILE,
             Resource::Threads | Resource::Tasks | Resource::Asking => Errno::EAGAIN,
             Resource::Memory => Errno::ENOMEM,
-            Resource::KernelMemory => Errno::ENOBUFS,
+            Resource::KernelMemory | Resource::WideStreams => Errno::ENOBUFS,
         }
     }
 }
@@ -105,13 +108,23 @@ pub(super) struct Totals {
     pub(super) kernel_memory: u64,
     pub(super) tasks: u64,
     pub(super) asking: u64,
+    pub(super) wide_streams: u64,
 }
 
 impl Totals {
     fn amounts(self) -> Amounts {
-        let Totals { clients, descriptors, threads, memory, kernel_memory, tasks, asking } = self;
+        let Totals {
+            clients,
+            descriptors,
+            threads,
+            memory,
+            kernel_memory,
+            tasks,
+            asking,
+            wide_streams,
+        } = self;
         // In the order of `Resource`.
-        [clients, descriptors, threads, memory, kernel_memory, tasks, asking]
+        [clients, descriptors, threads, memory, kernel_memory, tasks, asking, wide_streams]
     }
 }
 
@@ -160,6 +173,7 @@ impl Budget {
             kernel_memory: MAX_KERNEL_MEMORY / CLIENT_SHARE,
             tasks: MAX_TASKS / CLIENT_SHARE,
             asking: MAX_ASKING / CLIENT_SHARE,
+            wide_streams: 1,
         };
         let totals = totals.amounts();
         Self::new(totals, totals, 1, totals)
@@ -381,6 +395,7 @@ mod tests {
         kernel_memory: 160,
         tasks: 16,
         asking: 16,
+        wide_streams: 16,
     };
 
     fn used(budget: &Budget) -> usize {
@@ -429,7 +444,7 @@ mod tests {
         let budget = Budget::shared(TOTALS, 1);
         let account = budget.account(0);
         let mut held = account.nothing(Resource::Memory);
-        let mut total = |held: &Held| {
+        let total = |held: &Held| {
             assert_eq!(
                 held.account.0.used[Resource::Memory as usize].load(Relaxed),
                 held.amount,
@@ -449,6 +464,23 @@ mod tests {
         held.set(0).unwrap();
         assert_eq!(total(&held), 0);
         assert_eq!(used(&budget), 0);
+    }
+
+    #[test]
+    fn what_is_left_may_be_held() {
+        let budget = Budget::shared(TOTALS, 2);
+        let (one, other) = (budget.account(1), budget.account(2));
+        let left = |account: &Account| account.nothing(Resource::KernelMemory).left();
+        // A quarter for each client; of 160, each user has 40 alone, and 80 are common.
+        assert_eq!((left(&one), left(&other)), (40, 40));
+        let held = one.hold(Resource::KernelMemory, 30).unwrap();
+        assert_eq!((left(&one), left(&other)), (10, 40));
+        let more: Vec<_> =
+            (0..2).map(|_| budget.account(1).hold(Resource::KernelMemory, 40).unwrap()).collect();
+        assert_eq!((left(&budget.account(1)), left(&other)), (10, 40), "all but the other's part");
+        assert!(budget.account(1).hold(Resource::KernelMemory, 11).is_err());
+        drop((held, more));
+        assert_eq!(left(&one), 40);
     }
 
     #[test]

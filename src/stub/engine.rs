@@ -74,7 +74,8 @@ impl Engine {
         shutdown: Shutdown,
         completions: Arc<Completions>,
     ) -> Result<Self, Errno> {
-        let Streams { output, mut reader } = streams;
+        let Streams { mut output, mut reader } = streams;
+        output.widen(&place.account);
         let poller = Arc::new(Poller::new()?);
         reader.watch(true, &poller)?;
         poller.watch_readable(&*completions, Source::Completions)?;

@@ -48,7 +48,7 @@ impl Lobby {
         for stranger in &self.waiting {
             *numbers.entry(stranger.peer.uid).or_insert(0_usize) += 1;
         }
-        // Of several with as many, the one who has waited longest stays: the newcomer's place counts.
+        // Of several users with as many, the oldest of them all goes.
         let most = numbers.values().copied().max().unwrap_or_default();
         let has_most = |stranger: &Stranger| numbers.get(&stranger.peer.uid) == Some(&most);
         self.waiting.iter().position(has_most).and_then(|at| self.waiting.remove(at))
@@ -98,5 +98,60 @@ impl Lobby {
     /// Ends all of them.
     pub(super) fn close(&mut self, errno: Errno, text: &str) {
         self.waiting.drain(..).for_each(|stranger| stranger.streams.refuse(errno, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+
+    use super::*;
+    use crate::stub::{
+        budget::{Budget, Resource},
+        config::Config,
+    };
+
+    fn stranger(number: u64, uid: u32) -> (Stranger, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let output = OwnedFd::from(ours.try_clone().unwrap());
+        let streams = Streams::new(ours.into(), output, &Config::default()).unwrap();
+        let account = Budget::alone(0).account(uid);
+        let descriptors = account.nothing(Resource::Descriptors);
+        let peer = Peer::new(number, uid, 0);
+        (Stranger { peer, streams, account, descriptors }, theirs)
+    }
+
+    #[test]
+    fn the_user_with_most_of_them_loses_the_oldest() {
+        let mut lobby = Lobby::new(4);
+        let mut ends = Vec::new();
+        let mut enter = |lobby: &mut Lobby, number, uid| {
+            let (stranger, end) = stranger(number, uid);
+            ends.push(end);
+            lobby.enter(stranger).map(|gone| gone.peer.number)
+        };
+        assert_eq!(enter(&mut lobby, 1, 7), None);
+        for number in 2..=4 {
+            assert_eq!(enter(&mut lobby, number, 1000), None);
+        }
+        // However often that user comes, and however many it had before.
+        assert_eq!(enter(&mut lobby, 5, 1000), Some(2));
+        assert_eq!(enter(&mut lobby, 6, 1000), Some(3));
+        assert_eq!(enter(&mut lobby, 7, 0), Some(4));
+        assert_eq!(lobby.oldest_of(7).unwrap().peer.number, 1);
+        assert!(lobby.oldest_of(7).is_none());
+    }
+
+    #[test]
+    fn those_whose_stream_has_ended_are_taken_out() {
+        let mut lobby = Lobby::new(4);
+        let (first, end) = stranger(1, 0);
+        let (second, _end) = stranger(2, 0);
+        assert!(lobby.enter(first).is_none() && lobby.enter(second).is_none());
+        drop(end);
+        let done = lobby.advance(&[true, true]);
+        let [(gone, Err(Exit::ClientGone))] = done.as_slice() else { panic!("{done:?}") };
+        assert_eq!(gone.peer.number, 1);
+        assert!(lobby.time_left().unwrap() > Duration::from_secs(50));
     }
 }

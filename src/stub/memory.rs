@@ -53,3 +53,34 @@ impl Memory {
         self.short_since.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stub::budget::Budget;
+
+    #[test]
+    fn a_connection_without_memory_waits_until_another_gives_some_back() {
+        let account = Budget::alone(1 << 20).account(0);
+        let (mut first, mut second) = (Memory::new(&account), Memory::new(&account));
+        assert_eq!(first.count(1 << 20), Ok(true));
+        assert_eq!(second.count(1 << 19), Ok(false));
+        assert!(second.is_short());
+        assert_eq!(second.count(0), Ok(true), "what waits has become less");
+        assert_eq!(second.count(1 << 19), Ok(false));
+        drop(first);
+        assert_eq!(second.count(1 << 19), Ok(true));
+        assert!(!second.is_short());
+    }
+
+    #[test]
+    fn it_does_not_wait_without_end() {
+        let account = Budget::alone(1 << 20).account(0);
+        let mut memory = Memory::new(&account);
+        assert_eq!(memory.count(2 << 20), Ok(false));
+        memory.short_since = Instant::now().checked_sub(MEMORY_PATIENCE);
+        let Err(Exit::Violation(text)) = memory.count(2 << 20) else { panic!("it goes on") };
+        let end = "this client has 0 bytes that wait, and may have 1048576";
+        assert!(text.ends_with(end), "{text}");
+    }
+}

@@ -12,6 +12,12 @@
 //! buffer has room, unfinished sends and answers not yet read are counted, and a client that
 //! passes a limit is told so and cut off.
 //!
+//! # Rights
+//!
+//! A client may do what the stub's account may, less what its [`Access`] leaves out. Each thread that
+//! acts for a read-only client gives its capabilities up first, so the kernel refuses changes. A
+//! process that does nothing but serve gives up the rest with [`Confinement`].
+//!
 //! # Layout
 //!
 //! `watchdog` runs the threads. The thread at work locks the `engine`, the event loop of one
@@ -20,6 +26,11 @@
 //! tasks that need a thread of their own. The engine gives the thread a `syscall` to make while the
 //! engine is unlocked, mostly an `exchange` of datagrams, whose results go into the thread's
 //! `buffers`.
+//!
+//! Many clients are served by a `server`, the loop behind `listen`: connections wait in its `lobby`
+//! until their hello has come, and each then has a `place`: its account in the `budget` that all share,
+//! the `pool` of threads for tasks, and the `audit` that writes into the `journal`. A stub with one
+//! client has a place of its own.
 
 #![forbid(unsafe_code)]
 

@@ -14,6 +14,7 @@ use nix::{
 };
 
 use super::{
+    budget::{Account, Held, Resource},
     buffers::QUIET,
     config::Config,
     exit::Exit,
@@ -43,11 +44,12 @@ pub(super) struct Output {
     watched: bool,
     high_water: usize,
     limit: usize,
+    /// That it is wide.
+    wide: Option<Held>,
 }
 
 impl Output {
     pub(super) fn new(fd: OwnedFd, config: &Config) -> Result<Self, Errno> {
-        widen(&fd);
         Ok(Self {
             fd: NonBlocking::new(fd)?,
             buffer: Vec::new(),
@@ -56,7 +58,16 @@ impl Output {
             watched: false,
             high_water: config.output_high_water,
             limit: config.output_limit,
+            wide: None,
         })
+    }
+
+    /// Enlarges the stream's buffer in the kernel, unless too many have a large one.
+    pub(super) fn widen(&mut self, account: &Account) {
+        self.wide = account.hold(Resource::WideStreams, 1).ok();
+        if self.wide.is_some() {
+            widen(&self.fd);
+        }
     }
 
     /// Bytes waiting to be written.
@@ -158,15 +169,16 @@ impl Output {
 
 /// Enlarges the buffer of a pipe or a socket, as far as the process may. Only bytes that are written
 /// and not read take memory.
-fn widen(fd: &OwnedFd) {
+fn widen(fd: impl AsFd) {
+    let fd = fd.as_fd();
     if fcntl(fd, FcntlArg::F_SETPIPE_SZ(ROOM as i32)).is_ok() {
         return;
     }
-    if getsockopt(fd, sockopt::SndBuf).is_ok_and(|size| size < ROOM) {
+    if getsockopt(&fd, sockopt::SndBuf).is_ok_and(|size| size < ROOM) {
         // The kernel doubles the number it is given.
         let half = ROOM / 2;
-        let forced = setsockopt(fd, sockopt::SndBufForce, &half);
-        let _ = forced.or_else(|_| setsockopt(fd, sockopt::SndBuf, &half));
+        let forced = setsockopt(&fd, sockopt::SndBufForce, &half);
+        let _ = forced.or_else(|_| setsockopt(&fd, sockopt::SndBuf, &half));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     process::{self, ExitCode},
 };
 #[cfg(feature = "client")]
@@ -96,6 +96,10 @@ fn serve_confined(access: Access, confinement: &Confinement) -> u8 {
     match confinement.apply(&access) {
         Ok(None) => {}
         Ok(Some(note)) => say(&mut io::stderr(), &format!("nlr-stub: {note}")),
+        // An emulator of another architecture has threads of its own, and does not start over.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy && confinement.user.is_none() => {
+            say(&mut io::stderr(), &format!("nlr-stub: {}: serving without", words(&error)));
+        }
         Err(error) => {
             say(&mut io::stderr(), &format!("nlr-stub: {}", words(&error)));
             return 74;

@@ -290,4 +290,24 @@ mod tests {
         assert_eq!(wait(&completions), 0);
         assert_eq!(result(&completions), None);
     }
+
+    /// A thread inherits the capabilities of the one that starts it, and a job of another client may be
+    /// started by the thread of one that changes nothing.
+    #[test]
+    fn the_threads_of_a_shared_pool_have_every_capability_whoever_starts_a_job() {
+        let account = Budget::alone(0).account(0);
+        let completions = Arc::new(Completions::new().unwrap());
+        for (pool, errno) in [(Pool::shared().unwrap(), 0), (Pool::new(), Errno::EPERM as i32)] {
+            // Deleted again with the completion, of which nobody is told.
+            let name = NetnsRequest::Add("nlr-pool".to_owned());
+            let mut job = job(&account, &completions, &Cancel::default());
+            job.task = Task::Netns(7, name, None);
+            let starts = thread::spawn(move || {
+                crate::kernel::only_look().unwrap();
+                pool.start(job);
+            });
+            starts.join().unwrap();
+            assert_eq!(wait(&completions), errno);
+        }
+    }
 }

@@ -44,7 +44,7 @@ use super::{
 use crate::{
     errno::words,
     kernel::descriptors,
-    limits::server::{ENDING, MAX_ASKING, MAX_STRANGERS, MAX_TASKS},
+    limits::server::{ENDING, MAX_ASKING, MAX_STRANGERS, MAX_TASKS, MAX_WIDE_STREAMS},
 };
 
 /// Connections that are accepted until others have their turn.
@@ -91,6 +91,7 @@ impl<'a> Server<'a> {
             kernel_memory: config.max_kernel_memory,
             tasks: MAX_TASKS,
             asking: MAX_ASKING,
+            wide_streams: MAX_WIDE_STREAMS,
         };
         // Strangers leave most descriptors to clients.
         let strangers = usize::try_from(descriptors / 8).unwrap_or(MAX_STRANGERS);

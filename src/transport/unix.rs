@@ -7,9 +7,13 @@ use std::{
     path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
+    time::sleep,
+};
 
 use crate::{Error, ErrorKind};
 
@@ -47,18 +51,34 @@ fn register(socket: net::UnixStream, interest: Interest) -> io::Result<AsyncFd<n
     AsyncFd::with_interest(socket, interest)
 }
 
+/// How long a place in the queue of a listening socket is waited for.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time between two attempts.
+const QUEUE_RETRY: Duration = Duration::from_millis(10);
+
 /// Connects a socket to a stub that listens at `path`, for
 /// [`Client::handshake`](crate::Client::handshake). The target `unix:PATH` does both. Cancel-safe: a
 /// dropped future closes the socket.
 ///
 /// # Errors
 /// [`ErrorKind::Connect`] with the errno: ENOENT or ECONNREFUSED if no process listens, EACCES if
-/// this user may not write to the socket file or enter its folder.
+/// this user may not write to the socket file or enter its folder, EAGAIN if so many others connect
+/// that none is accepted for 5 seconds.
 ///
 /// # Panics
-/// Outside a tokio runtime with I/O.
+/// Outside a tokio runtime with I/O and time.
 pub async fn dial(path: &Path) -> Result<UnixStream, Error> {
-    let connected = tokio::net::UnixStream::connect(path).await;
+    let deadline = Instant::now() + QUEUE_PATIENCE;
+    let connected = loop {
+        match tokio::net::UnixStream::connect(path).await {
+            // The queue of the listening socket is full (unix(7)): others connect at this time.
+            Err(error) if error.kind() == IoErrorKind::WouldBlock && Instant::now() < deadline => {
+                sleep(QUEUE_RETRY).await;
+            }
+            result => break result,
+        }
+    };
     let stream = connected.and_then(|stream| UnixStream::new(stream.into_std()?));
     stream.map_err(|error| {
         let shown = path.display();

@@ -7,9 +7,9 @@ use super::{
     cursor::Cursor,
     datagram::{DatagramInfo, Destination},
     error::WireError,
-    failure::{Failure, put_text},
+    failure::{Failure, beginning, put_text},
     header::{Flags, FrameType, Header, SocketId},
-    limits::padded,
+    limits::{MAX_TEXT, padded},
     netns::NetnsRequest,
     open::{Open, Opened},
 };
@@ -341,7 +341,9 @@ impl<'a> Message<'a> {
                 Message::Netns { request: c.u32()?, operation: NetnsRequest::decode(&mut c)? }
             }
             FrameType::Reply => {
-                Message::Reply { request: c.u32()?, errno: c.i32()?, value: c.remainder() }
+                let (request, errno, value) = (c.u32()?, c.i32()?, c.remainder());
+                let value = if errno == 0 { value } else { beginning(value, MAX_TEXT) };
+                Message::Reply { request, errno, value }
             }
         })
     }

@@ -41,12 +41,13 @@
 //! # Refusal
 //!
 //! A side that cannot accept the other's hello (its version, its role, a critical option, a limit,
-//! its form), or that gets no marker, says why: directly behind its own hello it sends one
-//! [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never changes either: u32
-//! length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32 0, u32 EPROTO as
-//! the sender's architecture numbers it, then UTF-8 text of at most [`MAX_TEXT`] bytes, padded with
-//! zeros to a multiple of four bytes. A side that has accepted the other's hello finds it as the first frame; a side that has
-//! refused it knows by the hello's length where it begins ([`refusal`]).
+//! its form), gets no marker, or has no place for the connection, says why: directly behind its own
+//! hello it sends one [`Fault`](FrameType::Fault) frame, and ends. The encoding of this frame never
+//! changes either: u32 length (16 and the bytes of the text), u8 type 0x01, three bytes of zeros, u32
+//! 0, u32 errno as the sender's architecture numbers it (EPROTO where the hello is at fault), then
+//! UTF-8 text of at most [`MAX_TEXT`] bytes, padded with zeros to a multiple of four bytes. A side
+//! that has accepted the other's hello finds it as the first frame; a side that has refused it knows
+//! by the hello's length where it begins ([`refusal`]).
 //!
 //! # Frames
 //!
@@ -99,7 +100,10 @@
 //! datagram while both of its own totals are *below* the grant: the last one may thus overdraw
 //! the bytes, which makes a datagram larger than a whole window legal and never a deadlock.
 //! What counts as bytes is the netlink datagram alone. Every other frame travels without credit,
-//! and is bounded by number instead.
+//! and is bounded by number instead. A client ends the connection (fault) of a stub that leaves more
+//! than 16,384 failures of sends and receives unread on a socket, more than 4 MiB of answers to itself
+//! unread, or more than four frame limits of incomplete datagrams; and of one that answers what was not
+//! asked, such as a second failure of one send.
 //!
 //! While a send with [`Flags::CONFIRM`] is unanswered, the stub may go beyond the grant by as
 //! much as the open frame granted: what the kernel had queued when the send returned comes

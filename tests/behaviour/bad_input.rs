@@ -1,6 +1,6 @@
 //! Peers that speak another protocol, or this one wrongly: each gets an error, and nothing hangs.
 
-use std::{process::Stdio, time::Duration};
+use std::{io::Write, process::Stdio, time::Duration};
 
 use netlink_remote::{
     Client, Error, ErrorKind,
@@ -12,6 +12,7 @@ use netlink_remote::{
         Message, Open, Opened, SocketId, hello::Role, tlv,
     },
 };
+use testing::tool::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{raw::*, support::*};
@@ -35,36 +36,13 @@ async fn assert_violation(frames: &[Vec<u8>], why: &str) {
     assert_eq!(fault(&said).as_deref(), Some(text.as_str()));
 }
 
+/// The program tests/bad_inputs has all of them, against a server.
 #[tokio::test]
 async fn a_client_that_breaks_the_protocol_is_cut_off_and_told_why() {
-    let opened = frame(ONE, &open());
-    for length in 0..4 {
+    for length in 0..12 {
         assert_violation(&[raw_header(length, 2, 0)], "shorter than the 12-byte header").await;
     }
-    assert_violation(&[raw_header(11, 2, 0)], "shorter than the 12-byte header").await;
-    assert_violation(&[raw_header((16 << 20) + 1, 0x20, 0)], "exceeds the limit of 16777216").await;
-    assert_violation(&[raw_header(u32::MAX, 0x20, 0)], "exceeds the limit").await;
-    assert_violation(&[raw_header(12, 0xee, 0)], "unknown frame type 0xee").await;
-    assert_violation(&[raw_header(12, 0x02, 0)], "payload ends").await;
     assert_violation(&[frame(ONE, &send())], "socket #1, which is not open").await;
-    assert_violation(&[frame(ONE, &Message::Close)], "socket #1, which is not open").await;
-    assert_violation(&[frame(SocketId(0), &open())], "the connection").await;
-    assert_violation(&[opened.clone(), opened.clone()], "already open").await;
-    assert_violation(
-        &[opened.clone(), frame(ONE, &Message::Close), frame(ONE, &send())],
-        "not open",
-    )
-    .await;
-    let shrunk = Message::Credit(Credit { bytes: 1, datagrams: 1 });
-    assert_violation(&[opened.clone(), frame(ONE, &shrunk)], "taken back").await;
-    let reply = Message::Reply { request: 1, errno: 0, value: &[] };
-    assert_violation(&[frame(ONE, &reply)], "not for this side").await;
-    // An unknown option of an open frame, critical and not.
-    let mut unknown = frame(ONE, &open());
-    tlv::put(&mut unknown, 99 | tlv::CRITICAL, &[]);
-    let length = unknown.len() as u32;
-    unknown[..4].copy_from_slice(&length.to_le_bytes());
-    assert_violation(&[unknown], "unknown critical option").await;
 }
 
 #[tokio::test]
@@ -313,6 +291,14 @@ async fn a_refused_hello_is_answered_by_the_reason() {
     let (client, _far) = connect_to(said).await;
     let error = within(client.unwrap().closed()).await;
     assert!(error.to_string().contains("speak version 5"), "{error}");
+    // A server tells it to a client for which it has started no thread.
+    let server = Server::start(&[]);
+    let mut stream = tokio::net::UnixStream::connect(&server.path).await.unwrap();
+    stream.write_all(&[&MARKER[..], &[4, 0, 0, 0, 9, 0, 9, 0]].concat()).await.unwrap();
+    let mut heard = Vec::new();
+    within(stream.read_to_end(&mut heard)).await.unwrap();
+    let told = fault(&heard).unwrap_or_default();
+    assert!(told.contains("the peer speaks 9 to 9"), "{told:?}");
     // A stub reads a client's refusal.
     let refusal = Failure { errno: 71, text: "handshake: no".to_owned() };
     let refusal = frame(SocketId::CONNECTION, &Message::Fault(refusal));
@@ -418,6 +404,39 @@ async fn a_fault_of_the_stub_is_what_the_caller_gets() {
         within(client.closed()).await
     };
     assert!(error.to_string().contains("the far host is out of memory"), "{error}");
+}
+
+/// A write fails as soon as the far end reads no more; its reason comes later.
+#[tokio::test]
+async fn a_fault_of_the_stub_counts_more_than_a_failed_write() {
+    world::require();
+    let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+    far.write_all(&hello(Role::Stub)).await.unwrap();
+    let client = within(Client::handshake(near)).await.unwrap();
+    let far = far.into_std().unwrap();
+    far.shutdown(std::net::Shutdown::Read).unwrap();
+    let pinging = tokio::spawn({
+        let client = client.clone();
+        async move { client.ping().await }
+    });
+    // The ping and the driver, in turn.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let failure = Failure { errno: 12, text: "the far host is out of memory".to_owned() };
+    (&far).write_all(&frame(SocketId::CONNECTION, &Message::Fault(failure))).unwrap();
+    let error = within(client.closed()).await;
+    assert!(error.to_string().contains("the far host is out of memory"), "{error:#}");
+    within(pinging).await.unwrap().unwrap_err();
+
+    // Without a reason the failed write is the error, after a while.
+    let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+    far.write_all(&hello(Role::Stub)).await.unwrap();
+    let client = within(Client::handshake(near)).await.unwrap();
+    let far = far.into_std().unwrap();
+    far.shutdown(std::net::Shutdown::Read).unwrap();
+    let error = within(client.ping()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("Broken pipe"), "{error:#}");
 }
 
 #[tokio::test]

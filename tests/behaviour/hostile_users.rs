@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    io::ErrorKind,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -13,16 +14,20 @@ use netlink_remote::{
     Netns, connect,
     errno::{EMFILE, ETIMEDOUT},
     kernel,
+    transport::unix,
     wire::{
         ContainerEngine, Credit, Message, NetnsMode, NetnsRequest, Open, SocketId, hello::Role,
     },
 };
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::signal::Signal,
+    sys::{
+        signal::Signal,
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+    },
 };
 use testing::{
-    finish,
+    finish, run,
     tool::{Server, nlr},
 };
 use tokio::{
@@ -143,6 +148,34 @@ async fn the_whole_limit_of_descriptors_is_of_use() {
     sockets.pop().unwrap().close().await.unwrap();
     client.socket(NETLINK_ROUTE).open().await.unwrap();
     client.close().await;
+}
+
+/// The server's own descriptors leave none for a connection.
+#[tokio::test]
+async fn a_connection_without_a_descriptor_is_told_so() {
+    world::require();
+    let server = limited(temporary("serve"), "64:64", &[]);
+    // It has served, so that all it opens for good is open.
+    assert!(shown(&server).contains("lo"));
+    let pid = server.pid();
+    eventually("the client has gone", || status(pid, "Threads:") <= THREADS).await;
+    let folder = format!("/proc/{pid}/fd");
+    let count = || fs::read_dir(&folder).unwrap().count();
+    let set_limit = |limit: usize| {
+        let limit = format!("--nofile={limit}:64");
+        run("prlimit", &["--pid", &pid.to_string(), &limit]);
+    };
+    let before = count();
+    let lowest_free = (0..).find(|number| !Path::new(&format!("{folder}/{number}")).exists());
+    set_limit(lowest_free.unwrap());
+    for _ in 0..3 {
+        let reason = said(silent(&server).await).await;
+        let reason = String::from_utf8_lossy(&reason);
+        assert!(reason.contains("no descriptor left: Too many open files"), "{reason}");
+    }
+    set_limit(64);
+    assert!(shown(&server).contains("lo"));
+    eventually("no descriptor is lost", || count() <= before).await;
 }
 
 #[tokio::test]
@@ -349,4 +382,26 @@ async fn a_lock_that_a_stranger_keeps_is_not_waited_for_without_end() {
     client.close().await;
     drop(locked);
     assert!(Path::new(kernel::netns::DIRECTORY).exists());
+}
+
+#[tokio::test]
+async fn a_place_in_the_queue_of_a_server_is_waited_for() {
+    world::require();
+    let path = temporary("queue");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let first = UnixStream::connect(&path).await.unwrap();
+    let full = UnixStream::connect(&path).await.unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let place = path.clone();
+    let dialled = tokio::spawn(async move { unix::dial(&place).await });
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    // Its first attempt has failed by then, or comes to a queue with room.
+    tokio::task::yield_now().await;
+    drop(first);
+    listener.accept().unwrap();
+    within(dialled).await.unwrap().unwrap();
+    fs::remove_file(&path).unwrap();
 }

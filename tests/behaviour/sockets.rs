@@ -308,6 +308,16 @@ async fn options_are_set_and_read(transport: Transport) {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Open, Some(ENOPROTOOPT)));
     let error = builder().option(1, 8, vec![0; 70_000]).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "and is not cut to what has room");
+    // What no stub takes is refused here, and the socket goes on.
+    let error = socket.set_option(level, options::CAP_ACK, &[1; 32_769]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    socket.set_option(level, options::CAP_ACK, &[1; 32_768]).await.unwrap();
+    let error = far.client.netns().add(&"x".repeat(70_000)).await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Invalid, Some(EMSGSIZE)), "{error}");
+    assert!(error.to_string().contains("65536 at most"), "{error}");
+    let options = (0..3).fold(builder(), |builder, _| builder.option(level, 1, vec![0; 30_000]));
+    let error = options.open().await.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::Invalid, Some(EMSGSIZE)), "{error}");
     far.end().await;
 }
 

@@ -61,9 +61,10 @@ fn what_is_wrong_is_wrong_usage() {
 /// The lines of a server's threads that begin with a name, as /proc/PID/task/TID/status has them.
 fn lines(pid: u32, name: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of =
-        |status: String| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-    tasks.map(|task| of(fs::read_to_string(task.unwrap().path().join("status")).unwrap())).collect()
+    // A thread may end meanwhile.
+    let status = |path: PathBuf| fs::read_to_string(path.join("status")).ok();
+    let of = |status: String| status.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    tasks.filter_map(|task| status(task.unwrap().path()).and_then(of)).collect()
 }
 
 #[test]

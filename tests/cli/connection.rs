@@ -88,9 +88,10 @@ fn namespaces_by_name_path_and_process() {
 fn a_namespace_that_is_none_is_code_1_with_a_remedy() {
     nlr_words("show link -n nosuch").failed(1, &["\"nosuch\"", "No such file", "nlr netns list"]);
     nlr_words("monitor -n nosuch").failed(1, &["\"nosuch\"", "nlr netns list"]);
-    nlr_words("show link -n /etc/passwd").failed(1, &["/etc/passwd", "is not a network namespace"]);
-    nlr_words("show link -n /proc/self/ns/uts").failed(1, &["/proc/self/ns/uts"]);
-    nlr_words("show link -n /nonexistent").failed(1, &["/nonexistent", "No such file"]);
+    // A path is not told apart from another.
+    nlr_words("show link -n /etc/passwd").failed(1, &["/etc/passwd", "no network namespace"]);
+    nlr_words("show link -n /nonexistent").failed(1, &["/nonexistent", "no network namespace"]);
+    nlr_words("show link -n /proc/self/ns/uts").failed(1, &["/proc/self/ns/uts", "UTS namespace"]);
     nlr_words("show link -n pid:4194304").failed(1, &["4194304", "running?"]);
     nlr_words("show link -n ..").failed(1, &["cannot be a namespace's name"]);
 }

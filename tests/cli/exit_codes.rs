@@ -26,6 +26,9 @@ fn ctrl_c_is_code_130_and_leaves_no_stub() {
     let namespace = Namespace::new();
     let (running, stub) = with_stub(&["monitor", "-n", &namespace.0]);
     namespace.wait_for_listener();
+    // What the tool starts has no signal blocked, as the tool itself.
+    let status = std::fs::read_to_string(format!("/proc/{stub}/status")).unwrap();
+    assert!(status.contains("SigBlk:\t0000000000000000\n"), "{status}");
     running.signal(Signal::SIGINT);
     let ended = running.end();
     assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (130, "", ""));
@@ -159,7 +162,11 @@ fn an_output_that_is_full_is_an_error() {
         &["show", "link"][..],
         &["show", "link", "--json"],
         &["netns", "list"],
+        &["netns", "list", "--json"],
         &["ping", "--count", "1"],
+        &["ping", "--count", "1", "--json"],
+        &["bench", "--time", "0.1"],
+        &["bench", "--time", "0.1", "--json"],
         &["completion", "bash"],
         &["--help"],
         &["--version"],
@@ -370,4 +377,15 @@ fn a_signal_ends_the_askpass_program_too() {
         std::fs::remove_file(&pid).unwrap();
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_timeout_ends_what_a_command_has_started() {
+    let pid = testing::temporary("pid");
+    let target = format!("exec:sleep 1000 & echo $! >{}; wait", pid.display());
+    let ended = finish(nlr(&["show", "link", "--connect-timeout", "0.5", &target]));
+    assert_eq!(ended.code(), 3, "{ended:?}");
+    let sleeper = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    wait("the sleeper's end", || !is_alive(sleeper));
+    std::fs::remove_file(&pid).unwrap();
 }

@@ -8,7 +8,7 @@ use std::{
 
 use netlink_remote::{
     nlmsg::{Builder, flags, kind},
-    wire::{Message, SocketId},
+    wire::{Flags, FrameType, Message, SocketId},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -191,6 +191,40 @@ fn events_without_end_leave_time_for_signals() {
         assert_eq!(running.wait().code(), Some(code));
         assert!(signalled.elapsed() < SOON, "{:?}", signalled.elapsed());
     }
+}
+
+/// A datagram that is kept must not keep what came before it in the stream.
+#[test]
+fn unread_events_take_their_own_memory_alone() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let far = FarEnd::start(move |side| {
+        let socket = until_listed(side)?;
+        let event = || Builder::new(NEWROUTE, 0).put(&route([10, 0, 0, 1], 1)).finish();
+        let datagram: Vec<u8> = std::iter::repeat_with(event).take(100).flatten().collect();
+        // A frame of an unknown type that may be skipped.
+        let length = 120_u32 << 10;
+        let mut skipped =
+            [&length.to_le_bytes()[..], &[0x7e, Flags::SKIPPABLE.bits()], &[0; 6]].concat();
+        skipped.resize(length as usize, 0);
+        // Less than the window of 4 MiB.
+        for _ in 0..600 {
+            side.raw(&skipped)?;
+            side.datagram(socket, &datagram)?;
+        }
+        // All of it is read once this is answered.
+        side.send(SocketId::CONNECTION, &Message::Ping(1))?;
+        while side.next_frame()?.0.frame_type != FrameType::Pong {}
+        done.send(()).unwrap();
+        while side.next_frame().is_ok() {}
+        Ok(())
+    });
+    // Nobody reads what it prints.
+    let mut running = Running::start(nlr(&["monitor", "--json", &far.target()]));
+    is_done.recv().unwrap();
+    let taken = peak(&running);
+    assert!(taken < MEMORY, "{taken} bytes");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().code(), Some(130));
 }
 
 /// Memory for the program, the datagram and some lines: all of them would take as much again.

@@ -44,3 +44,26 @@ fn what_ip_adds_is_seen_here() {
     drop(namespace);
     assert_eq!(listed(&name), None);
 }
+
+#[test]
+fn names_that_are_no_utf8_stay_different() {
+    use std::os::unix::ffi::OsStrExt;
+    let namespace = Namespace::new();
+    // Files of such names are namespaces too, where one was bound to them.
+    let path =
+        |name: &[u8]| std::path::Path::new("/run/netns").join(std::ffi::OsStr::from_bytes(name));
+    for name in [&b"odd-\xff"[..], b"odd-\xfe"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    for words in ["netns list", "netns list --json"] {
+        let text = nlr_words(words).printed();
+        let json = if words.ends_with("json") { r"\" } else { "" };
+        for name in ["xff", "xfe"] {
+            assert!(text.contains(&format!(r"odd-{json}\{name}")), "{text}");
+        }
+        assert!(text.contains(&namespace.0));
+    }
+    for name in [&b"odd-\xff"[..], b"odd-\xfe"] {
+        std::fs::remove_file(path(name)).unwrap();
+    }
+}

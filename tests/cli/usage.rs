@@ -8,40 +8,6 @@ use testing::{
 };
 
 #[test]
-fn a_wrong_command_line_is_code_2_and_one_line() {
-    for (words, says) in [
-        ("", "subcommand"),
-        ("nosuch", "nosuch"),
-        ("show", "<OBJECT>"),
-        ("show lnk", "link"),
-        ("show link --jsn", "--json"),
-        ("show link -4 -6", "cannot be used with"),
-        ("show link carrier-pigeon:", "expected local:, ssh://"),
-        ("show link unix:", "needs a path"),
-        ("show link local: more", "more"),
-        ("show route --table nosuch", "rt_tables"),
-        ("show addr --table 7", "not addresses"),
-        ("show link -n pid:x", "pid:4242"),
-        ("show link --connect-timeout soon", "seconds"),
-        ("monitor --group nosuch", "ipv4-ifaddr"),
-        ("monitor --count 0", "0"),
-        ("monitor --timeout -1", "-1"),
-        ("netns", "subcommand"),
-        ("netns add", "<NAME>"),
-        ("ping --password-fd 99", "no such descriptor"),
-        ("serve", "unix:PATH"),
-        ("serve local:", "unix:PATH"),
-        ("serve unix:/x --max-clients 0", "at least 1"),
-        ("completion tcsh", "bash"),
-        ("stub --now", "--now"),
-    ] {
-        let ended = nlr_words(words);
-        let is_of_clap = !words.contains("table") && !words.contains("-fd");
-        ended.failed(2, &[says, "--help`"][..if is_of_clap { 2 } else { 1 }]);
-    }
-}
-
-#[test]
 fn passwords_are_read_from_pipes_files_and_stdin() {
     for redirected in
         ["--password-fd 3 3< <(echo x)", "--password-fd 4 4<<<x", "--password-fd 0 <<<x"]

@@ -12,6 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 use testing::{
     lab::{Host, Lab},
+    processes::{self, MARK, assert_none, is_stopped, marked, stop},
     remote::stub,
     wait, wait_up_to,
 };
@@ -25,7 +26,6 @@ use crate::{
     },
     client::Client,
     load::{Sockets, Storm, fill},
-    processes::{self, MARK, assert_none, is_stopped, marked, stop},
 };
 
 texts! {
@@ -64,7 +64,7 @@ pub(crate) const SSH: &[Cell] = {
                 3,
                 concat!(
                     by_ssh!(),
-                    "ssh://test01: host key: *.*.*.* port 22 closed the connection without a word: it is no ssh server, or one that ends or has too many connections; check the port, and the server's log (MaxStartups?)"
+                    "ssh://test01: host key: *.*.*.* port 22 closed the connection before it greeted as an ssh server does: it is none, or it ends, or has too many connections; check the port, and the server's log (MaxStartups?)"
                 ),
             ),
         ),

@@ -12,14 +12,14 @@ use netlink_remote::{
     transport::{ExitReport, process},
 };
 use testing::{
-    Ended, Running, lab::Lab, netlink::NETLINK_ROUTE, programs, temporary, tool::nlr, unique,
-    within, world,
+    Ended, Running,
+    lab::Lab,
+    netlink::NETLINK_ROUTE,
+    processes::{MARK, assert_none},
+    programs, temporary, unique, within, world,
 };
 
-use crate::{
-    cells::{Cell, Fault::*, Outcome::Swept, Party::*, Step::*, cell},
-    processes::{MARK, assert_none},
-};
+use crate::cells::{Cell, Fault::*, Outcome::Swept, Party::*, Step::*, cell};
 
 /// What the tests below cover.
 pub(crate) const CELLS: &[Cell] = &[

@@ -15,5 +15,4 @@ mod limits;
 mod load;
 mod near;
 mod outputs;
-mod processes;
 mod table;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{PipeWriter, pipe},
+    io::{PipeReader, PipeWriter, pipe},
     os::{fd::AsRawFd, unix::net::UnixStream},
     process::{Command, Stdio},
 };
@@ -12,15 +12,14 @@ use nix::{
     sys::signal::Signal,
 };
 use testing::{
-    Ended, Running, finish, programs, temporary,
+    Ended, Running, finish,
+    processes::{MARK, assert_none},
+    programs, temporary,
     tool::{nlr, nlr_words},
     unique, wait, world,
 };
 
-use crate::{
-    cells::{Cell, Fault::*, Outcome::Swept, Party::*, Step::*, cell},
-    processes::{MARK, assert_none},
-};
+use crate::cells::{Cell, Fault::*, Outcome::Swept, Party::*, Step::*, cell};
 
 /// What the tests below cover.
 pub(crate) const CELLS: &[Cell] = &[
@@ -117,7 +116,7 @@ fn a_stub_without_stderr_works() {
 }
 
 /// A pipe that takes no more bytes, and its reading end.
-fn full_pipe() -> (PipeWriter, std::io::PipeReader) {
+fn full_pipe() -> (PipeWriter, PipeReader) {
     let (reader, writer) = pipe().unwrap();
     let flags = OFlag::from_bits_truncate(fcntl(&writer, FcntlArg::F_GETFL).unwrap());
     fcntl(&writer, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
@@ -128,10 +127,16 @@ fn full_pipe() -> (PipeWriter, std::io::PipeReader) {
     (writer, reader)
 }
 
+/// Standard error of a server, and the reading end of its pipe.
+type Log = (Stdio, Option<PipeReader>);
+
+/// A way to make one, with its name.
+type Kind = (&'static str, fn() -> Log);
+
 /// The log is lost, and nothing else: clients come and go, and SIGTERM ends the server.
 #[test]
 fn a_server_whose_log_nobody_takes_serves_and_ends() {
-    let kinds: [(&str, fn() -> (Stdio, Option<std::io::PipeReader>)); 3] = [
+    let kinds: [Kind; 3] = [
         ("/dev/full", || (File::options().write(true).open("/dev/full").unwrap().into(), None)),
         ("a full pipe", || {
             let (writer, reader) = full_pipe();

@@ -51,10 +51,13 @@ async fn each_hop_killed_in_turn() {
         dump_links(&client, Netns::Current).await;
         match victim {
             "stub" => {
-                let pids = stub(&test01);
-                assert_eq!(pids.len(), 1, "{pids:?}");
-                let pid = pids[0].split(' ').next().unwrap().parse().unwrap();
-                let pid = nix::unistd::Pid::from_raw(pid);
+                // The stub, and the helper that it has forked.
+                let found = stub(&test01);
+                let pid = |process: &String| process.split(' ').next().unwrap().parse().unwrap();
+                let mut pids: Vec<i32> = found.iter().map(pid).collect();
+                pids.sort_unstable();
+                assert_eq!(pids.len(), 2, "{found:?}");
+                let pid = nix::unistd::Pid::from_raw(pids[0]);
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
             }
             "sudo" => test01.kill_all("sudo"),

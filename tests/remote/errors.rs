@@ -50,9 +50,9 @@ async fn what_answers_and_is_no_ssh_server() {
     // The stub as it was built: stripping would write a file beside it.
     options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "is not an ssh server; check the port"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "before it greeted as an ssh server"),
         ("\0\0\0", "is not an ssh server; check the port"),
-        ("", "closed the connection without a word"),
+        ("", "before it greeted as an ssh server"),
         ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
     ] {
         let answers = async || {

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use netlink_remote::{Prompter, Secret};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use testing::{
     Ended, finish_with,
     lab::{Host, Lab, Pty},
@@ -105,7 +110,7 @@ fn a_server_gets_the_password_that_was_meant_for_it() {
             (both, &format!("{key}\tmistyped\nright\n"), "", &["wrong passphrase", "was refused"]),
             (both, "mistyped\nright\n", "", &["none given", "no line for it", "ssh://h,sudo:"]),
             (both, &format!("{key}\tsesame\nright\n"), "sudo right", &[]),
-            (both, &format!("/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n"), "sudo right", &[]),
+            (both, "/home/me/.ssh/id_ed25519\tsesame\nsudo:\tright\n", "sudo right", &[]),
             // sudo refuses: it gets nothing more, and nobody else either. At the end of its input it
             // gives up the next attempt, which its modules of PAM see.
             (
@@ -171,6 +176,31 @@ fn a_conversation_of_two_questions() {
             ("ssh://h", "right\n", "sshd right", &["keyboard-interactive (none given)"]),
         ],
     );
+    host.assert_idle();
+}
+
+/// A conversation that is left after its first answer does not end the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_question_that_nobody_answers() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let sshd = "KbdInteractiveAuthentication yes\nPasswordAuthentication yes";
+    let host = lab.host("h").password("right").sshd(sshd).start();
+    watch(&host, "sshd", TWO_QUESTIONS);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    let mut options = options(&lab);
+    options.prompter = Prompter::none().on_secret(|request| {
+        let is_known = request.attempt == 1 && !request.prompt.contains("STRESS");
+        is_known.then(|| Secret::new("right".to_owned()))
+    });
+    let error = connect("ssh://ci@h", &options).await.unwrap_err().to_string();
+    let tried =
+        "tried keyboard-interactive (none given), password (refused); the password is wrong";
+    assert!(error.contains(tried), "{error}");
+    // The first is of the conversation; by the method `password` sshd itself answers both questions.
+    assert_eq!(given(&host), "sshd right; sshd right; sshd right; sshd failed");
     host.assert_idle();
 }
 
@@ -350,6 +380,38 @@ fn an_askpass_program_is_told_who_asks() {
     host.assert_idle();
 }
 
+/// An ssh that cannot be answered is not left to send an empty password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ssh_that_cannot_ask_sends_nothing() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").start();
+    watch(&host, "sshd", ONE_QUESTION);
+    lab.client().run("mv ~/.ssh/id_ed25519 ~/away");
+    // A program that is no helper.
+    let (prompter, asked) = answers(&["right"]);
+    let mut options = options(&lab);
+    options.prompter = prompter;
+    let address = host.addresses()[0];
+    let error = connect(&format!("openssh://ci@{address}"), &options).await.unwrap_err();
+    assert!(error.to_string().contains("Permission denied"), "{error}");
+    assert!(asked.lock().unwrap().is_empty());
+    // The words of an old ssh and of a server look alike.
+    let old = "#!/bin/sh\n[ \"$*\" = -V ] || exec /usr/bin/ssh \"$@\"\necho OpenSSH_8.4p1 >&2\n";
+    lab.client().file("/home/me/bin/ssh", old, 0o755);
+    let mut command = lab.client().command("sh");
+    let (tool, stub) = (testing::programs::nlr(), stub());
+    let script =
+        format!("PATH=$HOME/bin:$PATH {tool} --stubs {stub} show link openssh://h --password-fd 0");
+    command.args(["-c", &script]);
+    let words = ["Permission denied", "before OpenSSH 8.5", "`ssh:` in place of"];
+    finish_with(command, "right\n").failed(4, &words);
+    assert_eq!(given(&host), "");
+    host.assert_idle();
+}
+
 #[track_caller]
 fn nlr_ok_of(lab: &Lab, words: &[&str], said: &str) {
     let mut all = vec!["show", "link"];
@@ -379,6 +441,27 @@ fn ctrl_c_while_the_program_ssh_asks_leaves_the_terminal_as_it_was() {
     assert!(transcript.contains("code 130") && transcript.contains(" echo "), "{transcript}");
     assert_eq!(given(&host), "");
     host.assert_idle();
+}
+
+/// The helper ends the ssh that asks, whatever has ended the process that would answer.
+#[test]
+fn a_killed_client_leaves_no_ssh_that_sends_an_empty_password() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = lab.host("h").password("right").start();
+    watch(&host, "sshd", ONE_QUESTION);
+    lab.client().run("rm ~/.ssh/id_ed25519");
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP] {
+        let command = lab.nlr(&["--stubs", stub(), "show", "link", "openssh://h"]);
+        let mut pty = Pty::start(&command);
+        pty.expect("'s password: ", SOON);
+        kill(Pid::from_raw(pty.pid().cast_signed()), signal).unwrap();
+        pty.wait();
+        host.assert_idle();
+        assert_eq!(given(&host), "", "{signal}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -238,7 +238,7 @@ impl Place {
     }
 }
 
-async fn client_of(server: &PathBuf) -> Result<Client, Error> {
+async fn client_of(server: &Path) -> Result<Client, Error> {
     Client::handshake(unix::dial(server).await.unwrap()).await
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct ConfineArgs {
     /// Default: all
     #[arg(long, value_name = "NETNS")]
     allow_netns: Vec<NetnsRule>,
-    /// User to become once the socket is open: a name, or UID[:GID]
+    /// User to become once the socket is open: a name, or UID, or UID:GID
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Does not filter system calls

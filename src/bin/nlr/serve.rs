@@ -31,13 +31,13 @@ use netlink_remote::{
 };
 
 const EXAMPLES: &str = "\
-A client may do what this process may. It keeps the capabilities that clients need, and has the
-kernel refuse the system calls that it does not make (SECURITY.md). With --read-only the kernel
-refuses clients every change.
+A client may do what this process may. The process gives up the capabilities that its options do not
+need, and has the kernel refuse the system calls that it does not make (SECURITY.md). With --read-only
+the kernel refuses clients every change.
 
-The socket file has mode 0600, or 0666 where --allow-uid
-admits other users; with either mode the peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end
-all connections and remove the file; the exit code is 0.
+The socket file has mode 0600, or 0666 where --allow-uid admits other users; with either mode the
+peer's uid is checked (SO_PEERCRED). SIGTERM and SIGINT end all connections and remove the file; the
+exit code is 0.
 
 Half of the clients, descriptors, memory and threads is divided among the users that may connect; the
 other half goes to whoever asks first. One client may have a quarter of each.
@@ -99,7 +99,10 @@ pub(crate) fn run(args: &ServeArgs, read_only: bool) -> Result<(), Failure> {
     // Before there is a second thread, which would keep its privileges.
     let confined = args.confine.confinement().apply(&access);
     if let Some(note) = confined.map_err(|error| failed("giving up privileges", &error))? {
-        print_line(&format!("nlr serve: {}", message(&note)));
+        print_line(&match args.json {
+            true => json::text(&json!({ "event": "note", "text": note })),
+            false => format!("nlr serve: {}", message(&note)),
+        });
     }
     let shutdown = Shutdown::new().map_err(|error| failed("starting", &error))?;
     let (trigger, signalled) = (shutdown.clone(), Arc::new(OnceLock::new()));

@@ -4,7 +4,7 @@ use std::{cell::Cell, fs::File, io, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::{
-    runtime::{self, Runtime},
+    runtime,
     time::{sleep, timeout},
 };
 
@@ -23,8 +23,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same once there was a signal.
 const CLOSE_AFTER_SIGNAL: Duration = Duration::from_millis(300);
 
-/// Descriptors that tokio's runtime takes.
-const RUNTIME_DESCRIPTORS: usize = 8;
+/// Descriptors that tokio's runtimes take, that of the signals included.
+const RUNTIME_DESCRIPTORS: usize = 12;
 
 /// Ctrl-C on a terminal reaches a local stub too, and the end of the stub may arrive first.
 const SIGNAL_DELAY: Duration = Duration::from_millis(100);
@@ -165,9 +165,11 @@ pub(crate) async fn close(client: Client, signals: &mut Signals) {
 pub(crate) fn block_on<T>(
     work: impl AsyncFnOnce(Signals) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    // Before the runtime, and so before any other thread.
-    let signals = Signals::take()?;
-    let runtime = runtime().map_err(|error| {
+    let started = spare_descriptors().and_then(|()| {
+        let signals = Signals::take()?;
+        Ok((runtime::Builder::new_current_thread().enable_all().build()?, signals))
+    });
+    let (runtime, signals) = started.map_err(|error| {
         Failure::request(format_args!("starting the runtime: {}", words(&error)))
     })?;
     let result = runtime.block_on(work(signals));
@@ -177,11 +179,11 @@ pub(crate) fn block_on<T>(
     result
 }
 
-fn runtime() -> io::Result<Runtime> {
-    // tokio panics where it has a descriptor for its poller, and none for its signals.
+/// Checks that the descriptors for tokio can be had: it panics where it has one for its poller, and
+/// none for its signals.
+fn spare_descriptors() -> io::Result<()> {
     let spare = (0..RUNTIME_DESCRIPTORS).map(|_| File::open("/dev/null"));
-    drop(spare.collect::<io::Result<Vec<_>>>()?);
-    runtime::Builder::new_current_thread().enable_all().build()
+    spare.collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 /// The library's options that the command line asks for.

@@ -1,15 +1,19 @@
 //! SIGINT (Ctrl-C) and SIGTERM.
 //!
 //! A thread of its own waits for them: the end must come even where the thread of the work is
-//! blocked, such as by a standard error that nobody reads.
+//! blocked, such as by a standard error that nobody reads. They are handled, and not blocked for
+//! sigwait(3), because programs that std starts inherit the mask of blocked signals.
 
-use std::{process, thread, time::Duration};
+use std::{io, process, thread, time::Duration};
 
-use nix::sys::signal::{SigSet, Signal};
-use tokio::sync::watch;
+use nix::sys::signal::Signal;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 use super::{failure::Failure, prompt};
-use netlink_remote::errno::words;
 
 /// The time from the first signal to the end of the tool, whatever it is doing.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -35,28 +39,32 @@ impl Clone for Signals {
 }
 
 impl Signals {
-    /// Takes SIGINT and SIGTERM from now on. To be called once, before any other thread starts:
-    /// threads inherit the mask of signals. (Programs that std starts do not.)
-    pub(crate) fn take() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::request(format_args!("taking signals: {}", words(&error)))
+    /// Takes SIGINT and SIGTERM from now on.
+    pub(crate) fn take() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let (mut interrupt, mut terminate) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-        signals.thread_block().map_err(|errno| failed(errno.into()))?;
         let (sender, received) = watch::channel(Received::default());
-        let waiter = move || {
-            while let Ok(signal) = signals.wait() {
+        let wait = async move {
+            loop {
+                let signal = tokio::select! {
+                    _ = interrupt.recv() => Signal::SIGINT,
+                    _ = terminate.recv() => Signal::SIGTERM,
+                };
                 let count = sender.borrow().count;
                 sender
                     .send_replace(Received { count: count.saturating_add(1), last: Some(signal) });
                 if count == 0 {
                     // Fails where no thread can be had; then the tool ends in its own time.
-                    let _ =
-                        thread::Builder::new().name("end".to_owned()).spawn(move || end(signal));
+                    let thread = thread::Builder::new().name("end".to_owned());
+                    let _ = thread.spawn(move || end(signal));
                 }
             }
         };
-        thread::Builder::new().name("signals".to_owned()).spawn(waiter).map_err(failed)?;
+        let thread = thread::Builder::new().name("signals".to_owned());
+        thread.spawn(move || runtime.block_on(wait))?;
         Ok(Self { received, seen: 0 })
     }
 

@@ -7,11 +7,9 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     client::answer_end::{End, Place, Progress},
     errno::{EINTR, translate},
+    limits::client::REMEMBERED_SENDS,
     nlmsg::{Builder, HEADER_LEN, Message, aligned, kind, messages},
 };
-
-/// Sends that are remembered in case they fail: more than any window lets be in flight.
-const REMEMBERED_SENDS: usize = 8192;
 
 /// The requests in flight, by their sequence numbers, which are netlink-proto's.
 #[derive(Debug, Default)]

@@ -17,17 +17,15 @@ pub use self::{
 
 use self::{outgoing::Outgoing, router::Router, table::Limits};
 use super::socket::RemoteSocket;
-use crate::{Protocol, nlmsg::flags};
+use crate::{
+    Protocol,
+    limits::client::{REQUESTS_IN_FLIGHT, UNREAD_OF_REQUEST},
+    nlmsg::flags,
+};
 
 /// Bytes of the far receive buffer for each request in flight. A message of 1,468 bytes is charged
 /// 2,304.
 const BUFFER_EACH: u32 = 4096;
-
-/// Requests in flight at most, by default.
-const MAX_IN_FLIGHT: u32 = 4096;
-
-/// Bytes of an answer left unread, by default.
-const MAX_UNREAD: usize = 16 << 20;
 
 /// Requests on one socket: bytes in, a stream of raw messages out, many in flight.
 ///
@@ -80,9 +78,9 @@ pub struct Requests {
 impl Requests {
     /// Requests on a socket.
     pub fn new(socket: RemoteSocket) -> Self {
-        let in_flight = (socket.receive_buffer() / BUFFER_EACH).clamp(1, MAX_IN_FLIGHT);
+        let in_flight = (socket.receive_buffer() / BUFFER_EACH).clamp(1, REQUESTS_IN_FLIGHT);
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
-        let limits = Limits { in_flight, unread: MAX_UNREAD, tolerates_interrupted: false };
+        let limits = Limits { in_flight, unread: UNREAD_OF_REQUEST, tolerates_interrupted: false };
         let is_netfilter = socket.protocol() == Protocol::NETFILTER;
         Self { router: Router::new(socket, limits), is_netfilter }
     }
@@ -95,8 +93,8 @@ impl Requests {
         self
     }
 
-    /// Sets the bytes of an answer that may be left unread while others are awaited: 16 MiB by
-    /// default.
+    /// Sets the bytes of memory that an answer may take while it is left unread and others are awaited:
+    /// 16 MiB by default. They are those of its messages, and some 80 for each.
     #[must_use]
     pub fn max_unread(self, bytes: usize) -> Self {
         self.router.set_limits(|limits| limits.unread = bytes);

@@ -18,7 +18,8 @@ use crate::{
     nlmsg::{Message, kind, messages},
 };
 
-/// Bytes of an answer left unread from which on reading waits, unless another answer needs it.
+/// Bytes of memory for what is left unread of an answer, from which on reading waits unless another
+/// answer needs it.
 const HELD: usize = 256 << 10;
 
 /// An item of an answer.
@@ -29,7 +30,7 @@ pub(super) type Item = Result<RawMessage, RequestError>;
 pub(super) struct Limits {
     /// Requests sent and not answered.
     pub(super) in_flight: usize,
-    /// Bytes of an answer left unread.
+    /// Bytes of memory for what is left unread of an answer.
     pub(super) unread: usize,
     /// Whether interrupted dumps end as if they were whole.
     pub(super) tolerates_interrupted: bool,
@@ -340,7 +341,10 @@ impl Table {
     fn push(&mut self, sequence: u32, item: Item, wakers: &mut Vec<Waker>) {
         let Some(request) = self.requests.get_mut(&sequence) else { return };
         let was_held = request.is_held();
-        request.unread += item.as_ref().map_or(0, |message| message.bytes().len());
+        let message = item.as_ref().map_or_else(RequestError::message, Some);
+        // Of small messages the items take more memory than the bytes.
+        let bytes = message.map_or(0, |message| message.bytes().len());
+        request.unread += bytes + mem::size_of::<Item>();
         request.items.push_back(item);
         wakers.extend(request.waker.take());
         self.held += usize::from(request.is_held() && !was_held);

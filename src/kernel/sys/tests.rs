@@ -78,10 +78,7 @@ fn options_of_any_length_and_errors_as_they_are() {
     let fd = socket(0).unwrap();
     let mut value = [0; 4];
     assert_eq!(option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut value), Ok(4));
-    assert_eq!(
-        set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]),
-        Err(Errno::ENOPROTOOPT)
-    );
+    assert_eq!(set_option(fd.as_fd(), libc::SOL_NETLINK, 9999, &[0; 4]), Err(Errno::ENOPROTOOPT));
     // SO_ATTACH_FILTER with a `struct sock_fprog`, SO_GET_FILTER, SO_ATTACH_BPF, and levels
     // whose options a netlink socket does not have.
     for (level, name) in [(libc::SOL_SOCKET, 26), (libc::SOL_SOCKET, 50), (0, 64), (6, 1)] {

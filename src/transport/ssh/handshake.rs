@@ -140,8 +140,9 @@ fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
     let is_key_exchange = said.contains("exchange encryption keys") || said.contains("kex");
     let text = if said.contains("banner") && fault::is_loss(error) {
         format!(
-            "{name} port {port} closed the connection without a word: it is no ssh server, or one that \
-             ends or has too many connections; check the port, and the server's log (MaxStartups?)"
+            "{name} port {port} closed the connection before it greeted as an ssh server does: it is \
+             none, or it ends, or has too many connections; check the port, and the server's log \
+             (MaxStartups?)"
         )
     } else if said.contains("banner") {
         format!("what answers at {name} port {port} is not an ssh server; check the port")

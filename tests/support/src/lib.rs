@@ -5,10 +5,12 @@
 pub mod bench;
 pub mod command;
 pub mod docker;
+mod expected;
 pub mod far_end;
 pub mod lab;
 pub mod namespace;
 pub mod netlink;
+pub mod processes;
 pub mod programs;
 pub mod remote;
 pub mod sshd;
@@ -22,6 +24,7 @@ use std::{
 };
 
 pub use command::{Ended, Running, finish, finish_with, is_alive, run, wait, wait_up_to};
+pub use expected::is_text;
 pub use namespace::Namespace;
 
 /// The longest wait for anything: no step takes so long on a machine that is not stuck.

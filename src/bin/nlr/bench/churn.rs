@@ -60,17 +60,17 @@ impl RouteChurn {
     pub(super) async fn run(self, time: Duration) -> Result<Events, Failure> {
         let architecture = &self.client.host().architecture;
         let start = Instant::now();
-        let (mut caused, mut events, mut lost) = (0, 0, 0);
+        let (mut caused, mut events, mut lost) = (0, 0_u64, 0_u64);
         let mut throughput = Throughput::default();
         let mut number = 0_u32;
         loop {
-            while caused - events - lost < IN_FLIGHT && start.elapsed() < time {
+            while in_flight(caused, events, lost) < IN_FLIGHT && start.elapsed() < time {
                 let is_new = number.is_multiple_of(2);
                 self.changes.send(&changes(is_new, number)).await.map_err(failed)?;
                 number = number.wrapping_add(1);
                 caused += u64::from(ROUTES);
             }
-            if events + lost >= caused {
+            if in_flight(caused, events, lost) == 0 {
                 break;
             }
             match self.events.recv().await.map_err(failed)? {
@@ -79,7 +79,7 @@ impl RouteChurn {
                     events += messages(&datagram.data).count() as u64;
                 }
                 // Each of these events is a datagram.
-                Event::Lost { dropped, .. } => lost += dropped,
+                Event::Lost { dropped, .. } => lost = lost.saturating_add(dropped),
                 _ => {}
             }
             // A refused change causes no event, and the loop would wait for one.
@@ -91,6 +91,11 @@ impl RouteChurn {
         throughput.elapsed = start.elapsed();
         Ok(Events::Measured { events, lost, throughput })
     }
+}
+
+/// The events that are to come. A far end may claim more than were caused.
+fn in_flight(caused: u64, events: u64, lost: u64) -> u64 {
+    caused.saturating_sub(events).saturating_sub(lost)
 }
 
 /// A datagram that adds or deletes blackhole routes: these need no link.
@@ -113,6 +118,12 @@ fn changes(is_new: bool, sequence: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_events_than_were_caused_are_none_to_come() {
+        assert_eq!(in_flight(10, 3, 2), 5);
+        assert_eq!((in_flight(10, 11, 0), in_flight(10, 3, u64::MAX)), (0, 0));
+    }
 
     #[test]
     fn each_datagram_changes_as_many_routes() {

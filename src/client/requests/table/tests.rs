@@ -316,6 +316,28 @@ fn an_unread_answer_holds_reading_up_until_another_needs_it_and_fails_in_the_end
     assert_eq!(t.send(), [four]);
 }
 
+/// A far end may repeat what the kernel says once, in the smallest of messages.
+#[test]
+fn errors_and_small_messages_that_are_left_unread_count() {
+    let mut t = fixture();
+    for is_error in [true, false] {
+        let one = t.add([set(), set()].concat());
+        t.send();
+        let message = match is_error {
+            true => end(kind::ERROR, one, 17),
+            false => Builder::new(16, 0).sequence(one).finish(),
+        };
+        let datagram = vec![message; 1000];
+        let mut received = 0;
+        while t.table.in_flight > 0 {
+            t.receive(&datagram);
+            received += 1000;
+            assert!(received < 20_000, "a megabyte of them, and no end");
+        }
+        assert_eq!(t.take(one), (vec![Err(RequestErrorKind::Unread)], true));
+    }
+}
+
 #[test]
 fn sequence_numbers_in_use_are_stepped_over() {
     let mut t = fixture();

@@ -42,6 +42,20 @@ impl Census {
         Self { pid, files: files.collect(), threads, children }
     }
 
+    /// A census of another process once it has stayed the same for a tenth of a second.
+    pub fn of_settled(pid: u32) -> Self {
+        let (mut last, mut looks) = (Self::of(pid), 0);
+        wait_up_to(Duration::from_secs(5), || {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = Self::of(pid);
+            let is_same = now.files == last.files && now.threads == last.threads;
+            looks = if is_same { looks + 1 } else { 0 };
+            last = now;
+            looks == 5
+        });
+        last
+    }
+
     /// The number of open files.
     pub fn files(&self) -> usize {
         self.files.len()

@@ -1,4 +1,5 @@
-//! Processes that a cell has started, found by a variable in their environment.
+//! Processes that a test has started, themselves or through others, found by a variable in their
+//! environment.
 
 use std::{fs, time::Duration};
 
@@ -6,21 +7,23 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testing::wait_up_to;
 
-/// The variable whose value names the cell. Children inherit it.
-pub(crate) const MARK: &str = "NLR_FAULT_CELL";
+use crate::wait_up_to;
+
+/// The variable whose value is the mark of a process. Children inherit it.
+pub const MARK: &str = "NLR_TEST_MARK";
 
 /// A process of this world.
 #[derive(Debug, Clone)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
+pub struct Process {
+    /// Its pid.
+    pub pid: u32,
     /// Its command line.
-    pub(crate) words: String,
+    pub words: String,
 }
 
 /// The processes with a mark. A zombie has no environment, so there is none among them.
-pub(crate) fn marked(mark: &str) -> Vec<Process> {
+pub fn marked(mark: &str) -> Vec<Process> {
     let wanted = format!("{MARK}={mark}");
     let pids = fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -41,29 +44,29 @@ fn state(pid: u32) -> Option<char> {
 }
 
 /// Whether a process is stopped.
-pub(crate) fn is_stopped(pid: u32) -> bool {
+pub fn is_stopped(pid: u32) -> bool {
     state(pid) == Some('T')
 }
 
 /// Whether a process waits for something.
-pub(crate) fn is_waiting(pid: u32) -> bool {
+pub fn is_waiting(pid: u32) -> bool {
     state(pid) == Some('S')
 }
 
 /// Sends a signal; the process may have ended.
-pub(crate) fn signal(pid: u32, signal: Signal) {
+pub fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }
 
 /// Stops a process, and waits until it stands still.
-pub(crate) fn stop(pid: u32) {
+pub fn stop(pid: u32) {
     signal(pid, Signal::SIGSTOP);
     assert!(wait_up_to(Duration::from_secs(10), || is_stopped(pid)), "{pid} does not stop");
 }
 
 /// Asserts that no process has the mark but these, some seconds later at the latest.
 #[track_caller]
-pub(crate) fn assert_none(mark: &str, but: &[u32]) {
+pub fn assert_none(mark: &str, but: &[u32]) {
     let mut left = Vec::new();
     wait_up_to(Duration::from_secs(6), || {
         left = marked(mark);
