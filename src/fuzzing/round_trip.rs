@@ -69,7 +69,11 @@ fn netns(input: &mut Input<'_>) -> Netns {
         4 => Netns::Handle(input.number() as u32),
         _ => {
             let name = text(input);
-            let named = if input.u8().is_multiple_of(2) { Netns::docker(name) } else { Netns::podman(name) };
+            let named = if input.u8().is_multiple_of(2) {
+                Netns::docker(name)
+            } else {
+                Netns::podman(name)
+            };
             if named.is_well_named() { named } else { Netns::docker("web-1") }
         }
     }
