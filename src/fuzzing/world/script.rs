@@ -52,7 +52,7 @@ fn setup(input: &mut Input<'_>) -> Setup {
         echo: pick(input, &[1, 0, 2, 3]),
         room: pick(input, &[8, 1, 2, 64]),
         most_queued: pick(input, &[1024, 0, 512, 4096]) as u64,
-        noise: (pick(input, &[0, 1, 40, 300]), pick(input, &[4096, 1, 7, 64]).max(1)),
+        noise: (pick(input, &[0, 1, 40, 300]), pick(input, &[4096, 30, 64, 200])),
         failures: input.u8() % 2 == 1,
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn list(choice: u8, is_json: bool, datagram: &[u8]) -> String {
             .into_iter()
             .nth(usize::from(choice / 5 % 4))
             .unwrap(),
-        table: (choice / 20 % 2 == 0).then_some(Table::All),
+        table: (choice / 20).is_multiple_of(2).then_some(Table::All),
     };
     let format = if is_json { Format::Json } else { Format::Text { color: false } };
     of(object, filter, format, datagram)
