@@ -9,8 +9,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The targets whose seeds are no vectors, and what each runs.
-const OTHERS: &[(&str, fn(&[u8]))] = &[
+/// A target's name, and what it runs.
+type Named = (&'static str, fn(&[u8]));
+
+/// The targets whose seeds are no vectors.
+const OTHERS: &[Named] = &[
     ("end_to_end", end_to_end),
     ("round_trip", round_trip),
     ("target", target),
@@ -127,7 +130,7 @@ fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
 
-fn all() -> impl Iterator<Item = (&'static str, fn(&[u8]))> {
+fn all() -> impl Iterator<Item = Named> {
     let of_vectors = TARGETS.iter().map(|(target, run, _)| (*target, *run));
     of_vectors.chain(OTHERS.iter().copied())
 }

@@ -85,7 +85,7 @@ fn step(op: u8, world: &World, input: &mut Input<'_>) -> Step {
         (..=193, Some(id)) => Step::Close(id),
         (..=217, Some(socket)) => {
             let length = usize::from(input.u8()) % MOST_DATAGRAM;
-            Step::Send { socket, length, is_confirmed: op % 2 == 0 }
+            Step::Send { socket, length, is_confirmed: op.is_multiple_of(2) }
         }
         (..=221, Some(id)) => Step::Join(id),
         (..=229, Some(id)) => match world.stub.is_receiving(id) {
