@@ -23,7 +23,7 @@ const OTHERS: &[Named] = &[
 ];
 
 /// The name of each target, what it runs, and how a vector of this kind becomes its input.
-type Target = (&'static str, Run, fn(&str, &[u8]) -> Option<Vec<u8>>);
+type Target = (&'static str, fn(&[u8]), fn(&str, &[u8]) -> Option<Vec<u8>>);
 
 const TARGETS: &[Target] = &[
     ("decode", decode, |kind, bytes| (kind == "frame").then(|| [&[3], bytes].concat())),
