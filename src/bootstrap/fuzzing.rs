@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    runtime::Builder,
+    runtime::{Builder, Runtime},
 };
 
 use super::{
@@ -37,7 +37,7 @@ use crate::{
     sync::lock,
     text::is_harmful,
     transport::{End, Running},
-    wire::MARKER,
+    wire::{MARKER, MAX_NOISE},
 };
 
 const SECRET: &str = "correct-horse";
@@ -60,8 +60,11 @@ const MOST_SHOWN: usize = 8 << 10;
 /// in part, once, and nothing else is; an error is one harmless, short line; all comes to an end.
 pub(crate) fn bootstrap(data: &[u8]) {
     let Some((&setup, said)) = data.split_first() else { return };
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(play(setup, said));
+    thread_local! {
+        static RUNTIME: Runtime =
+            Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    }
+    RUNTIME.with(|runtime| runtime.block_on(play(setup, said)));
 }
 
 async fn play(setup: u8, said: &[u8]) {
@@ -174,7 +177,9 @@ impl FarEnd {
     fn new(mut said: &[u8], prefix: &str, digest: &str, setup: usize) -> Self {
         let mut sayings = Sayings::new();
         let mut all = Vec::new();
-        while let [op, rest @ ..] = said {
+        while let [op, rest @ ..] = said
+            && all.len() <= MAX_NOISE
+        {
             said = rest;
             let bytes = match op / 2 % 20 {
                 0 => MARKER.to_vec(),
@@ -194,8 +199,11 @@ impl FarEnd {
                 }
                 12 => format!("{prefix}removed ").into_bytes(),
                 13 => format!("{prefix}done\n").into_bytes(),
-                // Above the limits of what is kept, and with some of them of what may come.
-                14 => vec![b"a:\n?"[usize::from(op / 40) % 4]; 9000 * usize::from(op / 40 + 1)],
+                // A few of the longest are above the limits of what is kept, and of what may come.
+                14 => {
+                    let length = if op / 40 == 5 { 60_000 } else { 500 };
+                    vec![b"a:\n?"[usize::from(op / 40) % 4]; length]
+                }
                 15 => b"sudo: a password is required\n".to_vec(),
                 16 => b"ssh: connect to host h port 22: Connection refused\n".to_vec(),
                 _ => {

@@ -229,7 +229,8 @@ pub fn client_ops(data: &[u8]) {
 /// Plays both ends of a connection, honest ones: the bytes are the world around them, and its steps.
 /// No end may find a violation, and the invariants of the world hold after each step.
 pub fn end_to_end(data: &[u8]) {
-    world::play(data, |_| ());
+    // A fuzzer learns little from a long world for its time; the simulation plays those.
+    world::play(&data[..data.len().min(300)], |_| ());
 }
 
 /// Makes messages and hellos of the bytes, and decodes what they are encoded as.

@@ -1,4 +1,4 @@
-//! Worlds of random numbers: `tests/run --lib simulation`.
+//! Worlds of random numbers: `tests/run --lib -- worlds`.
 //!
 //! `NLR_SEEDS=100000` plays so many worlds instead of [`SEEDS`], and `NLR_SEED=17` the world of one seed,
 //! with its steps. A seed stands for the same world as long as [`world`](super::world) stays as it is.

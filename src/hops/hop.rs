@@ -242,7 +242,7 @@ impl FromStr for Hop {
                 "" => "a hop is empty; hops are separated by single commas".to_owned(),
                 "local" | "sudo" | "doas" | "su" => format!("write `{text}:`"),
                 _ if text.contains('/') => "no such hop; for a host write `ssh://HOST`".to_owned(),
-                _ => format!("no such hop; for a host write `ssh://{text}`"),
+                _ => format!("no such hop; for a host write `ssh://{}`", text::escaped(text)),
             };
             return Err(wrong(&reason));
         };
@@ -253,7 +253,7 @@ impl FromStr for Hop {
             "local" => return Err(wrong("`local:` takes nothing after the colon")),
             "ssh" | "openssh" => {
                 let Some(destination) = value.strip_prefix("//") else {
-                    return Err(wrong(&format!("write `{scheme}://{value}`")));
+                    return Err(wrong(&format!("write `{scheme}://{}`", text::escaped(&value))));
                 };
                 let destination =
                     SshDestination::parse(destination).map_err(|reason| wrong(&reason))?;
@@ -275,7 +275,7 @@ impl FromStr for Hop {
             "unix" => Self::Unix(value.into()),
             "stub" => Self::Stub(value.into()),
             _ if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) => {
-                return Err(wrong(&format!("for a host write `ssh://{text}`")));
+                return Err(wrong(&format!("for a host write `ssh://{}`", text::escaped(text))));
             }
             _ => {
                 let known = "expected local:, ssh://, openssh://, sudo:, doas:, su:, docker:, podman:, \

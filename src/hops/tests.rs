@@ -95,6 +95,16 @@ fn a_malformed_target_is_refused_with_a_reason() {
         assert!(error.to_string().contains(reason), "{text}: {error}");
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
+    for text in [
+        "a\u{202e}b",
+        "a\u{7}:22",
+        "ssh:\u{1b}[2J",
+        "sudo:,exec:a\u{7},local:",
+        "exec:\u{9b}1m,unix:/x",
+    ] {
+        let shown = text.parse::<Target>().unwrap_err().to_string();
+        assert!(!shown.contains(crate::text::is_harmful), "{shown:?}");
+    }
     let many = vec!["sudo:"; 17].join(",");
     assert!(many.parse::<Target>().unwrap_err().to_string().contains("16 hops"));
     let error = Target::builder().ssh("-x").sudo().build().unwrap_err();

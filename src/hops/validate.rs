@@ -1,7 +1,7 @@
 //! The rules for chains of hops, checked before anything is started.
 
 use super::hop::Hop;
-use crate::Error;
+use crate::{Error, text};
 
 /// Hops of a target. Each costs round trips and processes.
 const MAX_HOPS: usize = 16;
@@ -23,6 +23,8 @@ pub(super) fn check(hops: &[Hop]) -> Result<(), Error> {
         let is_last = index + 1 == hops.len();
         if let Some(reason) = misplaced(hop, before, is_last) {
             let place = index + 1;
+            let hop = hop.to_string();
+            let hop = text::escaped(&hop);
             return Err(Error::invalid(format!("target: hop {place}, `{hop}`, {reason}")));
         }
     }

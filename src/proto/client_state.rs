@@ -65,6 +65,12 @@ impl ClientState {
         self.piece = piece;
     }
 
+    /// Has datagrams of fewer bytes together take turns, for the same tests.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn set_in_turn(&mut self, limit: usize) {
+        self.queued.set_limit(limit);
+    }
+
     /// Opens a socket: appends the frame to `out`.
     ///
     /// # Errors

@@ -62,6 +62,11 @@ impl SendQueue {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     pub(super) fn push(&mut self, id: SocketId, send: QueuedSend) {
         let socket = self.sockets.entry(id).or_default();
         if socket.sends.is_empty() {

@@ -45,6 +45,12 @@ impl Input {
         Ok(Self { fd, buffer, start: 0, end: 0, awaited: 0, least: GREETING, skip: 0, scanner })
     }
 
+    /// Has a smaller buffer behind the hello, for tests with short frames.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn set_least(&mut self, bytes: usize) {
+        self.least = bytes;
+    }
+
     /// Reads once, as much as is there and has room.
     pub(crate) fn fill(&mut self) -> Result<ReadOutcome, Errno> {
         self.make_room()?;

@@ -14,9 +14,13 @@
 //! | `log`, `progress` | log lines and progress bars on standard error |
 //! | `output`, `table`, `json`, `time` | standard output: columns, JSON, times |
 //! | `failure`, `clap_error` | errors as one line and an exit code |
+//! | `fuzzing` | the fuzzer `render` |
 
 // `forbid`, but for inherited.rs, which runs before main.
 #![deny(unsafe_code)]
+// The fuzzer `render` is this program with libFuzzer's `main`.
+#![cfg_attr(fuzzing, no_main)]
+#![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer only renders"))]
 
 mod args;
 mod bench;
@@ -28,6 +32,8 @@ mod confine;
 mod connection;
 mod dump;
 mod failure;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod inherited;
 mod json;
 mod log;
@@ -66,6 +72,9 @@ fn main() -> ExitCode {
         Err(failure) => failure.report(),
     }
 }
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::render(data));
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { connection, verbose, command } = cli;

@@ -48,8 +48,10 @@ pub(crate) struct Setup {
     pub(crate) limits: PeerLimits,
     /// The credit for sends on each socket.
     pub(crate) send_window: Credit,
-    /// Bytes of incomplete sends that the stub takes.
-    pub(crate) max_partial: u64,
+    /// Bytes of the sends that come in pieces: the client begins no more, and the stub takes no more.
+    pub(crate) in_turn: usize,
+    /// Bytes of the stub's buffer.
+    pub(crate) buffer: usize,
     /// Bytes of a datagram in one frame, towards the stub and towards the client.
     pub(crate) pieces: (usize, usize),
     /// Bytes that each direction of the stream holds.
@@ -128,11 +130,13 @@ impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut stub_reader = StubReader::new();
         let max_frame = greet(&setup, &mut stub_reader);
-        let mut stub = StubEnd::new(setup.limits, setup.send_window, setup.max_partial);
+        let mut stub = StubEnd::new(setup.limits, setup.send_window, setup.in_turn as u64);
         (stub.failures, stub.drops, stub.echo) = (setup.failures, false, setup.echo);
         (stub.room, stub.piece) = (setup.room, setup.pieces.1);
         let mut client = ClientEnd::new(PeerLimits { max_frame, ..setup.limits });
         client.state.set_piece(setup.pieces.0);
+        client.state.set_in_turn(setup.in_turn);
+        stub_reader.input.set_least(setup.buffer);
         Self {
             client,
             stub,

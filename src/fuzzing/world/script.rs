@@ -44,15 +44,15 @@ fn setup(input: &mut Input<'_>) -> Setup {
     Setup {
         limits: PeerLimits { max_sockets: pick(input, &[3, 1, 2, 6]) as u32, ..LIMITS },
         send_window,
-        // Four sockets at a time send in pieces.
-        max_partial: 4 * (send_window.bytes + 64),
+        in_turn: pick(input, &[MOST_DATAGRAM, 100, 200, 4096]),
+        buffer: pick(input, &[4096, 1, 40, 100]),
         pieces: (pick(input, &[16, 1, 7, 4096]), pick(input, &[8, 1, 5, 4096])),
         capacity: pick(input, &[256, 1, 13, 4096]),
         cut: (cut(input), cut(input)),
         echo: pick(input, &[1, 0, 2, 3]),
         room: pick(input, &[8, 1, 2, 64]),
         most_queued: pick(input, &[1024, 0, 512, 4096]) as u64,
-        noise: (pick(input, &[0, 1, 40, 3000]), pick(input, &[4096, 1, 7, 64]).max(1)),
+        noise: (pick(input, &[0, 1, 40, 300]), pick(input, &[4096, 30, 64, 200])),
         failures: input.u8() % 2 == 1,
     }
 }

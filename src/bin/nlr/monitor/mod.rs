@@ -7,6 +7,8 @@
 //! | `objects` | objects of events that `nlr show` does not list |
 
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod groups;
 mod objects;
 #[cfg(test)]

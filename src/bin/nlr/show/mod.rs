@@ -19,6 +19,8 @@
 pub(crate) mod addr;
 pub(crate) mod encapsulation;
 pub(crate) mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod kernel_name;
 pub(crate) mod link;
 mod link_header;

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::{
-    listing::{Format, Listing},
-    names::Names,
+    fuzzing,
+    listing::Format,
     query::{Filter, Object, Table},
 };
-use netlink_remote::nlmsg::{Builder, messages};
+use netlink_remote::nlmsg::Builder;
 
 /// Type and payload of each message in `messages.txt`, in the byte order of a little-endian host.
 pub(crate) fn recorded() -> Vec<(Object, u16, Vec<u8>)> {
@@ -59,15 +59,7 @@ pub(crate) fn damaged() -> impl Iterator<Item = (Object, Vec<u8>)> {
 /// The list of a datagram's messages.
 fn list(object: Object, format: Format, datagram: &[u8]) -> String {
     let filter = Filter { family: None, table: Some(Table::All) };
-    let mut listing = Listing::new(Vec::new(), object, filter, format, Names::default());
-    for message in messages(datagram) {
-        listing.message(&message).unwrap();
-    }
-    for message in messages(&listing.take_links()) {
-        listing.link(&message).unwrap();
-    }
-    listing.finish().unwrap();
-    String::from_utf8(std::mem::take(listing.out())).unwrap()
+    fuzzing::of(object, filter, format, datagram)
 }
 
 #[test]
