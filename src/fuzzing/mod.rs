@@ -45,7 +45,7 @@ use input::Input;
 use crate::{
     proto::Violation,
     wire::{
-        Credit, Destination, Flags, Hello, MARKER, MAX_HELLO, MAX_NOISE, MarkerScanner, Message,
+        Credit, Destination, Hello, MARKER, MAX_HELLO, MAX_NOISE, MarkerScanner, Message,
         NetnsRequest, Open, Scan, SocketId,
         hello::{PeerLimits, Role},
     },
@@ -230,7 +230,7 @@ pub fn client_ops(data: &[u8]) {
 /// No end may find a violation, and the invariants of the world hold after each step.
 pub fn end_to_end(data: &[u8]) {
     // A fuzzer learns little from a long world for its time; the simulation plays those.
-    world::play(&data[..data.len().min(300)], |_| ());
+    world::play(&data[..data.len().min(160)], |_| ());
 }
 
 /// Makes messages and hellos of the bytes, and decodes what they are encoded as.
@@ -339,6 +339,6 @@ fn user(client: &mut ClientEnd, op: u8, input: &mut Input<'_>) {
         }
     }
     if pick == 255 {
-        Message::Ping(7).encode(SocketId::CONNECTION, Flags::NONE, &mut client.out);
+        client.state.ping(7, &mut client.out);
     }
 }
