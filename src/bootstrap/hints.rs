@@ -24,7 +24,8 @@ const PRIVILEGE: [(&str, &str); 14] = [
         "doas reads a password from a terminal only: add `permit nopass USER` to doas.conf there",
     ),
     ("doas: Operation not permitted", "doas.conf there does not permit it"),
-    ("su: Authentication failure", "the password was wrong"),
+    // su writes its name by itself, err(3). Where the rest comes late, the name passes for a question.
+    ("Authentication failure", "the password was wrong"),
     ("must be run from a terminal", "su demands a terminal there; try sudo:"),
 ];
 
@@ -61,7 +62,9 @@ pub(super) fn privilege(said: &str, code: Option<i32>) -> Option<String> {
     });
     let known = PRIVILEGE.iter().find(|(words, _)| said.contains(words));
     match known {
-        Some((words, hint)) if has_spoken || words.contains("sudo") => Some((*hint).to_owned()),
+        Some((words, hint)) if has_spoken || words.contains("sudo") || said.starts_with(words) => {
+            Some((*hint).to_owned())
+        }
         _ => has_spoken.then(String::new),
     }
 }
@@ -122,6 +125,8 @@ mod tests {
         assert_eq!(hint("sh: 1: doas: not found", 127).unwrap(), "doas is not installed there");
         assert!(hint("ci is not in the sudoers file.", 1).unwrap().contains("add a rule"));
         assert!(hint("doas: Authentication required", 1).unwrap().contains("nopass"));
+        assert_eq!(hint("Authentication failure", 1).unwrap(), "the password was wrong");
+        assert_eq!(hint("x: Authentication failure", 1), None);
         // An unknown message still names its program.
         assert_eq!(hint("sudo: the moon is full", 1).unwrap(), "");
         // After any other text.
