@@ -50,7 +50,9 @@ impl MatchBuffer {
         let mut first = None;
         for (index, pattern) in patterns.enumerate().filter(|(_, pattern)| !pattern.is_empty()) {
             longest = longest.max(pattern.len());
-            if let Some(at) = fresh.windows(pattern.len()).position(|window| window == pattern)
+            // Most windows differ in their first byte already: a call of memcmp(3) for each would cost more.
+            let is_match = |window: &[u8]| window.first() == pattern.first() && window == pattern;
+            if let Some(at) = fresh.windows(pattern.len()).position(is_match)
                 && first.is_none_or(|(_, earlier)| at < earlier)
             {
                 first = Some((index, at));

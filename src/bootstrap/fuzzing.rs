@@ -50,6 +50,9 @@ const TYPED: &str = "exec sh -c typed";
 /// Bytes of the stub: more than the far end takes at once.
 const STUB: usize = 3000;
 
+/// What a far end says at most: its pieces, and the bytes after which it says no more.
+const MOST_SAID: (usize, usize) = (64, 8 << 10);
+
 /// The most bytes of an error: a hostile far end fills no terminal.
 const MOST_SHOWN: usize = 8 << 10;
 
@@ -178,7 +181,8 @@ impl FarEnd {
         let mut sayings = Sayings::new();
         let mut all = Vec::new();
         while let [op, rest @ ..] = said
-            && all.len() <= MAX_NOISE
+            && sayings.len() < MOST_SAID.0
+            && all.len() <= MOST_SAID.1
         {
             said = rest;
             let bytes = match op / 2 % 20 {
@@ -199,9 +203,10 @@ impl FarEnd {
                 }
                 12 => format!("{prefix}removed ").into_bytes(),
                 13 => format!("{prefix}done\n").into_bytes(),
-                // A few of the longest are above the limits of what is kept, and of what may come.
+                // The first piece may be above the limit of what may come.
                 14 => {
-                    let length = if op / 40 == 5 { 60_000 } else { 500 };
+                    let is_long = op / 40 == 5 && sayings.is_empty();
+                    let length = if is_long { MAX_NOISE + 1 } else { 500 };
                     vec![b"a:\n?"[usize::from(op / 40) % 4]; length]
                 }
                 15 => b"sudo: a password is required\n".to_vec(),
