@@ -2,10 +2,11 @@
 
 use std::{io::Write, os::fd::AsRawFd, time::Duration};
 
-use netlink_remote::{Client, ErrorKind, Netns, Step};
+use netlink_remote::{Client, ErrorKind, Event, Netns, Step, nlmsg};
 use testing::{
     finish_with,
     lab::{Lab, Pty},
+    netlink,
     remote::*,
     wait_up_to,
 };
@@ -415,4 +416,39 @@ fn a_host_that_says_what_su_says_gets_nothing() {
         &["needs a password", "--askpass"],
     );
     host.assert_idle();
+}
+
+/// As `command="nlr-stub --read-only"` in authorized_keys: sshd runs it whatever the client asks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_command_lets_a_key_look_alone() {
+    if !Lab::available() {
+        return;
+    }
+    let lab = Lab::new();
+    let host = |name: &str, arguments: &str| {
+        let forced = format!("ForceCommand sudo -n /usr/local/bin/nlr-stub{arguments}");
+        let host = lab.host(name).sshd(&forced).sudoers("ci ALL=(ALL) NOPASSWD: ALL").start();
+        std::fs::create_dir_all(host.outside("/usr/local/bin")).unwrap();
+        testing::programs::copy(stub(), host.outside("/usr/local/bin/nlr-stub"));
+        host
+    };
+    let (looking, changing) = (host("test01", " --read-only"), host("test02", ""));
+    for scheme in ["ssh", "openssh"] {
+        let target = |host: &str| format!("{scheme}://{host}");
+        let shown = nlr_ok(&lab, &["show", "link", "--json", &target("test01")]);
+        assert_eq!(link_names(&shown), links_of(&looking), "{scheme}");
+        for (host, errno) in [("test01", Some(libc::EPERM)), ("test02", Some(0))] {
+            let client = connect(&target(host), &options(&lab)).await.unwrap();
+            is_root(&client).await;
+            let socket = client.socket(netlink::NETLINK_ROUTE).open().await.unwrap();
+            socket.send(&netlink::add_route(1, nlmsg::flags::ACK)).await.unwrap();
+            let answer = socket.recv().await.unwrap();
+            let Event::Datagram(datagram) = answer else { panic!("{answer:?}") };
+            assert_eq!(netlink::error_code(&datagram.data), errno, "{scheme} {host}");
+            socket.send(&netlink::delete_route(1)).await.unwrap();
+            client.close().await;
+        }
+    }
+    looking.assert_idle();
+    changing.assert_idle();
 }
