@@ -230,7 +230,7 @@ pub fn client_ops(data: &[u8]) {
 /// No end may find a violation, and the invariants of the world hold after each step.
 pub fn end_to_end(data: &[u8]) {
     // A fuzzer learns little from a long world for its time; the simulation plays those.
-    world::play(&data[..data.len().min(160)], |_| ());
+    world::play(&data[..data.len().min(120)], |_| ());
 }
 
 /// Makes messages and hellos of the bytes, and decodes what they are encoded as.

@@ -50,7 +50,7 @@ fn setup(input: &mut Input<'_>) -> Setup {
         in_turn: pick(input, &[MOST_DATAGRAM, 100, 200, 4096]),
         buffer: pick(input, &[4096, 1, 40, 100]),
         pieces: (pick(input, &[16, 1, 7, 4096]), pick(input, &[8, 1, 5, 4096])),
-        capacity: pick(input, &[256, 1, 13, 4096]),
+        capacity: pick(input, &[256, 7, 40, 4096]),
         cut: (cut(input), cut(input)),
         echo: pick(input, &[1, 0, 2, 3]),
         room: pick(input, &[8, 1, 2, 64]),
