@@ -111,9 +111,9 @@ pub(crate) fn run(args: &ServeArgs, read_only: bool) -> Result<(), Failure> {
         if let Ok(signal) = signals.wait() {
             let _ = caught.set(signal);
         }
-        trigger.trigger();
-        // A service manager that does not listen changes nothing.
+        // First: the process may end at once. A service manager that does not listen changes nothing.
         let _ = notify("STOPPING=1");
+        trigger.trigger();
     };
     thread::Builder::new()
         .name("signals".to_owned())
