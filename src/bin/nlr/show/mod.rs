@@ -12,7 +12,8 @@
 //! |---|---|
 //! | `query` | objects, filters, requests |
 //! | `listing` | a list, written while answers arrive |
-//! | `link`, `link_header`, `link_info`, `addr`, `route`, `encapsulation`, `neigh`, `rule` | the objects |
+//! | `link`, `link_header`, `addr`, `route`, `encapsulation`, `neigh`, `rule` | the objects |
+//! | `tables` | their attributes |
 //! | `names`, `kernel_name`, `notation` | names of numbers, of a kernel's objects, notations of addresses |
 //! | `fields`, `plain_text` | JSON objects, and text made of them |
 
@@ -24,7 +25,6 @@ pub(crate) mod fuzzing;
 pub(crate) mod kernel_name;
 pub(crate) mod link;
 mod link_header;
-mod link_info;
 mod listing;
 pub(crate) mod names;
 pub(crate) mod neigh;
@@ -33,6 +33,7 @@ pub(crate) mod plain_text;
 mod query;
 pub(crate) mod route;
 pub(crate) mod rule;
+mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
