@@ -1,13 +1,13 @@
 //! Objects of events that `nlr show` does not list.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::show::{
-    encapsulation,
-    fields::{Fields, Put, flag_names},
+    fields::{Fields, Put},
     kernel_name::{self, Named},
     names::Names,
     notation::{AF_INET, AF_INET6, family, hexadecimal, host},
+    tables::nexthop,
 };
 use netlink_remote::nlmsg::{Attributes, Message, read_u16, read_u32};
 
@@ -29,7 +29,8 @@ pub(super) fn kind(message_type: u16) -> Option<Kind> {
         84 => ("mdb", multicast_database),
         88 => ("nsid", namespace),
         100 => ("chain", traffic_control),
-        104 => ("nexthop", next_hop),
+        104 => ("nexthop", nexthop::json),
+        116 => ("bucket", nexthop::json),
         _ => return None,
     })
 }
@@ -206,41 +207,5 @@ fn namespace(message: &Message<'_>, _: &Names) -> Option<Fields> {
     let mut fields = Fields::new();
     fields.put_some("nsid", attributes.i32(1).filter(|id| *id >= 0));
     fields.put_some("current-nsid", attributes.i32(5).filter(|id| *id >= 0));
-    Some(fields)
-}
-
-/// `struct nhmsg` and `NHA_*`, with the keys of `ip nexthop`.
-fn next_hop(message: &Message<'_>, names: &Names) -> Option<Fields> {
-    const HEADER: usize = 8;
-    let (number, scope, protocol, flags) =
-        (message.u8(0)?, message.u8(1)?, message.u8(2)?, message.u32(4)?);
-    let attributes = message.attributes(HEADER);
-    let mut fields = Fields::new();
-    fields.put_some("id", attributes.u32(1));
-    if let Some(group) = attributes.bytes(2) {
-        let members = group.as_chunks::<8>().0.iter().filter_map(|member| {
-            let mut fields = Fields::new();
-            fields.put("id", read_u32(member, 0)?);
-            let weight = u16::from(*member.get(4)?) + 1;
-            fields.put_some("weight", (weight != 1).then_some(weight));
-            Some(Value::from(fields))
-        });
-        fields.put("group", members.collect::<Vec<_>>());
-        match attributes.u16(3) {
-            None | Some(0) => {}
-            Some(1) => fields.put("type", "resilient"),
-            Some(other) => fields.put("type", json!(other)),
-        }
-    }
-    if let (Some(kind), Some(data)) = (attributes.u16(7), attributes.nested(8)) {
-        encapsulation::put(&mut fields, kind, data);
-    }
-    fields.put_some("gateway", attributes.bytes(6).map(|address| host(number, address)));
-    fields.put_some("dev", attributes.u32(5).map(|index| names.link(index)));
-    fields.put_some("scope", (scope != 0).then(|| names.scope(scope)));
-    fields.put_word("blackhole", attributes.has(4));
-    fields.put_some("protocol", (protocol != 0).then(|| names.protocol(protocol)));
-    fields.put("flags", flag_names(flags, &[(1, "dead"), (4, "onlink"), (16, "linkdown")]));
-    fields.put_word("fdb", attributes.has(11));
     Some(fields)
 }

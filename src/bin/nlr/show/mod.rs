@@ -12,13 +12,12 @@
 //! |---|---|
 //! | `query` | objects, filters, requests |
 //! | `listing` | a list, written while answers arrive |
-//! | `link`, `link_header`, `addr`, `route`, `encapsulation`, `neigh`, `rule` | the objects |
+//! | `link`, `link_header`, `addr`, `route`, `neigh`, `rule` | the objects |
 //! | `tables` | their attributes |
 //! | `names`, `kernel_name`, `notation` | names of numbers, of a kernel's objects, notations of addresses |
 //! | `fields`, `plain_text` | JSON objects, and text made of them |
 
 pub(crate) mod addr;
-pub(crate) mod encapsulation;
 pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -33,7 +32,7 @@ pub(crate) mod plain_text;
 mod query;
 pub(crate) mod route;
 pub(crate) mod rule;
-mod tables;
+pub(crate) mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 

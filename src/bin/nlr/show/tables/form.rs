@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Place, Table};
+use super::{Context, Place, Table, digits};
 use crate::show::{
     fields::{Fields, Put, flag_names},
     kernel_name,
@@ -18,8 +18,12 @@ pub(in super::super) enum Form {
     U32,
     U64,
     I32,
+    /// A number that the kernel sends in 4 bytes, or in 8 where it needs them (`nla_put_uint`).
+    Unsigned,
     /// Numbers in the order of the network.
     Be16,
+    Be32,
+    Be64,
     /// Numbers as hexadecimal text.
     Hex8,
     Hex16,
@@ -32,6 +36,8 @@ pub(in super::super) enum Form {
     TrueIfSet,
     /// An attribute whose presence says it: `true`, whatever its value.
     Present,
+    /// The same, as the key alone, with null in JSON.
+    Word,
     /// The name of a number of so many bytes, by its place in a list, from 0 on. A number without a
     /// name is shown as such.
     Named8(&'static [&'static str]),
@@ -45,6 +51,8 @@ pub(in super::super) enum Form {
     Hardware,
     /// Bytes without separators.
     Bytes,
+    /// The same, of any length.
+    HexBytes,
     Ipv4,
     Ipv6,
     /// An IP address of a family, by its length; `any` for zeros.
@@ -101,14 +109,20 @@ impl Form {
         !matches!(self, Self::TrueIfSet | Self::Unless0(_) | Self::PartOf(_) | Self::With(_))
     }
 
-    fn value(&self, value: &[u8], context: Context<'_>) -> Option<Value> {
+    pub(super) fn value(&self, value: &[u8], context: Context<'_>) -> Option<Value> {
         Some(match self {
             Self::U8 => number8(value)?.into(),
             Self::U16 => number16(value)?.into(),
             Self::U32 => number32(value)?.into(),
             Self::U64 => number64(value)?.into(),
             Self::I32 => number32(value)?.cast_signed().into(),
+            Self::Unsigned => match number32(value) {
+                Some(number) => number.into(),
+                None => number64(value)?.into(),
+            },
             Self::Be16 => u16::from_be(number16(value)?).into(),
+            Self::Be32 => u32::from_be(number32(value)?).into(),
+            Self::Be64 => u64::from_be(number64(value)?).into(),
             Self::Hex8 => prefixed_hexadecimal(number8(value)?.into()).into(),
             Self::Hex16 => prefixed_hexadecimal(number16(value)?.into()).into(),
             Self::Hex32 => prefixed_hexadecimal(number32(value)?.into()).into(),
@@ -117,6 +131,7 @@ impl Form {
             Self::OnOff => (number8(value)? != 0).into(),
             Self::TrueIfSet => number8(value).map(|_| true)?.into(),
             Self::Present => true.into(),
+            Self::Word => Value::Null,
             Self::Named8(names) => named(number8(value)?.into(), names),
             Self::Named16(names) => named(number16(value)?.into(), names),
             Self::Named32(names) => named(number32(value)?, names),
@@ -128,6 +143,7 @@ impl Form {
             Self::Text(longest) => kernel_name::name(value, *longest).into(),
             Self::Hardware => hexadecimal(value, ":").into(),
             Self::Bytes => hexadecimal(value, "").into(),
+            Self::HexBytes => digits(value).into(),
             Self::Ipv4 => {
                 host(AF_INET, value.first_chunk::<4>().filter(|_| value.len() == 4)?).into()
             }

@@ -45,7 +45,7 @@ pub(in super::super) static DETAILS: Table = table!("IFLA_":
     ALLMULTI = 61, "allmulti", U32;
     MIN_MTU = 50, "min_mtu", U32;
     MAX_MTU = 51, "max_mtu", U32;
-    NETNS_IMMUTABLE = 66, "netns-immutable", TrueIfSet;
+    NETNS_IMMUTABLE = 67, "netns-immutable", TrueIfSet;
     LINKINFO = 18, "linkinfo", With(info);
     AF_SPEC = 26, "inet6_addr_gen_mode", With(families);
     NUM_TX_QUEUES = 31, "num_tx_queues", U32;
@@ -84,7 +84,7 @@ pub(in super::super) static DETAILS: Table = table!("IFLA_":
     IF_NETNSID = 46, "if_netnsid", I32;
     DEVLINK_PORT = 62, "", Omitted("the handle of the port is that of `devlink port`");
     DPLL_PIN = 65, "", Omitted("the handle of the pin is that of `dpll pin`");
-    MAX_PACING_OFFLOAD_HORIZON = 67, "max_pacing_offload_horizon", Unless0(&Form::U64);
+    MAX_PACING_OFFLOAD_HORIZON = 66, "max_pacing_offload_horizon", Unless0(&Form::Unsigned);
     HEADROOM = 68, "headroom", Form::U16;
     TAILROOM = 69, "tailroom", Form::U16;
 );

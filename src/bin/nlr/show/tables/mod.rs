@@ -8,15 +8,22 @@
 //! | module | tables |
 //! |---|---|
 //! | `form` | the forms of values |
-//! | `link` | `IFLA_*` |
+//! | `link`, `addr`, `neigh`, `route`, `rule`, `nexthop` | those of the objects |
+//! | `encapsulation` | lightweight tunnels of routes and next hops |
 //! | `bridge`, `bond`, `tunnel`, `can`, `kinds` | the kinds of links |
 
+pub(super) mod addr;
 mod bond;
 mod bridge;
 mod can;
+mod encapsulation;
 mod form;
 mod kinds;
 pub(super) mod link;
+pub(super) mod neigh;
+pub(crate) mod nexthop;
+pub(super) mod route;
+pub(super) mod rule;
 mod tunnel;
 
 use super::{
@@ -161,7 +168,10 @@ mod tests {
     /// The tables, each by its prefix.
     fn tables() -> Vec<&'static Table> {
         let mut all = kinds::all();
-        all.extend([&link::LINK, &link::DETAILS]);
+        all.extend(route::all());
+        all.extend(encapsulation::all());
+        all.extend([&link::LINK, &link::DETAILS, &link::NAMES, &addr::ADDRESS, &neigh::NEIGH]);
+        all.extend([&rule::RULE, &nexthop::NEXT_HOP, &nexthop::GROUP, &nexthop::BUCKET]);
         all
     }
 

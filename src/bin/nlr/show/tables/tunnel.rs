@@ -13,8 +13,8 @@ use crate::show::{
     notation::{AF_INET, AF_INET6, host, prefixed_hexadecimal},
 };
 use Form::{
-    Be16, By, Endpoint, EtherType, Hex8, Hex16, Hex32, HexBe32, HexBe64, Ipv4, Link, Named8, OnOff,
-    PartOf, Present, TrueIfSet, U8, U16, U32, Unless0, With,
+    Be16, By, Endpoint, EtherType, Hex8, Hex16, Hex32, HexBe32, HexBe64, Ipv4, Ipv6, Link, Named8,
+    Named32, OnOff, PartOf, Present, TrueIfSet, U8, U16, U32, Unless0, With, Word,
 };
 
 /// ipip and sit. The time to live is in hops, 0 for that of the packet within.
@@ -119,49 +119,49 @@ pub(super) static VTI: Table = table!("IFLA_VTI_":
 
 /// Ageing is in seconds.
 pub(super) static VXLAN: Table = table!("IFLA_VXLAN_":
-    COLLECT_METADATA = 25, "external", TrueIfSet;
-    VNIFILTER = 30, "vnifilter", TrueIfSet;
     ID = 1, "id", U32;
     GROUP = 2, "remote", With(vxlan_remote);
     GROUP6 = 16, "remote6", With(vxlan_remote6);
     LOCAL = 4, "local", Unless0(&Ipv4);
-    LOCAL6 = 17, "local6", Unless0(&Form::Ipv6);
+    LOCAL6 = 17, "local6", Unless0(&Ipv6);
     LINK = 3, "link", Unless0(&Link);
     PORT_RANGE = 10, "port_range", By(port_range);
     PORT = 15, "port", Be16;
-    LEARNING = 7, "learning", OnOff;
-    PROXY = 11, "proxy", TrueIfSet;
-    RSC = 12, "rsc", TrueIfSet;
-    L2MISS = 13, "l2miss", TrueIfSet;
-    L3MISS = 14, "l3miss", TrueIfSet;
     TOS = 6, "tos", Unless0(&Hex8);
     TTL_INHERIT = 28, "ttl", With(inherited_ttl);
     TTL = 5, "ttl", PartOf("TTL_INHERIT");
     DF = 29, "df", Named8(&["unset", "set", "inherit"]);
     LABEL = 26, "label", Unless0(&HexBe32);
+    LABEL_POLICY = 32, "label_policy", Unless0(&Named32(&["fixed", "inherit"]));
     AGEING = 8, "ageing", U32;
     LIMIT = 9, "limit", Unless0(&U32);
+    RESERVED_BITS = 33, "reserved_bits", HexBe64;
+    GBP = 23, "gbp", Word;
+    GPE = 27, "gpe", Word;
+    COLLECT_METADATA = 25, "external", OnOff;
+    VNIFILTER = 30, "vnifilter", OnOff;
+    LEARNING = 7, "learning", OnOff;
+    PROXY = 11, "proxy", OnOff;
+    RSC = 12, "rsc", OnOff;
+    L2MISS = 13, "l2miss", OnOff;
+    L3MISS = 14, "l3miss", OnOff;
     UDP_CSUM = 18, "udp_csum", OnOff;
     UDP_ZERO_CSUM6_TX = 19, "udp_zero_csum6_tx", OnOff;
     UDP_ZERO_CSUM6_RX = 20, "udp_zero_csum6_rx", OnOff;
-    REMCSUM_TX = 21, "remcsum_tx", TrueIfSet;
-    REMCSUM_RX = 22, "remcsum_rx", TrueIfSet;
+    REMCSUM_TX = 21, "remcsum_tx", OnOff;
+    REMCSUM_RX = 22, "remcsum_rx", OnOff;
     REMCSUM_NOPARTIAL = 24, "remcsum_nopartial", Present;
-    GBP = 23, "gbp", Present;
-    GPE = 27, "gpe", Present;
     LOCALBYPASS = 31, "localbypass", OnOff;
-    LABEL_POLICY = 32, "label_policy", Unless0(&Form::Named32(&["fixed", "inherit"]));
-    RESERVED_BITS = 33, "reserved_bits", HexBe64;
-    MC_ROUTE = 34, "mcroute", TrueIfSet;
+    MC_ROUTE = 34, "mcroute", OnOff;
 );
 
 pub(super) static GENEVE: Table = table!("IFLA_GENEVE_":
     COLLECT_METADATA = 6, "external", Present;
     ID = 1, "id", U32;
     REMOTE = 2, "remote", Unless0(&Ipv4);
-    REMOTE6 = 7, "remote6", Unless0(&Form::Ipv6);
+    REMOTE6 = 7, "remote6", Unless0(&Ipv6);
     LOCAL = 17, "local", Ipv4;
-    LOCAL6 = 18, "local6", Unless0(&Form::Ipv6);
+    LOCAL6 = 18, "local6", Unless0(&Ipv6);
     TTL_INHERIT = 12, "ttl", With(inherited_ttl_geneve);
     TTL = 3, "ttl", PartOf("TTL_INHERIT");
     TOS = 4, "tos", Unless0(&Hex8);
@@ -389,7 +389,7 @@ fn vxlan_remote(place: Place<'_>, fields: &mut Fields) -> bool {
 
 fn vxlan_remote6(place: Place<'_>, fields: &mut Fields) -> bool {
     let is_one = place.value.is_none_or(|value| value.first() != Some(&0xff));
-    Unless0(&Form::Ipv6).put(fields, if is_one { "remote6" } else { "group6" }, place)
+    Unless0(&Ipv6).put(fields, if is_one { "remote6" } else { "group6" }, place)
 }
 
 fn inherited_ttl(place: Place<'_>, fields: &mut Fields) -> bool {
