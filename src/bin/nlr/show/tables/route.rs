@@ -60,7 +60,7 @@ static NEXT_HOP: Table = table!("RTA_":
 
 /// Times are in milliseconds. The locks are those of the other metrics: `ip` shows them in text.
 static METRICS: Table = table!("RTAX_":
-    LOCK = 1, "locked", With(locks);
+    LOCK = 1, "lock", With(locks);
     MTU = 2, "mtu", U32;
     WINDOW = 3, "window", U32;
     RTT = 4, "rtt", By(eighths);
@@ -270,8 +270,8 @@ fn cache(place: Place<'_>, fields: &mut Fields) -> bool {
 fn metrics(value: &[u8], context: Context<'_>) -> Option<Value> {
     let mut fields = METRICS.object(Attributes(value), context);
     // `ip` has them in the order of their numbers, the locks in none.
-    if let Some(locked) = fields.shift_remove("locked") {
-        fields.put("locked", locked);
+    if let Some(locked) = fields.shift_remove("lock") {
+        fields.put("lock", locked);
     }
     Some(vec![Value::from(fields)].into())
 }
@@ -290,7 +290,7 @@ fn locks(place: Place<'_>, fields: &mut Fields) -> bool {
         }
     }
     if !names.is_empty() {
-        fields.put("locked", names);
+        fields.put("lock", names);
     }
     true
 }
