@@ -24,7 +24,11 @@ fn watch(namespace: &Namespace, options: &str, changes: impl FnOnce()) -> String
 }
 
 fn watch_json(namespace: &Namespace, options: &str, changes: &str) -> Vec<Value> {
-    json_lines(&watch(namespace, &format!("--json {options}"), || namespace.batch(changes)))
+    let lines =
+        json_lines(&watch(namespace, &format!("--json {options}"), || namespace.batch(changes)));
+    let (ready, events) = lines.split_first().unwrap();
+    assert_eq!(ready["event"], "ready");
+    events.to_vec()
 }
 
 /// Whether an event has all of these values.
@@ -161,9 +165,10 @@ fn a_count_ends_it() {
     namespace.wait_for_listener();
     namespace.batch("rule add prio 1 lookup 100\nrule add prio 2 lookup 100");
     namespace.batch("rule add prio 3 lookup 100\nrule add prio 4 lookup 100");
-    let events = json_lines(&running.end().printed());
+    let lines = json_lines(&running.end().printed());
+    assert_eq!(lines[0]["event"], "ready", "no event of the count");
     let priorities: Vec<_> =
-        events.iter().map(|event| event["priority"].as_u64().unwrap()).collect();
+        lines[1..].iter().map(|event| event["priority"].as_u64().unwrap()).collect();
     assert_eq!(priorities, [1, 2, 3]);
 }
 
@@ -172,8 +177,65 @@ fn a_timeout_ends_it_well() {
     let namespace = Namespace::new();
     let began = Instant::now();
     let words = format!("monitor --timeout 0.5 -n {}", namespace.0);
-    assert_eq!(nlr_words(&words).printed(), "");
+    let text = nlr_words(&words).printed();
+    assert!(text.ends_with("Z ready\n") && text.lines().count() == 1, "{text}");
     assert!(began.elapsed() >= Duration::from_millis(500));
+}
+
+/// A script can tell an event from its absence.
+#[test]
+fn a_timeout_before_the_count_has_an_exit_code_of_its_own() {
+    let namespace = Namespace::new();
+    let words = format!("monitor --group rule --count 2 --timeout 0.2 --json -n {}", namespace.0);
+    let ended = nlr_words(&words);
+    assert_eq!(ended.code(), 124, "{ended:?}");
+    assert_eq!(ended.stderr, "nlr: 0 of 2 events came within 200ms\n");
+    assert_eq!(json_lines(&ended.stdout)[0]["event"], "ready");
+}
+
+/// A port that leaves its bridge is no link that is deleted, and a request that replaces a route is told
+/// from one that adds another. Of what has no decoder the bytes are there.
+#[test]
+fn ports_flags_and_unknown_messages_are_told() {
+    let namespace = Namespace::new();
+    namespace.batch(
+        "link add v0 type veth peer name v1
+         link add br0 type bridge
+         link set v0 up
+         link set br0 up
+         addr add 10.0.0.1/24 dev v1
+         link set v1 up",
+    );
+    let events = watch_json(
+        &namespace,
+        "",
+        "link set v0 master br0
+         link set v0 type bridge_slave cost 77
+         link set v0 nomaster
+         route replace 192.0.2.0/24 via 10.0.0.2
+         route replace 192.0.2.0/24 via 10.0.0.3
+         route append 192.0.2.0/24 via 10.0.0.4",
+    );
+    let all =
+        |object: &str| events.iter().filter(|event| event["object"] == object).collect::<Vec<_>>();
+    let ports = all("port");
+    assert!(ports.iter().any(|event| event["event"] == "new" && event["cost"] == 77), "{ports:#?}");
+    let gone = ports.iter().find(|event| event["event"] == "del").unwrap();
+    assert_eq!((&gone["ifname"], &gone["master"]), (&"v0".into(), &"br0".into()));
+    assert!(all("link").iter().all(|event| event["event"] != "del"), "{events:#?}");
+    let routes = all("route");
+    let flags = |gateway: &str| {
+        let route = routes.iter().find(|route| route["gateway"] == gateway).unwrap();
+        route.get("message_flags").cloned().unwrap_or_default()
+    };
+    // The kernel says what it has done: there was nothing to replace at first.
+    assert_eq!(flags("10.0.0.2"), serde_json::json!(["excl", "create"]));
+    assert!(flags("10.0.0.3").to_string().contains("replace"), "{routes:#?}");
+    assert!(flags("10.0.0.4").to_string().contains("append"), "{routes:#?}");
+    for event in all("message") {
+        let bytes = event["length"].as_u64().unwrap() * 2;
+        assert_eq!(event["payload"].as_str().unwrap().len() as u64, bytes, "{event}");
+    }
 }
 
 #[test]
@@ -183,6 +245,9 @@ fn events_are_not_kept_back_while_it_listens() {
     let mut running = Running::start(nlr(&words));
     namespace.wait_for_listener();
     let mut lines = std::io::BufReader::new(running.0.stdout.take().unwrap());
+    let mut ready = String::new();
+    std::io::BufRead::read_line(&mut lines, &mut ready).unwrap();
+    assert_eq!(json_lines(&ready)[0]["event"], "ready");
     for priority in [5, 6] {
         namespace.ip(&format!("rule add prio {priority} lookup 100"));
         let mut line = String::new();

@@ -49,6 +49,7 @@ Exit codes:
   2    wrong usage
   3    no connection: the target is unreachable, speaks another protocol, or was lost
   4    permission denied, at the target or while connecting
+  124  the time of `monitor --timeout` was over before the events of --count had come
   130  interrupted by Ctrl-C (SIGINT)
   143  ended by SIGTERM";
 

@@ -20,6 +20,8 @@ pub(crate) enum Code {
     Usage = 2,
     Connection = 3,
     Permission = 4,
+    /// As that of timeout(1).
+    TimedOut = 124,
     /// A shell's code for a program that SIGINT killed.
     Interrupted = 130,
     /// Likewise SIGTERM.
@@ -100,6 +102,11 @@ impl Failure {
     /// The far end did not answer in time.
     pub(crate) fn timeout(text: impl fmt::Display) -> Self {
         Self::new(Code::Connection, text)
+    }
+
+    /// What was waited for has not come in the time that the user gave.
+    pub(crate) fn waited_in_vain(text: impl fmt::Display) -> Self {
+        Self::new(Code::TimedOut, text)
     }
 
     /// Appends a remedy to the text.

@@ -1,17 +1,25 @@
 //! Messages as events.
 
+use serde_json::Value;
+
 use super::objects;
 use crate::{
     show::{
         addr,
-        fields::{Fields, Put},
+        fields::{Fields, Put, flag_names},
         link,
         names::Names,
-        neigh, plain_text, route, rule,
+        neigh,
+        notation::AF_BRIDGE,
+        plain_text, route, rule,
+        tables::digits,
     },
     table::{self, Cell, Paint, labelled},
 };
-use netlink_remote::nlmsg::Message;
+use netlink_remote::nlmsg::{Message, flags};
+
+/// Bytes of a message without a decoder that its text shows.
+const SHOWN: usize = 32;
 
 /// `NLMSG_MIN_TYPE`. Lower message types belong to netlink itself: done, error, overrun, no-op.
 const FIRST_TYPE: u16 = 16;
@@ -89,21 +97,58 @@ pub(super) fn parse(message: &Message<'_>, names: &mut Names) -> Option<Event> {
         return None;
     }
     names.observe(message);
-    let (object, data, row) =
-        known(message, names).filter(|(_, data, _)| !data.is_empty()).unwrap_or_else(|| {
-            let mut data = Fields::new();
-            data.put("type", message.header.kind);
-            data.put("flags", message.header.flags);
-            data.put("length", message.payload.len());
-            let row = vec![Cell::plain(plain_text::details(&data, &[]).join(" "))];
-            ("message", data, row)
-        });
-    Some(Event { action: Action::of(message.header.kind), object, data, row })
+    let action = Action::of(message.header.kind);
+    let (object, mut data, mut row) = known(message, names)
+        .filter(|(_, data, _)| !data.is_empty())
+        .unwrap_or_else(|| unknown(message));
+    let flags = message_flags(message, action);
+    if !flags.is_empty() && object != "message" {
+        let words: Vec<_> = flags.iter().map(plain_text::value).collect();
+        row.push(Cell::plain(words.join(" ")));
+        data.put("message_flags", flags);
+    }
+    Some(Event { action, object, data, row })
+}
+
+/// A message without a decoder: its header, and its bytes.
+fn unknown(message: &Message<'_>) -> (&'static str, Fields, Vec<Cell>) {
+    let mut data = Fields::new();
+    data.put("type", message.header.kind);
+    data.put_some("name", objects::name(message.header.kind));
+    data.put("flags", message.header.flags);
+    data.put("length", message.payload.len());
+    data.put("payload", digits(message.payload));
+    let mut words = plain_text::details(&data, &["payload"]);
+    let shown = message.payload.get(..SHOWN).unwrap_or(message.payload);
+    let more = if shown.len() < message.payload.len() { "..." } else { "" };
+    words.push(format!("payload {}{more}", digits(shown)));
+    ("message", data, vec![Cell::plain(words.join(" "))])
+}
+
+/// What the request was to do with an object that is there already, and with one that is not. The kernel
+/// repeats it in the event of a route, a rule or a neighbour.
+fn message_flags(message: &Message<'_>, action: Action) -> Vec<Value> {
+    const NAMES: [(u32, &str); 4] = [
+        (flags::REPLACE as u32, "replace"),
+        (flags::EXCL as u32, "excl"),
+        (flags::CREATE as u32, "create"),
+        (flags::APPEND as u32, "append"),
+    ];
+    match action {
+        Action::New => flag_names(message.header.flags.into(), &NAMES),
+        _ => Vec::new(),
+    }
 }
 
 /// The object of a message of a known type: its name, its keys and its row.
 fn known(message: &Message<'_>, names: &Names) -> Option<(&'static str, Fields, Vec<Cell>)> {
     Some(match message.header.kind {
+        // Of its bridge, whose family is that of the message: the link itself lives on.
+        libc::RTM_NEWLINK | libc::RTM_DELLINK if message.u8(0) == Some(AF_BRIDGE) => {
+            let data = link::port_json(message, names)?;
+            let row = vec![Cell::plain(plain_text::details(&data, &["deleted"]).join(" "))];
+            ("port", data, row)
+        }
         libc::RTM_NEWLINK | libc::RTM_DELLINK => {
             let data = link::json(message, names, link::View::Full)?;
             let row = labelled(link::COLUMNS, link::row(&data));

@@ -45,13 +45,17 @@ use netlink_remote::{
 const PIECE: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-With --json each line is an object: `time` (RFC 3339, UTC), `event` (`new`, `del`, `get`, `set` or
-`lost`), `object` (`link`, `addr`, `route`, ..., or `message` for an unknown type), then the keys of
-`ip -j`. Where a key of ip's has one of these three names, the object's name is put in front of it,
+The first line, `ready`, says that the subscription stands: changes from then on are events.
+
+With --json each line is an object: `time` (RFC 3339, UTC), `event` (`ready`, `new`, `del`, `get`, `set`
+or `lost`), `object` (`link`, `addr`, `route`, ..., `port` for the port of a bridge, or `message` for an
+unknown type, with its bytes), then the keys of `ip -j`. `message_flags` are those of the request that
+made the change: `replace`, `excl`, `create`, `append`. Where a key of ip's has one of these three names, the object's name is put in front of it,
 as in `link_event`. A line of `lost` has no object, but `dropped`, the number of datagrams that the
 far kernel dropped because its receive buffer was full, and `total`, their number since the start.
 
-The end by --count or --timeout is a success: exit code 0.
+The end by --count is a success: exit code 0. So is that by --timeout alone; where it comes before
+the events of --count, the exit code is 124.
 
 Examples:
   nlr monitor
@@ -105,6 +109,8 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
     };
     monitor.learn_links().await?;
     let mut output = Output::new()?;
+    monitor.print_ready();
+    monitor.flush(&mut output).await?;
     let end = async {
         match args.timeout {
             Some(timeout) => sleep(timeout).await,
@@ -117,7 +123,13 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
         result = monitor.follow(&socket, &mut output) => result?,
         () = end => {}
     }
-    output.finish().await
+    output.finish().await?;
+    match (monitor.left, args.count, args.timeout) {
+        (Some(left @ 1..), Some(count), Some(timeout)) => Err(Failure::waited_in_vain(
+            format_args!("{} of {count} events came within {timeout:?}", count - left),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Opens a socket in the groups of the command line.
@@ -254,6 +266,20 @@ impl Monitor {
             self.print(&text);
         }
         Ok(())
+    }
+
+    /// Prints that the subscription stands. That is no event of --count.
+    fn print_ready(&mut self) {
+        let time = rfc3339(SystemTime::now());
+        let text = match self.json {
+            true => json::text(&json!({ "time": time, "event": "ready" })),
+            false => {
+                let cells = [Cell::new("ready".to_owned(), Paint::Dim)];
+                self.text_line(&time, &line(&cells, self.color))
+            }
+        };
+        self.pending.extend_from_slice(text.as_bytes());
+        self.pending.push(b'\n');
     }
 
     /// Prints the number of dropped datagrams.

@@ -35,6 +35,42 @@ pub(super) fn kind(message_type: u16) -> Option<Kind> {
     })
 }
 
+/// The name of a message type, as `linux/rtnetlink.h` has it.
+pub(super) fn name(message_type: u16) -> Option<String> {
+    const NAMES: [(u16, &str); 27] = [
+        (16, "LINK"),
+        (20, "ADDR"),
+        (24, "ROUTE"),
+        (28, "NEIGH"),
+        (32, "RULE"),
+        (36, "QDISC"),
+        (40, "TCLASS"),
+        (44, "TFILTER"),
+        (48, "ACTION"),
+        (52, "PREFIX"),
+        (56, "MULTICAST"),
+        (60, "ANYCAST"),
+        (64, "NEIGHTBL"),
+        (68, "NDUSEROPT"),
+        (72, "ADDRLABEL"),
+        (76, "DCB"),
+        (80, "NETCONF"),
+        (84, "MDB"),
+        (88, "NSID"),
+        (92, "STATS"),
+        (96, "CACHEREPORT"),
+        (100, "CHAIN"),
+        (104, "NEXTHOP"),
+        (108, "LINKPROP"),
+        (112, "VLAN"),
+        (116, "NEXTHOPBUCKET"),
+        (120, "TUNNEL"),
+    ];
+    let object = NAMES.iter().find(|(first, _)| *first == message_type & !3)?.1;
+    let action = ["NEW", "DEL", "GET", "SET"].get(usize::from(message_type & 3))?;
+    Some(format!("RTM_{action}{object}"))
+}
+
 /// `struct tcmsg` and `TCA_*`, with the keys of `tc` but its options.
 fn traffic_control(message: &Message<'_>, names: &Names) -> Option<Fields> {
     const HEADER: usize = 20;

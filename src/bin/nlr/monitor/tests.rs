@@ -58,10 +58,16 @@ fn nothing_is_dropped_and_nothing_panics() {
 
 #[test]
 fn a_message_of_unknown_type_has_its_number() {
-    let event = event(121, 2, &[0; 4], &mut Names::default()).unwrap();
-    assert_eq!((event.action, event.object), (Action::Del, "message"));
-    assert_eq!(serde_json::to_string(&event.data).unwrap(), r#"{"type":121,"flags":2,"length":4}"#);
-    assert_eq!(event.text(false), "del message type 121 flags 2 length 4");
+    let unknown = event(121, 2, &[0; 4], &mut Names::default()).unwrap();
+    assert_eq!((unknown.action, unknown.object), (Action::Del, "message"));
+    let expected =
+        r#"{"type":121,"name":"RTM_DELTUNNEL","flags":2,"length":4,"payload":"00000000"}"#;
+    assert_eq!(serde_json::to_string(&unknown.data).unwrap(), expected);
+    let text = "del message type 121 name RTM_DELTUNNEL flags 2 length 4 payload 00000000";
+    assert_eq!(unknown.text(false), text);
+    let long = event(500, 0, &[7; 40], &mut Names::default()).unwrap();
+    assert!(long.text(false).ends_with(&format!("payload {}...", "07".repeat(32))));
+    assert!(long.data.get("name").is_none());
 }
 
 /// The multicast address of a link: kernels before 6.14 send no such message.

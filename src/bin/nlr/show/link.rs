@@ -44,6 +44,21 @@ pub(crate) fn json(message: &Message<'_>, names: &Names, view: View) -> Option<F
     Some(fields)
 }
 
+/// The port of a bridge (`AF_BRIDGE`) with the keys of `bridge link`: those of the link, then the state of
+/// the port.
+pub(crate) fn port_json(message: &Message<'_>, names: &Names) -> Option<Fields> {
+    let header = LinkHeader::parse(message)?;
+    let mut fields = Fields::new();
+    fields.put_true("deleted", message.header.kind == libc::RTM_DELLINK);
+    fields.put("ifindex", header.index);
+    let attributes = message.attributes(link_header::LENGTH);
+    let context = Context { names, message };
+    let hidden = [&tables::DETAILS, &tables::NAMES];
+    put_all(&mut fields, attributes, context, &[&tables::LINK, &tables::PORT], &hidden);
+    LINK_LAYER.iter().for_each(|key| drop(fields.shift_remove(*key)));
+    Some(fields)
+}
+
 /// The keys that `ip -4 addr` leaves out.
 const LINK_LAYER: [&str; 6] =
     ["linkmode", "link_type", "address", "link_pointtopoint", "broadcast", "permaddr"];

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Context, Form, Place, Table, data,
+    Context, Form, Place, Table, bridge, data,
     form::{number8, number32},
     port_data, put_all, table, unknown,
 };
@@ -87,6 +87,11 @@ pub(in super::super) static DETAILS: Table = table!("IFLA_":
     MAX_PACING_OFFLOAD_HORIZON = 66, "max_pacing_offload_horizon", Unless0(&Form::Unsigned);
     HEADROOM = 68, "headroom", Form::U16;
     TAILROOM = 69, "tailroom", Form::U16;
+);
+
+/// Of a message of `AF_BRIDGE`: the port.
+pub(in super::super) static PORT: Table = table!("IFLA_":
+    PROTINFO = 12, "protinfo", With(port);
 );
 
 /// The last of a link: its other names.
@@ -360,4 +365,11 @@ fn alternative_names(place: Place<'_>, fields: &mut Fields) -> bool {
     let names = names.into_iter().map(|(_, bytes)| name(bytes, kernel_name::ALTERNATIVE));
     fields.put("altnames", names.collect::<Vec<_>>());
     others.is_empty()
+}
+
+fn port(place: Place<'_>, fields: &mut Fields) -> bool {
+    if let Some(value) = place.value {
+        fields.extend(bridge::PORT.object(Attributes(value), place.context));
+    }
+    true
 }

@@ -155,7 +155,7 @@ pub(super) fn unknown(prefix: &'static str, attributes: Attributes<'_>) -> Optio
 }
 
 /// The bytes of a value.
-fn digits(value: &[u8]) -> String {
+pub(crate) fn digits(value: &[u8]) -> String {
     value.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -170,7 +170,14 @@ mod tests {
         let mut all = kinds::all();
         all.extend(route::all());
         all.extend(encapsulation::all());
-        all.extend([&link::LINK, &link::DETAILS, &link::NAMES, &addr::ADDRESS, &neigh::NEIGH]);
+        all.extend([
+            &link::LINK,
+            &link::DETAILS,
+            &link::NAMES,
+            &link::PORT,
+            &addr::ADDRESS,
+            &neigh::NEIGH,
+        ]);
         all.extend([&rule::RULE, &nexthop::NEXT_HOP, &nexthop::GROUP, &nexthop::BUCKET]);
         all
     }
