@@ -30,7 +30,7 @@ fn ctrl_c_is_code_130_and_leaves_no_stub() {
     let status = std::fs::read_to_string(format!("/proc/{stub}/status")).unwrap();
     assert!(status.contains("SigBlk:\t0000000000000000\n"), "{status}");
     running.signal(Signal::SIGINT);
-    let ended = running.end();
+    let ended = running.end().without_ready();
     assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (130, "", ""));
     wait("the stub's end", || !is_alive(stub));
 }
@@ -129,7 +129,7 @@ fn a_killed_stub_is_code_3_and_says_so() {
     namespace.wait_for_listener();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub.cast_signed()), Signal::SIGKILL)
         .unwrap();
-    running.end().failed(3, &["killed by signal 9"]);
+    running.end().without_ready().failed(3, &["killed by signal 9"]);
 }
 
 #[test]

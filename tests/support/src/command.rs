@@ -47,6 +47,15 @@ impl Ended {
         }
     }
 
+    /// The end of a `nlr monitor` without its first line, which a signal may have come before.
+    #[track_caller]
+    pub fn without_ready(mut self) -> Self {
+        let (first, rest) = self.stdout.split_once('\n').unwrap_or_default();
+        assert!(first.is_empty() || first.ends_with(" ready"), "{self:?}");
+        self.stdout = rest.to_owned();
+        self
+    }
+
     /// Asserts a success with an empty stderr, and gives the stdout.
     #[track_caller]
     pub fn printed(self) -> String {
