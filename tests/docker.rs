@@ -21,7 +21,7 @@ use netlink_remote::{
 use testing::docker::{self, Docker, WITH_USERLAND, can_run_containers, control_group, image_root};
 use testing::{
     Ended, finish, is_alive, programs, run, temporary,
-    tool::{elements, nlr},
+    tool::{as_ip_shows, elements, nlr},
     wait,
 };
 
@@ -70,7 +70,7 @@ fn links_are_those_inside_the_container() {
     let expected = links_of(pid);
     assert_eq!(expected.len(), 3);
     for name in [&container.name, &container.id, &container.id[..12]] {
-        let shown = elements(&show(&docker, &format!("docker:{name}")).printed());
+        let shown = as_ip_shows(elements(&show(&docker, &format!("docker:{name}")).printed()));
         assert_eq!(shown, expected);
     }
 }
@@ -84,7 +84,8 @@ fn a_container_needs_to_hold_nothing_that_can_be_executed() {
     assert_ne!(exec.code(), 0);
     let pid = container.pid();
     inside(pid, "ip link add only-here type veth peer name peer");
-    let shown = elements(&show(&docker, &format!("docker:{}", container.name)).printed());
+    let shown =
+        as_ip_shows(elements(&show(&docker, &format!("docker:{}", container.name)).printed()));
     assert_eq!(shown, links_of(pid));
     assert!(shown.iter().any(|link| link["ifname"] == "only-here"));
 }
@@ -125,7 +126,7 @@ fn a_hop_leads_into_a_container_that_has_a_shell() {
     };
     // The second time the stub that was sent is found again.
     for _ in 0..2 {
-        assert_eq!(elements(&hop(&["show", "link", "--json"]).printed()), expected);
+        assert_eq!(as_ip_shows(elements(&hop(&["show", "link", "--json"]).printed())), expected);
     }
     let files = || docker.run(&["exec", &container.name, "find", "/root", "-type", "f"]);
     assert_eq!(files().lines().count(), 1, "{}", files());
@@ -257,7 +258,7 @@ fn containers_of_podman() {
     let pid = podman.run(&["inspect", "--format", "{{.State.Pid}}", "one"]).trim().parse().unwrap();
     inside(pid, "ip link add here type veth peer name there");
     for name in ["one", id.trim()] {
-        let shown = elements(&podman.show(name).printed());
+        let shown = as_ip_shows(elements(&podman.show(name).printed()));
         assert_eq!(shown.len(), 3);
         assert_eq!(shown, links_of(pid));
     }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use testing::{
     Namespace,
-    tool::{elements, links, nlr_words},
+    tool::{as_ip_shows, elements, links, nlr_words},
     world,
 };
 
@@ -37,44 +37,6 @@ fn without_timers(mut list: Vec<Value>) -> Vec<Value> {
         }
     }
     list.iter_mut().for_each(stop);
-    list
-}
-
-/// Keys that `ip` 6.15 does not show: of attributes that are younger than it, and that no `ip` shows.
-const BEYOND: [&str; 18] = [
-    "actor_port_prio",
-    "broadcast_neighbor",
-    "churn_actor_state",
-    "churn_partner_state",
-    "fdb_local_vlan_0",
-    "headroom",
-    "lacp_strict",
-    "lock",
-    "mcast_eht_hosts_cnt",
-    "mcast_eht_hosts_limit",
-    "mcast_max_groups",
-    "mcast_n_groups",
-    "mdb_offload_fail_notification",
-    "mrp_in_open",
-    "mrp_ring_open",
-    "netns-immutable",
-    "stp_mode",
-    "tailroom",
-];
-
-/// A list without [`BEYOND`].
-fn as_ip_shows(mut list: Vec<Value>) -> Vec<Value> {
-    fn cut(value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                fields.retain(|key, _| !BEYOND.contains(&key.as_str()));
-                fields.values_mut().for_each(cut);
-            }
-            Value::Array(list) => list.iter_mut().for_each(cut),
-            _ => {}
-        }
-    }
-    list.iter_mut().for_each(cut);
     list
 }
 

@@ -136,3 +136,41 @@ pub fn json_lines(text: &str) -> Vec<Value> {
     let lines = text.lines();
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
+
+/// Keys that `ip` 6.15 does not show: of attributes that are younger than it, and that no `ip` shows.
+const BEYOND: [&str; 18] = [
+    "actor_port_prio",
+    "broadcast_neighbor",
+    "churn_actor_state",
+    "churn_partner_state",
+    "fdb_local_vlan_0",
+    "headroom",
+    "lacp_strict",
+    "lock",
+    "mcast_eht_hosts_cnt",
+    "mcast_eht_hosts_limit",
+    "mcast_max_groups",
+    "mcast_n_groups",
+    "mdb_offload_fail_notification",
+    "mrp_in_open",
+    "mrp_ring_open",
+    "netns-immutable",
+    "stp_mode",
+    "tailroom",
+];
+
+/// What the tool prints, without the keys that `ip` does not show.
+pub fn as_ip_shows(mut list: Vec<Value>) -> Vec<Value> {
+    fn cut(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|key, _| !BEYOND.contains(&key.as_str()));
+                fields.values_mut().for_each(cut);
+            }
+            Value::Array(list) => list.iter_mut().for_each(cut),
+            _ => {}
+        }
+    }
+    list.iter_mut().for_each(cut);
+    list
+}
