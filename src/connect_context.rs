@@ -18,12 +18,17 @@ use tracing::debug;
 
 #[cfg(any(feature = "ssh", feature = "stub"))]
 use crate::prompter::HostKeyQuestion;
+#[cfg(feature = "ssh")]
+use crate::prompter::Notice;
 use crate::{
     Error, ErrorKind, Origin, Step, blocking,
     prompter::{Progress, Prompter, Secret, SecretRequest},
     sync::lock,
     text,
 };
+
+/// The longest step, in limits, for one that makes progress all the time.
+const LONGEST_STEP: u32 = 20;
 
 /// The deadlines of one connection attempt, and its questions, which stop their clock. Clones share
 /// the clock.
@@ -34,6 +39,8 @@ pub(crate) struct ConnectContext {
     clock: Arc<Clock>,
     /// The hops that lead to the one that asks, as in the text of a target.
     via: String,
+    /// The hop or target that takes the steps.
+    place: String,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +49,7 @@ struct Clock {
     pending: AtomicUsize,
     /// Questions asked so far.
     asked: AtomicUsize,
+    /// The last answer, or the last progress that counts as one.
     last_answer: Mutex<Option<Instant>>,
     /// Notified at each answer.
     answered: Notify,
@@ -74,13 +82,12 @@ impl ConnectContext {
     /// `limit` is the time of each step.
     pub(crate) fn new(prompter: Prompter, limit: Duration) -> Self {
         let limit = limit.min(Self::LONGEST);
-        Self { prompter, limit, clock: Arc::default(), via: String::new() }
+        Self { prompter, limit, clock: Arc::default(), via: String::new(), place: String::new() }
     }
 
     /// The context for hops reached through `hop`, which questions then name.
     pub(crate) fn through(&self, hop: impl fmt::Display) -> Self {
-        let comma = if self.via.is_empty() { "" } else { "," };
-        Self { via: format!("{}{comma}{hop}", self.via), ..self.clone() }
+        Self { via: self.with_via(&hop.to_string()), ..self.clone() }
     }
 
     /// The time of each step.
@@ -97,16 +104,19 @@ impl ConnectContext {
         self.step_within(step, self.limit, work).await
     }
 
-    /// [`step`](Self::step) with a limit of its own. Time in which a question is pending does not
-    /// count.
+    /// [`step`](Self::step) with a limit of its own, which counts from the last progress, for
+    /// [`LONGEST_STEP`] limits in all. Time in which a question is pending does not count.
     pub(crate) async fn step_within<T>(
         &self,
         step: Step,
         limit: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        self.progress(step, 0, 0);
+        tracing::info!(place = self.with_via(&self.place), %step, "step begun");
         let mut work = std::pin::pin!(work);
-        let mut since = Instant::now();
+        let mut begin = Instant::now();
+        let mut since = begin;
         loop {
             let deadline = tokio::time::Instant::from_std(since + limit);
             match tokio::time::timeout_at(deadline, &mut work).await {
@@ -117,13 +127,21 @@ impl ConnectContext {
                     if self.clock.pending.load(Ordering::SeqCst) > 0 {
                         tokio::select! {
                             done = &mut work => return done.map_err(|error| error.prefix_step(step)),
-                            () = answered => since = Instant::now(),
+                            () = answered => {
+                                since = Instant::now();
+                                begin = since;
+                            }
                         }
                         continue;
                     }
                     let last = *lock(&self.clock.last_answer);
                     match last {
-                        Some(answer) if answer > since => since = answer,
+                        // A far end that feeds one byte at a time has its bound, too.
+                        Some(answer)
+                            if answer > since && begin.elapsed() < limit * LONGEST_STEP =>
+                        {
+                            since = answer;
+                        }
                         _ => {
                             let text = format!("not done within {limit:?}");
                             let error =
@@ -134,6 +152,11 @@ impl ConnectContext {
                 }
             }
         }
+    }
+
+    /// Takes note that the current step has come further: its time counts from here.
+    pub(crate) fn note_progress(&self) {
+        *lock(&self.clock.last_answer) = Some(Instant::now());
     }
 
     /// The number of questions asked so far.
@@ -185,16 +208,33 @@ impl ConnectContext {
         self.prompter.host_key_callback().is_some()
     }
 
-    /// Reports the progress of sending a stub.
-    pub(crate) fn progress(&self, progress: &Progress) {
+    /// Reports the progress of a step at a place.
+    pub(crate) fn progress(&self, step: Step, sent: u64, total: u64) {
         if let Some(callback) = self.prompter.progress_callback() {
-            callback(progress);
+            let target = self.with_via(&self.place);
+            callback(&Progress { step, target, sent, total });
+        }
+    }
+
+    /// The context for the steps at a hop, or at the target itself.
+    pub(crate) fn at(&self, place: impl fmt::Display) -> Self {
+        Self { place: place.to_string(), ..self.clone() }
+    }
+
+    /// Shows what a server says before the login.
+    #[cfg(feature = "ssh")]
+    pub(crate) fn notice(&self, hop: &str, text: &str) {
+        let text = text::lines(text).into_owned();
+        tracing::debug!(hop, text, "the server says");
+        if let Some(callback) = self.prompter.notice_callback() {
+            callback(&Notice { hop: self.with_via(hop), text });
         }
     }
 
     /// A hop after those that lead to it.
     fn with_via(&self, hop: &str) -> String {
-        self.through(hop).via
+        let comma = if self.via.is_empty() { "" } else { "," };
+        format!("{}{comma}{hop}", self.via)
     }
 
     async fn ask<T: Send + 'static>(

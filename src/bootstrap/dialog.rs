@@ -54,7 +54,6 @@ pub(super) struct Dialog<'a> {
     shell_ready: Option<String>,
     /// Whether the lines have been typed.
     is_typed: bool,
-    target: String,
     /// The prefix of the script's lines.
     prefix: Option<String>,
     context: &'a ConnectContext,
@@ -72,7 +71,7 @@ impl<'a> Dialog<'a> {
         prefix: Option<String>,
         context: &'a ConnectContext,
     ) -> Self {
-        let Preamble { script, prompts, lines, shell_ready, target } = preamble;
+        let Preamble { script, prompts, lines, shell_ready, target: _ } = preamble;
         let mut dialog = Self {
             expect: Expect::new(running),
             script,
@@ -80,7 +79,6 @@ impl<'a> Dialog<'a> {
             lines,
             shell_ready,
             is_typed: false,
-            target,
             prefix,
             context,
             sent: None,
@@ -98,10 +96,6 @@ impl<'a> Dialog<'a> {
 
     pub(super) fn script(&self) -> Option<&'a BootScript> {
         self.script
-    }
-
-    pub(super) fn target(&self) -> &str {
-        &self.target
     }
 
     /// The streams as those of the stub whose marker is at `at`.

@@ -64,6 +64,7 @@ pub(crate) async fn start_stub(
     preamble: Preamble<'_>,
     context: &ConnectContext,
 ) -> Result<(StubStream, ExitReport), Error> {
+    let context = &context.at(&preamble.target);
     let prefix = preamble.script.map(BootScript::prefix);
     let mut dialog = Dialog::new(running, preamble, prefix, context);
     let mut reply = dialog.reply().await?;

@@ -3,7 +3,7 @@
 use tracing::debug;
 
 use super::{diagnosis, dialog::Dialog};
-use crate::{Error, ErrorKind, Step, prompter::Progress};
+use crate::{Error, ErrorKind, Step};
 
 /// Bytes written at once.
 const PIECE: usize = 32 * 1024;
@@ -42,6 +42,5 @@ pub(super) async fn upload(dialog: &mut Dialog<'_>, line: &str) -> Result<(), Er
 }
 
 fn report(dialog: &Dialog<'_>, sent: usize, total: usize) {
-    let target = dialog.target().to_owned();
-    dialog.context().progress(&Progress { target, sent: sent as u64, total: total as u64 });
+    dialog.context().progress(Step::Bootstrap, sent as u64, total as u64);
 }

@@ -5,8 +5,10 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
     pool::{Lease, Pool, Wait},
 };
 use crate::{
-    Error, ErrorKind, Step,
+    Error, ErrorKind, Step, blocking,
     connect_context::ConnectContext,
     sync::lock,
     transport::{
@@ -25,6 +27,11 @@ use crate::{
 
 /// The depth of `ProxyJump`: a host whose jump host has a jump host, and so on.
 const MAX_JUMPS: usize = 8;
+
+/// The pauses before a busy server is tried again. Many clients that began together come apart by
+/// the server's own random choice of whom it refuses.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The ssh connections of one connector.
 pub(super) struct Sessions {
@@ -50,7 +57,11 @@ impl Sessions {
         command: &str,
         context: &ConnectContext,
     ) -> Result<Running, Error> {
-        let route = self.route(hops)?;
+        let (hops, source) = (hops.to_vec(), self.source.clone());
+        // It reads files, and may start the commands of a `Match exec`.
+        let route = blocking::run(move || Routes { source }.route(&hops)).await;
+        let route =
+            route.map_err(|error| Error::invalid("reading ssh's files").with_source(error))??;
         let wait = Wait { step: Step::Bootstrap, limit: context.limit(), hop: None };
         let mut is_again = false;
         loop {
@@ -72,6 +83,88 @@ impl Sessions {
         }
     }
 
+    /// Leases a connection to the last host of a route.
+    fn lease<'a>(
+        &'a self,
+        route: &'a [SshHost],
+        context: &'a ConnectContext,
+        wait: Wait<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send + 'a>> {
+        let pool = {
+            let mut pools = lock(&self.pools);
+            Arc::clone(pools.entry(pool_key(route)).or_default())
+        };
+        Box::pin(async move { pool.lease(wait, || self.connect(route, context)).await })
+    }
+
+    /// Makes a connection to the last host of a route, and returns whether that took questions.
+    async fn connect(
+        &self,
+        route: &[SshHost],
+        context: &ConnectContext,
+    ) -> Result<(Session, bool), Error> {
+        let Some((host, before)) = route.split_last() else {
+            return Err(Error::invalid("no host to connect to"));
+        };
+        let there = through(before, context);
+        let limit = host.connect_timeout.unwrap_or(context.limit());
+        let deadline = Instant::now() + limit;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let reached = match before {
+                [] => Session::reach(host, None, context).await?,
+                before => self.tunnel(host, before, (context, &there)).await?,
+            };
+            let asked = context.questions_asked();
+            let busy = reached.busy_signal();
+            match reached.log_in(&there).await {
+                Ok(session) => return Ok((session, context.questions_asked() != asked)),
+                Err(error) if !busy.is_busy() || Instant::now() + pause > deadline => {
+                    return Err(error);
+                }
+                Err(error) => debug!(%error, ?pause, "trying again"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Reaches a host through those before it; the second context is for the host, the first for
+    /// those.
+    async fn tunnel(
+        &self,
+        host: &SshHost,
+        before: &[SshHost],
+        (context, there): (&ConnectContext, &ConnectContext),
+    ) -> Result<ReachedHost, Error> {
+        let limit = host.connect_timeout.unwrap_or(context.limit());
+        let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
+        let mut is_again = false;
+        loop {
+            let lease = self.lease(before, context, wait).await?;
+            let Lease { session, permit, member, is_shared } = lease;
+            let reached = Session::reach(host, Some((&session, permit)), there).await;
+            let Err(error) = reached else { return reached };
+            // Either the gateway does not answer, or it opens no other channel for a long time.
+            if error.kind() == ErrorKind::Timeout {
+                member.retire();
+                return Err(error);
+            }
+            // A connection that was closed unnoticed is replaced once.
+            if session.is_open() || !is_shared || is_again {
+                return Err(error);
+            }
+            is_again = true;
+        }
+    }
+}
+
+/// The routes by one configuration.
+struct Routes {
+    source: ConfigSource,
+}
+
+impl Routes {
     /// The hosts of the hops, outermost first, and those that `ProxyJump` puts before them.
     fn route(&self, hops: &[Hop]) -> Result<Vec<SshHost>, Error> {
         let mut route = Vec::new();
@@ -113,68 +206,6 @@ impl Sessions {
             route.push(jump);
         }
         Ok(())
-    }
-
-    /// Leases a connection to the last host of a route.
-    fn lease<'a>(
-        &'a self,
-        route: &'a [SshHost],
-        context: &'a ConnectContext,
-        wait: Wait<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send + 'a>> {
-        let pool = {
-            let mut pools = lock(&self.pools);
-            Arc::clone(pools.entry(pool_key(route)).or_default())
-        };
-        Box::pin(async move { pool.lease(wait, || self.connect(route, context)).await })
-    }
-
-    /// Makes a connection to the last host of a route, and returns whether that took questions.
-    async fn connect(
-        &self,
-        route: &[SshHost],
-        context: &ConnectContext,
-    ) -> Result<(Session, bool), Error> {
-        let Some((host, before)) = route.split_last() else {
-            return Err(Error::invalid("no host to connect to"));
-        };
-        let there = through(before, context);
-        let reached = match before {
-            [] => Session::reach(host, None, context).await?,
-            before => self.tunnel(host, before, (context, &there)).await?,
-        };
-        let asked = context.questions_asked();
-        let session = reached.log_in(&there).await?;
-        Ok((session, context.questions_asked() != asked))
-    }
-
-    /// Reaches a host through those before it; the second context is for the host, the first for
-    /// those.
-    async fn tunnel(
-        &self,
-        host: &SshHost,
-        before: &[SshHost],
-        (context, there): (&ConnectContext, &ConnectContext),
-    ) -> Result<ReachedHost, Error> {
-        let limit = host.connect_timeout.unwrap_or(context.limit());
-        let wait = Wait { step: Step::Connect, limit, hop: Some(&host.hop) };
-        let mut is_again = false;
-        loop {
-            let lease = self.lease(before, context, wait).await?;
-            let Lease { session, permit, member, is_shared } = lease;
-            let reached = Session::reach(host, Some((&session, permit)), there).await;
-            let Err(error) = reached else { return reached };
-            // Either the gateway does not answer, or it opens no other channel for a long time.
-            if error.kind() == ErrorKind::Timeout {
-                member.retire();
-                return Err(error);
-            }
-            // A connection that was closed unnoticed is replaced once.
-            if session.is_open() || !is_shared || is_again {
-                return Err(error);
-            }
-            is_again = true;
-        }
     }
 }
 

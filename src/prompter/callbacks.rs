@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{HostKeyQuestion, Progress, SecretRequest};
+use super::{HostKeyQuestion, Notice, Progress, SecretRequest};
 
 /// A password or a passphrase. Its memory is wiped on drop, and its `Debug` shows no part of it.
 #[derive(Clone)]
@@ -35,6 +35,7 @@ impl fmt::Debug for Secret {
 pub(crate) type SecretCallback = dyn Fn(&SecretRequest) -> Option<Secret> + Send + Sync;
 pub(crate) type HostKeyCallback = dyn Fn(&HostKeyQuestion) -> bool + Send + Sync;
 pub(crate) type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
+pub(crate) type NoticeCallback = dyn Fn(&Notice) + Send + Sync;
 
 /// Callbacks used while connecting. Cheap to clone; a clone has the same callbacks.
 ///
@@ -46,6 +47,7 @@ pub struct Prompter {
     secret: Option<Arc<SecretCallback>>,
     host_key: Option<Arc<HostKeyCallback>>,
     progress: Option<Arc<ProgressCallback>>,
+    notice: Option<Arc<NoticeCallback>>,
     /// Held while a question is asked.
     question: Arc<Mutex<()>>,
 }
@@ -100,6 +102,17 @@ impl Prompter {
         self
     }
 
+    /// Sets the callback for what the server of an `ssh://` hop says before the login (a banner of
+    /// RFC 4252, section 5.4): terms of use, an address to open, or why there will be no login. It
+    /// runs on the runtime's thread and must not block.
+    ///
+    /// Without it the banner is part of the error where the login fails.
+    #[must_use]
+    pub fn on_notice(mut self, callback: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.notice = Some(Arc::new(callback));
+        self
+    }
+
     pub(crate) fn secret_callback(&self) -> Option<&Arc<SecretCallback>> {
         self.secret.as_ref()
     }
@@ -111,6 +124,11 @@ impl Prompter {
 
     pub(crate) fn progress_callback(&self) -> Option<&Arc<ProgressCallback>> {
         self.progress.as_ref()
+    }
+
+    #[cfg(feature = "ssh")]
+    pub(crate) fn notice_callback(&self) -> Option<&Arc<NoticeCallback>> {
+        self.notice.as_ref()
     }
 
     /// The lock that is held while a question is asked.
@@ -125,6 +143,7 @@ impl fmt::Debug for Prompter {
             .field("secret", &self.secret.is_some())
             .field("host_key", &self.host_key.is_some())
             .field("progress", &self.progress.is_some())
+            .field("notice", &self.notice.is_some())
             .finish()
     }
 }

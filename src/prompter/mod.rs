@@ -22,6 +22,8 @@
 
 use std::path::PathBuf;
 
+use crate::Step;
+
 #[cfg(feature = "stub")]
 pub(crate) mod askpass;
 pub(crate) mod callbacks;
@@ -82,16 +84,29 @@ pub struct HostKeyQuestion {
     pub fingerprint: String,
 }
 
-/// The progress of sending a stub.
+/// The progress of connecting: reported as each step begins, and while a stub is sent.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Progress {
-    /// The target that gets the stub.
+    /// The step: of a hop, or of the stub behind all of them.
+    pub step: Step,
+    /// The hop, after the hops that lead to it, as in [`SecretRequest::hop`]; for the steps of the
+    /// stub the whole target.
     pub target: String,
-    /// Bytes given to the transport so far.
+    /// Bytes of the stub that the far end has taken so far; 0 in other steps.
     pub sent: u64,
-    /// Bytes of the stub.
+    /// Bytes of the stub as it is sent, which may be compressed; 0 while none is.
     pub total: u64,
+}
+
+/// What a server says before the login.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Notice {
+    /// The hop of the server, after the hops that lead to it, as in [`SecretRequest::hop`].
+    pub hop: String,
+    /// The server's words, in lines of text without any character that controls a terminal.
+    pub text: String,
 }
 
 /// A copy of an inherited descriptor, by its number, for secrets on a pipe, a socket or a file:

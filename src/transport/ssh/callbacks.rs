@@ -37,6 +37,8 @@ thread_local! {
     /// The record of this thread's [`observe`]; `None` outside of one. Not in the session: libssh2's
     /// one user pointer belongs to the ssh2 crate.
     static TRAFFIC: Cell<Option<Traffic>> = const { Cell::new(None) };
+    /// The bytes of this thread's [`overhear`]; `None` outside of one.
+    static HEARD: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
 /// Runs operations of libssh2 and records their traffic. A socket known to be drained is not read.
@@ -52,6 +54,24 @@ pub(super) fn observe<T>(drained: bool, operations: impl FnOnce() -> T) -> (T, T
     TRAFFIC.set(Some(Traffic { drained, ..Traffic::default() }));
     let result = operations();
     (result, TRAFFIC.get().unwrap_or_default())
+}
+
+/// The most bytes kept by [`overhear`]: a greeting and an offer of algorithms.
+const OVERHEARD: usize = 16 << 10;
+
+/// Runs an operation of libssh2, and gives the first bytes that it received.
+pub(super) fn overhear<T>(operation: impl FnOnce() -> T) -> (T, Vec<u8>) {
+    /// Ends the record, after a panic too.
+    struct EndRecord;
+    impl Drop for EndRecord {
+        fn drop(&mut self) {
+            HEARD.take();
+        }
+    }
+    let _end = EndRecord;
+    HEARD.set(Some(Vec::new()));
+    let (result, _) = observe(false, operation);
+    (result, HEARD.take().unwrap_or_default())
 }
 
 /// Whether the socket is known to have nothing more to receive.
@@ -119,6 +139,11 @@ unsafe extern "C" fn on_receive(
     let received = recv(socket, buffer, MsgFlags::from_bits_retain(flags));
     match received {
         Ok(received) => {
+            if let Some(mut heard) = HEARD.take() {
+                let room = OVERHEARD.saturating_sub(heard.len());
+                heard.extend_from_slice(&buffer[..received.min(room)]);
+                HEARD.set(Some(heard));
+            }
             traffic.received += received;
             // A stream that gives less than was asked for is drained; see epoll(7). One that gives
             // nothing is at its end, which the next recv has to see again.

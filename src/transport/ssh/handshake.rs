@@ -1,6 +1,6 @@
 //! The ssh handshake: agreement on algorithms, and verification of the host key.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_ssh2_lite::{
     AsyncSession, SessionConfiguration,
@@ -8,33 +8,77 @@ use async_ssh2_lite::{
 };
 
 use super::{
+    callbacks,
+    config::AlgorithmList,
     fault::{self, ssh2_error, words},
+    greeting::Greeting,
     host::SshHost,
     known_hosts::{KnownHosts, verify},
     socket::SshSocket,
     thread::on_thread,
 };
-use crate::{Error, blocking, connect_context::ConnectContext, text::one_line_of};
+use crate::{
+    Error, blocking,
+    connect_context::ConnectContext,
+    sync::lock,
+    text::{one_line, one_line_of},
+};
+
+/// What the server has said so far, for the error of a handshake that fails or does not end.
+pub(super) type Heard = Arc<Mutex<Vec<u8>>>;
 
 /// A session with the right host. No secret has been sent yet.
 pub(super) async fn handshake(
     host: &Arc<SshHost>,
     socket: &SshSocket,
+    heard: &Heard,
     context: &ConnectContext,
 ) -> Result<AsyncSession<SshSocket>, Error> {
     let known = read_known_hosts(host).await?;
     let session = AsyncSession::new(socket.clone(), configuration(host))
-        .map_err(|error| failed(host, &ssh2_error(error)))?;
-    set_preferences(&session, &known).await.map_err(|error| failed(host, &ssh2_error(error)))?;
-    let agreed = on_thread(socket, |session| session.clone().handshake()).await;
-    agreed.map_err(|error| failed(host, &error))?;
+        .map_err(|error| failed(host, &ssh2_error(error), &[]))?;
+    let offers = set_preferences(&session, &known, host).await?;
+    let (recorded, progress) = (Arc::clone(heard), context.clone());
+    let agreed = on_thread(socket, move |session| {
+        callbacks::install(session);
+        let (result, heard) = callbacks::overhear(|| session.clone().handshake());
+        if !heard.is_empty() {
+            progress.note_progress();
+            lock(&recorded).extend(heard);
+        }
+        result
+    });
+    agreed.await.map_err(|error| match Greeting::parse(&lock(heard)) {
+        Greeting { offers: Some(theirs), .. } if !fault::is_loss(&error) => {
+            no_agreement(&offers, &theirs, &error)
+        }
+        _ => failed(host, &error, &lock(heard)),
+    })?;
     log_agreement(&session);
     let key = session.host_key().map(|(key, _)| key.to_vec());
     match key {
-        Some(key) => verify(&known, host, &key, context).await?,
+        Some(key) => verify(&known, host, &key, socket.is_local(), context).await?,
         None => return Err(fault::connect("the server has no host key")),
     }
     Ok(session)
+}
+
+/// The words for a handshake that was not done in time.
+pub(super) fn unfinished(heard: &Heard) -> String {
+    let heard = lock(heard);
+    let greeting = Greeting::parse(&heard);
+    match (heard.is_empty(), greeting.version) {
+        (true, _) => {
+            "; the connection is up, but no ssh server has greeted on it: check the port, and \
+                      whether something on the way takes connections for a host that is down"
+                .to_owned()
+        }
+        (false, None) => "; what answers there is not an ssh server; check the port".to_owned(),
+        (false, Some(version)) => format!(
+            "; {version} has greeted, and its key exchange does not come to an end: the server is busy, or \
+             large packets are lost on the way (an MTU that is too high)"
+        ),
+    }
 }
 
 async fn read_known_hosts(host: &Arc<SshHost>) -> Result<KnownHosts, Error> {
@@ -51,61 +95,151 @@ fn configuration(host: &SshHost) -> SessionConfiguration {
     configuration
 }
 
+/// Chooses the algorithms to offer: by the lists of the configuration, or by this crate's own order.
 async fn set_preferences(
     session: &AsyncSession<SshSocket>,
     known: &KnownHosts,
-) -> Result<(), async_ssh2_lite::Error> {
-    prefer_known_keys(session, known).await?;
-    choose_compression(session).await?;
-    choose_ciphers(session).await
-}
-
-/// Prefers the types of the keys that are known: a key of another type would look like a changed
-/// one. Leaves out certificates, since no authority is trusted here, and DSA.
-async fn prefer_known_keys(
-    session: &AsyncSession<SshSocket>,
-    known: &KnownHosts,
-) -> Result<(), async_ssh2_lite::Error> {
-    let mut names = session.supported_algs(MethodType::HostKey).await?;
-    names.retain(|name| !name.contains("-cert-") && *name != "ssh-dss");
-    let preferred = known.preferred();
-    let rank = |name: &&str| preferred.iter().position(|known| known == name);
-    names.sort_by_key(|name| rank(name).unwrap_or(usize::MAX));
-    session.method_pref(MethodType::HostKey, &names.join(",")).await
-}
-
-/// Offers compression after authentication alone, as OpenSSH does: `zlib@openssh.com` and not
-/// `zlib`. The length of a compressed packet would tell something of the password in it.
-async fn choose_compression(
-    session: &AsyncSession<SshSocket>,
-) -> Result<(), async_ssh2_lite::Error> {
-    for direction in [MethodType::CompCs, MethodType::CompSc] {
-        let mut names = session.supported_algs(direction).await?;
-        names.retain(|name| *name != "zlib");
-        session.method_pref(direction, &names.join(",")).await?;
+    host: &SshHost,
+) -> Result<Offers, Error> {
+    const CIPHERS: [MethodType; 2] = [MethodType::CryptCs, MethodType::CryptSc];
+    const MACS: [MethodType; 2] = [MethodType::MacCs, MethodType::MacSc];
+    let offer = Offer { session, host };
+    let lists = &host.algorithms;
+    offer.without_early_compression().await?;
+    let offers = Offers {
+        key_exchanges: offer.key_exchanges(lists.key_exchanges.as_ref()).await?,
+        host_keys: offer.host_keys(known).await?,
+        ciphers: offer.both("Ciphers", CIPHERS, lists.ciphers.as_ref(), usual_ciphers).await?,
+        macs: offer.both("MACs", MACS, lists.macs.as_ref(), usual_macs).await?,
+    };
+    if let Some(list) = &lists.user_keys {
+        // The algorithms by which an RSA key signs.
+        let rsa = ["rsa-sha2-512", "rsa-sha2-256"];
+        let names = list.apply(&rsa, &[rsa.as_slice(), &["ssh-rsa"]].concat());
+        if !names.is_empty() {
+            offer.set(MethodType::SignAlgo, &names).await?;
+        }
     }
-    Ok(())
+    Ok(offers)
 }
 
-/// Offers, as OpenSSH does, no cipher in CBC mode or older, and no MAC by MD5 or RIPEMD.
+/// As OpenSSH, no cipher in CBC mode or older.
 ///
 /// Prefers AES-GCM where the processor has instructions for AES: it takes a fraction of the time of
 /// libssh2's first choice, which is the fastest elsewhere. Both are equally safe.
-async fn choose_ciphers(session: &AsyncSession<SshSocket>) -> Result<(), async_ssh2_lite::Error> {
-    for direction in [MethodType::CryptCs, MethodType::CryptSc] {
-        let mut names = session.supported_algs(direction).await?;
-        names.retain(|name| ["-gcm@", "-ctr", "-poly1305@"].iter().any(|mode| name.contains(mode)));
-        if has_aes_instructions() {
-            names.sort_by_key(|name| !name.contains("-gcm@"));
+fn usual_ciphers(names: &mut Vec<&'static str>) {
+    names.retain(|name| ["-gcm@", "-ctr", "-poly1305@"].iter().any(|mode| name.contains(mode)));
+    if has_aes_instructions() {
+        names.sort_by_key(|name| !name.contains("-gcm@"));
+    }
+}
+
+/// As OpenSSH, no MAC by MD5 or RIPEMD.
+fn usual_macs(names: &mut Vec<&'static str>) {
+    names.retain(|name| name.starts_with("hmac-sha"));
+}
+
+/// The algorithms offered to one host.
+struct Offer<'a> {
+    session: &'a AsyncSession<SshSocket>,
+    host: &'a SshHost,
+}
+
+impl Offer<'_> {
+    async fn supported(&self, kind: MethodType) -> Result<Vec<&'static str>, Error> {
+        self.session
+            .supported_algs(kind)
+            .await
+            .map_err(|error| failed(self.host, &ssh2_error(error), &[]))
+    }
+
+    async fn set(&self, kind: MethodType, names: &[&str]) -> Result<(), Error> {
+        self.session
+            .method_pref(kind, &names.join(","))
+            .await
+            .map_err(|error| failed(self.host, &ssh2_error(error), &[]))
+    }
+
+    /// Offers the same names in both directions.
+    async fn both(
+        &self,
+        keyword: &'static str,
+        kinds: [MethodType; 2],
+        list: Option<&AlgorithmList>,
+        usual: fn(&mut Vec<&'static str>),
+    ) -> Result<Vec<&'static str>, Error> {
+        let mut names = Vec::new();
+        for kind in kinds {
+            let supported = self.supported(kind).await?;
+            names.clone_from(&supported);
+            usual(&mut names);
+            if let Some(list) = list {
+                names = list.apply(&names, &supported);
+            }
+            self.check(keyword, &names)?;
+            self.set(kind, &names).await?;
         }
-        session.method_pref(direction, &names.join(",")).await?;
+        Ok(names)
     }
-    for direction in [MethodType::MacCs, MethodType::MacSc] {
-        let mut names = session.supported_algs(direction).await?;
-        names.retain(|name| name.starts_with("hmac-sha"));
-        session.method_pref(direction, &names.join(",")).await?;
+
+    /// Offers key exchanges, with libssh2's two marks that are no exchange.
+    async fn key_exchanges(
+        &self,
+        list: Option<&AlgorithmList>,
+    ) -> Result<Vec<&'static str>, Error> {
+        let supported = self.supported(MethodType::Kex).await?;
+        let is_mark =
+            |name: &&str| name.starts_with("ext-info-") || name.starts_with("kex-strict-");
+        let (marks, supported): (Vec<_>, Vec<_>) = supported.into_iter().partition(is_mark);
+        let Some(list) = list else { return Ok(supported) };
+        let names = list.apply(&supported, &supported);
+        self.check("KexAlgorithms", &names)?;
+        self.set(MethodType::Kex, &[names.clone(), marks].concat()).await?;
+        Ok(names)
     }
-    Ok(())
+
+    /// Prefers the types of the keys that are known: a key of another type would look like a changed
+    /// one. As for ssh, a list that states an order comes before that. Leaves out certificates, since
+    /// no authority is trusted here, and DSA.
+    async fn host_keys(&self, known: &KnownHosts) -> Result<Vec<&'static str>, Error> {
+        let mut supported = self.supported(MethodType::HostKey).await?;
+        supported.retain(|name| !name.contains("-cert-") && *name != "ssh-dss");
+        let list = self.host.algorithms.host_keys.as_ref();
+        let mut names = match list {
+            Some(list) => list.apply(&supported, &supported),
+            None => supported,
+        };
+        if !list.is_some_and(AlgorithmList::is_order) {
+            let preferred = known.preferred();
+            let rank = |name: &&str| preferred.iter().position(|known| known == name);
+            names.sort_by_key(|name| rank(name).unwrap_or(usize::MAX));
+        }
+        self.check("HostKeyAlgorithms", &names)?;
+        self.set(MethodType::HostKey, &names).await?;
+        Ok(names)
+    }
+
+    /// Offers compression after authentication alone, as OpenSSH does: `zlib@openssh.com` and not
+    /// `zlib`. The length of a compressed packet would tell something of the password in it.
+    async fn without_early_compression(&self) -> Result<(), Error> {
+        for direction in [MethodType::CompCs, MethodType::CompSc] {
+            let mut names = self.supported(direction).await?;
+            names.retain(|name| *name != "zlib");
+            self.set(direction, &names).await?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, keyword: &'static str, names: &[&str]) -> Result<(), Error> {
+        if !names.is_empty() {
+            return Ok(());
+        }
+        Err(fault::connect(format!(
+            "{keyword} of the ssh configuration leaves nothing that `ssh://` can offer; write `openssh:` in \
+             place of `ssh:` to use the program ssh, or add to the list for {}",
+            one_line(&self.host.host_name),
+        )))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -134,29 +268,76 @@ fn log_agreement(session: &AsyncSession<SshSocket>) {
     );
 }
 
-fn failed(host: &SshHost, error: &ssh2::Error) -> Error {
-    let said = words(error);
+/// The names offered to a server, each kind in the order of preference.
+struct Offers {
+    key_exchanges: Vec<&'static str>,
+    host_keys: Vec<&'static str>,
+    ciphers: Vec<&'static str>,
+    macs: Vec<&'static str>,
+}
+
+/// The error of a server with which there is no algorithm in common, with both offers.
+fn no_agreement(ours: &Offers, theirs: &[String; 8], error: &ssh2::Error) -> Error {
+    let [key_exchanges, host_keys, ciphers_out, ciphers_in, macs_out, macs_in, ..] = theirs;
+    let kinds = [
+        ("key exchange", &ours.key_exchanges, key_exchanges),
+        ("type of host key", &ours.host_keys, host_keys),
+        ("cipher", &ours.ciphers, ciphers_out),
+        ("cipher", &ours.ciphers, ciphers_in),
+        ("MAC", &ours.macs, macs_out),
+        ("MAC", &ours.macs, macs_in),
+    ];
+    let is_common =
+        |ours: &[&str], theirs: &str| theirs.split(',').any(|name| ours.contains(&name));
+    let foreign = kinds.into_iter().find(|(_, ours, theirs)| !is_common(ours, theirs));
+    let Some((kind, ours, theirs)) = foreign else {
+        return fault::connect(format!("the key exchange failed: {}", words(error)));
+    };
+    fault::connect(format!(
+        "no {kind} in common: the server offers {}, and ssh:// offers {}; write `openssh:` in place of \
+         `ssh:` to use the program ssh, which may know one of the server's",
+        one_line(theirs),
+        ours.join(","),
+    ))
+}
+
+fn failed(host: &SshHost, error: &ssh2::Error, heard: &[u8]) -> Error {
     let (name, port) = (&host.host_name, host.port);
-    let is_key_exchange = said.contains("exchange encryption keys") || said.contains("kex");
-    let text = if said.contains("banner") && fault::is_loss(error) {
-        format!(
+    let greeting = Greeting::parse(heard);
+    let text = match (fault::is_loss(error), &greeting.version) {
+        (true, None) if heard.is_empty() => format!(
             "{name} port {port} closed the connection before it greeted as an ssh server does: it is \
              none, or it ends, or has too many connections; check the port, and the server's log \
              (MaxStartups?)"
-        )
-    } else if said.contains("banner") {
-        format!("what answers at {name} port {port} is not an ssh server; check the port")
-    } else if fault::is_loss(error) && !is_key_exchange {
-        format!(
-            "{name} closed the connection before it was up; see the server's log (MaxStartups?)"
-        )
-    } else if is_key_exchange {
-        format!(
-            "no key exchange or cipher in common with the server ({said}); write `openssh:` in \
-             place of `ssh:` to use the program ssh, which knows more of them"
-        )
-    } else {
-        said
+        ),
+        (_, None)
+            if !heard.is_empty() || !fault::is_loss(error) && words(error).contains("banner") =>
+        {
+            if heard.starts_with(b"Exceeded MaxStartups") {
+                return fault::connect(format!(
+                    "the server at {name} port {port} is busy: it takes no more connections that have not \
+                     logged in yet (MaxStartups in its sshd_config); try again later, or make fewer at a time"
+                ));
+            }
+            if heard.starts_with(b"Not allowed at this time") {
+                return fault::connect(format!(
+                    "the server at {name} port {port} takes no connection from here for a while \
+                     (PerSourcePenalties in its sshd_config): too many logins from this address have failed"
+                ));
+            }
+            let said = greeting.said.map(|said| format!(" (it says: {said})")).unwrap_or_default();
+            format!("what answers at {name} port {port} is not an ssh server{said}; check the port")
+        }
+        (true, Some(version)) => format!(
+            "{name} closed the connection within the key exchange, after its greeting {version}: it refuses this \
+             host (fail2ban, PerSourcePenalties, a firewall on the way), or it ends; see the server's log"
+        ),
+        _ => words(error),
     };
     fault::connect(text)
+}
+
+/// Whether a server has said that it has no room for another connection just now.
+pub(super) fn is_busy(heard: &Heard) -> bool {
+    lock(heard).starts_with(b"Exceeded MaxStartups")
 }

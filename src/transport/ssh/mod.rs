@@ -5,7 +5,7 @@
 //! | `config`, `host`, `known_hosts` | a host's settings and keys, from OpenSSH's files |
 //! | `session` | the entry: reach a host, log in, run a command |
 //! | `tcp`, `tunnel`, `socket` | the socket below a session: TCP, or a channel of another session |
-//! | `handshake`, `auth` | one operation at a time, each on a thread, until the session is authenticated |
+//! | `handshake`, `greeting`, `auth` | one operation at a time, each on a thread, until the session is authenticated |
 //! | `shared_session`, `session_state`, `opening`, `channel_state` | many users of one session, any of whom may be cancelled |
 //! | `callbacks` | libssh2's calls to recv and send; the only unsafe code |
 //! | `channel` | the handles of one channel's user |
@@ -34,6 +34,7 @@ mod channel;
 mod channel_state;
 pub(crate) mod config;
 mod fault;
+mod greeting;
 mod handshake;
 pub(crate) mod host;
 mod keepalive;

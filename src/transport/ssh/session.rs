@@ -2,15 +2,19 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
+    sync::oneshot,
+};
 use tracing::Instrument as _;
 
 use super::{
-    auth, channel, handshake,
+    auth, channel,
+    handshake::{self, Heard},
     host::SshHost,
     keepalive,
     opening::{ChannelKind, OpenPermit},
@@ -18,7 +22,12 @@ use super::{
     socket::{SshSocket, StreamSocket},
     tcp, tunnel,
 };
-use crate::{Error, ErrorKind, Origin, Step, connect_context::ConnectContext, transport::Running};
+use crate::{
+    Error, ErrorKind, Origin, Step,
+    connect_context::ConnectContext,
+    text::one_line,
+    transport::{Running, process},
+};
 
 /// An ssh connection, which carries many commands. Clones are the same connection.
 ///
@@ -40,11 +49,22 @@ impl WeakSession {
     }
 }
 
+/// Tells whether a server had no room for a connection: sshd says so before its greeting, by its
+/// `MaxStartups`.
+pub(crate) struct BusySignal(Heard);
+
+impl BusySignal {
+    pub(crate) fn is_busy(&self) -> bool {
+        handshake::is_busy(&self.0)
+    }
+}
+
 /// A connected host, before the ssh handshake.
 pub(crate) struct ReachedHost {
     host: Arc<SshHost>,
     socket: SshSocket,
     tunnel: Option<oneshot::Sender<()>>,
+    heard: Heard,
 }
 
 impl fmt::Debug for Session {
@@ -62,9 +82,15 @@ impl Session {
         context: &ConnectContext,
     ) -> Result<ReachedHost, Error> {
         let host = Arc::new(host.clone());
+        let context = &context.at(&host.hop);
         let limit = host.connect_timeout.unwrap_or(context.limit());
         let span = host_span(&host);
         let reached = match via {
+            None if let Some(command) = &host.proxy_command => {
+                let reach = async { by_command(command) }.instrument(span);
+                let reached = context.step_within(Step::Connect, limit, reach).await;
+                reached.map(|(stream, tunnel)| (StreamSocket::Unix(stream), Some(tunnel)))
+            }
             None => {
                 let reach = tcp::connect(&host, limit).instrument(span);
                 // The addresses share `limit` and name the one that did not answer; the slack lets
@@ -80,7 +106,8 @@ impl Session {
             }
         };
         let (socket, tunnel) = reached.map_err(|error| error.context(&host.hop))?;
-        Ok(ReachedHost { host, socket: SshSocket::new(socket), tunnel })
+        let heard = Heard::default();
+        Ok(ReachedHost { host, socket: SshSocket::new(socket), tunnel, heard })
     }
 
     /// Opens a tunnel to another host, and a socket joined to it.
@@ -93,7 +120,7 @@ impl Session {
         let id = SharedSession::open(Arc::downgrade(&self.shared), kind, Some(permit)).await?;
         tracing::debug!(gateway = self.shared.hop(), channel = id, "tunnel opened");
         let stream = channel::stream(Arc::clone(&self.shared), id);
-        tunnel::socket_of(stream).map_err(no_socket)
+        tunnel::socket_of(stream, ()).map_err(no_socket)
     }
 
     /// Starts a command, given to the user's shell. Cancel-safe: dropping the future closes its
@@ -136,21 +163,57 @@ impl Session {
     }
 }
 
+/// A socket to a `ProxyCommand`, which ends with it.
+fn by_command(command: &str) -> Result<(tokio::net::UnixStream, oneshot::Sender<()>), Error> {
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    let mut started = tokio::process::Command::new(shell.unwrap_or_else(|| "/bin/sh".into()));
+    started.arg("-c").arg(format!("exec {command}"));
+    let Running { stdio, stderr, end, .. } = process::spawn(started)?;
+    tracing::debug!(command, "ProxyCommand started");
+    tokio::spawn(log_lines(stderr));
+    tunnel::socket_of(stdio, end).map_err(no_socket)
+}
+
+/// Shows what a `ProxyCommand` says: with ssh it goes to the terminal.
+async fn log_lines(stderr: impl AsyncRead + Send) {
+    let mut lines = BufReader::new(Box::pin(stderr)).take(1 << 20).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        tracing::warn!("ProxyCommand: {}", one_line(&line));
+    }
+}
+
 impl ReachedHost {
+    /// Whether the server has hung up for want of room, as told by its words so far. To be asked
+    /// after [`log_in`](Self::log_in) has failed.
+    pub(crate) fn busy_signal(&self) -> BusySignal {
+        BusySignal(Arc::clone(&self.heard))
+    }
+
     /// Verifies the host by its key, then authenticates the user. Errors name the hop and the step.
     /// Dropping the future ends what it had started.
     pub(crate) async fn log_in(self, context: &ConnectContext) -> Result<Session, Error> {
         let host = Arc::clone(&self.host);
+        let context = &context.at(&host.hop);
         let session = self.log_in_steps(context).instrument(host_span(&host)).await;
         session.map_err(|error| error.context(&host.hop))
     }
 
     async fn log_in_steps(self, context: &ConnectContext) -> Result<Session, Error> {
-        let Self { host, socket, tunnel } = self;
-        let handshake = handshake::handshake(&host, &socket, context);
-        let session = context.step(Step::HostKey, handshake).await?;
-        let authentication = auth::authenticate(&host, session, &socket, context);
-        let session = context.step(Step::Authentication, authentication).await?;
+        let Self { host, socket, tunnel, heard } = self;
+        let handshake = handshake::handshake(&host, &socket, &heard, context);
+        let session = context.step(Step::HostKey, handshake).await;
+        let session = session.map_err(|error| match error.kind() {
+            ErrorKind::Timeout => error.with_note(&handshake::unfinished(&heard)),
+            _ => error,
+        })?;
+        let said = Arc::new(Mutex::new(String::new()));
+        let authentication =
+            auth::authenticate(&host, session, &socket, Arc::clone(&said), context);
+        let session = context.step(Step::Authentication, authentication).await;
+        let session = session.map_err(|error| match error.kind() {
+            ErrorKind::Timeout => error.with_note(&auth::unfinished(&said)),
+            _ => error,
+        })?;
         let shared = SharedSession::new(host.hop.as_str().into(), session, socket, tunnel);
         if let Some(interval) = host.alive_interval.filter(|interval| !interval.is_zero()) {
             keepalive::start(&shared, interval, host.alive_count);

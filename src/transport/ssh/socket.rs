@@ -110,6 +110,16 @@ impl SshSocket {
         self.polls_as(PollFlags::POLLOUT)
     }
 
+    /// Whether the other end is this machine's, by its address.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.0.socket {
+            StreamSocket::Tcp(socket) => {
+                socket.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            StreamSocket::Unix(_) => false,
+        }
+    }
+
     /// Shuts both directions down, for all clones.
     pub(super) fn hang_up(&self) {
         let _ = nix::sys::socket::shutdown(self.as_raw_fd(), Shutdown::Both);

@@ -7,9 +7,15 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::Instant,
+};
 
-use super::{fault, host::SshHost};
+use super::{
+    fault,
+    host::{AddressFamily, SshHost},
+};
 use crate::{Error, ErrorKind, blocking, text::one_line};
 
 /// Connects to the first of a name's addresses that answers, within `limit` for all of them.
@@ -23,7 +29,7 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
         tracing::debug!(%address, ?share, "connecting by TCP");
-        let error = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        let error = match tokio::time::timeout(share, connect_to(*address, host)).await {
             Ok(Ok(stream)) => {
                 tracing::debug!(%address, "connected by TCP");
                 return configure(stream).map_err(|error| failed(address, error));
@@ -34,7 +40,14 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
         tracing::debug!("no TCP connection: {error:#}");
         last = Some(error);
     }
-    let no_address = || fault::connect(format!("{} has no address", one_line(&host.host_name)));
+    let no_address = || {
+        let family = match host.family {
+            None => "",
+            Some(AddressFamily::Inet) => " of IPv4, and AddressFamily wants one",
+            Some(AddressFamily::Inet6) => " of IPv6, and AddressFamily wants one",
+        };
+        fault::connect(format!("{} has no address{family}", one_line(&host.host_name)))
+    };
     let error = last.unwrap_or_else(no_address);
     match addresses.len() {
         0 | 1 => Err(error),
@@ -42,14 +55,37 @@ pub(super) async fn connect(host: &SshHost, limit: Duration) -> Result<TcpStream
     }
 }
 
+/// Connects from the address and interface of the configuration.
+async fn connect_to(address: SocketAddr, host: &SshHost) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(interface) = &host.bind_interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if let Some(from) = host.bind_address {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    socket.connect(address).await
+}
+
 async fn resolve(host: &SshHost, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
     let name = host.host_name.as_str();
     let asked = (name.to_owned(), host.port);
-    let lookup = blocking::run(move || io::Result::Ok(asked.to_socket_addrs()?.collect()));
+    let lookup =
+        blocking::run(move || io::Result::Ok(asked.to_socket_addrs()?.collect::<Vec<_>>()));
     let name = one_line(name);
     match tokio::time::timeout_at(deadline, lookup).await.map(|found| found.and_then(|found| found))
     {
-        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Ok(mut addresses)) => {
+            addresses.retain(|address| match host.family {
+                None => true,
+                Some(AddressFamily::Inet) => address.is_ipv4(),
+                Some(AddressFamily::Inet6) => address.is_ipv6(),
+            });
+            Ok(addresses)
+        }
         Ok(Err(error)) => {
             let text = error.to_string();
             let text = text.rsplit(": ").next().unwrap_or_default();

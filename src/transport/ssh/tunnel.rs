@@ -1,5 +1,5 @@
-//! A connection through another host: libssh2 needs a descriptor, so a task joins the channel to one
-//! end of a socket pair.
+//! A connection through another host, or by a command: libssh2 needs a descriptor, so a task joins
+//! the stream to one end of a socket pair.
 
 use std::{io, time::Duration};
 
@@ -9,49 +9,51 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::channel::ChannelStream;
-
 /// The most bytes copied at a time.
 const PIECE: usize = 32 << 10;
 
 /// The time in which the last packets of a session go out.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket joined to the channel. The copying ends with the channel, with the socket, or a second
-/// after the returned sender is dropped.
-pub(super) fn socket_of(channel: ChannelStream) -> io::Result<(UnixStream, oneshot::Sender<()>)> {
+/// A socket joined to a stream. The copying ends with the stream, with the socket, or a second after
+/// the returned sender is dropped; then the stream is dropped, and `held` with it.
+pub(super) fn socket_of<T: Send + 'static>(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    held: T,
+) -> io::Result<(UnixStream, oneshot::Sender<()>)> {
     let (near, far) = UnixStream::pair()?;
-    let (held, released) = oneshot::channel::<()>();
+    let (keep, released) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let overdue = async {
             let _ = released.await;
             tokio::time::sleep(LINGER).await;
         };
         tokio::select! {
-            () = join(channel, far) => {}
+            () = join(stream, far) => {}
             () = overdue => {}
         }
+        drop(held);
     });
-    Ok((near, held))
+    Ok((near, keep))
 }
 
-/// Copies both ways until the socket's other end is closed. The end of the channel is passed on, at
+/// Copies both ways until the socket's other end is closed. The end of the stream is passed on, at
 /// which the owner of the socket's other end closes it.
-async fn join(channel: ChannelStream, socket: UnixStream) {
-    let (from_channel, to_channel) = tokio::io::split(channel);
+async fn join(stream: impl AsyncRead + AsyncWrite, socket: UnixStream) {
+    let (from_stream, to_stream) = tokio::io::split(stream);
     let (from_socket, to_socket) = socket.into_split();
     let inward = async {
-        let _ = copy(from_channel, to_socket).await;
+        let _ = copy(from_stream, to_socket).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = copy(from_socket, to_channel) => {}
+        _ = copy(from_socket, to_stream) => {}
         () = inward => {}
     }
 }
 
-/// Copies up to the end of `from`, then shuts `to` down. tokio's copy flushes, which a channel does
-/// not need.
+/// Copies up to the end of `from`, then shuts `to` down. tokio's copy flushes, which neither a channel
+/// nor a pipe needs.
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {

@@ -1,6 +1,9 @@
 //! The state that all authentication methods share.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use async_ssh2_lite::{AsyncSession, ssh2};
 
@@ -8,6 +11,7 @@ use crate::{
     Error,
     connect_context::ConnectContext,
     prompter::{Secret, SecretKind, SecretRequest},
+    sync::lock,
     text::one_line,
     transport::ssh::{fault, host::SshHost, socket::SshSocket, thread::on_thread},
 };
@@ -21,6 +25,8 @@ pub(super) struct Authenticator<'a> {
     pub(super) session: &'a AsyncSession<SshSocket>,
     pub(super) socket: &'a SshSocket,
     pub(super) context: &'a ConnectContext,
+    /// The server's words so far.
+    pub(super) said: Arc<Mutex<String>>,
 }
 
 /// The outcome of one method.
@@ -116,15 +122,27 @@ impl Authenticator<'_> {
         attempts.is_unsure = false;
         attempts.refusals += u32::from(attempts.has_asked);
         attempts.has_asked = true;
-        let user = self.host.user.clone();
-        let asked = self.on_thread(move |session| session.auth_methods(&user).map(str::to_owned));
+        let (user, hop) = (self.host.user.clone(), self.host.hop.clone());
+        let (context, said) = (self.context.clone(), Arc::clone(&self.said));
+        let asked = self.on_thread(move |session| {
+            let methods = session.auth_methods(&user).map(str::to_owned);
+            // A server may hold its answer back until its words have been followed.
+            if let Ok(Some(banner)) = session.userauth_banner()
+                && *lock(&said) != banner
+            {
+                banner.clone_into(&mut lock(&said));
+                context.note_progress();
+                context.notice(&hop, banner);
+            }
+            methods
+        });
         match asked.await {
             Ok(_) if self.session.authenticated() => Ok(None),
             Ok(accepted) => {
                 tracing::debug!(methods = %one_line(&accepted), "the server accepts");
                 Ok(Some(accepted))
             }
-            Err(error) => Err(broken(&error, &attempts.tried)),
+            Err(error) => Err(self.broken(&error, &attempts.tried)),
         }
     }
 
@@ -138,7 +156,7 @@ impl Authenticator<'_> {
         attempts: &mut Attempts,
     ) -> Result<Option<MethodOutcome>, Error> {
         if fault::is_loss(error) {
-            return Err(broken(error, &attempts.tried));
+            return Err(self.broken(error, &attempts.tried));
         }
         if !attempts.leaves_room(left) {
             return Ok(None);
@@ -166,6 +184,28 @@ impl Authenticator<'_> {
         self.context.secret(request).await
     }
 
+    /// The error of a connection that ended during authentication.
+    fn broken(&self, error: &ssh2::Error, tried: &[String]) -> Error {
+        let after =
+            if tried.is_empty() { String::new() } else { format!(" after {}", tried.join(", ")) };
+        let remedy = match tried.len() {
+            0 => "see the server's log",
+            _ => {
+                "if these were too many for it (MaxAuthTries), set IdentityFile and IdentitiesOnly"
+            }
+        };
+        let said = match fault::is_loss(error) {
+            true => "the server closed the connection".to_owned(),
+            false => fault::words(error),
+        };
+        fault::connect(format!("{said}{after}; {remedy}{}", self.banner()))
+    }
+
+    /// The server's words, for an error.
+    pub(super) fn banner(&self) -> String {
+        super::banner_words(&lock(&self.said))
+    }
+
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,
         op: impl FnMut(&ssh2::Session) -> Result<T, ssh2::Error> + Send + 'static,
@@ -180,19 +220,4 @@ pub(super) fn log_attempt(method: &str, attempt: u32, result: &Result<(), ssh2::
         Ok(()) => tracing::debug!(method, attempt, "accepted"),
         Err(error) => tracing::debug!(method, attempt, reason = %fault::words(error), "refused"),
     }
-}
-
-/// The error of a connection that ended during authentication.
-fn broken(error: &ssh2::Error, tried: &[String]) -> Error {
-    let after =
-        if tried.is_empty() { String::new() } else { format!(" after {}", tried.join(", ")) };
-    let remedy = match tried.len() {
-        0 => "see the server's log",
-        _ => "if these were too many for it (MaxAuthTries), set IdentityFile and IdentitiesOnly",
-    };
-    let said = match fault::is_loss(error) {
-        true => "the server closed the connection".to_owned(),
-        false => fault::words(error),
-    };
-    fault::connect(format!("{said}{after}; {remedy}"))
 }

@@ -7,7 +7,7 @@ mod key_file;
 mod password;
 mod public_key;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_ssh2_lite::{AsyncSession, ssh2};
 
@@ -16,25 +16,42 @@ use self::{
     public_key::PublicKeys,
 };
 use super::{fault, host::SshHost, socket::SshSocket};
-use crate::{Error, connect_context::ConnectContext, text::one_line};
+use crate::{Error, connect_context::ConnectContext, sync::lock, text::one_line};
 
 /// The most rounds: how often a server may accept one method and require another.
 const ROUNDS: u32 = 16;
-
-/// The supported methods, in the order in which they are tried.
-const METHODS: [&str; 3] = ["publickey", "keyboard-interactive", "password"];
 
 /// Authenticates the user, and returns the session to be shared.
 pub(super) async fn authenticate(
     host: &Arc<SshHost>,
     session: AsyncSession<SshSocket>,
     socket: &SshSocket,
+    said: Arc<Mutex<String>>,
     context: &ConnectContext,
 ) -> Result<ssh2::Session, Error> {
-    let authenticator = Authenticator { host, session: &session, socket, context };
+    let authenticator = Authenticator { host, session: &session, socket, context, said };
     run(&authenticator).await?;
     tracing::debug!(user = host.user, "authenticated");
     socket.session().ok_or_else(|| fault::connect("the session is not there"))
+}
+
+/// The words for an authentication that was not done in time.
+pub(super) fn unfinished(said: &Mutex<String>) -> String {
+    match banner_words(&lock(said)) {
+        words if words.is_empty() => String::new(),
+        words => format!("{words}; do what it asks for, and give more time by --connect-timeout"),
+    }
+}
+
+/// The server's words, for an error: they may say why.
+fn banner_words(said: &str) -> String {
+    /// More of them would hide the error.
+    const QUOTED: usize = 300;
+    let words: String = one_line(said.trim()).chars().take(QUOTED).collect();
+    match words.is_empty() {
+        true => String::new(),
+        false => format!("; the server says: {words}"),
+    }
 }
 
 async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
@@ -49,7 +66,7 @@ async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
                 && !exhausted.contains(name)
                 && !(attempts.has_abandoned && *name == "keyboard-interactive")
         };
-        let next = METHODS.into_iter().find(is_usable);
+        let next = authenticator.host.methods.iter().copied().find(is_usable);
         let outcome = match next {
             Some("publickey") => keys.next(authenticator, &mut attempts).await?,
             Some("keyboard-interactive") => {
@@ -58,7 +75,7 @@ async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
             Some(_) => password::authenticate(authenticator, methods, &mut attempts).await?,
             // The last answer may have been a part of what the server wants.
             None if attempts.is_unsure => MethodOutcome::Accepted,
-            None => return Err(refused(methods, &attempts)),
+            None => return Err(refused(authenticator, methods, &attempts)),
         };
         let now = match outcome {
             MethodOutcome::Accepted => authenticator.accepted_methods(&mut attempts).await?,
@@ -74,23 +91,44 @@ async fn run(authenticator: &Authenticator<'_>) -> Result<(), Error> {
             accepted = now;
         }
     }
-    Err(refused(accepted.as_deref().unwrap_or_default(), &attempts))
+    Err(refused(authenticator, accepted.as_deref().unwrap_or_default(), &attempts))
 }
 
-fn refused(accepted: &str, attempts: &Attempts) -> Error {
+fn refused(authenticator: &Authenticator<'_>, accepted: &str, attempts: &Attempts) -> Error {
     let tried = match attempts.tried.as_slice() {
         [] => "nothing".to_owned(),
         tried => tried.join(", "),
     };
     let accepts = |method: &str| accepted.split(',').any(|name| name == method);
+    let allowed = &authenticator.host.methods;
+    let is_refused = |how: &str| attempts.tried.iter().any(|entry| entry.contains(how));
     let remedy = if attempts.refused_answers > 0 {
-        "the password is wrong, or the account may not log in"
-    } else if accepts("publickey") {
+        "the password is wrong, or the account may not log in".to_owned()
+    } else if !allowed.iter().any(|method| accepts(method)) {
+        let foreign = match accepted.split(',').any(|name| ALL_METHODS.contains(&name)) {
+            true => {
+                "the ssh configuration forbids these methods (PreferredAuthentications, \
+                     PubkeyAuthentication, PasswordAuthentication, KbdInteractiveAuthentication)"
+            }
+            false => {
+                "write `openssh:` in place of `ssh:` to use the program ssh, which knows more methods"
+            }
+        };
+        foreign.to_owned()
+    } else if is_refused("wrong passphrase") {
+        "the passphrase is wrong".to_owned()
+    } else if is_refused("refused to sign") {
+        "the agent holds a key that it does not use without a confirmation (ssh-add -c)".to_owned()
+    } else if accepts("publickey") && allowed.contains(&"publickey") {
         "the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, \
          or set IdentityFile"
+            .to_owned()
     } else {
-        "give a password"
+        "give a password".to_owned()
     };
-    let accepted = one_line(accepted);
-    fault::connect(format!("the server accepts {accepted}; tried {tried}; {remedy}"))
+    let (accepted, banner) = (one_line(accepted), authenticator.banner());
+    fault::connect(format!("the server accepts {accepted}; tried {tried}; {remedy}{banner}"))
 }
+
+/// The methods of this crate.
+const ALL_METHODS: [&str; 3] = ["publickey", "keyboard-interactive", "password"];

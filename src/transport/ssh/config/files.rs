@@ -4,11 +4,11 @@
 use std::{
     collections::hash_map::Entry,
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use super::account::is_guarded;
 use super::{
     expand::tilde,
     keywords::{KeywordClass, classify},
@@ -17,7 +17,7 @@ use super::{
     setting::{Location, Setting, Settings},
     tokenizer::{ConfigLine, tokenize},
 };
-use crate::{Error, transport::ssh::bounded};
+use crate::{Error, errno, text::one_line, transport::ssh::bounded};
 
 /// The most files that include each other: ssh's limit.
 const MAX_DEPTH: usize = 16;
@@ -29,17 +29,29 @@ pub(super) struct FileRules {
     is_users: bool,
     /// Only its owner, the user or root, may be able to write to it.
     is_guarded: bool,
-    /// It must exist.
+    /// It must exist, and be readable.
     is_required: bool,
+    /// It was named by an `Include`.
+    is_included: bool,
 }
 
 impl FileRules {
     /// A file named by `-F`.
-    pub(super) const NAMED: Self = Self { is_users: true, is_guarded: false, is_required: true };
+    pub(super) const NAMED: Self =
+        Self { is_users: true, is_guarded: false, is_required: true, is_included: false };
     /// `~/.ssh/config`.
-    pub(super) const USER: Self = Self { is_users: true, is_guarded: true, is_required: false };
+    pub(super) const USER: Self =
+        Self { is_users: true, is_guarded: true, is_required: false, is_included: false };
     /// `/etc/ssh/ssh_config`.
-    pub(super) const SYSTEM: Self = Self { is_users: false, is_guarded: false, is_required: false };
+    pub(super) const SYSTEM: Self =
+        Self { is_users: false, is_guarded: false, is_required: false, is_included: false };
+
+    /// Whether ssh goes on without the file: it must not exist if it is included, and otherwise may
+    /// be unreadable as well.
+    fn passes_over(self, error: &io::Error) -> bool {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        !self.is_required && (is_missing || !self.is_included)
+    }
 }
 
 /// The position of a file among the files that include it.
@@ -69,9 +81,11 @@ impl ConfigReader<'_> {
                 tracing::debug!(file = %path.display(), "reading ssh configuration");
                 self.apply_content(path, &content, nesting, is_active)
             }
-            Err(ReadFailure::Io(error))
-                if error.kind() == io::ErrorKind::NotFound && !nesting.rules.is_required =>
-            {
+            Err(ReadFailure::Io(error)) if nesting.rules.passes_over(&error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    let file = path.display();
+                    tracing::warn!("{file} is passed over: {}", errno::words(&error));
+                }
                 Ok(())
             }
             Err(ReadFailure::Io(error)) => {
@@ -80,9 +94,9 @@ impl ConfigReader<'_> {
             }
             Err(ReadFailure::Unguarded) => {
                 let path = path.display();
-                Err(Error::invalid(format!(
+                Err(Error::invalid(one_line(&format!(
                     "{path}: others could have written to it; let you or root own it, and `chmod go-w {path}`"
-                )))
+                ))))
             }
         }
     }
@@ -90,9 +104,12 @@ impl ConfigReader<'_> {
     fn content(&self, path: &Path, rules: FileRules) -> Result<Vec<u8>, ReadFailure> {
         let file = fs::File::open(path)?;
         let metadata = file.metadata()?;
-        let is_owned = [0, self.subject.local.uid].contains(&metadata.uid());
-        if rules.is_guarded && (!is_owned || metadata.mode() & 0o022 != 0) {
+        if rules.is_guarded && !is_guarded(&metadata, self.subject.local.uid) {
             return Err(ReadFailure::Unguarded);
+        }
+        // A folder, which a pattern of an `Include` may match, has no lines.
+        if metadata.is_dir() {
+            return Ok(Vec::new());
         }
         Ok(bounded::read(file)?)
     }
@@ -110,7 +127,7 @@ impl ConfigReader<'_> {
             let location = Location { file: Arc::clone(&file), line: index + 1 };
             let text = String::from_utf8_lossy(line);
             let tokens = tokenize(&text).map_err(|reason| location.error(reason));
-            let ConfigLine { keyword, arguments } = match tokens {
+            let ConfigLine { keyword, arguments, rest } = match tokens {
                 Ok(Some(line)) => line,
                 Ok(None) => continue,
                 // ssh refuses such a line anywhere; where it does not apply, it is skipped here.
@@ -123,7 +140,7 @@ impl ConfigReader<'_> {
                 }
                 continue;
             }
-            let setting = Setting { location, keyword, arguments };
+            let setting = Setting { location, keyword, arguments, rest };
             let keyword = setting.keyword.to_ascii_lowercase();
             match &*keyword {
                 "host" => {
@@ -177,7 +194,12 @@ impl ConfigReader<'_> {
             let mut paths: Vec<PathBuf> = paths.filter_map(Result::ok).collect();
             paths.sort_unstable();
             for path in paths {
-                let rules = FileRules { is_guarded: true, is_required: false, ..nesting.rules };
+                let rules = FileRules {
+                    is_guarded: true,
+                    is_required: false,
+                    is_included: true,
+                    ..nesting.rules
+                };
                 let depth = nesting.depth + 1;
                 self.read_nested(
                     &path,
@@ -218,13 +240,24 @@ impl ConfigReader<'_> {
                     self.settings.identities.push(setting);
                 }
             }
-            // The first of ProxyJump and ProxyCommand counts.
+            Some(KeywordClass::Followed("certificatefile")) => {
+                single(&setting)?;
+                let known = &mut self.settings.certificates;
+                if !known.iter().any(|known| known.arguments == setting.arguments) {
+                    known.push(setting);
+                }
+            }
+            // The first of ProxyJump and ProxyCommand counts; a command is not split into words.
             Some(KeywordClass::Followed("proxycommand")) => {
-                if let Entry::Vacant(entry) = self.settings.first.entry("proxyjump") {
-                    if !setting.value().eq_ignore_ascii_case("none") {
-                        return Err(unsupported(&setting));
-                    }
-                    entry.insert(setting);
+                let jump = self.settings.first.get("proxyjump").map(Setting::value);
+                if jump.is_none_or(|jump| jump.eq_ignore_ascii_case("none")) {
+                    self.settings.first.entry("proxycommand").or_insert(setting);
+                }
+            }
+            Some(KeywordClass::Followed("proxyjump")) => {
+                single(&setting)?;
+                if !self.settings.first.contains_key("proxycommand") {
+                    self.settings.first.entry("proxyjump").or_insert(setting);
                 }
             }
             Some(KeywordClass::Followed(

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigSource, local::LocalAccount, parse_destination, resolve_for};
+use super::{ConfigSource, account::LocalAccount, parse_destination, resolve_for};
 use crate::{authority, text::is_harmful, transport::ssh::memory_file::MemoryFile};
 
 /// Resolves the host of the first line by the configuration in the other lines.

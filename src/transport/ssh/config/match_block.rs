@@ -1,12 +1,15 @@
 //! `Host` and `Match`: whether the lines that follow apply.
 
 use super::{
+    account::LocalAccount,
+    command,
     expand::expand,
-    local::LocalAccount,
+    network::is_in_network,
     pattern,
     setting::{Setting, Settings},
+    tokens::Tokens,
 };
-use crate::Error;
+use crate::{Error, authority::parse_port};
 
 /// The host and users that conditions are compared with.
 #[derive(Clone)]
@@ -18,8 +21,29 @@ pub(super) struct MatchSubject<'a> {
     pub(super) host: String,
     /// The user that the target names.
     pub(super) user: Option<&'a str>,
+    /// The port that the target names.
+    pub(super) port: Option<u16>,
     /// The second pass, because of a `Match final`.
     pub(super) is_final_pass: bool,
+}
+
+impl MatchSubject<'_> {
+    /// The tokens of a `Match exec`, by the settings so far.
+    fn tokens(&self, settings: &Settings) -> Tokens<'_> {
+        let first = |name| settings.first.get(name).map(Setting::value);
+        let host = first("hostname").and_then(|name| expand_host_name(name, self.original).ok());
+        let port = first("port").and_then(parse_port);
+        let user = self.user.or_else(|| first("user")).or(self.local.user.as_deref());
+        Tokens {
+            local: self.local,
+            original: self.original,
+            host: host.unwrap_or_else(|| self.host.clone()),
+            port: self.port.or(port).unwrap_or(22),
+            user: user.unwrap_or_default().to_owned(),
+            alias: first("hostkeyalias").map(str::to_owned),
+            jump: String::new(),
+        }
+    }
 }
 
 /// Whether a `Host` line matches.
@@ -35,19 +59,16 @@ pub(super) fn match_applies(
     settings: &mut Settings,
     is_reachable: bool,
 ) -> Result<bool, Error> {
-    let mut words = setting
-        .arguments
-        .iter()
-        .flat_map(|word| match word.split_once('=') {
-            Some((left, right)) => [Some(left), Some(right)],
-            None => [Some(word.as_str()), None],
-        })
-        .flatten()
-        .filter(|word| !word.is_empty());
+    let mut words = setting.arguments.iter().map(String::as_str);
     let mut all_hold = true;
     let mut unsupported = None;
     let mut is_only_criterion = true;
     while let Some(word) = words.next() {
+        // `host=a`: of the words of a criterion only the name is split.
+        let (word, mut attached) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value).filter(|value| !value.is_empty())),
+            None => (word, None),
+        };
         let (is_negated, name) = match word.strip_prefix('!') {
             Some(name) => (true, name),
             None => (false, word),
@@ -68,10 +89,19 @@ pub(super) fn match_applies(
             "canonical" => subject.is_final_pass,
             _ => {
                 is_only_criterion = false;
-                let value = words
-                    .next()
-                    .ok_or_else(|| setting.error(format_args!("`{name}` needs a value")))?;
-                match criterion_holds(&name, value, subject, settings) {
+                let value = attached.take().or_else(|| words.next());
+                // `host = a` and `host =a`.
+                let value = match value.map(|value| value.strip_prefix('=').unwrap_or(value)) {
+                    Some("") => words.next(),
+                    value => value,
+                };
+                let value =
+                    value.ok_or_else(|| setting.error(format_args!("`{name}` needs a value")))?;
+                // A command is not started for what does not apply in any case.
+                if name == "exec" && !(all_hold && is_reachable) {
+                    continue;
+                }
+                match criterion_holds(&name, value, setting, subject, settings)? {
                     Some(holds) => holds,
                     None => {
                         unsupported.get_or_insert(name);
@@ -97,18 +127,22 @@ pub(super) fn match_applies(
 fn criterion_holds(
     name: &str,
     value: &str,
+    setting: &Setting,
     subject: &MatchSubject<'_>,
     settings: &Settings,
-) -> Option<bool> {
+) -> Result<Option<bool>, Error> {
     let MatchSubject { local, original, .. } = subject;
     let first = |name| settings.first.get(name).map(Setting::value);
     let user_matches =
         |user: Option<&str>| user.is_some_and(|user| pattern::list_matches(user, value.split(',')));
-    Some(match name {
+    Ok(Some(match name {
         "host" => {
             let host_name = first("hostname").filter(|_| !subject.is_final_pass);
             let host = match host_name {
-                Some(name) => expand_host_name(name, original).ok()?,
+                Some(name) => match expand_host_name(name, original) {
+                    Ok(name) => name,
+                    Err(reason) => return Err(setting.error(reason)),
+                },
                 None => subject.host.clone(),
             };
             pattern::names_match(&host, value)
@@ -116,8 +150,18 @@ fn criterion_holds(
         "originalhost" => pattern::names_match(original, value),
         "user" => user_matches(subject.user.or_else(|| first("user")).or(local.user.as_deref())),
         "localuser" => user_matches(local.user.as_deref()),
-        _ => return None,
-    })
+        "tagged" => pattern::list_matches(first("tag").unwrap_or_default(), value.split(',')),
+        // A session runs one command.
+        "sessiontype" => pattern::names_match("exec", value),
+        "localnetwork" => is_in_network(value).map_err(|reason| setting.error(reason))?,
+        "exec" => {
+            let tokens = subject.tokens(settings);
+            let command = expand(value, |letter| tokens.value(letter), None)
+                .map_err(|reason| setting.error(reason))?;
+            command::succeeds(&command).map_err(|reason| setting.error(reason))?
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// `HostName` with its tokens replaced.

@@ -3,31 +3,36 @@
 //! An unsupported setting that matters to the destination or the safety of a connection is an error
 //! for the hosts it applies to, never ignored.
 
+mod account;
+mod algorithms;
+mod command;
 mod destination;
 mod expand;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod keywords;
-mod local;
 mod match_block;
+mod network;
 pub(crate) mod pattern;
 mod resolve;
 mod setting;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod tokens;
 
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
+pub(crate) use algorithms::AlgorithmList;
 pub(crate) use destination::parse_destination;
 
 use self::{
+    account::LocalAccount,
     files::{ConfigReader, FileRules},
-    local::LocalAccount,
     match_block::{MatchSubject, expand_host_name},
     resolve::Resolver,
     setting::Settings,
@@ -86,7 +91,7 @@ fn resolve_for(
 
     let host_now = host.to_owned();
     let subject =
-        MatchSubject { local, original: host, host: host_now, user, is_final_pass: false };
+        MatchSubject { local, original: host, host: host_now, user, port, is_final_pass: false };
     let mut reader = ConfigReader { subject, settings: Settings::default() };
     read(&mut reader, source)?;
     let host_name = host_name(&reader)?;
@@ -116,7 +121,10 @@ fn host_name(reader: &ConfigReader<'_>) -> Result<String, Error> {
     Ok(match name.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
         Err(_) if name.contains([':', '%']) => name,
-        Err(_) => name.to_ascii_lowercase(),
+        Err(_) => match network::short_ipv4(&name) {
+            Some(address) => address.to_string(),
+            None => name.to_ascii_lowercase(),
+        },
     })
 }
 

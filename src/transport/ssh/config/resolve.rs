@@ -1,17 +1,20 @@
 //! From the settings' text to the values of an [`SshHost`].
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
+    account::LocalAccount,
+    algorithms::AlgorithmList,
     destination::parse_destination,
     expand::{expand, tilde},
-    local::LocalAccount,
     setting::{Setting, Settings},
+    tokens::Tokens,
 };
 use crate::{
     Error,
     authority::{check_user, parse_port},
-    transport::ssh::host::{SshHost, StrictChecking},
+    text::escaped,
+    transport::ssh::host::{AddressFamily, AlgorithmLists, SshHost, StrictChecking},
 };
 
 /// The files of ssh's default keys, in the order in which it tries them.
@@ -25,13 +28,6 @@ pub(super) struct Resolver<'a> {
     pub(super) host_name: String,
 }
 
-/// The values of tokens that are resolved first.
-struct TokenValues {
-    user: String,
-    port: u16,
-    alias: Option<String>,
-}
-
 impl Resolver<'_> {
     /// Resolves all settings.
     pub(super) fn resolve(
@@ -40,17 +36,28 @@ impl Resolver<'_> {
         user: Option<&str>,
         port: Option<u16>,
     ) -> Result<SshHost, Error> {
-        let tokens = TokenValues {
+        if let Some(setting) = self.get("refuseconnection") {
+            return Err(setting.error(escaped(setting.value())));
+        }
+        let tokens = Tokens {
+            local: self.local,
+            original: self.original,
+            host: self.host_name.clone(),
             user: self.user(hop, user)?,
             port: self.port(port)?,
             alias: self.get("hostkeyalias").map(|alias| alias.value().to_ascii_lowercase()),
+            jump: self.get("proxyjump").map(|jump| jump.value().to_owned()).unwrap_or_default(),
         };
         Ok(SshHost {
             hop: hop.to_owned(),
             host_name: self.host_name.clone(),
             identity_files: self.identity_files(&tokens)?,
             identities_only: self.flag("identitiesonly")?.unwrap_or(false),
+            certificates: self.certificates(&tokens)?,
             agent: self.agent(&tokens)?,
+            methods: self.methods()?,
+            algorithms: self.algorithms(),
+            required_rsa_bits: self.number("requiredrsasize")?.unwrap_or(1024),
             password_prompts: self.number("numberofpasswordprompts")?.unwrap_or(3),
             batch_mode: self.flag("batchmode")?.unwrap_or(false),
             user_known_hosts: self.known_hosts(
@@ -65,6 +72,11 @@ impl Resolver<'_> {
             )?,
             hash_known_hosts: self.flag("hashknownhosts")?.unwrap_or(false),
             strict: self.strict()?,
+            trusts_localhost: self.flag("nohostauthenticationforlocalhost")?.unwrap_or(false),
+            family: self.family()?,
+            bind_address: self.bind_address()?,
+            bind_interface: self.get("bindinterface").map(|setting| setting.value().to_owned()),
+            proxy_command: self.proxy_command(&tokens)?,
             connect_timeout: self.time("connecttimeout")?,
             alive_interval: self.time("serveraliveinterval")?,
             alive_count: self.number("serveralivecountmax")?.unwrap_or(3),
@@ -145,7 +157,7 @@ impl Resolver<'_> {
         number.map(Some).ok_or_else(|| setting.error("it is a number"))
     }
 
-    fn identity_files(&self, tokens: &TokenValues) -> Result<Vec<PathBuf>, Error> {
+    fn identity_files(&self, tokens: &Tokens<'_>) -> Result<Vec<PathBuf>, Error> {
         if self.settings.identities.is_empty() {
             let folder = self.local.user_folder();
             let keys = DEFAULT_KEYS.map(|key| folder.join(key));
@@ -167,7 +179,84 @@ impl Resolver<'_> {
         Ok(files)
     }
 
-    fn agent(&self, tokens: &TokenValues) -> Result<Option<PathBuf>, Error> {
+    /// The certificates that exist, where the files name any. `none` stands for no file.
+    fn certificates(&self, tokens: &Tokens<'_>) -> Result<Option<Vec<PathBuf>>, Error> {
+        if self.settings.certificates.is_empty() {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        for setting in &self.settings.certificates {
+            if setting.value().eq_ignore_ascii_case("none") {
+                continue;
+            }
+            let path = PathBuf::from(self.path(setting, setting.value(), Some(tokens))?);
+            if path.exists() {
+                files.push(path);
+            }
+        }
+        Ok(Some(files))
+    }
+
+    /// The methods to log in by.
+    fn methods(&self) -> Result<Vec<&'static str>, Error> {
+        const METHODS: [(&str, &str); 3] = [
+            ("publickey", "pubkeyauthentication"),
+            ("keyboard-interactive", "kbdinteractiveauthentication"),
+            ("password", "passwordauthentication"),
+        ];
+        let mut allowed = Vec::new();
+        for (method, keyword) in METHODS {
+            // Of a key's two bindings to the session, each is a yes.
+            let setting = self.get(keyword).map(Setting::value).unwrap_or("yes");
+            if matches!(setting, "unbound" | "host-bound") || self.flag(keyword)?.unwrap_or(true) {
+                allowed.push(method);
+            }
+        }
+        let Some(setting) = self.get("preferredauthentications") else { return Ok(allowed) };
+        let names = setting.value().split(',');
+        let known = |name: &str| allowed.iter().find(|method| **method == name).copied();
+        Ok(names.filter_map(known).collect())
+    }
+
+    fn algorithms(&self) -> AlgorithmLists {
+        let list = |name| self.get(name).map(|setting| AlgorithmList::parse(setting.value()));
+        AlgorithmLists {
+            ciphers: list("ciphers"),
+            macs: list("macs"),
+            key_exchanges: list("kexalgorithms"),
+            host_keys: list("hostkeyalgorithms"),
+            user_keys: list("pubkeyacceptedalgorithms"),
+        }
+    }
+
+    fn family(&self) -> Result<Option<AddressFamily>, Error> {
+        let Some(setting) = self.get("addressfamily") else { return Ok(None) };
+        match &*setting.value().to_ascii_lowercase() {
+            "any" => Ok(None),
+            "inet" => Ok(Some(AddressFamily::Inet)),
+            "inet6" => Ok(Some(AddressFamily::Inet6)),
+            _ => Err(setting.error("it is any, inet or inet6")),
+        }
+    }
+
+    fn bind_address(&self) -> Result<Option<IpAddr>, Error> {
+        let Some(setting) = self.get("bindaddress") else { return Ok(None) };
+        let address = setting.value().parse();
+        address.map(Some).map_err(|_| setting.error("it is an address of this machine"))
+    }
+
+    /// The command, with its tokens replaced; as ssh's, `exec` makes the shell become it.
+    fn proxy_command(&self, tokens: &Tokens<'_>) -> Result<Option<String>, Error> {
+        let Some(setting) = self.get("proxycommand") else { return Ok(None) };
+        if setting.value().eq_ignore_ascii_case("none") {
+            return Ok(None);
+        }
+        let token = |letter: char| tokens.value(letter).filter(|_| "hnpr".contains(letter));
+        let command = expand(&setting.rest, token, None).map_err(|reason| setting.error(reason))?;
+        Ok(Some(command))
+    }
+
+    fn agent(&self, tokens: &Tokens<'_>) -> Result<Option<PathBuf>, Error> {
         let env = |name: &str| (self.local.env)(name).filter(|value| !value.is_empty());
         let socket = "SSH_AUTH_SOCK";
         let Some(setting) = self.get("identityagent") else {
@@ -189,7 +278,7 @@ impl Resolver<'_> {
         &self,
         name: &str,
         usual: [PathBuf; 2],
-        tokens: Option<&TokenValues>,
+        tokens: Option<&Tokens<'_>>,
     ) -> Result<Vec<PathBuf>, Error> {
         let Some(setting) = self.get(name) else { return Ok(usual.into()) };
         if setting.arguments.iter().any(|word| word.eq_ignore_ascii_case("none")) {
@@ -207,43 +296,24 @@ impl Resolver<'_> {
         &self,
         setting: &Setting,
         word: &str,
-        tokens: Option<&TokenValues>,
+        tokens: Option<&Tokens<'_>>,
     ) -> Result<String, Error> {
         let path = tilde(word, &self.local.home);
         let path = match tokens {
             Some(tokens) => path.and_then(|path| {
-                expand(&path, |letter| self.token(letter, tokens), Some(&self.local.env))
+                expand(&path, |letter| tokens.value(letter), Some(&self.local.env))
             }),
             None => path,
         };
         path.map_err(|reason| setting.error(reason))
     }
 
-    fn token(&self, letter: char, tokens: &TokenValues) -> Option<String> {
-        Some(match letter {
-            'd' => self.local.home.display().to_string(),
-            'h' => self.host_name.clone(),
-            'i' => self.local.uid.to_string(),
-            'k' => tokens.alias.clone().unwrap_or_else(|| self.original.to_owned()),
-            'L' => {
-                let name = local_name()?;
-                name.split('.').next().unwrap_or_default().to_owned()
-            }
-            'l' => local_name()?,
-            'n' => self.original.to_owned(),
-            'p' => tokens.port.to_string(),
-            'r' => tokens.user.clone(),
-            'u' => self.local.user.clone()?,
-            _ => return None,
-        })
-    }
-
-    fn jumps(&self, tokens: &TokenValues) -> Result<Vec<String>, Error> {
+    fn jumps(&self, tokens: &Tokens<'_>) -> Result<Vec<String>, Error> {
         let Some(setting) = self.get("proxyjump") else { return Ok(Vec::new()) };
         if setting.value().eq_ignore_ascii_case("none") {
             return Ok(Vec::new());
         }
-        let token = |letter| self.token(letter, tokens).filter(|_| "hnpr".contains(letter));
+        let token = |letter: char| tokens.value(letter).filter(|_| "hnpr".contains(letter));
         let mut jumps = Vec::new();
         for jump in setting.value().split(',') {
             let jump = expand(jump, token, None).map_err(|reason| setting.error(reason))?;
@@ -267,10 +337,6 @@ impl Resolver<'_> {
         }
         Ok(jumps)
     }
-}
-
-fn local_name() -> Option<String> {
-    nix::unistd::gethostname().ok()?.into_string().ok()
 }
 
 /// Parses a time in sshd_config(5)'s TIME FORMATS, into seconds: `90`, `1h30m`.

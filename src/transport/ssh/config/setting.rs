@@ -27,6 +27,8 @@ pub(super) struct Setting {
     /// As the file has it.
     pub(super) keyword: String,
     pub(super) arguments: Vec<String>,
+    /// All after the keyword, as the file has it.
+    pub(super) rest: String,
 }
 
 impl Setting {
@@ -48,6 +50,8 @@ pub(super) struct Settings {
     pub(super) first: HashMap<&'static str, Setting>,
     /// `IdentityFile`, of which all count.
     pub(super) identities: Vec<Setting>,
+    /// `CertificateFile`, of which all count.
+    pub(super) certificates: Vec<Setting>,
     /// A `Match final` asks for a second pass over the files, with the result of the first.
     pub(super) wants_final: bool,
 }

@@ -5,6 +5,8 @@
 pub(super) struct ConfigLine {
     pub(super) keyword: String,
     pub(super) arguments: Vec<String>,
+    /// All after the keyword, as the file has it: a command is not split.
+    pub(super) rest: String,
 }
 
 const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
@@ -27,7 +29,7 @@ pub(super) fn tokenize(line: &str) -> Result<Option<ConfigLine>, &'static str> {
     let rest = rest.trim_start_matches(BLANKS);
     let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(BLANKS);
     let arguments = split_arguments(rest)?;
-    Ok(Some(ConfigLine { keyword: keyword.to_owned(), arguments }))
+    Ok(Some(ConfigLine { keyword: keyword.to_owned(), arguments, rest: rest.to_owned() }))
 }
 
 /// Splits at blanks outside quotes; a `#` at the start of a word ends the line.
@@ -92,11 +94,12 @@ mod tests {
             ("X # a", Some(("X", &[]))),
         ];
         for (line, expected) in cases {
-            let expected = expected.map(|(keyword, arguments)| ConfigLine {
-                keyword: keyword.to_owned(),
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            let found = tokenize(line).unwrap();
+            let found = found.map(|line| (line.keyword, line.arguments));
+            let expected = expected.map(|(keyword, arguments)| {
+                (keyword.to_owned(), arguments.iter().map(|word| (*word).to_owned()).collect())
             });
-            assert_eq!(tokenize(line), Ok(expected), "{line:?}");
+            assert_eq!(found, expected, "{line:?}");
         }
     }
 

@@ -29,24 +29,9 @@ pub(crate) fn known_hosts(data: &[u8]) {
     let file = MemoryFile::new(content.get(1..).unwrap_or_default());
     let host = SshHost {
         hop: format!("ssh://{host}"),
-        host_name,
-        port: port.unwrap_or(22),
-        user: "u".to_owned(),
-        host_key_alias: None,
-        identity_files: Vec::new(),
-        identities_only: false,
-        agent: None,
-        password_prompts: 3,
-        batch_mode: false,
         user_known_hosts: vec![file.path()],
-        global_known_hosts: Vec::new(),
-        hash_known_hosts: false,
         strict: StrictChecking::Yes,
-        connect_timeout: None,
-        alive_interval: None,
-        alive_count: 3,
-        compression: false,
-        jumps: Vec::new(),
+        ..SshHost::bare(&host_name, port.unwrap_or(22), "u")
     };
     let known = KnownHosts::read(&host).unwrap();
     let has = |marker, key: &[u8]| {

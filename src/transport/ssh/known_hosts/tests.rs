@@ -26,24 +26,9 @@ use crate::{
 fn host(file: &Path, name: &str, port: u16, strict: StrictChecking) -> SshHost {
     SshHost {
         hop: format!("ssh://{name}"),
-        host_name: name.to_owned(),
-        port,
-        user: "u".to_owned(),
-        host_key_alias: None,
-        identity_files: Vec::new(),
-        identities_only: false,
-        agent: None,
-        password_prompts: 3,
-        batch_mode: false,
         user_known_hosts: vec![file.to_owned()],
-        global_known_hosts: Vec::new(),
-        hash_known_hosts: false,
         strict,
-        connect_timeout: None,
-        alive_interval: None,
-        alive_count: 3,
-        compression: false,
-        jumps: Vec::new(),
+        ..SshHost::bare(name, port, "u")
     }
 }
 
@@ -76,7 +61,7 @@ fn file_with(content: &str) -> (TempDir, PathBuf) {
 
 async fn check(host: &SshHost, key: &[u8], context: &ConnectContext) -> Result<(), String> {
     let known = KnownHosts::read(host).map_err(|error| error.to_string())?;
-    let result = verify(&known, host, key, context).await.map_err(|error| error.to_string());
+    let result = verify(&known, host, key, false, context).await.map_err(|error| error.to_string());
     assert!(!result.as_ref().is_err_and(|error| error.contains('\n')), "{result:?}");
     result
 }

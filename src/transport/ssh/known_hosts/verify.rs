@@ -14,7 +14,7 @@ use crate::{
     transport::ssh::{
         fault,
         host::{SshHost, StrictChecking},
-        key_blob::{fingerprint, key_type},
+        key_blob::{fingerprint, key_type, rsa_bits},
     },
 };
 
@@ -28,9 +28,20 @@ pub(in crate::transport::ssh) async fn verify(
     known: &KnownHosts,
     host: &SshHost,
     blob: &[u8],
+    is_local: bool,
     context: &ConnectContext,
 ) -> Result<(), Error> {
     let shown = ShownKey::new(host, blob)?;
+    if let Some(bits) = rsa_bits(blob).filter(|bits| *bits < host.required_rsa_bits) {
+        return Err(fault::connect(format!(
+            "the host key of {} is an RSA key of {bits} bits, and RequiredRSASize wants {} at least",
+            shown.name, host.required_rsa_bits
+        )));
+    }
+    if host.trusts_localhost && is_local && host.host_key_alias.is_none() {
+        tracing::debug!(key = %shown, "host key of this machine not verified");
+        return Ok(());
+    }
     if is_known(known, blob)? {
         tracing::debug!(key = %shown, "host key known");
         return Ok(());
@@ -125,6 +136,11 @@ fn unknown_text(known: &KnownHosts, host: &SshHost, shown: &ShownKey<'_>) -> Str
         22 => String::new(),
         port => format!("-p {port} "),
     };
+    // The line has to begin with the name that is looked up.
+    let renamed = match &host.host_key_alias {
+        Some(alias) => format!(" | sed 's/^[^ ]*/{alias}/'"),
+        None => String::new(),
+    };
     let address = &host.host_name;
     let file = host
         .user_known_hosts
@@ -132,7 +148,7 @@ fn unknown_text(known: &KnownHosts, host: &SshHost, shown: &ShownKey<'_>) -> Str
         .map_or_else(|| "a UserKnownHostsFile".to_owned(), |file| file.display().to_string());
     format!(
         "{name} is not known{asked}; its key is {shown}; if that is right, \
-         connect to it once with `ssh`, or add what `ssh-keyscan {port}{address}` says to {file}"
+         connect to it once with `ssh`, or add what `ssh-keyscan {port}{address}{renamed}` says to {file}"
     )
 }
 

@@ -209,27 +209,7 @@ pub(super) fn password_user() -> &'static str {
 
 /// Root at a host, with default settings.
 pub(super) fn host_at(host_name: &str) -> SshHost {
-    SshHost {
-        hop: format!("ssh://root@{host_name}"),
-        host_name: host_name.into(),
-        port: 22,
-        user: "root".into(),
-        host_key_alias: None,
-        identity_files: Vec::new(),
-        identities_only: false,
-        agent: None,
-        password_prompts: 3,
-        batch_mode: false,
-        user_known_hosts: Vec::new(),
-        global_known_hosts: Vec::new(),
-        hash_known_hosts: false,
-        strict: StrictChecking::AcceptNew,
-        connect_timeout: None,
-        alive_interval: None,
-        alive_count: 3,
-        compression: false,
-        jumps: Vec::new(),
-    }
+    SshHost { strict: StrictChecking::AcceptNew, ..SshHost::bare(host_name, 22, "root") }
 }
 
 /// A context without callbacks.
