@@ -29,10 +29,6 @@ impl Bar {
         self.0.set_message(text);
     }
 
-    pub(crate) fn set_position(&self, steps: u64) {
-        self.0.set_position(steps);
-    }
-
     pub(crate) fn advance(&self) {
         self.0.inc(1);
     }

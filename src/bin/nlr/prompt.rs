@@ -3,6 +3,7 @@
 //!
 //! A secret is never an argument nor an environment variable: both are readable in /proc.
 
+mod connecting;
 mod given;
 
 use std::{
@@ -11,7 +12,6 @@ use std::{
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use nix::{
@@ -23,22 +23,18 @@ use nix::{
 };
 use zeroize::Zeroizing;
 
-use self::given::Given;
+use self::{connecting::Connecting, given::Given};
 use super::{
     connection::ConnectionArgs,
     failure::{Failure, warn},
-    progress::Bar,
-    table::shortened,
+    progress,
 };
 use netlink_remote::{
     Error, Origin, Prompter, Secret, Step, Target,
     errno::words,
-    prompter::{HostKeyQuestion, Progress, SecretKind, SecretRequest},
+    prompter::{HostKeyQuestion, Notice, SecretKind, SecretRequest},
     text::{lines, one_line},
 };
-
-/// Time of sending a stub before its progress is shown.
-const BAR_DELAY: Duration = Duration::from_millis(300);
 
 /// The questions of connecting, and who answers them.
 pub(crate) struct Questions {
@@ -47,12 +43,18 @@ pub(crate) struct Questions {
     given: Option<Arc<Given>>,
     /// Nobody answers.
     is_quiet: bool,
+    connecting: Connecting,
 }
 
 impl Questions {
     /// The questions on the way to targets, answered as the command line asks for.
     pub(crate) fn new(connection: &ConnectionArgs, targets: &[Target]) -> Result<Self, Failure> {
-        let prompter = Prompter::none().on_progress(show_progress());
+        let connecting = Connecting::new();
+        let reporter = connecting.reporter();
+        let prompter = Prompter::none().on_notice(show_notice).on_progress({
+            let reporter = reporter.clone();
+            move |progress| reporter.report(progress)
+        });
         if let Some(fd) = connection.password_fd {
             hide_memory();
             let given = Arc::new(Given::read(fd, targets)?);
@@ -61,18 +63,29 @@ impl Questions {
                 let mut answer = lines.answer(&request.into())?;
                 Some(Secret::new(std::mem::take(&mut *answer)))
             });
-            return Ok(Self { prompter, given: Some(given), is_quiet: false });
+            return Ok(Self { prompter, given: Some(given), is_quiet: false, connecting });
         }
-        let answered = |prompter| Ok(Self { prompter, given: None, is_quiet: false });
+        let answered =
+            |prompter, connecting| Ok(Self { prompter, given: None, is_quiet: false, connecting });
         if let Some(program) = askpass_program(connection) {
-            return answered(prompter.on_secret(move |request| askpass(&program, request)));
+            let prompter = prompter.on_secret(move |request| askpass(&program, request));
+            return answered(prompter, connecting);
         }
         if connection.batch || terminal().is_err() {
-            return Ok(Self { prompter, given: None, is_quiet: true });
+            return Ok(Self { prompter, given: None, is_quiet: true, connecting });
         }
         let told = Mutex::new(None);
-        let prompter = prompter.on_secret(move |request| secret_from_terminal(request, &told));
-        answered(prompter.on_host_key(confirm_host_key))
+        let (of_secrets, of_keys) = (reporter.clone(), reporter);
+        let prompter = prompter
+            .on_secret(move |request| of_secrets.asking(|| secret_from_terminal(request, &told)));
+        let prompter =
+            prompter.on_host_key(move |question| of_keys.asking(|| confirm_host_key(question)));
+        answered(prompter, connecting)
+    }
+
+    /// Ends the line about the progress of connecting.
+    pub(crate) fn connected(&self) {
+        self.connecting.done();
     }
 
     /// The failure of an attempt to connect, with a remedy for a question that was not answered.
@@ -248,34 +261,14 @@ fn confirm_host_key(question: &HostKeyQuestion) -> bool {
     false
 }
 
-/// A callback that shows a bar on a terminal once sending has taken [`BAR_DELAY`].
-fn show_progress() -> impl Fn(&Progress) + Send + Sync {
-    let state = Mutex::new(None::<(Instant, Option<Bar>)>);
-    move |progress| {
-        if !io::stderr().is_terminal() {
-            return;
-        }
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.sent >= progress.total {
-            *state = None;
-            return;
-        }
-        let (start, bar) = state.get_or_insert_with(|| (Instant::now(), None));
-        if bar.is_none() && start.elapsed() >= BAR_DELAY {
-            *bar = Some(new_bar(progress));
-        }
-        if let Some(bar) = bar {
-            bar.set_position(progress.sent);
+/// Shows what a server says before the login, to a user at a terminal: as a line of a script's log it
+/// would come with every run. A login that fails quotes it in any case.
+fn show_notice(notice: &Notice) {
+    if io::stderr().is_terminal() {
+        for line in notice.text.trim_end().lines() {
+            progress::print_line(line);
         }
     }
-}
-
-/// A bar on one line of 80 columns: on two lines it flickers.
-fn new_bar(progress: &Progress) -> Bar {
-    let bar = Bar::new(progress.total, "{msg} [{wide_bar}] {percent:>3} %, {eta} left");
-    let target = shortened(&one_line(&progress.target), 30);
-    bar.set_message(format!("sending the stub to {target}"));
-    bar
 }
 
 #[cfg(test)]

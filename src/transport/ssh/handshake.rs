@@ -36,7 +36,7 @@ pub(super) async fn handshake(
 ) -> Result<AsyncSession<SshSocket>, Error> {
     let known = read_known_hosts(host).await?;
     let session = AsyncSession::new(socket.clone(), configuration(host))
-        .map_err(|error| failed(host, &ssh2_error(error), &[]))?;
+        .map_err(|error| failed(host, &ssh2_error(error), false, &[]))?;
     let offers = set_preferences(&session, &known, host).await?;
     let (recorded, progress) = (Arc::clone(heard), context.clone());
     let agreed = on_thread(socket, move |session| {
@@ -48,11 +48,14 @@ pub(super) async fn handshake(
         }
         result
     });
-    agreed.await.map_err(|error| match Greeting::parse(&lock(heard)) {
-        Greeting { offers: Some(theirs), .. } if !fault::is_loss(&error) => {
-            no_agreement(&offers, &theirs, &error)
-        }
-        _ => failed(host, &error, &lock(heard)),
+    agreed.await.map_err(|error| {
+        let heard = lock(heard);
+        let theirs = Greeting::parse(&heard).offers;
+        let disagreement = theirs.and_then(|theirs| no_agreement(&offers, &theirs));
+        disagreement.unwrap_or_else(|| {
+            let is_lost = fault::is_loss(&error) || socket.is_closed();
+            failed(host, &error, is_lost, &heard)
+        })
     })?;
     log_agreement(&session);
     let key = session.host_key().map(|(key, _)| key.to_vec());
@@ -150,14 +153,14 @@ impl Offer<'_> {
         self.session
             .supported_algs(kind)
             .await
-            .map_err(|error| failed(self.host, &ssh2_error(error), &[]))
+            .map_err(|error| failed(self.host, &ssh2_error(error), false, &[]))
     }
 
     async fn set(&self, kind: MethodType, names: &[&str]) -> Result<(), Error> {
         self.session
             .method_pref(kind, &names.join(","))
             .await
-            .map_err(|error| failed(self.host, &ssh2_error(error), &[]))
+            .map_err(|error| failed(self.host, &ssh2_error(error), false, &[]))
     }
 
     /// Offers the same names in both directions.
@@ -276,8 +279,9 @@ struct Offers {
     macs: Vec<&'static str>,
 }
 
-/// The error of a server with which there is no algorithm in common, with both offers.
-fn no_agreement(ours: &Offers, theirs: &[String; 8], error: &ssh2::Error) -> Error {
+/// The error of a server with which there is no algorithm in common, with both offers; `None` for one
+/// with which there is.
+fn no_agreement(ours: &Offers, theirs: &[String; 8]) -> Option<Error> {
     let [key_exchanges, host_keys, ciphers_out, ciphers_in, macs_out, macs_in, ..] = theirs;
     let kinds = [
         ("key exchange", &ours.key_exchanges, key_exchanges),
@@ -289,30 +293,26 @@ fn no_agreement(ours: &Offers, theirs: &[String; 8], error: &ssh2::Error) -> Err
     ];
     let is_common =
         |ours: &[&str], theirs: &str| theirs.split(',').any(|name| ours.contains(&name));
-    let foreign = kinds.into_iter().find(|(_, ours, theirs)| !is_common(ours, theirs));
-    let Some((kind, ours, theirs)) = foreign else {
-        return fault::connect(format!("the key exchange failed: {}", words(error)));
-    };
-    fault::connect(format!(
+    let mut kinds = kinds.into_iter();
+    let (kind, ours, theirs) = kinds.find(|(_, ours, theirs)| !is_common(ours, theirs))?;
+    Some(fault::connect(format!(
         "no {kind} in common: the server offers {}, and ssh:// offers {}; write `openssh:` in place of \
          `ssh:` to use the program ssh, which may know one of the server's",
         one_line(theirs),
         ours.join(","),
-    ))
+    )))
 }
 
-fn failed(host: &SshHost, error: &ssh2::Error, heard: &[u8]) -> Error {
+fn failed(host: &SshHost, error: &ssh2::Error, is_lost: bool, heard: &[u8]) -> Error {
     let (name, port) = (&host.host_name, host.port);
     let greeting = Greeting::parse(heard);
-    let text = match (fault::is_loss(error), &greeting.version) {
+    let text = match (is_lost, &greeting.version) {
         (true, None) if heard.is_empty() => format!(
             "{name} port {port} closed the connection before it greeted as an ssh server does: it is \
              none, or it ends, or has too many connections; check the port, and the server's log \
              (MaxStartups?)"
         ),
-        (_, None)
-            if !heard.is_empty() || !fault::is_loss(error) && words(error).contains("banner") =>
-        {
+        (_, None) if !heard.is_empty() || !is_lost && words(error).contains("banner") => {
             if heard.starts_with(b"Exceeded MaxStartups") {
                 return fault::connect(format!(
                     "the server at {name} port {port} is busy: it takes no more connections that have not \

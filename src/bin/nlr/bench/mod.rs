@@ -108,7 +108,7 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &BenchArgs) -> Result<(), F
         let runs = args.targets.iter().map(Run::new).collect::<Result<_, _>>()?;
         let mut runs = Runs { runs, failure: None };
         let result = tokio::select! {
-            result = runs.bench(&connector, args, &mut signals) => result,
+            result = runs.bench(&connector, &questions, args, &mut signals) => result,
             () = output::reader_gone() => Ok(()),
         };
         let clients = runs.runs.into_iter().filter_map(|run| run.client);
@@ -133,6 +133,7 @@ impl Runs {
     async fn bench(
         &mut self,
         connector: &Connector,
+        questions: &Questions,
         args: &BenchArgs,
         signals: &mut Signals,
     ) -> Result<(), Failure> {
@@ -141,6 +142,7 @@ impl Runs {
             () = self.connect(connector, args) => {}
             signal = signals.next() => return Err(Failure::interrupted(signal)),
         }
+        questions.connected();
         // Opened first: a file that cannot be written is reported before the measurement.
         let plot = args.plot.as_deref().filter(|_| self.runs.iter().any(|run| run.bench.is_some()));
         let plot = plot.map(|path| open(path).map(|file| (path, file))).transpose()?;

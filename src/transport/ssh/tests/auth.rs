@@ -1,6 +1,6 @@
 use std::{
     io::{Read, Write},
-    os::unix::net::UnixListener,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// An ssh-agent with these keys.
-struct Agent(Child, std::path::PathBuf);
+pub(super) struct Agent(Child, pub(super) std::path::PathBuf);
 
 impl Agent {
-    fn start(sshd: &Sshd, keys: &[&str]) -> Self {
+    pub(super) fn start(sshd: &Sshd, keys: &[&str]) -> Self {
         let path = sshd.path("agent");
         let child = Command::new("ssh-agent")
             .arg("-D")
@@ -82,6 +82,7 @@ async fn agents_and_key_files() {
     std::fs::remove_file(sshd.path("id.pub")).unwrap();
     sshd.session().await;
     std::fs::write(sshd.path("junk"), "junk").unwrap();
+    std::fs::set_permissions(sshd.path("junk"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let junk = SshHost { identity_files: vec![sshd.path("junk")], ..sshd.stranger() };
     let error = failed(Session::connect(&junk, None, &quiet()).await);
     assert!(error.to_string().contains("not readable as a key"), "{error}");
@@ -232,7 +233,7 @@ async fn a_conversation_that_is_left_does_not_end_the_session() {
     }
 }
 
-fn user(sshd: &Sshd) -> SshHost {
+pub(super) fn user(sshd: &Sshd) -> SshHost {
     SshHost { user: password_user().into(), ..sshd.stranger() }
 }
 

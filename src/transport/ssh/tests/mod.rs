@@ -1,3 +1,4 @@
+mod as_ssh;
 mod async_ssh2_lite;
 mod auth;
 mod commands;
