@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The longest step, in limits, for one that makes progress all the time.
-const LONGEST_STEP: u32 = 20;
+pub(crate) const LONGEST_STEP: u32 = 20;
 
 /// The deadlines of one connection attempt, and its questions, which stop their clock. Clones share
 /// the clock.
@@ -113,7 +113,25 @@ impl ConnectContext {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         self.progress(step, 0, 0);
-        tracing::info!(place = self.with_via(&self.place), %step, "step begun");
+        tracing::debug!(place = self.with_via(&self.place), %step, "step begun");
+        self.wait_within(step, limit, work).await
+    }
+
+    /// [`step`](Self::step) for a part of a step that has been reported.
+    pub(crate) async fn wait<T>(
+        &self,
+        step: Step,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.wait_within(step, self.limit, work).await
+    }
+
+    async fn wait_within<T>(
+        &self,
+        step: Step,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let mut work = std::pin::pin!(work);
         let mut begin = Instant::now();
         let mut since = begin;

@@ -45,6 +45,14 @@ pub(super) enum Reply {
     Line(String),
 }
 
+/// One event of sending a stub.
+pub(super) enum Transfer {
+    /// So many bytes were written.
+    Written(usize),
+    /// The far end has so many bytes in all.
+    Taken(usize),
+}
+
 /// The dialog with one command.
 pub(super) struct Dialog<'a> {
     expect: Expect,
@@ -84,6 +92,7 @@ impl<'a> Dialog<'a> {
             sent: None,
             has_spoken: false,
         };
+        context.progress(Step::Bootstrap, 0, 0);
         if dialog.shell_ready.is_none() {
             dialog.type_lines();
         }
@@ -106,7 +115,7 @@ impl<'a> Dialog<'a> {
     /// Waits for a message, and answers prompts meanwhile.
     pub(super) async fn reply(&mut self) -> Result<Reply, Error> {
         let context = self.context;
-        let replied = context.step(Step::Bootstrap, self.read_reply()).await;
+        let replied = context.wait(Step::Bootstrap, self.read_reply()).await;
         replied.map_err(|error| match error.kind() {
             ErrorKind::Timeout => {
                 let (output, has_script) = (self.output(), self.script.is_some());
@@ -127,15 +136,20 @@ impl<'a> Dialog<'a> {
         }
     }
 
-    /// Writes the beginning of `payload`: the number of bytes written. Cancel-safe if the next call
-    /// has the same payload.
+    /// Writes the beginning of `payload`, unless the far end tells first how many bytes it has. Cancel-safe
+    /// if the next call has the same payload.
     ///
     /// # Errors
-    /// Any message of the far end meanwhile is one.
-    pub(super) async fn write(&mut self, payload: &[u8]) -> Result<usize, Error> {
+    /// Any other message of the far end is one.
+    pub(super) async fn transfer(&mut self, payload: &[u8]) -> Result<Transfer, Error> {
         loop {
             match self.search().await? {
-                Some(Reply::Line(line)) => return Err(self.refused(&line).await),
+                Some(Reply::Line(line)) => {
+                    return match line.strip_prefix("got ").and_then(|bytes| bytes.parse().ok()) {
+                        Some(bytes) => Ok(Transfer::Taken(bytes)),
+                        None => Err(self.refused(&line).await),
+                    };
+                }
                 Some(Reply::Stub(_)) => {
                     let text = "the far end spoke before it had all of the stub";
                     return Err(Error::new(ErrorKind::Handshake, text));
@@ -143,7 +157,7 @@ impl<'a> Dialog<'a> {
                 None => {}
             }
             match self.expect.next(payload).await {
-                IoEvent::Written(length) => return Ok(length),
+                IoEvent::Written(length) => return Ok(Transfer::Written(length)),
                 IoEvent::Read => {}
                 IoEvent::Ended => return Err(self.ended().await),
             }

@@ -68,9 +68,8 @@ pub(crate) async fn start_stub(
     let prefix = preamble.script.map(BootScript::prefix);
     let mut dialog = Dialog::new(running, preamble, prefix, context);
     let mut reply = dialog.reply().await?;
-    if let Reply::Line(line) = &reply {
-        upload::upload(&mut dialog, line).await?;
-        reply = dialog.reply().await?;
+    if let Reply::Line(line) = reply {
+        reply = upload::upload(&mut dialog, line).await?;
     }
     match reply {
         Reply::Stub(at) => {

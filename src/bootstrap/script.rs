@@ -5,10 +5,13 @@
 //! which programs may run, and prints
 //!
 //! ```text
+//! nlr-boot NONCE pack DIGEST FOLDER
 //! nlr-boot NONCE need DIGEST FOLDER
 //! ```
 //!
-//! whereupon exactly the stub's bytes are sent. A failure is `nlr-boot NONCE fail CODE DETAIL`. The
+//! whereupon the stub is sent: for `pack` the size of what gzip makes of it, as nine digits or blanks and
+//! a newline, and then that; for `need` exactly the stub's bytes. `need` also follows a `pack` whose bytes could not be
+//! unpacked. `nlr-boot NONCE got BYTES` says how many bytes have come. A failure is `nlr-boot NONCE fail CODE DETAIL`. The
 //! nonce tells these lines from all other output, an echo of the command line included.
 
 use std::{
@@ -110,6 +113,10 @@ impl BootScript {
                  there and end the target with its stub:PATH",
                 folders(detail)
             ),
+            "tool" => format!(
+                "`{detail}` is missing there, and receiving the stub needs it: install it (coreutils, or \
+                 busybox with it), or install nlr-stub there and end the target with its stub:PATH"
+            ),
             "eof" => with_detail("the stub arrived incomplete; bytes received"),
             "io" => with_detail("receiving the stub failed there"),
             "sum" if detail.is_empty() => "no program there can check the stub: install \
@@ -164,7 +171,7 @@ fn folders(detail: &str) -> String {
 /// The arm of the script's `case` for the hosts that run a stub.
 fn case_arm(offer: &Offer) -> String {
     let Offer { stub, image } = offer;
-    let Image { sha256, cksum, bytes } = &**image;
+    let Image { sha256, cksum, bytes, .. } = &**image;
     let (pattern, size, arguments) = (stub.arch.uname, bytes.len(), stub.arguments.join(" "));
     format!("{pattern}) x={sha256} s={size} p={cksum} w=\"{arguments}\";; ")
 }
@@ -196,7 +203,7 @@ mod tests {
             assert!(!script.contains(['\'', '\\', '!', '\n', '\t']), "{script}");
         }
         let (boot, clean) = (boot.argv()[2].len(), clean_argv()[2].len());
-        assert!(boot < 2300 && clean < 1000, "{boot} {clean}");
+        assert!(boot < 3100 && clean < 1000, "{boot} {clean}");
     }
 
     #[test]
@@ -225,6 +232,7 @@ mod tests {
             ("arch", "`uname -m` printed nothing"),
             ("folder", "there is none"),
             ("eof 17", "bytes received: 17"),
+            ("tool dd", "`dd` is missing there"),
             ("sum", "install sha256sum"),
             ("sum abc", "damaged"),
             ("run not found", "does not run there: not found; a security policy"),

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock, Mutex},
@@ -124,13 +124,37 @@ pub(crate) struct Image {
     pub(crate) sha256: String,
     /// The CRC of POSIX `cksum`.
     pub(crate) cksum: u32,
+    /// What gzip makes of the bytes, made once it is asked for.
+    packed: OnceCell<Bytes>,
 }
 
 impl Image {
     pub(super) fn new(bytes: Bytes) -> Self {
         let (sha256, cksum) = (digest::sha256(&bytes), digest::cksum(&bytes));
-        Self { bytes, sha256, cksum }
+        Self { bytes, sha256, cksum, packed: OnceCell::new() }
     }
+
+    /// The bytes in gzip's format (RFC 1952).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connect`] at [`Step::Bootstrap`] where no thread can be had.
+    pub(super) async fn packed(&self) -> Result<Bytes, Error> {
+        let packed = self.packed.get_or_try_init(|| async {
+            let bytes = self.bytes.clone();
+            blocking::run(move || pack(&bytes)).await.and_then(|packed| packed).map_err(|error| {
+                let error =
+                    Error::new(ErrorKind::Connect, "compressing the stub").with_source(error);
+                error.with_origin(Origin::Library).prefix_step(Step::Bootstrap)
+            })
+        });
+        packed.await.cloned()
+    }
+}
+
+fn pack(bytes: &[u8]) -> io::Result<Bytes> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish().map(Bytes::from)
 }
 
 impl fmt::Display for Content {

@@ -1,46 +1,122 @@
 //! Sending a stub's bytes to the script that asks for them.
 
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 use tracing::debug;
 
-use super::{diagnosis, dialog::Dialog};
-use crate::{Error, ErrorKind, Step};
+use super::{
+    diagnosis,
+    dialog::{Dialog, Reply, Transfer},
+};
+use crate::{Error, ErrorKind, Step, connect_context::LONGEST_STEP};
 
 /// Bytes written at once.
 const PIECE: usize = 32 * 1024;
 
-/// Sends the stub that `line` asks for: `need DIGEST FOLDER`.
+/// Bytes on their way, at most: what the far end has not told to have. More would only wait in buffers
+/// on the way, where nobody sees whether they move. At 25 KB/s they take 5 seconds.
+const WINDOW: usize = 128 * 1024;
+
+/// The stubs that one script may ask for: a second one where it could not unpack the first.
+const MOST: usize = 2;
+
+/// Sends the stub that `line` asks for, and returns what the far end says then.
 ///
 /// # Errors
-/// At [`Step::Bootstrap`]. [`ErrorKind::Timeout`] where no byte is taken for as long as the context
-/// allows a step, however long all of them take; [`ErrorKind::Connect`] for any other line, and for
-/// an end.
-pub(super) async fn upload(dialog: &mut Dialog<'_>, line: &str) -> Result<(), Error> {
-    let wanted = line.strip_prefix("need ").map(|rest| rest.split_once(' ').unwrap_or((rest, "")));
+/// At [`Step::Bootstrap`]. [`ErrorKind::Timeout`] where the far end takes no byte for as long as the
+/// context allows a step, or all of them take too long; [`ErrorKind::Connect`] for any other line, and
+/// for an end.
+pub(super) async fn upload(dialog: &mut Dialog<'_>, line: String) -> Result<Reply, Error> {
+    let mut line = line;
+    for _ in 0..MOST {
+        let payload = payload(dialog, &line).await?;
+        send(dialog, &payload).await?;
+        debug!(bytes = payload.bytes.len(), "stub sent");
+        match await_reply(dialog, &payload).await? {
+            Reply::Line(next) if next.starts_with("need ") => line = next,
+            reply => return Ok(reply),
+        }
+    }
+    Err(dialog.refused(&line).await)
+}
+
+/// The length of the line before compressed bytes.
+const HEAD: usize = 10;
+
+/// What one line asks for.
+struct Payload {
+    bytes: Bytes,
+    /// The bytes of them that the far end does not count.
+    head: usize,
+}
+
+/// The bytes that a line asks for: `pack DIGEST FOLDER`, `need DIGEST FOLDER`.
+async fn payload(dialog: &mut Dialog<'_>, line: &str) -> Result<Payload, Error> {
+    let words = line.split_once(' ').filter(|(word, _)| ["need", "pack"].contains(word));
+    let wanted = words.map(|(word, rest)| (word, rest.split_once(' ').unwrap_or((rest, ""))));
     let offer = wanted
         .zip(dialog.script())
-        .and_then(|((digest, folder), script)| Some((script.offer(digest)?, folder)));
-    let Some((offer, folder)) = offer else { return Err(dialog.refused(line).await) };
-    let bytes = &offer.image.bytes;
-    debug!(sha256 = offer.image.sha256, bytes = bytes.len(), folder, "sending the stub");
+        .and_then(|((word, (digest, folder)), script)| Some((word, script.offer(digest)?, folder)));
+    let Some((word, offer, folder)) = offer else { return Err(dialog.refused(line).await) };
+    let image = &offer.image;
+    debug!(
+        sha256 = image.sha256,
+        bytes = image.bytes.len(),
+        folder,
+        form = word,
+        "sending the stub"
+    );
     dialog.sent = Some(&offer.stub);
-    let (context, total) = (dialog.context(), bytes.len());
-    let mut sent = 0;
-    report(dialog, sent, total);
-    while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-        let piece = rest.get(..PIECE).unwrap_or(rest);
-        let written = context.step(Step::Bootstrap, dialog.write(piece)).await;
-        sent += written.map_err(|error| match error.kind() {
-            ErrorKind::Timeout => {
-                diagnosis::stalled_upload(sent, total, context.limit(), &dialog.output())
-            }
-            _ => error,
-        })?;
-        report(dialog, sent, total);
+    if word == "need" {
+        return Ok(Payload { bytes: image.bytes.clone(), head: 0 });
     }
-    debug!(bytes = total, "stub sent");
+    let packed = image.packed().await?;
+    let mut payload = BytesMut::with_capacity(packed.len() + HEAD);
+    payload.extend_from_slice(format!("{:<9}\n", packed.len()).as_bytes());
+    payload.extend_from_slice(&packed);
+    Ok(Payload { bytes: payload.freeze(), head: HEAD })
+}
+
+/// Writes all bytes, no more than [`WINDOW`] ahead of those that the far end has.
+async fn send(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<(), Error> {
+    let (context, total) = (dialog.context(), payload.bytes.len());
+    let deadline = Instant::now() + context.limit() * LONGEST_STEP;
+    let (mut sent, mut taken) = (0, 0);
+    context.progress(Step::Bootstrap, 0, total as u64);
+    while sent < total {
+        let end = total.min(sent + PIECE).min(taken + WINDOW);
+        let piece = payload.bytes.get(sent..end).unwrap_or_default();
+        let transferred = context.wait(Step::Bootstrap, dialog.transfer(piece)).await;
+        let stalled = || diagnosis::stalled_upload(taken, total, context.limit(), &dialog.output());
+        match transferred {
+            Ok(_) if Instant::now() > deadline => return Err(stalled()),
+            Ok(Transfer::Written(length)) => sent += length,
+            Ok(Transfer::Taken(bytes)) => {
+                taken = bytes.saturating_add(payload.head).clamp(taken, sent)
+            }
+            Err(error) if error.kind() == ErrorKind::Timeout => return Err(stalled()),
+            Err(error) => return Err(error),
+        }
+        context.progress(Step::Bootstrap, taken as u64, total as u64);
+    }
     Ok(())
 }
 
-fn report(dialog: &Dialog<'_>, sent: usize, total: usize) {
-    dialog.context().progress(Step::Bootstrap, sent as u64, total as u64);
+/// Waits for what follows the bytes.
+async fn await_reply(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<Reply, Error> {
+    let total = payload.bytes.len();
+    let deadline = Instant::now() + dialog.context().limit() * LONGEST_STEP;
+    loop {
+        match dialog.reply().await? {
+            Reply::Line(line) => match line.strip_prefix("got ") {
+                Some(taken) if Instant::now() < deadline => {
+                    let taken: usize = taken.parse().unwrap_or_default();
+                    let taken = total.min(taken.saturating_add(payload.head));
+                    dialog.context().progress(Step::Bootstrap, taken as u64, total as u64);
+                }
+                _ => return Ok(Reply::Line(line)),
+            },
+            reply => return Ok(reply),
+        }
+    }
 }

@@ -73,7 +73,7 @@ async fn steps_are_logged_and_secrets_are_not() {
     for expected in [
         "message=asking for a secret hop=\"sudo:\" kind=Privilege attempt=1",
         "message=question for a secret answered hop=\"sudo:\" kind=Privilege attempt=2 given=true",
-        "message=script's line received line=\"need ",
+        "message=script's line received line=\"pack ",
         "message=sending the stub sha256=",
         "message=stub sent bytes=",
     ] {

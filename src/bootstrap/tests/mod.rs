@@ -3,6 +3,7 @@
 mod dialog;
 mod folders;
 mod log;
+mod packing;
 mod script;
 mod stubs;
 
@@ -200,4 +201,13 @@ pub(super) fn files(folder: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// The command line for a far end that can unpack nothing.
+fn plain(boot: &BootScript) -> Vec<String> {
+    let mut argv = boot.argv();
+    let unpacks = "[ \"$j\" ] && ";
+    assert_eq!(argv[2].matches(unpacks).count(), 2);
+    argv[2] = argv[2].replace(unpacks, "false && ");
+    argv
 }
