@@ -53,9 +53,8 @@ pub(super) fn wrap(
         match hop {
             Hop::OpenSsh(to) => {
                 let jumps = trailing_jumps(&mut rest);
-                let may_ask =
-                    parameters.ssh_asks && rest.is_empty() && parameters.before.is_empty();
-                line.argv = openssh(to, &jumps, &line.argv, may_ask, parameters)?;
+                let is_here = rest.is_empty() && parameters.before.is_empty();
+                line.argv = openssh(to, &jumps, &line.argv, is_here, parameters)?;
             }
             Hop::Exec(command) => {
                 line.typed = Some(format!("exec {}", quote(&line.argv)?));
@@ -108,11 +107,16 @@ fn openssh(
     to: &SshDestination,
     jumps: &[&SshDestination],
     inner: &[OsString],
-    may_ask: bool,
+    is_here: bool,
     parameters: &Parameters<'_>,
 ) -> Result<Vec<OsString>, Error> {
     let mut argv = words(["ssh", "-T", "-e", "none", "-o", "ClearAllForwardings=yes"]);
-    if !may_ask {
+    if is_here {
+        // The command of the user's configuration would be in the way of the stub's. OpenSSH before
+        // 7.6, which a gateway may have, does not know the option.
+        argv.extend(words(["-o", "RemoteCommand=none"]));
+    }
+    if !(is_here && parameters.ssh_asks) {
         argv.extend(words(["-o", "BatchMode=yes"]));
     }
     if let Some(file) = parameters.ssh_config {
@@ -298,16 +302,19 @@ mod tests {
         let (command, options) = line.argv.split_last().unwrap();
         assert_eq!(
             shown(options),
-            "ssh -T -e none -o ClearAllForwardings=yes -o BatchMode=yes -J ci@a:22 -- b"
+            "ssh -T -e none -o ClearAllForwardings=yes -o RemoteCommand=none -o BatchMode=yes -J ci@a:22 -- b"
         );
         let command = command.to_str().unwrap();
         assert!(command.contains("sudo -n -- sh -c 'a b'"), "{command}");
         // After another kind of hop it is the ssh of that host.
         let line = wrapped("openssh://a,sudo:,openssh://[::1]", true);
-        assert_eq!(shown(&line.argv[..6]), "ssh -T -e none -o ClearAllForwardings=yes");
+        assert_eq!(
+            shown(&line.argv[..8]),
+            "ssh -T -e none -o ClearAllForwardings=yes -o RemoteCommand=none"
+        );
         let inner = line.argv.last().unwrap().to_str().unwrap();
         assert!(inner.contains("-- ssh -T -e none"), "{inner}");
-        assert!(inner.contains("BatchMode=yes") && !shown(&line.argv[..6]).contains("Batch"));
+        assert!(inner.contains("BatchMode=yes") && !shown(&line.argv[..8]).contains("Batch"));
         assert!(inner.contains("::1"), "{inner}");
     }
 
