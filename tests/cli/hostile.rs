@@ -252,3 +252,26 @@ fn a_datagram_of_many_events_is_written_in_pieces() {
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().code(), Some(130));
 }
+
+/// The host answers, and its kernel does not: another process holds its lock.
+#[test]
+fn a_kernel_that_does_not_answer_is_told() {
+    // Pings and opens are answered, and the request is only taken in.
+    let silent = || {
+        FarEnd::start(|side| {
+            loop {
+                side.request()?;
+            }
+        })
+    };
+    let far = silent();
+    nlr_words(&format!("show link --timeout 0.5 {}", far.target()))
+        .failed(124, &["has not given the whole answer within 500ms", "lock"]);
+    let far = silent();
+    let mut running = Running::start(nlr(&["show", "link", &far.target()]));
+    let mut said = String::new();
+    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("has not answered for 5 s") && said.contains("Ctrl-C"), "{said}");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait().code(), Some(130));
+}

@@ -1,14 +1,23 @@
 //! Dumps: lists of a kernel's objects.
 
+use std::time::Duration;
+
 use netlink_remote::{
     Client, Error, Netns, Protocol, Requests,
     client::{RequestError, RequestErrorKind, options},
     nlmsg::Message,
 };
 
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::sleep};
 
-use super::failure::Failure;
+use super::failure::{Failure, warn};
+
+/// The wait for a kernel before a word about it. A kernel answers within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What keeps a kernel from answering while its host answers everything else.
+const SILENCE: &str = "usually something there holds the lock of the network configuration: a driver or a \
+                       hung process (as root there, `grep -l rtnl /proc/[0-9]*/stack` shows which wait for it)";
 
 /// Messages that are taken in before others have their turn.
 const TURN: u32 = 256;
@@ -36,7 +45,21 @@ impl Dumper {
     ) -> Result<(), E> {
         let mut answer = self.0.send(request);
         let mut turn = 0;
-        while let Some(message) = answer.next().await {
+        let mut is_told = false;
+        loop {
+            let next = tokio::select! {
+                next = answer.next() => next,
+                () = sleep(PATIENCE), if !is_told => {
+                    is_told = true;
+                    let seconds = PATIENCE.as_secs();
+                    warn(&format!(
+                        "the kernel there has not answered for {seconds} s; {SILENCE}; still waiting, \
+                         Ctrl-C ends it"
+                    ));
+                    continue;
+                }
+            };
+            let Some(message) = next else { return Ok(()) };
             each(&message?.message()).await?;
             // Rendering takes its time: signals have theirs in between.
             turn = (turn + 1) % TURN;
@@ -44,8 +67,20 @@ impl Dumper {
                 yield_now().await;
             }
         }
-        Ok(())
     }
+}
+
+/// Does the work within the time that the user gives.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(limit) = limit else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Failure::waited_in_vain(format_args!(
+            "the kernel there has not given the whole answer within {limit:?}; {SILENCE}"
+        )))
+    })
 }
 
 /// Whether a repeated dump may succeed: objects changed meanwhile, or messages were dropped.

@@ -41,7 +41,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use super::{
-    args::{ColorArg, NetnsArg},
+    args::{ColorArg, NetnsArg, seconds},
     connection::ConnectionArgs,
     dump::{self, Dumper},
     failure::Failure,
@@ -105,6 +105,9 @@ pub(crate) struct ShowArgs {
     /// Memory for links, their names and their addresses, which a list keeps until its end
     #[arg(long, value_name = "MIB", default_value = "64", value_parser = value_parser!(u32).range(1..))]
     memory: u32,
+    /// Time for the answer, once connected; exit code 124 where it is not enough
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     color: ColorArg,
     /// Target, as `nlr --help` describes
@@ -113,7 +116,9 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &ShowArgs) -> Result<(), Failure> {
-    session::run(connection, &args.target, async |session| show(session, args).await)
+    session::run(connection, &args.target, async |session| {
+        dump::within(args.timeout, show(session, args)).await
+    })
 }
 
 async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
