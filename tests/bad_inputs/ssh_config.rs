@@ -125,9 +125,15 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case(
         "a command for a proxy",
-        "ProxyCommand nc %h %p",
+        "ProxyCommand sh -c 'echo no way to %h >&2'",
+        3,
+        "ssh://127.0.0.1: host key: 127.0.0.1 port 22 closed the connection before it greeted as an ssh server does: it is none, or it ends, or has too many connections; check the port, and the server's log (MaxStartups?); its ProxyCommand says: no way to 127.0.0.1",
+    ),
+    case(
+        "a command for a proxy with a token that it has not",
+        "ProxyCommand nc %x",
         2,
-        "TMP/config:1: ProxyCommand: not supported, and it applies to 127.0.0.1; use openssh:// for it, which is ssh itself, or -F none",
+        "TMP/config:1: ProxyCommand: the token %x is not supported here",
     ),
     case(
         "a file that includes itself",
@@ -169,8 +175,8 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "a configuration that is a folder",
         "x\n!rm TMP/config; mkdir TMP/config",
-        2,
-        "reading TMP/config: Is a directory",
+        3,
+        "ssh://127.0.0.1: connect: 127.0.0.1:22: Connection refused; is sshd running there, and on this port?",
     ),
     case(
         "a configuration without end",
@@ -226,7 +232,7 @@ pub(crate) const LIVE: &[Case] = &[
     ),
     case(
         "a key that is no key",
-        "IdentityFile TMP/key\n!echo nonsense >TMP/key",
+        "IdentityFile TMP/key\n!echo nonsense >TMP/key; chmod 600 TMP/key",
         4,
         "ssh://root@127.0.0.1: authentication: the server accepts publickey,password,keyboard-interactive; tried TMP/key (not readable as a key), keyboard-interactive (nobody to ask), password (nobody to ask); the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, or set IdentityFile",
     ),
@@ -240,7 +246,7 @@ pub(crate) const LIVE: &[Case] = &[
         "a key without end",
         "IdentityFile /dev/zero",
         4,
-        "ssh://root@127.0.0.1: authentication: the server accepts publickey,password,keyboard-interactive; tried /dev/zero (not readable as a key), keyboard-interactive (nobody to ask), password (nobody to ask); the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, or set IdentityFile",
+        "ssh://root@127.0.0.1: authentication: the server accepts publickey,password,keyboard-interactive; tried /dev/zero (others may read it, so it is not used: chmod 600 it), keyboard-interactive (nobody to ask), password (nobody to ask); the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, or set IdentityFile",
     ),
     case(
         "a key that is not there",

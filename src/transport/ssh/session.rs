@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
     sync::oneshot,
+    task::JoinHandle,
 };
 use tracing::Instrument as _;
 
@@ -65,6 +66,8 @@ pub(crate) struct ReachedHost {
     socket: SshSocket,
     tunnel: Option<oneshot::Sender<()>>,
     heard: Heard,
+    /// Gives the last line on stderr of a `ProxyCommand`.
+    proxy: Option<JoinHandle<String>>,
 }
 
 impl fmt::Debug for Session {
@@ -85,11 +88,15 @@ impl Session {
         let context = &context.at(&host.hop);
         let limit = host.connect_timeout.unwrap_or(context.limit());
         let span = host_span(&host);
+        let mut proxy = None;
         let reached = match via {
             None if let Some(command) = &host.proxy_command => {
                 let reach = async { by_command(command) }.instrument(span);
                 let reached = context.step_within(Step::Connect, limit, reach).await;
-                reached.map(|(stream, tunnel)| (StreamSocket::Unix(stream), Some(tunnel)))
+                reached.map(|(stream, tunnel, said)| {
+                    proxy = Some(said);
+                    (StreamSocket::Unix(stream), Some(tunnel))
+                })
             }
             None => {
                 let reach = tcp::connect(&host, limit).instrument(span);
@@ -107,7 +114,7 @@ impl Session {
         };
         let (socket, tunnel) = reached.map_err(|error| error.context(&host.hop))?;
         let heard = Heard::default();
-        Ok(ReachedHost { host, socket: SshSocket::new(socket), tunnel, heard })
+        Ok(ReachedHost { host, socket: SshSocket::new(socket), tunnel, heard, proxy })
     }
 
     /// Opens a tunnel to another host, and a socket joined to it.
@@ -163,22 +170,40 @@ impl Session {
     }
 }
 
-/// A socket to a `ProxyCommand`, which ends with it.
-fn by_command(command: &str) -> Result<(tokio::net::UnixStream, oneshot::Sender<()>), Error> {
+/// A socket to a `ProxyCommand`, which ends with it, and the last line on the command's stderr.
+type ProxySocket = (tokio::net::UnixStream, oneshot::Sender<()>, JoinHandle<String>);
+
+fn by_command(command: &str) -> Result<ProxySocket, Error> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let mut started = tokio::process::Command::new(shell.unwrap_or_else(|| "/bin/sh".into()));
     started.arg("-c").arg(format!("exec {command}"));
     let Running { stdio, stderr, end, .. } = process::spawn(started)?;
     tracing::debug!(command, "ProxyCommand started");
-    tokio::spawn(log_lines(stderr));
-    tunnel::socket_of(stdio, end).map_err(no_socket)
+    let said = tokio::spawn(last_line(stderr));
+    let (socket, tunnel) = tunnel::socket_of(stdio, end).map_err(no_socket)?;
+    Ok((socket, tunnel, said))
 }
 
-/// Shows what a `ProxyCommand` says: with ssh it goes to the terminal.
-async fn log_lines(stderr: impl AsyncRead + Send) {
-    let mut lines = BufReader::new(Box::pin(stderr)).take(1 << 20).lines();
+/// The last line that a `ProxyCommand` says; all of them go to the log.
+async fn last_line(stderr: impl AsyncRead + Send) -> String {
+    /// A command that says something for ever is not heard for ever.
+    const MOST: u64 = 1 << 20;
+    let mut lines = BufReader::new(Box::pin(stderr)).take(MOST).lines();
+    let mut last = String::new();
     while let Ok(Some(line)) = lines.next_line().await {
-        tracing::warn!("ProxyCommand: {}", one_line(&line));
+        last = one_line(&line).chars().take(300).collect();
+        tracing::debug!(line = last, "ProxyCommand says");
+    }
+    last
+}
+
+/// What an error says of the `ProxyCommand`, which has a moment to end and to say why.
+async fn proxy_note(said: JoinHandle<String>) -> String {
+    const MOMENT: Duration = Duration::from_millis(500);
+    let said = tokio::time::timeout(MOMENT, said).await.ok().and_then(Result::ok);
+    match said.filter(|said| !said.is_empty()) {
+        Some(said) => format!("; its ProxyCommand says: {said}"),
+        None => "; the way to it is its ProxyCommand".to_owned(),
     }
 }
 
@@ -199,13 +224,17 @@ impl ReachedHost {
     }
 
     async fn log_in_steps(self, context: &ConnectContext) -> Result<Session, Error> {
-        let Self { host, socket, tunnel, heard } = self;
+        let Self { host, socket, tunnel, heard, proxy } = self;
         let handshake = handshake::handshake(&host, &socket, &heard, context);
         let session = context.step(Step::HostKey, handshake).await;
         let session = session.map_err(|error| match error.kind() {
             ErrorKind::Timeout => error.with_note(&handshake::unfinished(&heard)),
             _ => error,
-        })?;
+        });
+        let session = match (session, proxy) {
+            (Err(error), Some(said)) => return Err(error.with_note(&proxy_note(said).await)),
+            (session, _) => session?,
+        };
         let said = Arc::new(Mutex::new(String::new()));
         let authentication =
             auth::authenticate(&host, session, &socket, Arc::clone(&said), context);

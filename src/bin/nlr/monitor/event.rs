@@ -62,8 +62,8 @@ impl Action {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Event {
     pub(super) action: Action,
-    /// The kind of object: "link", "addr", "route", "neigh", "rule", "nsid", "netconf", "nexthop",
-    /// "mdb", "qdisc" and so on, or "message" for an unknown message type.
+    /// The kind of object: "link", "addr", "route", "neigh", "fdb", "rule", "nsid", "netconf",
+    /// "nexthop", "mdb", "vlan", "qdisc" and so on, or "message" for an unknown message type.
     pub(super) object: &'static str,
     /// The object with the keys of `ip`; `type`, `flags` and `length` of a "message".
     pub(super) data: Fields,
@@ -170,7 +170,9 @@ fn known(message: &Message<'_>, names: &Names) -> Option<(&'static str, Fields, 
         libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH | libc::RTM_GETNEIGH => {
             let data = neigh::json(message, names)?;
             let row = labelled(neigh::COLUMNS, neigh::row(&data));
-            ("neigh", data, row)
+            // Of a bridge's or a tunnel's forwarding database.
+            let object = if message.u8(0) == Some(AF_BRIDGE) { "fdb" } else { "neigh" };
+            (object, data, row)
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => {
             let data = rule::json(message, names)?;

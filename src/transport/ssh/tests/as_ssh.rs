@@ -293,8 +293,10 @@ async fn a_proxy_command() {
         assert!(Instant::now() < deadline, "the command lives on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let error = failed(Session::connect(&by("false".into()), None, &quiet()).await);
+    let fails = by("sh -c 'echo no such host >&2; exit 1'".into());
+    let error = failed(Session::connect(&fails, None, &quiet()).await);
     assert_eq!(error.step(), Some(Step::HostKey), "{error}");
+    assert!(error.to_string().contains("its ProxyCommand says: no such host"), "{error}");
 }
 
 /// A server that says this, on an address where no other test looks for a free port, and then holds the connection for a while or closes it.

@@ -59,8 +59,9 @@ pub(in super::super) enum Form {
     Endpoint,
     /// A link by its index.
     Link,
-    /// Hundredths of a second, as seconds.
+    /// Hundredths of a second, as seconds: of 8 bytes, and of 4.
     Centiseconds,
+    Centiseconds32,
     /// An Ethernet protocol.
     EtherType,
     /// Another form, but nothing for a value of zeros.
@@ -159,6 +160,7 @@ impl Form {
             Self::Link => context.names.link(number32(value)?).into(),
             #[expect(clippy::cast_precision_loss, reason = "timers are far below 2^52")]
             Self::Centiseconds => (number64(value)? as f64 / 100.0).into(),
+            Self::Centiseconds32 => (f64::from(number32(value)?) / 100.0).into(),
             Self::EtherType => vlan_protocol(u16::from_be(number16(value)?)).into(),
             Self::Unless0(form) => form.value(value, context)?,
             Self::Nested(table) => table.object(Attributes(value), context).into(),

@@ -10,6 +10,7 @@
 //! | `form` | the forms of values |
 //! | `link`, `addr`, `neigh`, `route`, `rule`, `nexthop` | those of the objects |
 //! | `encapsulation` | lightweight tunnels of routes and next hops |
+//! | `traffic`, `others` | objects of events: traffic control, VLANs, groups, configurations |
 //! | `bridge`, `bond`, `tunnel`, `can`, `kinds` | the kinds of links |
 
 pub(super) mod addr;
@@ -22,8 +23,10 @@ mod kinds;
 pub(super) mod link;
 pub(super) mod neigh;
 pub(crate) mod nexthop;
+pub(crate) mod others;
 pub(super) mod route;
 pub(super) mod rule;
+pub(crate) mod traffic;
 mod tunnel;
 
 use super::{
@@ -36,7 +39,7 @@ pub(super) use form::Form;
 pub(super) use kinds::{data, port_data};
 
 /// An attribute.
-pub(super) struct Attribute {
+pub(crate) struct Attribute {
     number: u16,
     /// Its name without the prefix of the table.
     name: &'static str,
@@ -46,7 +49,7 @@ pub(super) struct Attribute {
 }
 
 /// The attributes of a message or of a nest, in the order of `ip`.
-pub(super) struct Table {
+pub(crate) struct Table {
     /// What the names begin with: `IFLA_BR_`.
     pub(super) prefix: &'static str,
     pub(super) attributes: &'static [Attribute],
@@ -71,9 +74,9 @@ use table;
 
 /// What the attributes of a message are shown with.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) names: &'a Names,
-    pub(super) message: &'a Message<'a>,
+pub(crate) struct Context<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) message: &'a Message<'a>,
 }
 
 /// A value and its surroundings, for a form that is a function.
@@ -106,7 +109,7 @@ impl Table {
     }
 
     /// The object of these attributes.
-    pub(super) fn object(&self, attributes: Attributes<'_>, context: Context<'_>) -> Fields {
+    pub(crate) fn object(&self, attributes: Attributes<'_>, context: Context<'_>) -> Fields {
         let mut fields = Fields::new();
         put_all(&mut fields, attributes, context, &[self], &[]);
         fields
@@ -114,7 +117,7 @@ impl Table {
 }
 
 /// Puts the attributes of the tables that are shown, and behind them those that are in no table.
-pub(super) fn put_all(
+pub(crate) fn put_all(
     fields: &mut Fields,
     attributes: Attributes<'_>,
     context: Context<'_>,
@@ -170,6 +173,8 @@ mod tests {
         let mut all = kinds::all();
         all.extend(route::all());
         all.extend(encapsulation::all());
+        all.extend(traffic::all());
+        all.extend(others::all());
         all.extend([
             &link::LINK,
             &link::DETAILS,
