@@ -13,10 +13,6 @@ use crate::{Error, ErrorKind, Step, connect_context::LONGEST_STEP};
 /// Bytes written at once.
 const PIECE: usize = 32 * 1024;
 
-/// Bytes on their way, at most: what the far end has not told to have. More would only wait in buffers
-/// on the way, where nobody sees whether they move. At 25 KB/s they take 5 seconds.
-const WINDOW: usize = 128 * 1024;
-
 /// The stubs that one script may ask for: a second one where it could not unpack the first.
 const MOST: usize = 2;
 
@@ -77,14 +73,14 @@ async fn payload(dialog: &mut Dialog<'_>, line: &str) -> Result<Payload, Error> 
     Ok(Payload { bytes: payload.freeze(), head: HEAD })
 }
 
-/// Writes all bytes, no more than [`WINDOW`] ahead of those that the far end has.
+/// Writes all bytes. What is written may wait in buffers on the way; the progress is what the far end has.
 async fn send(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<(), Error> {
     let (context, total) = (dialog.context(), payload.bytes.len());
     let deadline = Instant::now() + context.limit() * LONGEST_STEP;
     let (mut sent, mut taken) = (0, 0);
     context.progress(Step::Bootstrap, 0, total as u64);
     while sent < total {
-        let end = total.min(sent + PIECE).min(taken + WINDOW);
+        let end = total.min(sent + PIECE);
         let piece = payload.bytes.get(sent..end).unwrap_or_default();
         let transferred = context.wait(Step::Bootstrap, dialog.transfer(piece)).await;
         let stalled = || diagnosis::stalled_upload(taken, total, context.limit(), &dialog.output());

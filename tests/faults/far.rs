@@ -72,13 +72,25 @@ pub(crate) const SSH: &[Cell] = {
             Sshd,
             Connecting,
             Stop,
-            Ends(3, concat!(by_ssh!(), "ssh://test01: host key: not done within 3s")),
+            Ends(
+                3,
+                concat!(
+                    by_ssh!(),
+                    "ssh://test01: host key: not done within 3s; the connection is up, but no ssh server has greeted on it: check the port, and whether something on the way takes connections for a host that is down"
+                ),
+            ),
         ),
         cell(
             Sshd,
             Connecting,
             Cut,
-            Ends(3, concat!(by_ssh!(), "ssh://test01: host key: not done within 3s")),
+            Ends(
+                3,
+                concat!(
+                    by_ssh!(),
+                    "ssh://test01: host key: not done within 3s; the connection is up, but no ssh server has greeted on it: check the port, and whether something on the way takes connections for a host that is down"
+                ),
+            ),
         ),
         cell(Sshd, Upload, Kill, Ends(3, concat!(by_ssh!(), lost_early!()))),
         cell(Sshd, Upload, Stop, Ends(3, concat!(by_ssh!(), stalled!()))),

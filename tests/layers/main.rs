@@ -30,7 +30,7 @@ const TABLE: &[Row] = &[
     ("proto", &[BASE, &["wire"]]),
     ("kernel", &[BASE, &["wire"]]),
     ("error", &[BASE, &["wire", "proto"]]),
-    ("prompter", &[BASE, &["kernel"]]),
+    ("prompter", &[BASE, &["kernel", "error"]]),
     ("connect_context", &[BASE, &["error", "prompter"]]),
     ("stub", &[BASE, &["wire", "proto", "kernel"]]),
     ("transport", &[BASE, &["wire", "error", "prompter", "connect_context"]]),

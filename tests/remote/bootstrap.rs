@@ -177,7 +177,9 @@ fn configuration_is_ssh_s_own() {
     let address = &inner.addresses()[0];
     let config = format!(
         "Host jump\n  HostName {}\n  User ci\nHost far\n  HostName {address}\n  User ci\n  \
-         ProxyJump jump\nHost proxy\n  HostName {address}\n  ProxyCommand nc %h %p\n",
+         ProxyJump jump\nHost proxy\n  HostName {0}\n  ProxyCommand bash -c \
+         'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; kill $!'\nHost noway\n  ProxyCommand sh -c \
+         'echo no way >&2'\n",
         gateway.addresses()[0],
     );
     lab.client().file("/home/me/other", &config, 0o600);
@@ -185,8 +187,10 @@ fn configuration_is_ssh_s_own() {
     assert_eq!(link_names(&shown), links_of(&inner));
     let shown = nlr_ok(&lab, &["show", "link", "--json", "openssh://far", "-F", "/home/me/other"]);
     assert_eq!(link_names(&shown), links_of(&inner));
-    let arguments = ["show", "link", "ssh://proxy", "-F", "/home/me/other"];
-    nlr_fails(&lab, &arguments, 2, &["/home/me/other", "ProxyCommand", "openssh://"]);
+    let shown = nlr_ok(&lab, &["show", "link", "--json", "ssh://proxy", "-F", "/home/me/other"]);
+    assert_eq!(link_names(&shown), links_of(&gateway));
+    let arguments = ["show", "link", "ssh://noway", "-F", "/home/me/other"];
+    nlr_fails(&lab, &arguments, 3, &["ssh://noway: host key: ", "its ProxyCommand says: no way"]);
     // Over IPv6, and with an agent behind a socket.
     let v6 = format!("ssh://ci@[{}]", gateway.addresses()[1]);
     assert_eq!(link_names(&nlr_ok(&lab, &["show", "link", "--json", &v6])), links_of(&gateway));

@@ -50,10 +50,16 @@ async fn what_answers_and_is_no_ssh_server() {
     // The stub as it was built: stripping would write a file beside it.
     options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "before it greeted as an ssh server"),
-        ("\0\0\0", "is not an ssh server; check the port"),
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n",
+            "is not an ssh server (it says: HTTP/1.1 400 Bad Request)",
+        ),
+        ("\0\0\0", "is not an ssh server (it says: "),
         ("", "before it greeted as an ssh server"),
-        ("SSH-2.0-x\r\nrubbish, rubbish", "no key exchange or cipher in common"),
+        (
+            "SSH-2.0-x\r\nrubbish, rubbish",
+            "closed the connection within the key exchange, after its greeting SSH-2.0-x",
+        ),
     ] {
         let answers = async || {
             let listener = listener.try_clone().unwrap();

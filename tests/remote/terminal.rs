@@ -11,7 +11,7 @@ use testing::{
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
+fn a_password_is_asked_for_and_a_slow_upload_shows_its_progress() {
     if !Lab::available() {
         return;
     }
@@ -29,12 +29,12 @@ fn a_password_is_asked_for_and_a_slow_upload_shows_a_bar() {
     pty.expect("please try again", SOON);
     pty.expect("assword", SOON);
     pty.send("secret\n");
-    pty.expect("sending the stub to ssh://ci@slow [", SOON);
-    pty.expect("=", SOON);
+    pty.expect("ssh://ci@slow: sending the stub, ", SOON);
+    pty.expect(" KiB, ", SOON);
     assert!(pty.wait().success(), "{}", pty.transcript());
     let screen = pty.screen();
     assert!(screen.contains("eth0"), "{screen}");
-    // The full bar is erased, and the password was never on the terminal.
+    // The line is erased, and the password was never on the terminal.
     assert!(!screen.contains("sending"), "{screen}");
     assert!(!pty.transcript().contains("secret"), "{}", pty.transcript());
     host.assert_idle();

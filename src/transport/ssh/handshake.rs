@@ -8,8 +8,8 @@ use async_ssh2_lite::{
 };
 
 use super::{
+    algorithms::AlgorithmList,
     callbacks,
-    config::AlgorithmList,
     fault::{self, ssh2_error, words},
     greeting::Greeting,
     host::SshHost,

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::config::AlgorithmList;
+use super::algorithms::AlgorithmList;
 
 /// The treatment of a host key that is not known: `StrictHostKeyChecking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

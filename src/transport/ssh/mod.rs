@@ -26,6 +26,7 @@
 //! The tests always have the feature; `OPENSSL_NO_VENDOR=1 tests/run --lib transport::ssh`, with a
 //! target folder of its own, runs them with the system's OpenSSL all the same.
 
+mod algorithms;
 mod auth;
 mod bounded;
 #[allow(unsafe_code, reason = "libssh2 takes C functions")]
@@ -43,6 +44,7 @@ mod known_hosts;
 #[cfg(any(test, fuzzing))]
 mod memory_file;
 mod opening;
+pub(crate) mod pattern;
 mod session;
 mod session_state;
 mod shared_session;

@@ -6,10 +6,14 @@ use crate::show::{
     names::Names,
     notation::family,
     tables::{
-        Context, Table, digits, nexthop,
+        Context, Table,
+        action::ACTIONS,
+        digits,
+        handle::{filter_handle, handle},
+        nexthop,
         others::{GROUP_ADDRESS, GROUPS, LABEL, NAMESPACE, NETCONF, OPTIONS, PREFIX, VLANS},
         put_all,
-        traffic::{ACTIONS, TRAFFIC, filter_handle, handle},
+        traffic::TRAFFIC,
     },
 };
 use netlink_remote::nlmsg::Message;

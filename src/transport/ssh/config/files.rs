@@ -13,11 +13,14 @@ use super::{
     expand::tilde,
     keywords::{KeywordClass, classify},
     match_block::{MatchSubject, host_applies, match_applies},
-    pattern,
     setting::{Location, Setting, Settings},
     tokenizer::{ConfigLine, tokenize},
 };
-use crate::{Error, errno, text::one_line, transport::ssh::bounded};
+use crate::{
+    Error, errno,
+    text::one_line,
+    transport::ssh::{bounded, pattern},
+};
 
 /// The most files that include each other: ssh's limit.
 const MAX_DEPTH: usize = 16;

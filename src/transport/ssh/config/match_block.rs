@@ -5,11 +5,10 @@ use super::{
     command,
     expand::expand,
     network::is_in_network,
-    pattern,
     setting::{Setting, Settings},
     tokens::Tokens,
 };
-use crate::{Error, authority::parse_port};
+use crate::{Error, authority::parse_port, transport::ssh::pattern};
 
 /// The host and users that conditions are compared with.
 #[derive(Clone)]

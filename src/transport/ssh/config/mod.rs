@@ -4,7 +4,6 @@
 //! for the hosts it applies to, never ignored.
 
 mod account;
-mod algorithms;
 mod command;
 mod destination;
 mod expand;
@@ -14,7 +13,6 @@ pub(crate) mod fuzzing;
 mod keywords;
 mod match_block;
 mod network;
-pub(crate) mod pattern;
 mod resolve;
 mod setting;
 #[cfg(test)]
@@ -27,7 +25,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use algorithms::AlgorithmList;
 pub(crate) use destination::parse_destination;
 
 use self::{

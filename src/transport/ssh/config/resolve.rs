@@ -4,7 +4,6 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     account::LocalAccount,
-    algorithms::AlgorithmList,
     destination::parse_destination,
     expand::{expand, tilde},
     setting::{Setting, Settings},
@@ -14,7 +13,10 @@ use crate::{
     Error,
     authority::{check_user, parse_port},
     text::escaped,
-    transport::ssh::host::{AddressFamily, AlgorithmLists, SshHost, StrictChecking},
+    transport::ssh::{
+        algorithms::AlgorithmList,
+        host::{AddressFamily, AlgorithmLists, SshHost, StrictChecking},
+    },
 };
 
 /// The files of ssh's default keys, in the order in which it tries them.

@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
-use crate::transport::ssh::{config::pattern, key_blob::key_type};
+use crate::transport::ssh::{key_blob::key_type, pattern};
 
 /// The meaning of a line's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use crate::{
     prompter::Prompter,
     transport::ssh::{
         Session,
-        config::AlgorithmList,
+        algorithms::AlgorithmList,
         host::{AddressFamily, AlgorithmLists, SshHost},
     },
 };

@@ -8,17 +8,21 @@
 //! | module | tables |
 //! |---|---|
 //! | `form` | the forms of values |
+//! | `handle` | handles of traffic control |
 //! | `link`, `addr`, `neigh`, `route`, `rule`, `nexthop` | those of the objects |
 //! | `encapsulation` | lightweight tunnels of routes and next hops |
-//! | `traffic`, `others` | objects of events: traffic control, VLANs, groups, configurations |
+//! | `traffic`, `filter`, `action`, `others` | objects of events: traffic control, VLANs, groups, configurations |
 //! | `bridge`, `bond`, `tunnel`, `can`, `kinds` | the kinds of links |
 
+pub(crate) mod action;
 pub(super) mod addr;
 mod bond;
 mod bridge;
 mod can;
 mod encapsulation;
+mod filter;
 mod form;
+pub(crate) mod handle;
 mod kinds;
 pub(super) mod link;
 pub(super) mod neigh;
@@ -174,6 +178,8 @@ mod tests {
         all.extend(route::all());
         all.extend(encapsulation::all());
         all.extend(traffic::all());
+        all.extend(action::all());
+        all.extend(filter::all());
         all.extend(others::all());
         all.extend([
             &link::LINK,

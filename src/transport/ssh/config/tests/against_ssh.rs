@@ -12,7 +12,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{ConfigSource, SshHost, StrictChecking, here, resolve_for};
-use crate::transport::ssh::{config::AlgorithmList, host::AddressFamily};
+use crate::transport::ssh::{algorithms::AlgorithmList, host::AddressFamily};
 
 /// The output of `ssh -G`, by keyword; `None` where it fails.
 fn resolved_by_ssh(file: &Path, extra: &[&str], host: &str) -> Option<HashMap<String, String>> {

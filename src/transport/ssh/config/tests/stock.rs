@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{of, world};
-use crate::transport::ssh::{config::AlgorithmList, host::StrictChecking};
+use crate::transport::ssh::{algorithms::AlgorithmList, host::StrictChecking};
 
 /// Of the drop-in of systemd from 256 on, in Fedora and Arch.
 const SYSTEMD: &str = "\
