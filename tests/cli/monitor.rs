@@ -310,3 +310,80 @@ fn what_is_lost_is_told_and_names_are_learnt_again() {
     assert!(lost[0].get("object").is_none());
     assert_eq!(events.last().unwrap()["dev"], "renamed");
 }
+
+#[test]
+fn a_new_link_has_its_name_from_the_first_event_on() {
+    let namespace = Namespace::new();
+    let events = watch_json(&namespace, "", "link add v0 type veth peer name v1");
+    assert!(events.iter().any(|event| event["object"] == "netconf"), "{events:#?}");
+    for event in &events {
+        for key in ["dev", "interface", "ifname"] {
+            let name = event[key].as_str().unwrap_or("v0");
+            assert!(["v0", "v1"].contains(&name), "{event}");
+        }
+        assert_eq!(event["unnamed"], Value::Null, "{event}");
+    }
+}
+
+#[test]
+fn forwarding_entries_and_traffic_control_are_told() {
+    let namespace = Namespace::new();
+    namespace.batch(
+        "link add v0 type veth peer name v1
+         link set v0 up
+         link set v1 up
+         link add br0 type bridge
+         link set v1 master br0
+         link set br0 up
+         link add vx0 type vxlan id 5 dstport 4789",
+    );
+    let running = Running::start(nlr(&["monitor", "--json", "-n", &namespace.0]));
+    namespace.wait_for_listener();
+    for words in [
+        "bridge fdb add 02:00:00:00:00:09 dev v1 master static",
+        "bridge fdb add 02:00:00:00:00:01 dev vx0 dst 192.0.2.8 vni 9 port 4444 self",
+        "tc qdisc add dev v0 root handle 1: htb default 10",
+        "tc class add dev v0 parent 1: classid 1:10 htb rate 1mbit ceil 2mbit",
+        "tc filter add dev v0 parent 1: protocol ip prio 5 u32 match ip dst 10.0.0.0/8 flowid 1:10",
+    ] {
+        namespace.sh(words);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal(Signal::SIGINT);
+    let events = json_lines(&running.end().stdout);
+    let find = |object: &str, key: &str| {
+        let found =
+            events.iter().find(|event| event["object"] == object && event[key] != Value::Null);
+        found.unwrap_or_else(|| panic!("no {object} with {key}: {events:#?}"))
+    };
+    let static_entry = events.iter().find(|event| event["lladdr"] == "02:00:00:00:00:09").unwrap();
+    assert_eq!(static_entry["object"], "fdb");
+    assert_eq!((&static_entry["dev"], &static_entry["master"]), (&"v1".into(), &"br0".into()));
+    let remote = find("fdb", "vni");
+    assert_eq!((&remote["dst"], &remote["vni"]), (&"192.0.2.8".into(), &9.into()), "{remote}");
+    assert_eq!(remote["port"], 4444);
+    let qdisc = events.iter().find(|event| event["object"] == "qdisc" && event["kind"] == "htb");
+    assert_eq!(qdisc.unwrap()["options"]["default"], "0x10");
+    let class = find("class", "options");
+    assert_eq!((&class["handle"], &class["options"]["rate"]), (&"1:10".into(), &125_000.into()));
+    let filter = find("filter", "options");
+    assert_eq!(filter["handle"], "800::800", "{filter}");
+    assert_eq!(filter["options"]["flowid"], "1:10", "{filter}");
+    assert_eq!(filter["options"]["match"]["keys"][0]["mask"], "ff000000", "{filter}");
+}
+
+#[test]
+fn a_namespace_that_is_deleted_ends_it_with_a_word() {
+    for format in ["--json", "--color=never"] {
+        let namespace = Namespace::new();
+        let running = Running::start(nlr(&["monitor", format, "-n", &namespace.0]));
+        namespace.wait_for_listener();
+        let name = namespace.0.clone();
+        drop(namespace);
+        let ended = running.end();
+        assert_eq!(ended.code(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(&name) && ended.stderr.contains("is gone"), "{ended:?}");
+        let last = ended.stdout.lines().last().unwrap();
+        assert!(last.contains("gone") && last.contains(&name), "{last}");
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netlink_remote::{
     Client, Error, Netns, Protocol, Requests,
-    client::{RequestError, RequestErrorKind, options},
+    client::{RawMessage, RequestError, RequestErrorKind, options},
     nlmsg::Message,
 };
 
@@ -34,6 +34,15 @@ impl Dumper {
         let builder = client.socket(Protocol::ROUTE).netns(netns.clone());
         let opened = builder.netlink_option(options::GET_STRICT_CHK, true).open().await;
         Ok(Self(Requests::new(opened.map_err(|error| Failure::opening(error, netns))?)))
+    }
+
+    /// The object that a request asks for; `None` where the kernel has none.
+    pub(crate) async fn one(&self, request: Vec<u8>) -> Result<Option<RawMessage>, RequestError> {
+        match self.0.one(request).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RequestErrorKind::Refused => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a request and passes each message of the answer to `each`. After an error the

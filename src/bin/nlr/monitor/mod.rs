@@ -15,6 +15,7 @@ mod objects;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     future::pending,
     time::{Duration, SystemTime},
 };
@@ -31,18 +32,27 @@ use super::{
     json,
     output::Output,
     session::{self, Session},
-    show::{fields::Fields, link_request, names::Names},
+    show::{
+        fields::{Fields, Put},
+        link_request,
+        names::Names,
+        one_link_request,
+    },
     table::{Cell, Paint, line},
     time::rfc3339,
 };
 use netlink_remote::{
-    Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Target,
-    errno::{EINVAL, ENOENT, EPERM},
-    nlmsg::messages,
+    Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Target,
+    client::NetnsMode,
+    errno::{EINVAL, ENOENT, EPERM, ESRCH},
+    nlmsg::{Message, messages},
 };
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;
+
+/// The time between two looks at a namespace.
+const WATCH: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 The first line, `ready`, says that the subscription stands: changes from then on are events.
@@ -53,6 +63,9 @@ unknown type, with its bytes), then the keys of `ip -j`. `message_flags` are tho
 made the change: `replace`, `excl`, `create`, `append`. Where a key of ip's has one of these three names, the object's name is put in front of it,
 as in `link_event`. A line of `lost` has no object, but `dropped`, the number of datagrams that the
 far kernel dropped because its receive buffer was full, and `total`, their number since the start.
+
+A link whose name is not known, since it is deleted already, is shown as `if12`, and listed under `unnamed`. Where the
+namespace of -n is deleted, or another one gets its name, a last line says `gone`, and the exit code is 1.
 
 The end by --count is a success: exit code 0. So is that by --timeout alone; where it comes before
 the events of --count, the exit code is 124.
@@ -104,6 +117,7 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
         names: Names::local(),
         json: args.json,
         color: !args.json && args.color.on(),
+        nameless: Nameless::default(),
         left: args.count,
         pending: Vec::new(),
     };
@@ -117,11 +131,20 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
             None => pending().await,
         }
     };
-    tokio::select! {
+    let is_gone = tokio::select! {
         // Events that have arrived by the end count.
         biased;
-        result = monitor.follow(&socket, &mut output) => result?,
-        () = end => {}
+        result = monitor.follow(&socket, &mut output) => result.map(|()| false)?,
+        () = end => false,
+        () = gone(&session.client, &netns) => true,
+    };
+    if is_gone {
+        monitor.print_gone(&netns);
+        monitor.flush(&mut output).await?;
+        output.finish().await?;
+        return Err(Failure::request(format_args!(
+            "{netns} is gone: it was deleted, or another one has its name now"
+        )));
     }
     output.finish().await?;
     match (monitor.left, args.count, args.timeout) {
@@ -129,6 +152,49 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
             format_args!("{} of {count} events came within {timeout:?}", count - left),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Waits until a namespace is no longer what it was reached by: a socket keeps the namespace itself
+/// alive, and would hear nothing for ever.
+async fn gone(client: &Client, netns: &Netns) {
+    let namespaces = client.netns();
+    let open = || namespaces.open(netns.clone(), NetnsMode::Existing);
+    // A container's is a matter of its engine, which is not to be asked all the time.
+    let is_watched = matches!(netns, Netns::Name(_) | Netns::Path(_) | Netns::Pid(_));
+    let first = match is_watched {
+        true => open().await.ok().map(|handle| handle.id()),
+        false => None,
+    };
+    let Some(first) = first else { return pending().await };
+    loop {
+        sleep(WATCH).await;
+        match open().await {
+            Ok(handle) if handle.id() == first => {}
+            Ok(_) => return,
+            Err(error) if matches!(error.errno(), Some(ENOENT | ESRCH)) => return,
+            // Not known any more.
+            Err(_) => return pending().await,
+        }
+    }
+}
+
+/// Numbers of links that the kernel does not have. Old ones are forgotten.
+#[derive(Default)]
+struct Nameless(VecDeque<u32>);
+
+impl Nameless {
+    const MOST: usize = 1024;
+
+    fn contains(&self, index: &u32) -> bool {
+        self.0.contains(index)
+    }
+
+    fn note(&mut self, index: u32) {
+        self.0.push_back(index);
+        if self.0.len() > Self::MOST {
+            self.0.pop_front();
+        }
     }
 }
 
@@ -180,6 +246,8 @@ struct Monitor {
     names: Names,
     json: bool,
     color: bool,
+    /// Links that the kernel does not have.
+    nameless: Nameless,
     /// Events until the end, `None` without an end.
     left: Option<u64>,
     /// Lines that the writer has not got yet.
@@ -257,7 +325,7 @@ impl Monitor {
             if self.pending.len() >= PIECE {
                 self.flush(output).await?;
             }
-            let Some(event) = event::parse(&message, &mut self.names) else { continue };
+            let Some(event) = self.event(&message).await? else { continue };
             let action = event.action.name();
             let text = match self.json {
                 true => json_line(&time, action, event.object, event.data),
@@ -266,6 +334,74 @@ impl Monitor {
             self.print(&text);
         }
         Ok(())
+    }
+
+    /// The event of a message, with the names of the links that it is about. Events of a new link may
+    /// come before the one that has its name: the kernel is asked for it then.
+    async fn event(&mut self, message: &Message<'_>) -> Result<Option<event::Event>, Failure> {
+        self.names.take_missed();
+        let event = event::parse(message, &mut self.names);
+        let missed = self.names.take_missed();
+        if missed.is_empty() || event.is_none() || self.names.is_full() {
+            return Ok(event);
+        }
+        let mut has_learned = false;
+        let mut unnamed = Vec::new();
+        for index in missed {
+            if self.nameless.contains(&index) {
+                unnamed.push(index);
+                continue;
+            }
+            let link = self.dumper.one(one_link_request(index)).await;
+            match link.map_err(|error| dump::failure(error, "links"))? {
+                Some(link) => {
+                    self.names.observe(&link.message());
+                    has_learned = true;
+                }
+                // Deleted already; asked for once, as its number is not used again soon.
+                None => {
+                    unnamed.push(index);
+                    self.nameless.note(index);
+                }
+            }
+        }
+        let event = match has_learned {
+            // What is not known is missed again.
+            true => {
+                unnamed.clear();
+                event::parse(message, &mut self.names)
+            }
+            false => event,
+        };
+        let unnamed = self.names.take_missed().into_iter().chain(unnamed);
+        let unnamed: Vec<serde_json::Value> =
+            unnamed.map(|index| self.names.link(index).into()).collect();
+        Ok(event.map(|mut event| {
+            if !unnamed.is_empty() {
+                event.data.put("unnamed", unnamed);
+            }
+            event
+        }))
+    }
+
+    /// Prints that the namespace is gone.
+    fn print_gone(&mut self, netns: &Netns) {
+        let time = rfc3339(SystemTime::now());
+        let netns = match netns {
+            Netns::Name(name) => name.clone(),
+            Netns::Pid(pid) => format!("pid:{pid}"),
+            Netns::Path(path) => path.clone(),
+            other => other.to_string(),
+        };
+        let text = match self.json {
+            true => json::text(&json!({ "time": time, "event": "gone", "netns": netns })),
+            false => {
+                let cells = [Cell::new("gone".to_owned(), Paint::Bad), Cell::plain(netns)];
+                self.text_line(&time, &line(&cells, self.color))
+            }
+        };
+        self.pending.extend_from_slice(text.as_bytes());
+        self.pending.push(b'\n');
     }
 
     /// Prints that the subscription stands. That is no event of --count.

@@ -57,7 +57,7 @@ use netlink_remote::{
 };
 use query::{Family, Filter, Object, Table, is_empty_list, requests};
 
-pub(crate) use query::link_request;
+pub(crate) use query::{link_request, one_link_request};
 
 /// Attempts at a list whose objects change while it is made.
 const ATTEMPTS: u32 = 10;

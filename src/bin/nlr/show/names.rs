@@ -2,6 +2,7 @@
 //! from the databases of iproute2 on this machine.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeSet, HashMap},
     fs, iter,
     path::Path,
@@ -40,6 +41,8 @@ pub(crate) struct Names {
     links: HashMap<u32, Link>,
     /// The number of links that are known at most.
     most_links: usize,
+    /// Links that were asked for and are not known.
+    missed: RefCell<BTreeSet<u32>>,
     /// `rt_tables`.
     tables: HashMap<u32, String>,
     /// `rt_protos`.
@@ -62,6 +65,7 @@ impl Default for Names {
         Self {
             links: HashMap::new(),
             most_links: MEMORY / LINK_MEMORY,
+            missed: RefCell::default(),
             tables: named(&[(253, "default"), (254, "main"), (255, "local")]),
             protocols: named(&[
                 (0, "unspec"),
@@ -172,8 +176,16 @@ impl Names {
         match self.links.get(&index) {
             Some(link) => link.name.clone(),
             None if index == 0 => "*".to_owned(),
-            None => format!("if{index}"),
+            None => {
+                self.missed.borrow_mut().insert(index);
+                format!("if{index}")
+            }
         }
+    }
+
+    /// The links that were asked for since the last call, and are not known.
+    pub(crate) fn take_missed(&self) -> BTreeSet<u32> {
+        self.missed.take()
     }
 
     /// The `IFF_*` flags of a known link.

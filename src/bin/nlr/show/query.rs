@@ -138,6 +138,16 @@ pub(crate) fn link_request() -> Vec<u8> {
     request::<16>(libc::RTM_GETLINK, 0).attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()).finish()
 }
 
+/// The request for one link.
+pub(crate) fn one_link_request(index: u32) -> Vec<u8> {
+    let mut header = [0; 16];
+    if let Some(place) = header.get_mut(4..8) {
+        place.copy_from_slice(&index.to_ne_bytes());
+    }
+    let request = Builder::new(libc::RTM_GETLINK, flags::REQUEST).put(&header);
+    request.attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()).finish()
+}
+
 /// A dump request with a header of `N` bytes: the family, then zeros.
 fn request<const N: usize>(kind: u16, family: u8) -> Builder {
     let mut header = [0; N];

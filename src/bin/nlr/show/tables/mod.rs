@@ -167,7 +167,7 @@ pub(crate) fn digits(value: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use netlink_remote::nlmsg::{Builder, messages};
     use serde_json::{Value, json};
@@ -193,7 +193,7 @@ mod tests {
         all
     }
 
-    pub(super) fn object(table: &Table, attributes: &[(u16, &[u8])]) -> Value {
+    pub(in super::super) fn object(table: &Table, attributes: &[(u16, &[u8])]) -> Value {
         let nest =
             attributes.iter().fold(Builder::new(16, 0).put(&[0; 16]), |nest, (kind, value)| {
                 nest.attribute(*kind, value)

@@ -313,3 +313,52 @@ pub(crate) static GROUP_ADDRESS: Table = table!("IFA_":
     PROTO = 11, "protocol", U8;
     TARGET_NETNSID = 10, "target_netnsid", I32;
 );
+
+/// The kernel of the tests' machine has neither VLANs of bridges nor their groups: the messages are made by
+/// hand, after `net/bridge/br_vlan.c` and `net/bridge/br_mdb.c`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::tables::tests::object;
+    use serde_json::json;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn vlans_of_a_port() {
+        let info = [0x0006_u16.to_ne_bytes(), 5_u16.to_ne_bytes()].concat();
+        let range = [attribute(1, &info), attribute(2, &7_u16.to_ne_bytes()), attribute(3, &[4])];
+        let single = [attribute(1, &[0, 0, 9, 0]), attribute(77, &[1, 2])];
+        let found = object(&VLANS, &[(1, &range.concat()), (1, &single.concat())]);
+        let expected = json!({ "vlans": [
+            { "vlan": 5, "flags": ["PVID", "Egress Untagged"], "vlanEnd": 7, "state": "blocking" },
+            { "vlan": 9, "unknown": { "BRIDGE_VLANDB_ENTRY_77": "0102" } },
+        ] });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn members_of_a_group() {
+        let mut entry = 3_u32.to_ne_bytes().to_vec();
+        entry.extend([1, 0x02, 5, 0]);
+        entry.extend([239, 1, 1, 1]);
+        entry.extend([0; 12]);
+        entry.extend([0x08, 0x00, 0, 0]);
+        entry.extend(attribute(1, &1234_u32.to_ne_bytes()));
+        entry.extend(attribute(3, &[1]));
+        entry.extend(attribute(4, &[192, 0, 2, 1]));
+        entry.extend(attribute(5, &[4]));
+        let found = object(&GROUPS, &[(1, &attribute(1, &attribute(1, &entry)))]);
+        let expected = json!({ "mdb": [{
+            "port": "if3", "grp": "239.1.1.1", "state": "permanent", "flags": ["fast_leave"], "vid": 5,
+            "src": "192.0.2.1", "filter_mode": "include", "protocol": "static", "timer": 12.34,
+        }] });
+        assert_eq!(found, expected);
+    }
+}
