@@ -16,6 +16,9 @@ const SAMPLE: usize = 512;
 /// Bytes of those rows, at most: rows of long cells are fewer.
 const SAMPLE_BYTES: usize = 1 << 20;
 
+/// Letters of a line of words.
+const NOTE: usize = 80;
+
 /// Upper limit for the width of a column.
 const WIDEST: usize = 48;
 
@@ -140,14 +143,42 @@ pub(crate) fn shortened(text: &str, letters: usize) -> String {
     beginning.chain(['…'].iter()).chain(text.iter().skip(text.len() - end)).collect()
 }
 
+/// A line of a table.
+#[derive(Debug)]
+enum Line {
+    Row(Vec<Cell>),
+    Note(String),
+}
+
+impl Line {
+    fn row(&self) -> Option<&Vec<Cell>> {
+        match self {
+            Self::Row(row) => Some(row),
+            Self::Note(_) => None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Row(row) => row.iter().map(|cell| cell.text.len()).sum(),
+            Self::Note(text) => text.len(),
+        }
+    }
+}
+
 /// A table, written while its rows are added.
 #[derive(Debug)]
 pub(crate) struct Table<W> {
     out: W,
     color: bool,
     widths: Vec<usize>,
-    /// The heading and the first rows, until they have determined the widths.
-    sample: Option<Vec<Vec<Cell>>>,
+    /// The heading and the first lines, until they have determined the widths.
+    sample: Option<Vec<Line>>,
+    /// The columns that the sample leaves empty and that are therefore not shown, by their names. A later
+    /// cell of such a column is shown with its name.
+    hidden: Vec<Option<String>>,
+    /// Whether empty columns are left out.
+    hides: bool,
     /// Bytes of the sample's cells.
     sample_bytes: usize,
 }
@@ -161,23 +192,48 @@ impl<W: Write> Table<W> {
             out,
             color,
             widths: vec![0; columns.len()],
-            sample: Some(vec![heading]),
+            sample: Some(vec![Line::Row(heading)]),
+            hidden: vec![None; columns.len()],
+            hides: false,
             sample_bytes: 0,
         }
     }
 
+    /// Leaves out the columns that are empty in all of the first rows, if there is a row.
+    pub(crate) fn without_empty_columns(self) -> Self {
+        Self { hides: true, ..self }
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, row: Vec<Cell>) -> io::Result<()> {
+        self.add(Line::Row(row))
+    }
+
+    /// Adds lines of words below a row, each line up to [`NOTE`] letters.
+    pub(crate) fn note(&mut self, words: &[String]) -> io::Result<()> {
+        let mut line = String::new();
+        for word in words {
+            let word = escaped(word);
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > NOTE {
+                self.add(Line::Note(std::mem::take(&mut line)))?;
+            }
+            line.push_str(if line.is_empty() { "    " } else { " " });
+            line.push_str(&word);
+        }
+        if line.is_empty() { Ok(()) } else { self.add(Line::Note(line)) }
+    }
+
+    fn add(&mut self, line: Line) -> io::Result<()> {
         match &mut self.sample {
             Some(sample) if sample.len() < SAMPLE && self.sample_bytes < SAMPLE_BYTES => {
-                self.sample_bytes += row.iter().map(|cell| cell.text.len()).sum::<usize>();
-                sample.push(row);
+                self.sample_bytes += line.bytes();
+                sample.push(line);
             }
             Some(_) => {
                 self.settle()?;
-                self.write(&row)?;
+                self.write(&line)?;
             }
-            None => self.write(&row)?,
+            None => self.write(&line)?,
         }
         Ok(())
     }
@@ -196,19 +252,50 @@ impl<W: Write> Table<W> {
     /// Determines the widths and writes the rows of the sample.
     fn settle(&mut self) -> io::Result<()> {
         let sample = self.sample.take().unwrap_or_default();
-        for row in &sample {
+        let rows = || sample.iter().filter_map(Line::row);
+        if self.hides && rows().nth(1).is_some() {
+            let is_empty = |column: usize| {
+                rows().skip(1).all(|row| row.get(column).is_none_or(|cell| cell.text.is_empty()))
+            };
+            let heading = rows().next().into_iter().flatten().enumerate();
+            let hidden =
+                heading.map(|(column, name)| is_empty(column).then(|| name.text.to_lowercase()));
+            self.hidden = hidden.collect();
+        }
+        for row in rows() {
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.chars().count()).min(WIDEST);
             }
         }
-        sample.iter().try_for_each(|row| self.write(row))
+        sample.iter().enumerate().try_for_each(|(at, line)| match (at, line) {
+            (0, Line::Row(heading)) => {
+                let shown = heading.iter().zip(&self.hidden);
+                let blank = |(cell, hidden): (&Cell, &Option<_>)| match hidden {
+                    Some(_) => Cell::plain(String::new()),
+                    None => cell.clone(),
+                };
+                let heading = shown.map(blank).collect();
+                self.write(&Line::Row(heading))
+            }
+            (_, line) => self.write(line),
+        })
     }
 
-    /// Writes a row without trailing spaces.
-    fn write(&mut self, row: &[Cell]) -> io::Result<()> {
+    /// Writes a line without trailing spaces.
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let row = match line {
+            Line::Row(row) => row,
+            Line::Note(text) => return writeln!(self.out, "{text}"),
+        };
         let last = row.iter().rposition(|cell| !cell.text.is_empty());
         let used = last.map_or(0, |last| last + 1);
         for (position, (cell, width)) in row.iter().zip(&self.widths).take(used).enumerate() {
+            if let Some(Some(name)) = self.hidden.get(position) {
+                if cell.text.is_empty() {
+                    continue;
+                }
+                write!(self.out, "{name} ")?;
+            }
             cell.write(&mut self.out, self.color)?;
             if Some(position) != last {
                 let gap = width.saturating_sub(cell.text.chars().count()) + 2;
@@ -236,6 +323,23 @@ mod tests {
         table.finish().unwrap();
         let text = String::from_utf8(table.out).unwrap();
         assert_eq!(text, "A     B  C\nlong     x\ns     t\n\n");
+    }
+
+    #[test]
+    fn a_column_that_is_empty_is_not_shown() {
+        let mut table = Table::new(Vec::new(), &["A", "SRC", "C"], false).without_empty_columns();
+        table.row(plain(&["long", "", "x"])).unwrap();
+        table.note(&["one".to_owned(), "x".repeat(70), "two".to_owned()]).unwrap();
+        for _ in 0..SAMPLE {
+            table.row(plain(&["s", "", "t"])).unwrap();
+        }
+        table.row(plain(&["s", "late", "t"])).unwrap();
+        table.finish().unwrap();
+        let text = String::from_utf8(table.out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let note = format!("    one {}", "x".repeat(70));
+        assert_eq!(lines[..5], ["A     C", "long  x", &note, "    two", "s     t"]);
+        assert_eq!(*lines.last().unwrap(), "s     src late  t");
     }
 
     #[test]

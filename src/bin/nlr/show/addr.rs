@@ -58,18 +58,20 @@ pub(crate) fn rows(link: &Fields) -> Vec<Vec<Cell>> {
     if addresses.is_empty() {
         return vec![row(Vec::new())];
     }
-    addresses.iter().filter_map(Value::as_object).map(|address| row(cells(address))).collect()
+    let name = link.get("ifname");
+    let addresses = addresses.iter().filter_map(Value::as_object);
+    addresses.map(|address| row(cells(address, name))).collect()
 }
 
 /// The row of an event.
 pub(crate) fn row(address: &Fields) -> Vec<Cell> {
     let name =
         Cell::new(address.get("dev").map(plain_text::value).unwrap_or_default(), Paint::Name);
-    [name].into_iter().chain(cells(address)).collect()
+    [name].into_iter().chain(cells(address, address.get("dev"))).collect()
 }
 
-/// The cells of [`EVENT_COLUMNS`] after the first.
-fn cells(address: &Fields) -> Vec<Cell> {
+/// The cells of [`EVENT_COLUMNS`] after the first, for an address of a link with this name.
+fn cells(address: &Fields, link: Option<&Value>) -> Vec<Cell> {
     let text = |key: &str| address.get(key).map(plain_text::value).unwrap_or_default();
     let peer = address
         .get("address")
@@ -80,7 +82,10 @@ fn cells(address: &Fields) -> Vec<Cell> {
     } else {
         Paint::Inet6
     };
+    // A label says something where it is not the link's name.
+    let label = if address.get("label") == link { "label" } else { "" };
     let shown = [
+        label,
         "deleted",
         "index",
         "dev",

@@ -20,7 +20,7 @@ pub(crate) fn list(choice: u8, is_json: bool, datagram: &[u8]) -> String {
             .unwrap(),
         table: (choice / 20).is_multiple_of(2).then_some(Table::All),
     };
-    let format = if is_json { Format::Json } else { Format::Text { color: false } };
+    let format = if is_json { Format::Json } else { Format::Text { color: false, details: true } };
     of(object, filter, format, datagram)
 }
 

@@ -67,6 +67,50 @@ const LINK_LAYER: [&str; 6] =
 pub(crate) const COLUMNS: &[&str] =
     &["INDEX", "NAME", "STATE", "MTU", "MASTER", "ADDRESS", "TYPE", "FLAGS"];
 
+/// The row of a link in a list: without the flags that most links have.
+pub(crate) fn short_row(link: &Fields) -> Vec<Cell> {
+    let mut row = row(link);
+    let flags = link.get("flags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_up = flags.iter().any(|flag| flag == "UP");
+    let is_usual = |flag: &&Value| {
+        let flag = flag.as_str().unwrap_or_default();
+        ["BROADCAST", "MULTICAST", "LOOPBACK"].contains(&flag) || is_up && flag == "LOWER_UP"
+    };
+    let others: Vec<_> = flags.iter().filter(|flag| !is_usual(flag)).cloned().collect();
+    row.pop();
+    row.push(Cell::new(plain_text::value(&others.into()), Paint::Dim));
+    row
+}
+
+/// What the row of a list does not show.
+pub(crate) fn note(link: &Fields) -> Vec<String> {
+    let shown = [
+        "deleted",
+        "ifindex",
+        "ifname",
+        "link",
+        "link_index",
+        "operstate",
+        "mtu",
+        "master",
+        "address",
+        "linkinfo",
+        "addr_info",
+    ];
+    let mut words = plain_text::details(link, &shown);
+    let info = link.get("linkinfo").and_then(Value::as_object);
+    for (key, value) in info.into_iter().flatten() {
+        match (key.as_str(), value) {
+            ("info_data" | "info_slave_data", Value::Object(data)) => {
+                words.extend(plain_text::details(data, &[]));
+            }
+            ("info_kind" | "info_slave_kind", kind) => words.push(plain_text::value(kind)),
+            (key, value) => words.push(format!("{key} {}", plain_text::value(value))),
+        }
+    }
+    words
+}
+
 /// The row of a link.
 pub(crate) fn row(link: &Fields) -> Vec<Cell> {
     let text = |key: &str| link.get(key).map(plain_text::value).unwrap_or_default();

@@ -28,7 +28,8 @@ pub(crate) enum Format {
     /// A JSON array, one element a line.
     Json,
     /// An aligned table.
-    Text { color: bool },
+    /// With the details of links below them or without.
+    Text { color: bool, details: bool },
 }
 
 /// An unfinished list.
@@ -62,7 +63,8 @@ fn keep(message: &Message<'_>, kept: &mut Vec<u8>) {
 enum Sink<W> {
     /// An array, and whether it is still empty.
     Json(W, bool),
-    Text(Table<W>),
+    /// A table, and whether each link has its details below.
+    Text { table: Table<W>, details: bool },
 }
 
 impl<W: Write> Listing<W> {
@@ -83,7 +85,10 @@ impl<W: Write> Listing<W> {
         };
         let sink = match format {
             Format::Json => Sink::Json(out, true),
-            Format::Text { color } => Sink::Text(Table::new(out, columns, color)),
+            Format::Text { color, details } => {
+                let table = Table::new(out, columns, color);
+                Sink::Text { table: table.without_empty_columns(), details }
+            }
         };
         let (links, addresses) = (Vec::new(), HashMap::new());
         Self { object, filter, names, links, addresses, address_bytes: 0, sink }
@@ -93,7 +98,7 @@ impl<W: Write> Listing<W> {
     pub(crate) fn out(&mut self) -> &mut W {
         match &mut self.sink {
             Sink::Json(out, _) => out,
-            Sink::Text(table) => table.out(),
+            Sink::Text { table, .. } => table.out(),
         }
     }
 
@@ -148,7 +153,7 @@ impl<W: Write> Listing<W> {
     pub(crate) fn link(&mut self, message: &Message<'_>) -> io::Result<()> {
         if self.object == Object::Link {
             if let Some(link) = link::json(message, &self.names, link::View::Full) {
-                self.sink.put(link, |link| vec![link::row(link)])?;
+                self.sink.put(link, |link| vec![link::short_row(link)])?;
             }
         } else if let Some(link) = self.link_with_addresses(message) {
             self.sink.put(link, addr::rows)?;
@@ -220,7 +225,14 @@ impl<W: Write> Sink<W> {
                 *first = false;
                 out.write_all(json::text(&object.into()).as_bytes())
             }
-            Self::Text(table) => rows(&object).into_iter().try_for_each(|row| table.row(row)),
+            Self::Text { table, details } => {
+                rows(&object).into_iter().try_for_each(|row| table.row(row))?;
+                // The rows of other objects show everything.
+                match *details && object.contains_key("ifindex") {
+                    true => table.note(&link::note(&object)),
+                    false => Ok(()),
+                }
+            }
         }
     }
 
@@ -231,7 +243,7 @@ impl<W: Write> Sink<W> {
                 out.write_all(if *first { b"[]\n" } else { b"]\n" })?;
                 out.flush()
             }
-            Self::Text(table) => table.finish(),
+            Self::Text { table, .. } => table.finish(),
         }
     }
 }

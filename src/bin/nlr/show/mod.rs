@@ -99,6 +99,9 @@ pub(crate) struct ShowArgs {
     /// number or `all`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
+    /// Below each link everything else that is known of it, as of `ip -d`; --json always has it
+    #[arg(long, short = 'd')]
+    details: bool,
     /// A JSON array, with the keys of `ip -j`
     #[arg(long, short)]
     json: bool,
@@ -127,7 +130,7 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     let filter = filter(args, &names)?;
     let format = match args.json {
         true => Format::Json,
-        false => Format::Text { color: args.color.on() },
+        false => Format::Text { color: args.color.on(), details: args.details },
     };
     session.check_byte_order()?;
     let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;

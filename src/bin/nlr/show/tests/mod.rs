@@ -79,7 +79,7 @@ fn recorded_messages_are_listed() {
 #[test]
 fn messages_that_are_cut_or_changed_do_no_harm() {
     for (object, datagram) in damaged() {
-        for format in [Format::Json, Format::Text { color: true }] {
+        for format in [Format::Json, Format::Text { color: true, details: true }] {
             let text = list(object, format, &datagram);
             let parsed = serde_json::from_str::<Vec<Value>>(&text);
             assert!(format != Format::Json || parsed.is_ok(), "{text}");
