@@ -241,11 +241,19 @@ impl FromStr for Hop {
             let reason = match text {
                 "" => "a hop is empty; hops are separated by single commas".to_owned(),
                 "local" | "sudo" | "doas" | "su" => format!("write `{text}:`"),
+                _ if text.starts_with(['/', '.', '~']) => {
+                    format!("no such hop; for a unix socket write `unix:{}`", text::escaped(text))
+                }
                 _ if text.contains('/') => "no such hop; for a host write `ssh://HOST`".to_owned(),
                 _ => format!("no such hop; for a host write `ssh://{}`", text::escaped(text)),
             };
             return Err(wrong(&reason));
         };
+        if matches!(scheme, "pid" | "netns") {
+            let namespace = if scheme == "pid" { text } else { rest };
+            let reason = format!("a namespace is no hop: `-n {}`", text::escaped(namespace));
+            return Err(wrong(&reason));
+        }
         let value = unescape(rest);
         let optional = || (!value.is_empty()).then(|| value.clone());
         let hop = match scheme {

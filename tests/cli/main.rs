@@ -13,3 +13,4 @@ mod parity;
 mod serve;
 mod usage;
 mod verbose;
+mod wrong_lines;

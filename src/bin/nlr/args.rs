@@ -13,7 +13,7 @@ pub(crate) struct NetnsArg {
     /// namespace of a process, or `docker:NAME` or `podman:NAME` for that of a running container,
     /// by name or id. Default: the namespace of the stub. A name of ip-netns(8) in one of these
     /// forms needs its path, such as /run/netns/docker:x
-    #[arg(id = "netns", long = "netns", short = 'n', value_name = "NETNS", value_parser = netns)]
+    #[arg(id = "netns", long = "netns", short = 'n', value_name = "NETNS", value_parser = netns, allow_hyphen_values = true)]
     value: Option<Netns>,
 }
 
@@ -50,6 +50,14 @@ impl ColorArg {
             }
         }
     }
+}
+
+/// Parses a number of things above zero.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 /// Parses a number of seconds, zero included.

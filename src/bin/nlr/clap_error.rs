@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Command, error::ErrorKind};
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use super::{failure::Failure, output};
 
@@ -28,11 +31,51 @@ pub(crate) fn print(
                 | ErrorKind::MissingSubcommand => "a subcommand is missing".to_owned(),
                 _ => line(&error.render().to_string()),
             };
+            let hint = hint(error, arguments);
             let name = subcommand(command, arguments);
-            Err(Failure::usage(format_args!("{text}; see `{name} --help`")))
+            Err(Failure::usage(format_args!("{text}{hint}; see `{name} --help`")))
         }
     }
 }
+
+/// What was probably meant by a word that is no subcommand: words of `ip`, and of later versions.
+fn hint(error: &clap::Error, arguments: &[OsString]) -> String {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word.as_str(),
+        _ => return String::new(),
+    };
+    let is_netns = arguments.iter().any(|argument| argument == "netns");
+    let after = arguments.iter().skip_while(|argument| *argument != word).nth(1);
+    let object = OBJECTS.iter().find(|(_, words)| words.contains(&word)).map(|(object, _)| *object);
+    match (word, object) {
+        ("help", _) => {
+            let topic = after.and_then(|topic| topic.to_str()).unwrap_or("COMMAND");
+            format!(": `nlr --help` has the subcommands, `nlr {topic} --help` has one of them")
+        }
+        ("exec", _) if is_netns => {
+            ": a command is run by `ip netns exec`; nlr's own take the namespace by -n".to_owned()
+        }
+        ("add" | "set" | "change" | "replace" | "append" | "del" | "delete" | "flush", _) => {
+            ": nlr changes nothing but namespaces (`nlr netns`); a program changes others by the library".to_owned()
+        }
+        ("list" | "ls" | "get" | "dump", _) => ": `nlr show OBJECT` lists objects".to_owned(),
+        ("watch" | "events" | "mon" | "tail", _) => ": `nlr monitor` prints changes".to_owned(),
+        ("connect" | "ssh" | "test" | "info" | "status", _) => {
+            ": `nlr ping TARGET` shows whether a target can be reached".to_owned()
+        }
+        (_, Some(object)) => format!(": objects are listed by `nlr show {object}`"),
+        _ => String::new(),
+    }
+}
+
+/// The objects of `nlr show`, each with the words for it.
+const OBJECTS: [(&str, &[&str]); 5] = [
+    ("link", &["link", "links", "l", "interface", "interfaces", "if", "dev"]),
+    ("addr", &["addr", "address", "addresses", "addrs", "a", "ip"]),
+    ("route", &["route", "routes", "r", "ro"]),
+    ("neigh", &["neigh", "neighbor", "neighbors", "neighbour", "neighbours", "n", "arp"]),
+    ("rule", &["rule", "rules", "ru"]),
+];
 
 /// The first paragraph and the tips on one line. The paragraphs on usage are left out.
 fn line(text: &str) -> String {
@@ -46,7 +89,9 @@ fn line(text: &str) -> String {
     {
         line = format!("target{rest}");
     }
-    for tip in paragraphs.filter(|paragraph| paragraph.trim_start().starts_with("tip: ")) {
+    let tips = paragraphs.filter(|paragraph| paragraph.trim_start().starts_with("tip: "));
+    // That a wrong option could be a value is of no use: no value begins so.
+    for tip in tips.filter(|tip| !tip.contains("as a value")) {
         line.push_str("; ");
         line.push_str(join(tip).trim_start_matches("tip: "));
     }

@@ -20,13 +20,13 @@ pub(crate) struct ConnectionArgs {
     /// Time limit for each step of connecting; time spent on a question does not count
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30")]
-    #[arg(value_parser = positive_seconds)]
+    #[arg(value_parser = positive_seconds, allow_hyphen_values = true)]
     pub(crate) connect_timeout: Duration,
     /// Keepalive interval: after this silence of the far end nlr sends a ping; if nothing comes
     /// within one more interval, the connection is lost. 0: no pings
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "15")]
-    #[arg(value_parser = seconds)]
+    #[arg(value_parser = seconds, allow_hyphen_values = true)]
     pub(crate) keepalive: Duration,
     /// Configuration file of ssh, instead of ~/.ssh/config and /etc/ssh/ssh_config; `none` for no
     /// file

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
-    args::seconds,
+    args::{count, seconds},
     connection::ConnectionArgs,
     failure::{Failure, message},
     json,
@@ -29,10 +29,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PingArgs {
     /// Number of round trips. Default: until Ctrl-C
-    #[arg(long, short, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
     /// Time between two round trips
-    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds, allow_hyphen_values = true)]
     interval: Duration,
     /// A JSON object on each line
     #[arg(long, short)]

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
@@ -256,6 +257,14 @@ fn as_json(event: &ListenEvent) -> Value {
 }
 
 fn unix_path(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with(['/', '.']) {
+        return Err(format!("expected `unix:PATH`: write `unix:{text}`"));
+    }
+    if text.starts_with("tcp:") || text.parse::<SocketAddr>().is_ok() {
+        let text = "a TCP port is not served: whoever reached it would be root there; serve `unix:PATH`, or let \
+                    clients start a stub of their own by `ssh://HOST`";
+        return Err(text.to_owned());
+    }
     let target = text.parse::<Target>().map_err(|error| format!("{error:#}"))?;
     match target.hops() {
         [Hop::Unix(path)] => Ok(path.clone()),

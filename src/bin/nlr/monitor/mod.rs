@@ -20,12 +20,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{Args, value_parser};
+use clap::Args;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    args::{ColorArg, NetnsArg, seconds},
+    args::{ColorArg, NetnsArg, count, seconds},
     connection::ConnectionArgs,
     dump::{self, Dumper},
     failure::{Failure, warn},
@@ -93,10 +93,10 @@ pub(crate) struct MonitorArgs {
     #[command(flatten)]
     color: ColorArg,
     /// Number of events after which it ends
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
     /// Time after which it ends
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// Target, as `nlr --help` describes
     #[arg(default_value = "local:")]

@@ -109,7 +109,7 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "MIB", default_value = "64", value_parser = value_parser!(u32).range(1..))]
     memory: u32,
     /// Time for the answer, once connected; exit code 124 where it is not enough
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     #[command(flatten)]
     color: ColorArg,

@@ -23,12 +23,15 @@ const SKIP_STATS: u32 = 1 << 3;
 /// A kind of object, listed as `ip -d link`, `ip addr`, `ip route`, `ip neigh` and `ip rule` do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Object {
+    #[value(aliases = ["links"])]
     Link,
-    #[value(alias = "address")]
+    #[value(aliases = ["address", "addresses", "addrs"])]
     Addr,
+    #[value(aliases = ["routes"])]
     Route,
-    #[value(aliases = ["neighbor", "neighbour"])]
+    #[value(aliases = ["neighbor", "neighbour", "neighbors", "neighbours"])]
     Neigh,
+    #[value(aliases = ["rules"])]
     Rule,
 }
 
