@@ -40,8 +40,8 @@ pub struct TargetOptions {
     /// hosts of this architecture is the program of [`stub`](Self::stub), and then the running
     /// program after [`stub::serve_if_asked`](crate::stub::serve_if_asked).
     pub stubs: Vec<StubSource>,
-    /// The time limit of each step: 30 seconds. Time in which a question waits for its answer does
-    /// not count, and while a stub is sent the limit is on the time without progress. To reach an
+    /// The time limit of each step: 30 seconds from its last progress, and 20 times as long in all.
+    /// Time in which a question waits for its answer does not count. To reach an
     /// `ssh://` host ([`Step::Connect`](crate::Step::Connect)), `ConnectTimeout` in ssh's
     /// configuration replaces the limit.
     pub timeout: Duration,

@@ -219,6 +219,7 @@ fn through(hosts: &[SshHost], context: &ConnectContext) -> ConnectContext {
 fn pool_key(route: &[SshHost]) -> Vec<SshHost> {
     let key = |host: &SshHost| SshHost {
         hop: String::new(),
+        key_folder: None,
         connect_timeout: None,
         jumps: Vec::new(),
         ..host.clone()

@@ -94,8 +94,8 @@ impl Prompter {
         self
     }
 
-    /// Sets the callback for the progress of sending a stub. It runs on the runtime's thread and
-    /// must not block.
+    /// Sets the callback for the progress of connecting: each step as it begins, and the bytes of a
+    /// stub that is sent. It runs on the runtime's thread and must not block.
     #[must_use]
     pub fn on_progress(mut self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(callback));

@@ -12,7 +12,7 @@
 //!         (SecretKind::Privilege, 1) => password_of(&request.hop).map(Secret::new),
 //!         _ => None,
 //!     })
-//!     .on_progress(|progress| eprintln!("{} of {} bytes", progress.sent, progress.total));
+//!     .on_progress(|progress| eprintln!("{}: {}", progress.target, progress.step));
 //! let options = TargetOptions::default().with_prompter(prompter);
 //! ```
 //!

@@ -17,7 +17,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) stubs: Vec<PathBuf>,
-    /// Time limit for each step of connecting; time spent on a question does not count
+    /// Time limit for each step of connecting, from its last progress: a slow link may take longer.
+    /// Time spent on a question does not count
     #[arg(help_heading = "Connection")]
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30")]
     #[arg(value_parser = positive_seconds, allow_hyphen_values = true)]

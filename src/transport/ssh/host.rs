@@ -52,6 +52,8 @@ pub(crate) struct SshHost {
     pub(crate) host_key_alias: Option<String>,
     /// Private keys that exist, in the order to try them: `IdentityFile`.
     pub(crate) identity_files: Vec<PathBuf>,
+    /// The folder of the default keys, where no `IdentityFile` is set.
+    pub(crate) key_folder: Option<PathBuf>,
     /// User certificates that exist: `CertificateFile`. Without one, those beside the private keys count.
     pub(crate) certificates: Option<Vec<PathBuf>>,
     /// Of the agent's keys, tries only those that `identity_files` name: `IdentitiesOnly`.
@@ -107,6 +109,7 @@ impl SshHost {
             user: user.to_owned(),
             host_key_alias: None,
             identity_files: Vec::new(),
+            key_folder: None,
             certificates: None,
             identities_only: false,
             agent: None,

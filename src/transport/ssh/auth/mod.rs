@@ -119,6 +119,14 @@ fn refused(authenticator: &Authenticator<'_>, accepted: &str, attempts: &Attempt
         "the passphrase is wrong".to_owned()
     } else if is_refused("refused to sign") {
         "the agent holds a key that it does not use without a confirmation (ssh-add -c)".to_owned()
+    } else if let Some(folder) = no_key(authenticator.host)
+        && accepts("publickey")
+    {
+        format!(
+            "no key was found: {} has none (id_ed25519, id_ecdsa, id_rsa), no IdentityFile is set, and there \
+             is no agent (SSH_AUTH_SOCK)",
+            folder.display()
+        )
     } else if accepts("publickey") && allowed.contains(&"publickey") {
         "the account's authorized_keys holds none of the keys tried: load one of its keys into the agent, \
          or set IdentityFile"
@@ -128,6 +136,12 @@ fn refused(authenticator: &Authenticator<'_>, accepted: &str, attempts: &Attempt
     };
     let (accepted, banner) = (one_line(accepted), authenticator.banner());
     fault::connect(format!("the server accepts {accepted}; tried {tried}; {remedy}{banner}"))
+}
+
+/// The folder that was searched, where there is no key at all.
+fn no_key(host: &SshHost) -> Option<&std::path::Path> {
+    let has_none = host.identity_files.is_empty() && host.agent.is_none();
+    host.key_folder.as_deref().filter(|_| has_none && host.methods.contains(&"publickey"))
 }
 
 /// The methods of this crate.

@@ -4,6 +4,7 @@ use std::{env, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::command;
 use crate::Error;
 
 /// The facts about this machine and process that the configuration depends on.
@@ -17,6 +18,8 @@ pub(super) struct LocalAccount {
     pub(super) etc: PathBuf,
     /// Looks up an environment variable.
     pub(super) env: fn(&str) -> Option<String>,
+    /// Runs the command of a `Match exec`: whether it succeeds.
+    pub(super) run: fn(&str) -> Result<bool, String>,
 }
 
 impl LocalAccount {
@@ -31,7 +34,14 @@ impl LocalAccount {
         let user = entry.map(|entry| entry.name);
         let user = user.or_else(|| variable("LOGNAME")).or_else(|| variable("USER"));
         let etc = PathBuf::from("/etc/ssh");
-        Ok(Self { home, user, uid: uid.as_raw(), etc, env: |name| env::var(name).ok() })
+        Ok(Self {
+            home,
+            user,
+            uid: uid.as_raw(),
+            etc,
+            env: |name| env::var(name).ok(),
+            run: command::succeeds,
+        })
     }
 
     /// The folder of the user's files, `~/.ssh`.

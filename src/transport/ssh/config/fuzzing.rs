@@ -30,6 +30,8 @@ pub(crate) fn ssh_config(data: &[u8]) {
         uid: 1000,
         etc: PathBuf::from("/nonexistent"),
         env: |name| (name == "SSH_AUTH_SOCK").then(|| "/agent".to_owned()),
+        // A fuzzer runs nothing.
+        run: |_| Ok(false),
     };
     let file = MemoryFile::new(content);
     let source = ConfigSource::File(file.path());

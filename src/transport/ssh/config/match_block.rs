@@ -2,7 +2,6 @@
 
 use super::{
     account::LocalAccount,
-    command,
     expand::expand,
     network::is_in_network,
     setting::{Setting, Settings},
@@ -157,7 +156,7 @@ fn criterion_holds(
             let tokens = subject.tokens(settings);
             let command = expand(value, |letter| tokens.value(letter), None)
                 .map_err(|reason| setting.error(reason))?;
-            command::succeeds(&command).map_err(|reason| setting.error(reason))?
+            (subject.local.run)(&command).map_err(|reason| setting.error(reason))?
         }
         _ => return Ok(None),
     }))

@@ -54,6 +54,7 @@ impl Resolver<'_> {
             hop: hop.to_owned(),
             host_name: self.host_name.clone(),
             identity_files: self.identity_files(&tokens)?,
+            key_folder: self.settings.identities.is_empty().then(|| self.local.user_folder()),
             identities_only: self.flag("identitiesonly")?.unwrap_or(false),
             certificates: self.certificates(&tokens)?,
             agent: self.agent(&tokens)?,

@@ -23,6 +23,7 @@ fn here(folder: Option<&Path>) -> LocalAccount {
             "OTHER" => Some("/other".to_owned()),
             _ => None,
         },
+        run: command::succeeds,
     }
 }
 
