@@ -13,9 +13,6 @@ use crate::{Error, ErrorKind, Step, connect_context::LONGEST_STEP};
 /// Bytes written at once.
 const PIECE: usize = 32 * 1024;
 
-/// The stubs that one script may ask for: a second one where it could not unpack the first.
-const MOST: usize = 2;
-
 /// Sends the stub that `line` asks for, and returns what the far end says then.
 ///
 /// # Errors
@@ -23,17 +20,20 @@ const MOST: usize = 2;
 /// context allows a step, or all of them take too long; [`ErrorKind::Connect`] for any other line, and
 /// for an end.
 pub(super) async fn upload(dialog: &mut Dialog<'_>, line: String) -> Result<Reply, Error> {
-    let mut line = line;
-    for _ in 0..MOST {
-        let payload = payload(dialog, &line).await?;
-        send(dialog, &payload).await?;
-        debug!(bytes = payload.bytes.len(), "stub sent");
-        match await_reply(dialog, &payload).await? {
-            Reply::Line(next) if next.starts_with("need ") => line = next,
-            reply => return Ok(reply),
+    match send_one(dialog, &line).await? {
+        // It could not unpack the bytes.
+        Reply::Line(next) if line.starts_with("pack ") && next.starts_with("need ") => {
+            send_one(dialog, &next).await
         }
+        reply => Ok(reply),
     }
-    Err(dialog.refused(&line).await)
+}
+
+async fn send_one(dialog: &mut Dialog<'_>, line: &str) -> Result<Reply, Error> {
+    let payload = payload(dialog, line).await?;
+    send(dialog, &payload).await?;
+    debug!(bytes = payload.bytes.len(), "stub sent");
+    await_reply(dialog, &payload).await
 }
 
 /// The length of the line before compressed bytes.

@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
         "a descriptor below zero",
         "nlr ping --password-fd -1",
         2,
-        "unexpected argument '-1' found; to pass '-1' as a value, use '-- -1'; see `nlr ping --help`",
+        "invalid value '-1' for '--password-fd <FD>': expected the number of a file descriptor, such as 0 or 3; see `nlr ping --help`",
     ),
     case(
         "a descriptor that is closed",

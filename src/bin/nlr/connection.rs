@@ -49,7 +49,7 @@ pub(crate) struct ConnectionArgs {
     /// questions in order, up to the first refusal. `0` is stdin, `3` that of
     /// `3< <(pass show host)`. Unknown host keys are refused, as nobody is asked
     #[arg(help_heading = "Connection")]
-    #[arg(long, global = true, value_name = "FD", value_parser = descriptor, conflicts_with_all = ["batch", "askpass"])]
+    #[arg(long, global = true, value_name = "FD", value_parser = descriptor, allow_hyphen_values = true, conflicts_with_all = ["batch", "askpass"])]
     pub(crate) password_fd: Option<u32>,
     /// Program that asks for passwords and passphrases as ssh-askpass does: the prompt is its
     /// argument, the answer its output; it declines by its exit code. NLR_ASKPASS_HOP,
