@@ -22,7 +22,7 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     args::{ColorArg, NetnsArg, count, seconds},
@@ -50,6 +50,10 @@ use netlink_remote::{
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;
+
+/// The names that are asked for in one datagram, at most, and the time for an answer.
+const LOOKUPS: u32 = 8;
+const LOOKUP: Duration = Duration::from_secs(1);
 
 /// The time between two looks at a namespace.
 const WATCH: Duration = Duration::from_secs(1);
@@ -118,6 +122,8 @@ async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
         json: args.json,
         color: !args.json && args.color.on(),
         nameless: Nameless::default(),
+        asks_names: true,
+        lookups: 0,
         left: args.count,
         pending: Vec::new(),
     };
@@ -248,6 +254,10 @@ struct Monitor {
     color: bool,
     /// Links that the kernel does not have.
     nameless: Nameless,
+    /// The kernel is asked for names: it has answered in time so far.
+    asks_names: bool,
+    /// The names that may be asked for yet, in this datagram.
+    lookups: u32,
     /// Events until the end, `None` without an end.
     left: Option<u64>,
     /// Lines that the writer has not got yet.
@@ -321,6 +331,7 @@ impl Monitor {
     /// Prints the events of a datagram, which may have any number of them.
     async fn print_events(&mut self, datagram: &[u8], output: &mut Output) -> Result<(), Failure> {
         let time = rfc3339(SystemTime::now());
+        self.lookups = if self.asks_names { LOOKUPS } else { 0 };
         for message in messages(datagram) {
             if self.pending.len() >= PIECE {
                 self.flush(output).await?;
@@ -352,7 +363,18 @@ impl Monitor {
                 unnamed.push(index);
                 continue;
             }
-            let link = self.dumper.one(one_link_request(index)).await;
+            if self.lookups == 0 {
+                unnamed.push(index);
+                continue;
+            }
+            self.lookups -= 1;
+            let Ok(link) = timeout(LOOKUP, self.dumper.one(one_link_request(index))).await else {
+                // A kernel whose lock is held: its events are not to wait for it.
+                self.asks_names = false;
+                self.lookups = 0;
+                unnamed.push(index);
+                continue;
+            };
             match link.map_err(|error| dump::failure(error, "links"))? {
                 Some(link) => {
                     self.names.observe(&link.message());
