@@ -141,7 +141,8 @@ unsafe extern "C" fn on_receive(
         Ok(received) => {
             if let Some(mut heard) = HEARD.take() {
                 let room = OVERHEARD.saturating_sub(heard.len());
-                heard.extend_from_slice(&buffer[..received.min(room)]);
+                let kept = buffer.get(..received.min(room));
+                heard.extend_from_slice(kept.unwrap_or_default());
                 HEARD.set(Some(heard));
             }
             traffic.received += received;
