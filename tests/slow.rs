@@ -1,6 +1,8 @@
 //! Hosts behind a link of 25 KB/s with 300 ms of delay: the first connection sends the stub over it, with
 //! default settings.
 
+#![cfg(test)]
+
 use std::{
     collections::VecDeque,
     fs,
