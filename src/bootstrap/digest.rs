@@ -24,6 +24,16 @@ pub(crate) fn cksum(bytes: &[u8]) -> u32 {
     !crc
 }
 
+/// The CRC of gzip (RFC 1952, section 8), bit by bit: a stub is packed once.
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0xedb8_8320;
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ POLYNOMIAL }
+        })
+    })
+}
+
 fn table() -> [u32; 256] {
     let mut table = [0; 256];
     for (entry, byte) in table.iter_mut().zip(0_u32..) {
@@ -42,6 +52,8 @@ mod tests {
     fn equal_to_those_of_the_tools() {
         // printf '' | cksum, printf 123456789 | cksum, and 70,000 times "a".
         assert_eq!(cksum(b""), 4_294_967_295);
+        // The check value of CRC-32.
+        assert_eq!((crc32(b"123456789"), crc32(b"")), (0xcbf4_3926, 0));
         assert_eq!(cksum(b"123456789"), 930_766_865);
         let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256(b"abc"), sum);

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File},
-    io::{self, Read, Write as _},
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock, Mutex},
@@ -141,7 +141,7 @@ impl Image {
     pub(super) async fn packed(&self) -> Result<Bytes, Error> {
         let packed = self.packed.get_or_try_init(|| async {
             let bytes = self.bytes.clone();
-            blocking::run(move || pack(&bytes)).await.and_then(|packed| packed).map_err(|error| {
+            blocking::run(move || pack(&bytes)).await.map_err(|error| {
                 let error =
                     Error::new(ErrorKind::Connect, "compressing the stub").with_source(error);
                 error.with_origin(Origin::Library).prefix_step(Step::Bootstrap)
@@ -151,10 +151,17 @@ impl Image {
     }
 }
 
-fn pack(bytes: &[u8]) -> io::Result<Bytes> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes)?;
-    encoder.finish().map(Bytes::from)
+fn pack(bytes: &[u8]) -> Bytes {
+    /// Method deflate, no flags, no time, best compression, made by an unknown system.
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
+    const BEST: u8 = 9;
+    let mut packed = HEADER.to_vec();
+    packed.extend(miniz_oxide::deflate::compress_to_vec(bytes, BEST));
+    packed.extend(digest::crc32(bytes).to_le_bytes());
+    // Modulo 2^32, by the format.
+    #[expect(clippy::cast_possible_truncation, reason = "so the format has it")]
+    packed.extend((bytes.len() as u32).to_le_bytes());
+    packed.into()
 }
 
 impl fmt::Display for Content {
