@@ -31,10 +31,13 @@ pub(super) async fn upload(dialog: &mut Dialog<'_>, line: String) -> Result<Repl
 
 async fn send_one(dialog: &mut Dialog<'_>, line: &str) -> Result<Reply, Error> {
     let payload = payload(dialog, line).await?;
-    send(dialog, &payload).await?;
+    let taken = send(dialog, &payload).await?;
     debug!(bytes = payload.bytes.len(), "stub sent");
-    await_reply(dialog, &payload).await
+    await_reply(dialog, &payload, taken).await
 }
+
+/// Bytes from which on the script tells how many of them it has.
+const TOLD: usize = 8192;
 
 /// The length of the line before compressed bytes.
 const HEAD: usize = 10;
@@ -73,8 +76,8 @@ async fn payload(dialog: &mut Dialog<'_>, line: &str) -> Result<Payload, Error> 
     Ok(Payload { bytes: payload.freeze(), head: HEAD })
 }
 
-/// Writes all bytes. What is written may wait in buffers on the way; the progress is what the far end has.
-async fn send(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<(), Error> {
+/// Writes all bytes, and returns how many of them the far end has told to have. What is written may wait in buffers on the way; the progress is what the far end has.
+async fn send(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<usize, Error> {
     let (context, total) = (dialog.context(), payload.bytes.len());
     let deadline = Instant::now() + context.limit() * LONGEST_STEP;
     let (mut sent, mut taken) = (0, 0);
@@ -95,24 +98,34 @@ async fn send(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<(), Error> {
         }
         context.progress(Step::Bootstrap, taken as u64, total as u64);
     }
-    Ok(())
+    Ok(taken)
 }
 
-/// Waits for what follows the bytes.
-async fn await_reply(dialog: &mut Dialog<'_>, payload: &Payload) -> Result<Reply, Error> {
-    let total = payload.bytes.len();
-    let deadline = Instant::now() + dialog.context().limit() * LONGEST_STEP;
+/// Waits for what follows the bytes, of which the far end has `taken`.
+async fn await_reply(
+    dialog: &mut Dialog<'_>,
+    payload: &Payload,
+    mut taken: usize,
+) -> Result<Reply, Error> {
+    let (context, total) = (dialog.context(), payload.bytes.len());
+    let deadline = Instant::now() + context.limit() * LONGEST_STEP;
     loop {
-        match dialog.reply().await? {
-            Reply::Line(line) => match line.strip_prefix("got ") {
-                Some(taken) if Instant::now() < deadline => {
-                    let taken: usize = taken.parse().unwrap_or_default();
-                    let taken = total.min(taken.saturating_add(payload.head));
-                    dialog.context().progress(Step::Bootstrap, taken as u64, total as u64);
-                }
-                _ => return Ok(Reply::Line(line)),
-            },
-            reply => return Ok(reply),
+        let line = match dialog.reply().await {
+            Ok(Reply::Line(line)) => line,
+            Ok(reply) => return Ok(reply),
+            // Fewer bytes are not told about.
+            Err(error) if error.kind() == ErrorKind::Timeout && total > TOLD && taken < total => {
+                let (limit, output) = (context.limit(), dialog.output());
+                return Err(diagnosis::stalled_upload(taken, total, limit, &output));
+            }
+            Err(error) => return Err(error),
+        };
+        match line.strip_prefix("got ").and_then(|bytes| bytes.parse::<usize>().ok()) {
+            Some(bytes) if Instant::now() < deadline => {
+                taken = bytes.saturating_add(payload.head).clamp(taken, total);
+                context.progress(Step::Bootstrap, taken as u64, total as u64);
+            }
+            _ => return Ok(Reply::Line(line)),
         }
     }
 }

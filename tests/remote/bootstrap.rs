@@ -177,7 +177,7 @@ fn configuration_is_ssh_s_own() {
     let address = &inner.addresses()[0];
     let config = format!(
         "Host jump\n  HostName {}\n  User ci\nHost far\n  HostName {address}\n  User ci\n  \
-         ProxyJump jump\nHost proxy\n  HostName {0}\n  ProxyCommand bash -c \
+         ProxyJump jump\nHost proxy\n  HostName {0}\n  User ci\n  ProxyCommand bash -c \
          'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; kill $!'\nHost noway\n  ProxyCommand sh -c \
          'echo no way >&2'\n",
         gateway.addresses()[0],
