@@ -6,14 +6,14 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use super::{
     auth::{Agent, user},
-    support::{ALONE, PASSWORD, Sshd, asking, can_run, failed, quiet, run},
+    support::{ALONE, PASSWORD, Sshd, asking, can_run, failed, free_port, quiet, run},
 };
 use crate::{
     ErrorKind, Step,
@@ -356,4 +356,71 @@ async fn servers_that_do_not_come_to_the_point() {
         let error = failed(Session::connect(&host, None, &context).await).to_string();
         assert!(error.contains(expected), "{said:?}: {error}");
     }
+}
+
+/// A dropbear, ended when dropped.
+struct Dropbear(std::process::Child, u16);
+
+impl Dropbear {
+    fn start(sshd: &Sshd) -> Self {
+        // It takes keys from the home alone.
+        let folder = Path::new("/run/root/.ssh");
+        fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::copy(sshd.path("id.pub"), folder.join("authorized_keys")).unwrap();
+        let mut key = Command::new("dropbearkey");
+        key.args(["-t", "ed25519", "-f"]).arg(sshd.path("dropbear")).stdout(Stdio::null());
+        assert!(key.stderr(Stdio::null()).status().unwrap().success());
+        let port = free_port();
+        let server = Command::new("/usr/sbin/dropbear")
+            .args(["-F", "-E", "-P", "/dev/null", "-p", &format!("127.0.0.1:{port}"), "-r"])
+            .arg(sshd.path("dropbear"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self(server, port)
+    }
+}
+
+impl Drop for Dropbear {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The server of routers and of rescue systems: by key, by password, as a gateway, and with another
+/// key of its own than expected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropbear() {
+    let _shared = ALONE.read().await;
+    if !can_run() {
+        return;
+    }
+    let sshd = Sshd::start("");
+    let dropbear = Dropbear::start(&sshd);
+    let at = |host: SshHost| SshHost { port: dropbear.1, ..host };
+    let session = Session::connect(&at(sshd.host()), None, &quiet()).await.unwrap();
+    let (out, _, _) = run(&session, "id -un; head -c 3000000 /dev/zero").await;
+    assert_eq!(out.len(), 3_000_005);
+    let behind = Session::connect(&sshd.host(), Some(&session), &quiet()).await.unwrap();
+    assert_eq!(run(&behind, "echo through").await.0, "through\n");
+    let asked = asking(|request| (request.attempt == 2).then_some(PASSWORD).or(Some("wrong")));
+    let by_password = Session::connect(&at(user(&sshd)), None, &asked).await.unwrap();
+    assert_eq!(run(&by_password, "id -un").await.0, "ci\n");
+    let known = sshd.path("known_hosts");
+    let text = fs::read_to_string(&known).unwrap();
+    let own = fs::read_to_string(sshd.path("id.pub")).unwrap();
+    let key = own.split(' ').nth(1).unwrap();
+    let wrong = format!("[127.0.0.1]:{} ssh-ed25519 {key}\n", dropbear.1);
+    let others = text.lines().filter(|line| !line.contains(&format!("]:{} ", dropbear.1)));
+    fs::write(&known, others.map(|line| format!("{line}\n")).collect::<String>() + &wrong).unwrap();
+    let error = failed(Session::connect(&at(sshd.host()), None, &quiet()).await).to_string();
+    assert!(error.contains("has CHANGED"), "{error}");
 }
