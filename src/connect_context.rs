@@ -173,6 +173,7 @@ impl ConnectContext {
     }
 
     /// Takes note that the current step has come further: its time counts from here.
+    #[cfg(feature = "ssh")]
     pub(crate) fn note_progress(&self) {
         *lock(&self.clock.last_answer) = Some(Instant::now());
     }

@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fmt,
+    fmt, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -136,7 +138,11 @@ impl Connector {
         }
         let (inner, script) = match target.hops() {
             [.., Hop::Stub(path)] => (vec![OsString::from(path)], None),
-            hops if hops.iter().all(Hop::keeps_files) => (options.local_stub(), None),
+            hops if hops.iter().all(Hop::keeps_files)
+                && is_executable(hops, &options.local_stub()) =>
+            {
+                (options.local_stub(), None)
+            }
             _ => {
                 let script = BootScript::new(&self.stubs()?).await?;
                 (script.argv().into_iter().map(OsString::from).collect(), Some(script))
@@ -153,8 +159,10 @@ impl Connector {
     }
 
     async fn remove_stubs(&self, target: &Target) -> Result<Vec<String>, Error> {
-        let is_sent = !target.hops().iter().all(Hop::keeps_files)
-            && !matches!(target.hops(), [Hop::Unix(_)] | [.., Hop::Stub(_)]);
+        let hops = target.hops();
+        let is_here = hops.iter().all(Hop::keeps_files)
+            && is_executable(hops, &self.shared.options.local_stub());
+        let is_sent = !is_here && !matches!(target.hops(), [Hop::Unix(_)] | [.., Hop::Stub(_)]);
         if !is_sent {
             let text = "this target uses a local, installed or listening stub; there is nothing to \
                         remove";
@@ -215,6 +223,27 @@ impl Connector {
         };
         Ok((running, line))
     }
+}
+
+/// Whether the user that local hops lead to can be expected to run a program of this host: a home
+/// folder may be closed to others.
+fn is_executable(hops: &[Hop], argv: &[OsString]) -> bool {
+    /// Execution by others: of a folder, the passage.
+    const OTHERS: u32 = 0o001;
+    let user = hops.iter().rev().find_map(|hop| match hop {
+        Hop::Sudo(user) | Hop::Doas(user) | Hop::Su(user) => Some(user.as_deref()),
+        _ => None,
+    });
+    if matches!(user, None | Some(None | Some("root"))) {
+        return true;
+    }
+    let Some(program) = argv.first().map(Path::new).filter(|path| path.is_absolute()) else {
+        return true;
+    };
+    let is_open = |path: &Path| {
+        fs::metadata(path).map_or(true, |about| about.permissions().mode() & OTHERS != 0)
+    };
+    program.ancestors().all(is_open)
 }
 
 /// Starts a process on this host; `is_stub` if it is a stub and no program that leads to one.
