@@ -30,7 +30,7 @@ pub(in super::super) fn data(kind: &str) -> Option<&'static Table> {
         "batadv" => &BATADV,
         "bond" => &BOND,
         "bridge" => &BRIDGE,
-        "can" | "vcan" => &CAN,
+        "can" => &CAN,
         "dsa" => &DSA,
         "geneve" => &GENEVE,
         "gre" | "gretap" | "erspan" => &GRE,
@@ -120,7 +120,7 @@ static AMT: Table = table!("IFLA_AMT_":
 );
 
 /// `linux/batman_adv.h`.
-static BATADV: Table = table!("IFLA_BATADV_":
+pub(super) static BATADV: Table = table!("IFLA_BATADV_":
     ALGO_NAME = 1, "algo_name", Text(kernel_name::KIND);
 );
 

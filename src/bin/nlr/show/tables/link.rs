@@ -309,8 +309,11 @@ fn by_kind(
     match (kind.and_then(|kind| table(&kind)), place.value) {
         // A kind may have no attribute at all, as those that are shown without one.
         (Some(table), value) => {
-            let data = Attributes(value.unwrap_or_default());
-            fields.put(key, table.object(data, place.context));
+            let data = table.object(Attributes(value.unwrap_or_default()), place.context);
+            // Those of batadv are not shown by `ip` at all.
+            if !data.is_empty() || !std::ptr::eq(table, &super::kinds::BATADV) {
+                fields.put(key, data);
+            }
         }
         (None, Some(value)) => fields.put_some(key, unknown(prefix, Attributes(value))),
         (None, None) => {}
