@@ -17,7 +17,9 @@ load() {
     done
 }
 load dummy bonding 8021q vrf ip_gre ip6_gre ipip sit ip_vti ip6_vti geneve vxlan macvlan macvtap ipvlan ipvtap ifb veth bridge \
-    team nlmon vcan vxcan macsec hsr batman-adv tun mpls_iptunnel ila
+    team nlmon vcan vxcan macsec hsr batman-adv tun mpls_iptunnel ila \
+    sch_htb sch_fq_codel sch_fq sch_tbf sch_ingress sch_prio cls_u32 cls_flower cls_matchall cls_fw cls_basic act_gact act_mirred act_vlan \
+    act_skbedit act_tunnel_key
 while read -r line; do
     $line || echo "refused: $line"
 done <"$out/lines"
@@ -28,6 +30,14 @@ show route6 "-6 route show table all" "route -6 --table all"
 show rule "rule" "rule"
 show rule6 "-6 rule" "rule -6"
 show addr "addr" "addr"
+"$nlr" monitor --json >"$out/events" 2>"$out/events-errors" &
+until grep -q ready "$out/events"; do sleep 0.1; done
+while read -r line; do
+    $line || echo "refused: $line"
+done <"$out/changes"
+sleep 1
+kill -INT $!
+wait
 echo done
 sync
 echo o >/proc/sysrq-trigger

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testing::{
     programs,
-    tool::{as_ip_shows, elements},
+    tool::{as_ip_shows, elements, json_lines},
     world,
 };
 
@@ -175,6 +175,55 @@ fn rules() -> Vec<String> {
     lines
 }
 
+/// Changes whose events are told.
+const CHANGES: &str = "
+    ip link add e0 type dummy
+    ip link set e0 up
+    ip addr add 10.5.0.1/24 dev e0
+    ip route add 10.6.0.0/16 via 10.5.0.2
+    ip route replace 10.6.0.0/16 via 10.5.0.3
+    ip route append 10.6.0.0/16 via 10.5.0.4
+    ip neigh add 10.5.0.9 lladdr 02:00:00:00:00:01 dev e0
+    ip rule add prio 77 lookup 100
+    ip nexthop add id 90 via 10.5.0.2 dev e0
+    ip nexthop add id 91 group 90 type resilient buckets 4
+    ip link add e1 type bridge vlan_filtering 1 mcast_snooping 1
+    ip link set e1 up
+    ip link add e2 type veth peer name e3
+    ip link set e2 master e1
+    ip link set e2 up
+    ip link set e3 up
+    bridge vlan add vid 5-7 dev e2 untagged
+    bridge vlan add vid 8 dev e2 pvid
+    bridge vlan add vid 9 dev e1 self
+    bridge vlan del vid 6 dev e2
+    bridge mdb add dev e1 port e2 grp 239.1.1.1 permanent vid 5
+    bridge mdb del dev e1 port e2 grp 239.1.1.1 vid 5
+    bridge fdb add 02:00:00:00:00:09 dev e2 master static vlan 5
+    bridge link set dev e2 cost 7 isolated on
+    ip link set e2 nomaster
+    tc qdisc add dev e2 root handle 1: htb default 10
+    tc class add dev e2 parent 1: classid 1:10 htb rate 1mbit ceil 2mbit
+    tc qdisc add dev e2 parent 1:10 handle 10: fq_codel limit 100
+    tc filter add dev e2 parent 1: protocol ip prio 5 u32 match ip dst 10.0.0.0/8 flowid 1:10
+    tc qdisc add dev e3 clsact
+    tc filter add dev e3 ingress protocol ip prio 1 flower dst_ip 10.1.0.0/16 ip_proto tcp dst_port 80 action drop
+    tc filter add dev e3 ingress protocol all prio 2 matchall action mirred egress mirror dev e2
+    tc filter add dev e3 egress protocol ip prio 9 handle 0x10 fw action pass
+    tc actions add action vlan push id 7 index 3
+    tc actions add action skbedit priority 1:2 index 4
+    tc actions add action tunnel_key set src_ip 10.0.0.1 dst_ip 10.0.0.2 id 5 dst_port 4789 index 5
+    tc actions add action gact drop index 6
+    tc qdisc del dev e2 root
+    tc qdisc add dev e2 root fq
+    tc qdisc replace dev e2 root tbf rate 1mbit burst 10k latency 50ms
+    tc qdisc replace dev e2 root prio bands 4
+    ip netns add other
+    ip link set e0 netns other
+    ip rule del prio 77
+    ip link del e2
+    ip link del e1";
+
 /// Without what changes from one moment to the next.
 fn steady(text: &str) -> Vec<Value> {
     fn cut(value: &mut Value) {
@@ -205,6 +254,9 @@ fn links_routes_and_rules_are_those_of_ip() {
     let lines: Vec<String> = links.chain(routes()).chain(rules()).collect();
     let text: String = lines.iter().map(|line| format!("ip {line}\n")).collect();
     fs::write(out.join("lines"), text).unwrap();
+    let changes = CHANGES.lines().map(str::trim).filter(|line| !line.is_empty());
+    fs::write(out.join("changes"), changes.map(|line| format!("{line}\n")).collect::<String>())
+        .unwrap();
     let repository = programs::repository();
     let ip = std::env::var("PATH").unwrap().split(':').next().unwrap().to_owned();
     let mut guest = Command::new("linux.uml")
@@ -254,10 +306,43 @@ fn links_routes_and_rules_are_those_of_ip() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     println!("links, routes, IPv6 routes, rules, IPv6 rules, addresses: {counts:?}");
+    check_events(&json_lines(&fs::read_to_string(out.join("events")).unwrap()));
     fs::remove_dir_all(&out).unwrap();
     assert!(counts[0] > 70 && counts[1] + counts[2] > 120 && counts[3] > 100, "{counts:?}: {log}");
 }
 
 fn log(out: &Path) -> String {
     fs::read_to_string(out.join("log")).unwrap_or_default()
+}
+
+/// Events are decoded to the last attribute, and those of a kind are told as such.
+fn check_events(events: &[Value]) {
+    println!("{} events", events.len());
+    assert!(events.len() > 80, "{events:#?}");
+    for event in events {
+        assert!(
+            event["object"] != "message" && !event.to_string().contains("\"unknown\""),
+            "{event}"
+        );
+    }
+    let has = |object: &str, pointer: &str, value: Value| {
+        let found = events.iter().any(|event| {
+            event["object"] == object && event.pointer(pointer).is_some_and(|found| *found == value)
+        });
+        assert!(found, "no {object} with {pointer} {value}: {events:#?}");
+    };
+    has("vlan", "/vlans/0/vlanEnd", 7.into());
+    has("vlan", "/vlans/0/flags", json!(["Egress Untagged"]));
+    has("mdb", "/mdb/0/grp", "239.1.1.1".into());
+    has("fdb", "/vlan", 5.into());
+    has("port", "/cost", 7.into());
+    has("link", "/new_netnsid", 0.into());
+    has("route", "/message_flags/0", "replace".into());
+    has("nexthop", "/id", 91.into());
+    has("qdisc", "/options/limit", 100.into());
+    has("filter", "/options/dst_ip", "10.1.0.0".into());
+    has("filter", "/handle", "800::800".into());
+    has("action", "/actions/0/vlan_action", "push".into());
+    has("action", "/actions/0/key_id", 5.into());
+    has("action", "/actions/0/control_action/type", "drop".into());
 }

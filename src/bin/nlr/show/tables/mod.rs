@@ -140,6 +140,10 @@ pub(crate) fn put_all(
     }
     let tables = || shown.iter().chain(hidden);
     for (number, value) in attributes.iter() {
+        // Padding, where the kernel's header has no other number for it (`NHA_RES_GROUP_PAD`).
+        if number == 0 && value.is_empty() {
+            continue;
+        }
         if !tables().any(|table| table.has(number))
             && let Some(table) = tables().next()
         {
