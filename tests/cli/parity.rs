@@ -99,6 +99,7 @@ fn links_are_those_of_ip() {
          link add vx1 type vxlan id 43 group ff02::7 dev v0 dstport 8472 srcport 1000 2000 nolearning proxy udp6zerocsumtx
          link add vx2 type vxlan external dstport 4790 gbp",
     );
+    compare(&namespace, "-s -s -d -j link", "link --statistics");
     let links = compare(&namespace, "-d -j link", "link");
     assert!(links.len() > 10);
     let named = |name: &str| links.iter().find(|link| link["ifname"] == name).unwrap();

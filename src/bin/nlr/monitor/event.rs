@@ -150,7 +150,9 @@ fn known(message: &Message<'_>, names: &Names) -> Option<(&'static str, Fields, 
             ("port", data, row)
         }
         libc::RTM_NEWLINK | libc::RTM_DELLINK => {
-            let data = link::json(message, names, link::View::Full)?;
+            let mut data = link::json(message, names, link::View::Full)?;
+            // Counters are no change.
+            data.shift_remove("stats64");
             let row = labelled(link::COLUMNS, link::row(&data));
             ("link", data, row)
         }

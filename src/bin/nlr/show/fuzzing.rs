@@ -14,13 +14,18 @@ pub(crate) fn list(choice: u8, is_json: bool, datagram: &[u8]) -> String {
     let objects = [Object::Link, Object::Addr, Object::Route, Object::Neigh, Object::Rule];
     let object = objects.into_iter().cycle().nth(usize::from(choice % 5)).unwrap();
     let filter = Filter {
+        statistics: false,
         family: [None, None, Some(Family::Inet), Some(Family::Inet6)]
             .into_iter()
             .nth(usize::from(choice / 5 % 4))
             .unwrap(),
         table: (choice / 20).is_multiple_of(2).then_some(Table::All),
     };
-    let format = if is_json { Format::Json } else { Format::Text { color: false, details: true } };
+    let format = if is_json {
+        Format::Json
+    } else {
+        Format::Text { color: false, note: super::listing::Note::All }
+    };
     of(object, filter, format, datagram)
 }
 

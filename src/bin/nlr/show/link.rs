@@ -96,6 +96,7 @@ pub(crate) fn note(link: &Fields) -> Vec<String> {
         "address",
         "linkinfo",
         "addr_info",
+        "stats64",
     ];
     let mut words = plain_text::details(link, &shown);
     let info = link.get("linkinfo").and_then(Value::as_object);
@@ -107,6 +108,18 @@ pub(crate) fn note(link: &Fields) -> Vec<String> {
             ("info_kind" | "info_slave_kind", kind) => words.push(plain_text::value(kind)),
             (key, value) => words.push(format!("{key} {}", plain_text::value(value))),
         }
+    }
+    words.extend(counters(link));
+    words
+}
+
+/// The counters of a link, where it has them.
+pub(crate) fn counters(link: &Fields) -> Vec<String> {
+    let counters = link.get("stats64").and_then(Value::as_object);
+    let mut words = Vec::new();
+    for (direction, counters) in counters.into_iter().flatten() {
+        words.push(direction.to_uppercase() + ":");
+        words.extend(plain_text::details(counters.as_object().unwrap_or(&Fields::new()), &[]));
     }
     words
 }

@@ -22,14 +22,22 @@ use crate::{
 };
 use netlink_remote::nlmsg::{Builder, Message, messages};
 
+/// The words below a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    Nothing,
+    Counters,
+    All,
+}
+
 /// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// A JSON array, one element a line.
     Json,
     /// An aligned table.
-    /// With the details of links below them or without.
-    Text { color: bool, details: bool },
+    /// With lines of words below each link, or without.
+    Text { color: bool, note: Note },
 }
 
 /// An unfinished list.
@@ -63,8 +71,8 @@ fn keep(message: &Message<'_>, kept: &mut Vec<u8>) {
 enum Sink<W> {
     /// An array, and whether it is still empty.
     Json(W, bool),
-    /// A table, and whether each link has its details below.
-    Text { table: Table<W>, details: bool },
+    /// A table, and what stands below each link.
+    Text { table: Table<W>, note: Note },
 }
 
 impl<W: Write> Listing<W> {
@@ -85,9 +93,9 @@ impl<W: Write> Listing<W> {
         };
         let sink = match format {
             Format::Json => Sink::Json(out, true),
-            Format::Text { color, details } => {
+            Format::Text { color, note } => {
                 let table = Table::new(out, columns, color);
-                Sink::Text { table: table.without_empty_columns(), details }
+                Sink::Text { table: table.without_empty_columns(), note }
             }
         };
         let (links, addresses) = (Vec::new(), HashMap::new());
@@ -152,7 +160,11 @@ impl<W: Write> Listing<W> {
     /// Writes a link that was kept, with its addresses.
     pub(crate) fn link(&mut self, message: &Message<'_>) -> io::Result<()> {
         if self.object == Object::Link {
-            if let Some(link) = link::json(message, &self.names, link::View::Full) {
+            if let Some(mut link) = link::json(message, &self.names, link::View::Full) {
+                // The kernel sends them in any case.
+                if !self.filter.statistics {
+                    link.shift_remove("stats64");
+                }
                 self.sink.put(link, |link| vec![link::short_row(link)])?;
             }
         } else if let Some(link) = self.link_with_addresses(message) {
@@ -225,12 +237,14 @@ impl<W: Write> Sink<W> {
                 *first = false;
                 out.write_all(json::text(&object.into()).as_bytes())
             }
-            Self::Text { table, details } => {
+            Self::Text { table, note } => {
                 rows(&object).into_iter().try_for_each(|row| table.row(row))?;
                 // The rows of other objects show everything.
-                match *details && object.contains_key("ifindex") {
-                    true => table.note(&link::note(&object)),
-                    false => Ok(()),
+                let is_link = object.contains_key("ifindex");
+                match *note {
+                    Note::Counters if is_link => table.note(&link::counters(&object)),
+                    Note::All if is_link => table.note(&link::note(&object)),
+                    _ => Ok(()),
                 }
             }
         }

@@ -48,7 +48,7 @@ use super::{
     output::Output,
     session::{self, Session},
 };
-use listing::{Format, Listing};
+use listing::{Format, Listing, Note};
 use names::Names;
 use netlink_remote::{
     Target,
@@ -99,6 +99,9 @@ pub(crate) struct ShowArgs {
     /// number or `all`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
+    /// The counters of links, as of `ip -s -s`: in text below each link
+    #[arg(long, short = 's')]
+    statistics: bool,
     /// Below each link everything else that is known of it, as of `ip -d`; --json always has it
     #[arg(long, short = 'd')]
     details: bool,
@@ -130,7 +133,14 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     let filter = filter(args, &names)?;
     let format = match args.json {
         true => Format::Json,
-        false => Format::Text { color: args.color.on(), details: args.details },
+        false => Format::Text {
+            color: args.color.on(),
+            note: match (args.details, args.statistics) {
+                (true, _) => Note::All,
+                (false, true) => Note::Counters,
+                (false, false) => Note::Nothing,
+            },
+        },
     };
     session.check_byte_order()?;
     let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
@@ -164,14 +174,14 @@ fn filter(args: &ShowArgs, names: &Names) -> Result<Filter, Failure> {
         _ => None,
     };
     let Some(text) = args.table.as_deref() else {
-        return Ok(Filter { family, table: None });
+        return Ok(Filter { family, table: None, statistics: args.statistics });
     };
     if !matches!(args.object, Object::Route | Object::Rule) {
         let text = format!("--table applies to routes and rules, not {}", args.object.plural());
         return Err(Failure::usage(text));
     }
     match Table::parse(text, names) {
-        Some(table) => Ok(Filter { family, table: Some(table) }),
+        Some(table) => Ok(Filter { family, table: Some(table), statistics: args.statistics }),
         None => Err(Failure::usage(format_args!(
             "unknown table {text:?}: expected a number, `all`, or a name in iproute2's rt_tables"
         ))),

@@ -92,6 +92,8 @@ pub(crate) struct Filter {
     /// Routes of this table, by default of the main table. Rules that look this table up, by
     /// default all rules.
     pub(crate) table: Option<Table>,
+    /// Links with their statistics.
+    pub(crate) statistics: bool,
 }
 
 impl Filter {
@@ -136,7 +138,7 @@ pub(super) fn requests(object: Object, filter: &Filter) -> Vec<Vec<u8>> {
     links.into_iter().chain(main.map(Builder::finish)).collect()
 }
 
-/// The request for all links, without their statistics.
+/// The request for all links, without the statistics of address families.
 pub(crate) fn link_request() -> Vec<u8> {
     request::<16>(libc::RTM_GETLINK, 0).attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()).finish()
 }

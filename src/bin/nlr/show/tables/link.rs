@@ -64,8 +64,8 @@ pub(in super::super) static DETAILS: Table = table!("IFLA_":
     PARENT_DEV_NAME = 56, "parentdev", Text(kernel_name::DEVICE);
     IFALIAS = 20, "ifalias", Text(kernel_name::ALIAS);
     PROTINFO = 12, "protinfo", Omitted("the port's own message of the family has it, told as another object");
-    STATS = 7, "", Omitted("statistics");
-    STATS64 = 23, "", Omitted("statistics");
+    STATS = 7, "", Omitted("the same in 32 bits");
+    STATS64 = 23, "stats64", With(statistics);
     MAP = 14, "", Omitted("the bus addresses of devices of another age");
     COST = 8, "cost", U32;
     PRIORITY = 9, "priority", U32;
@@ -77,7 +77,7 @@ pub(in super::super) static DETAILS: Table = table!("IFLA_":
     PORT_SELF = 25, "", Omitted("virtual functions");
     EXT_MASK = 29, "", Omitted("of requests");
     CARRIER = 33, "", Omitted("the flag LOWER_UP says the same");
-    CARRIER_CHANGES = 35, "", Omitted("statistics");
+    CARRIER_CHANGES = 35, "carrier_changes", PartOf("STATS64");
     CARRIER_UP_COUNT = 47, "", Omitted("statistics");
     CARRIER_DOWN_COUNT = 48, "", Omitted("statistics");
     PAD = 42, "", Omitted("padding");
@@ -296,6 +296,60 @@ fn kind_data(place: Place<'_>, fields: &mut Fields) -> bool {
 fn kind_port_data(place: Place<'_>, fields: &mut Fields) -> bool {
     const SLAVE_KIND: u16 = 4;
     by_kind(place, fields, ("info_slave_data", SLAVE_KIND, "IFLA_INFO_SLAVE_DATA_"), port_data)
+}
+
+/// `struct rtnl_link_stats64` (`linux/if_link.h`), with the keys of `ip -s -s`. Counters that few drivers
+/// have are shown where they are not zero.
+fn statistics(place: Place<'_>, fields: &mut Fields) -> bool {
+    const CARRIER_CHANGES: u16 = 35;
+    const RX: [(&str, usize); 11] = [
+        ("bytes", 2),
+        ("packets", 0),
+        ("errors", 4),
+        ("dropped", 6),
+        ("over_errors", 11),
+        ("multicast", 8),
+        ("length_errors", 10),
+        ("crc_errors", 12),
+        ("frame_errors", 13),
+        ("fifo_errors", 14),
+        ("missed_errors", 15),
+    ];
+    const RX_SELDOM: [(&str, usize); 3] =
+        [("nohandler", 23), ("otherhost", 24), ("compressed", 21)];
+    const TX: [(&str, usize); 10] = [
+        ("bytes", 3),
+        ("packets", 1),
+        ("errors", 5),
+        ("dropped", 7),
+        ("carrier_errors", 17),
+        ("collisions", 9),
+        ("aborted_errors", 16),
+        ("fifo_errors", 18),
+        ("window_errors", 20),
+        ("heartbeat_errors", 19),
+    ];
+    const TX_SELDOM: [(&str, usize); 1] = [("compressed", 22)];
+    let Some(value) = place.value else { return true };
+    let counter =
+        |at: usize| value.get(at * 8..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    if counter(0).is_none() || counter(22).is_none() {
+        return false;
+    }
+    let direction = |always: &[(&str, usize)], seldom: &[(&str, usize)]| {
+        let mut fields = Fields::new();
+        always.iter().for_each(|(key, at)| fields.put_some(key, counter(*at)));
+        let seldom = seldom.iter().filter(|(_, at)| counter(*at).is_some_and(|count| count != 0));
+        seldom.for_each(|(key, at)| fields.put_some(key, counter(*at)));
+        fields
+    };
+    let mut tx = direction(&TX, &TX_SELDOM);
+    tx.put_some("carrier_changes", place.siblings.u32(CARRIER_CHANGES));
+    let mut both = Fields::new();
+    both.put("rx", direction(&RX, &RX_SELDOM));
+    both.put("tx", tx);
+    fields.put("stats64", both);
+    true
 }
 
 /// The attributes of a kind by its table; those of a kind without one are unknown.

@@ -58,7 +58,7 @@ pub(crate) fn damaged() -> impl Iterator<Item = (Object, Vec<u8>)> {
 
 /// The list of a datagram's messages.
 fn list(object: Object, format: Format, datagram: &[u8]) -> String {
-    let filter = Filter { family: None, table: Some(Table::All) };
+    let filter = Filter { table: Some(Table::All), ..Filter::default() };
     fuzzing::of(object, filter, format, datagram)
 }
 
@@ -79,7 +79,7 @@ fn recorded_messages_are_listed() {
 #[test]
 fn messages_that_are_cut_or_changed_do_no_harm() {
     for (object, datagram) in damaged() {
-        for format in [Format::Json, Format::Text { color: true, details: true }] {
+        for format in [Format::Json, Format::Text { color: true, note: crate::show::Note::All }] {
             let text = list(object, format, &datagram);
             let parsed = serde_json::from_str::<Vec<Value>>(&text);
             assert!(format != Format::Json || parsed.is_ok(), "{text}");
