@@ -1,10 +1,11 @@
 //! Targets, stubs, namespaces and permissions, and the errors of each.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use testing::{
     Namespace, finish, programs, temporary,
     tool::{elements, nlr, nlr_words},
+    world,
 };
 
 #[test]
@@ -141,4 +142,29 @@ fn a_ping_goes_there_and_back() {
     let number = |key: &str| lines[2][key].as_f64().unwrap();
     assert!(number("min_ms") <= number("avg_ms") && number("avg_ms") <= number("max_ms"));
     assert_eq!(lines[2]["count"], 2);
+}
+
+/// A home folder is closed to others: the stub goes to them through stdin.
+#[test]
+fn a_program_that_another_user_cannot_run_is_sent() {
+    if !world::has_real_root("another user") {
+        return;
+    }
+    let closed = temporary("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let program = closed.join("nlr");
+    fs::copy(programs::nlr(), &program).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command
+            .args(arguments)
+            .args(["--stubs", programs::stripped_stub()])
+            .arg("local:,sudo:nobody");
+        finish(command).printed()
+    };
+    assert!(run(&["ping", "--count", "1"]).contains("uid 65534"));
+    // There is something to remove, too.
+    assert!(run(&["clean"]).contains("netlink-remote-65534"));
+    fs::remove_dir_all(&closed).unwrap();
 }
