@@ -125,7 +125,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case(
         "a command for a proxy",
-        "ProxyCommand sh -c 'echo no way to %h >&2'",
+        "ProxyCommand sh -c 'echo no way to %h >&2'\nUserKnownHostsFile none",
         3,
         "ssh://127.0.0.1: host key: 127.0.0.1 port 22 closed the connection before it greeted as an ssh server does: it is none, or it ends, or has too many connections; check the port, and the server's log (MaxStartups?); its ProxyCommand says: no way to 127.0.0.1",
     ),

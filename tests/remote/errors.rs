@@ -46,7 +46,10 @@ async fn what_answers_and_is_no_ssh_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("ssh://ci@{}", listener.local_addr().unwrap());
     let mut options = TargetOptions::default();
-    options.ssh_config = Some("none".into());
+    // The home of root is closed to who is root in a user namespace alone.
+    let config = testing::temporary("config");
+    std::fs::write(&config, "UserKnownHostsFile none\n").unwrap();
+    options.ssh_config = Some(config.clone());
     // The stub as it was built: stripping would write a file beside it.
     options.stubs = vec![programs::stub().into()];
     for (says, expected) in [
@@ -72,6 +75,7 @@ async fn what_answers_and_is_no_ssh_server() {
         assert_eq!(failed, (Some(Step::HostKey), ErrorKind::Connect), "{says:?}: {error}");
         assert!(error.to_string().contains(expected), "{says:?}: {error}");
     }
+    std::fs::remove_file(&config).unwrap();
 }
 
 #[test]
