@@ -41,6 +41,7 @@ struct Inner {
     /// Follows the causes: a remedy, or what the far end said. With its own punctuation.
     note: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    is_lasting: bool,
 }
 
 /// The kind of an [`Error`]: the operation that failed.
@@ -132,8 +133,16 @@ impl Error {
             ErrorKind::Invalid | ErrorKind::Closed => Origin::Caller,
             _ => Origin::Peer,
         };
-        let (text, note) = (text.into(), String::new());
-        Self(Arc::new(Inner { kind, origin, errno: None, step: None, text, note, source: None }))
+        Self(Arc::new(Inner {
+            kind,
+            origin,
+            errno: None,
+            step: None,
+            text: text.into(),
+            note: String::new(),
+            source: None,
+            is_lasting: kind == ErrorKind::Invalid,
+        }))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -216,6 +225,13 @@ impl Error {
         self.0.kind == ErrorKind::Disconnected
     }
 
+    /// Whether the same call would fail again until somebody has changed something, here or at the far
+    /// end: a host key, a login, sudo or the like was refused, there is no stub for the far host, or the
+    /// caller's argument is at fault. A program that reconnects gives up on such an error.
+    pub fn is_lasting(&self) -> bool {
+        self.0.is_lasting
+    }
+
     /// The causes, outermost first.
     fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         std::iter::successors(self.source(), |cause| (*cause).source())
@@ -243,6 +259,12 @@ impl Error {
             Some(_) => self,
             None => self.with_step(step).context(step),
         }
+    }
+
+    /// Marks the error as [lasting](Self::is_lasting).
+    #[must_use]
+    pub(crate) fn lasting(self) -> Self {
+        self.with(|inner| inner.is_lasting = true)
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {

@@ -160,6 +160,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             nanoseconds
         }),
         info.prop_map(move |info| Message::Datagram { info, data }),
+        big().prop_map(Message::Time),
         (big(), big()).prop_map(|(dropped, total)| Message::Lost { dropped, total }),
         (i(), big()).prop_map(|(errno, length)| Message::ReceiveError { errno, length }),
         credit().prop_map(Message::Credit),

@@ -83,7 +83,11 @@ pub(super) fn refusal(
         "" => String::new(),
         said => format!("; before that it said: {}", shortened(said)),
     };
-    failed(ErrorKind::Connect, format!("{text}{said}"))
+    let error = failed(ErrorKind::Connect, format!("{text}{said}"));
+    match line.starts_with("fail arch") {
+        true => error.lasting(),
+        false => error,
+    }
 }
 
 /// An end before a stub spoke.
@@ -129,11 +133,15 @@ impl EarlyEnd<'_> {
         // Their own words name the failure, and are enough with the hint.
         match (ssh, &privilege_hint) {
             (Some((step, hint)), _) if !stderr.is_empty() => {
-                return failed_at(step, format!("{stderr}{hint}"));
+                let error = failed_at(step, format!("{stderr}{hint}"));
+                return match step {
+                    Step::HostKey | Step::Authentication => error.lasting(),
+                    _ => error,
+                };
             }
             (_, Some(hint)) if !stderr.is_empty() => {
                 let gap = if hint.is_empty() { "" } else { "; " };
-                return failed_at(Step::Privilege, format!("{stderr}{gap}{hint}"));
+                return failed_at(Step::Privilege, format!("{stderr}{gap}{hint}")).lasting();
             }
             _ => {}
         }

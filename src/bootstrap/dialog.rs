@@ -250,7 +250,8 @@ impl<'a> Dialog<'a> {
         let asked = self.prompts.ask(index, text, since_answer.as_deref().unwrap_or_default());
         let Some((request, via)) = asked else {
             let text = format!("{} asks one question after another", self.prompts.hop(index));
-            return Err(Error::new(ErrorKind::Connect, text).prefix_step(Step::Privilege));
+            let error = Error::new(ErrorKind::Connect, text).prefix_step(Step::Privilege);
+            return Err(error.lasting());
         };
         let (kind, attempt) = (request.kind, request.attempt);
         let context = via.iter().fold(self.context.clone(), |context, hop| context.through(hop));
@@ -275,7 +276,8 @@ impl<'a> Dialog<'a> {
         };
         Err(Error::new(ErrorKind::Connect, text)
             .with_origin(Origin::Caller)
-            .prefix_step(Step::Privilege))
+            .prefix_step(Step::Privilege)
+            .lasting())
     }
 
     /// The error for a line that is none of the expected ones. The script ends by itself after it.

@@ -56,7 +56,7 @@ impl BootScript {
         if stubs.stubs().is_empty() {
             let text = format!("{}; {}", stubs.inventory(), how_to_build(None));
             let error = Error::new(ErrorKind::Connect, text).with_origin(Origin::Library);
-            return Err(error.prefix_step(Step::Bootstrap));
+            return Err(error.prefix_step(Step::Bootstrap).lasting());
         }
         let mut offers = Vec::new();
         for stub in stubs.stubs() {

@@ -15,7 +15,7 @@ use crate::{
     limits::client::{OPEN_TIMEOUT, RECEIVE_BUFFER, WINDOW_BYTES, WINDOW_DATAGRAMS},
     wire::{
         Credit, FILTER, FilterInstruction, MAX_OPTION, Netns, NetnsMode, OWN_LEVEL, Open,
-        SocketOption,
+        SocketOption, TIMES,
     },
 };
 
@@ -113,6 +113,13 @@ impl SocketBuilder {
     /// instructions ([`ErrorKind::Invalid`]).
     pub fn filter(self, instructions: &[FilterInstruction]) -> Self {
         self.option(OWN_LEVEL, FILTER, FilterInstruction::encode_all(instructions))
+    }
+
+    /// Has the stub tell when it received each datagram ([`Datagram::received`]). [`open`](Self::open) fails with ENOPROTOOPT where the stub is older than this call.
+    ///
+    /// [`Datagram::received`]: crate::Datagram::received
+    pub fn times(self) -> Self {
+        self.option(OWN_LEVEL, TIMES, vec![1])
     }
 
     /// Sets an on-off option of level `SOL_NETLINK`, such as

@@ -208,7 +208,14 @@ impl ConnectionState {
                     Data::Whole(part) => share(frame, part),
                     Data::Assembled(bytes) => bytes,
                 };
-                self.deliver(id, Delivery::Datagram(Datagram { data, info }), deferred)?;
+                let received = self.sockets.get(&id).and_then(SocketState::received);
+                let datagram = Datagram { data, info, received };
+                self.deliver(id, Delivery::Datagram(datagram), deferred)?;
+            }
+            ClientEvent::Time(id, nanoseconds) => {
+                if let Some(socket) = self.sockets.get_mut(&id) {
+                    socket.on_time(Duration::from_nanos(nanoseconds));
+                }
             }
             ClientEvent::Lost { socket, dropped, total } => {
                 self.deliver(socket, Delivery::Lost { dropped, total }, deferred)?;

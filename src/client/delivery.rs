@@ -1,6 +1,6 @@
 //! What a socket receives, and the reports of its sends.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -15,12 +15,16 @@ pub struct Datagram {
     pub data: Bytes,
     /// Source port id, multicast group and nsid.
     pub info: DatagramInfo,
+    /// When the stub received the datagram, by the far host's clock; `None` on a socket without
+    /// [`times`](crate::SocketBuilder::times). Datagrams that the stub received in one turn, of up to
+    /// 64 of them, have one time.
+    pub received: Option<SystemTime>,
 }
 
 impl Datagram {
     /// A datagram, such as one that stands for the kernel's in a test.
     pub fn new(data: impl Into<Bytes>, info: DatagramInfo) -> Self {
-        Self { data: data.into(), info }
+        Self { data: data.into(), info, received: None }
     }
 
     /// The multicast group that the kernel sent the datagram to; `None` for one to this socket

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -42,6 +42,8 @@ pub(super) struct SocketState {
     last_failure: i32,
     /// Entries of the queue that took no credit, without reports of loss.
     without_credit: usize,
+    /// When the stub received the datagrams that come, where it tells.
+    received: Option<SystemTime>,
     /// Confirmed sends, by their serial.
     confirmed: HashMap<u32, Confirmed>,
     signals: Arc<Signals>,
@@ -62,6 +64,7 @@ impl SocketState {
             failures: 0,
             last_failure: 0,
             without_credit: 0,
+            received: None,
             confirmed: HashMap::new(),
             signals: Arc::default(),
             receiver: None,
@@ -146,6 +149,16 @@ impl SocketState {
         deferred.wake(self.receiver.take());
         deferred.wake_receiver(&self.signals);
         Ok(())
+    }
+
+    /// Records when the stub received the datagrams that come.
+    pub(super) fn on_time(&mut self, since_1970: Duration) {
+        self.received = SystemTime::UNIX_EPOCH.checked_add(since_1970);
+    }
+
+    /// When the stub received the datagrams that come, where it tells.
+    pub(super) fn received(&self) -> Option<SystemTime> {
+        self.received
     }
 
     /// The next delivery, whose credit is given back; `None` if the queue is empty.

@@ -185,7 +185,9 @@ impl ClientEnd {
             ClientEvent::Lost { socket, total, .. } => {
                 self.open_one(socket).dropped = total;
             }
-            ClientEvent::ReceiveError { socket, .. } | ClientEvent::SendCredit(socket) => {
+            ClientEvent::ReceiveError { socket, .. }
+            | ClientEvent::Time(socket, _)
+            | ClientEvent::SendCredit(socket) => {
                 self.open_one(socket);
             }
             ClientEvent::Sent { socket, serial, errno, confirmed, .. } => {

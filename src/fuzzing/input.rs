@@ -69,7 +69,7 @@ impl<'a> Input<'a> {
         let errno = i32::from(self.u8() % 2);
         let data = vec![which; usize::from(self.u8() % 100)];
         let failure = Failure { errno: 5, text: "x".to_owned() };
-        let message = match which % 22 {
+        let message = match which % 23 {
             0 => Message::Open(Open {
                 credit: self.credit(),
                 netns: match serial {
@@ -97,6 +97,7 @@ impl<'a> Input<'a> {
             18 => Message::Netns { request: serial, operation: NetnsRequest::List },
             19 => Message::Reply { request: serial, errno, value: &data },
             20 => Message::Ping(self.number()),
+            22 => Message::Time(self.number()),
             _ => Message::Fault(failure),
         };
         message.encode(id, flags, out);

@@ -142,6 +142,7 @@ fn message(input: &mut Input<'_>) {
             let nsid = (input.u8().is_multiple_of(2)).then(|| input.u8().into());
             Message::Datagram { info: DatagramInfo::new(request, name as u32, nsid), data }
         }
+        FrameType::Time => Message::Time(input.number()),
         FrameType::Lost => Message::Lost { dropped: input.number(), total: input.number() },
         FrameType::ReceiveError => Message::ReceiveError { errno: level, length: input.number() },
         FrameType::Credit => Message::Credit(Credit { ..input.credit() }),

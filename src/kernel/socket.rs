@@ -17,7 +17,7 @@ use super::{
     netns, sys,
 };
 use crate::wire::{
-    DatagramInfo, Destination, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened,
+    DatagramInfo, Destination, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened, TIMES,
 };
 
 /// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
@@ -54,6 +54,8 @@ pub struct KernelSocket {
     fd: OwnedFd,
     /// Whether overruns give no ENOBUFS (`NETLINK_NO_ENOBUFS`) and show in the drop counter alone.
     silent_overruns: AtomicBool,
+    /// Whether the client wants to know when datagrams were received.
+    is_timed: AtomicBool,
     /// Bytes of the receive buffer, of which a datagram takes more than its length.
     receive_buffer: AtomicU32,
     // Given back once the descriptor is closed.
@@ -95,6 +97,7 @@ impl KernelSocket {
         let buffers = Buffers::new(fd.as_fd(), account);
         let socket = Self {
             silent_overruns: AtomicBool::new(false),
+            is_timed: AtomicBool::new(false),
             receive_buffer: AtomicU32::new(0),
             buffers: Mutex::new(buffers.map_err(step("reading the size of buffers".into()))?),
             fd,
@@ -157,6 +160,11 @@ impl KernelSocket {
             return Ok(());
         }
         let set = match (level, name) {
+            (OWN_LEVEL, TIMES) if value == [1] => {
+                self.is_timed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            (OWN_LEVEL, TIMES) => Err(Errno::EINVAL),
             (OWN_LEVEL, FILTER) => FilterInstruction::decode_all(value)
                 .map_err(|_| Errno::EINVAL)
                 .and_then(|filter| sys::attach_filter(fd, &filter)),
@@ -168,6 +176,11 @@ impl KernelSocket {
             self.silent_overruns.store(on, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Whether the client wants to know when datagrams were received ([`TIMES`]).
+    pub fn is_timed(&self) -> bool {
+        self.is_timed.load(Ordering::Relaxed)
     }
 
     /// getsockopt(2) with room for `capacity` bytes. For `NETLINK_LIST_MEMBERSHIPS` the kernel

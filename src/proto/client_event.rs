@@ -42,6 +42,8 @@ pub enum ClientEvent<'a> {
     Closed(SocketId, Counters),
     /// A datagram.
     Datagram(SocketId, DatagramInfo, Data<'a>),
+    /// When the stub received the datagrams that follow on the socket, in nanoseconds since 1970.
+    Time(SocketId, u64),
     /// The kernel dropped datagrams at this place.
     Lost {
         /// The socket.

@@ -349,6 +349,10 @@ impl ClientState {
                     None => ClientEvent::None,
                 }
             }
+            Message::Time(nanoseconds) => match self.delivering(id, frame)? {
+                Some(_) => ClientEvent::Time(id, nanoseconds),
+                None => ClientEvent::None,
+            },
             Message::Lost { dropped, total } => match self.delivering(id, frame)? {
                 Some(_) => ClientEvent::Lost { socket: id, dropped, total },
                 None => ClientEvent::None,

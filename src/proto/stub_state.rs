@@ -124,6 +124,7 @@ impl StubState {
             | Message::Closed(_)
             | Message::Sent { .. }
             | Message::Datagram { .. }
+            | Message::Time(_)
             | Message::Lost { .. }
             | Message::ReceiveError { .. }
             | Message::Reply { .. } => return Err(Violation::WrongDirection(frame)),

@@ -1,7 +1,7 @@
 //! One kernel socket of a connection: calls under way, sends and requests in their order, answers
 //! that are due, and datagrams on their way into the output.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use nix::errno::Errno;
 
@@ -183,6 +183,10 @@ impl Socket {
                 self.pending_acks.push_back(pending);
             }
         }
+        let is_datagram = |item: &StreamItem| matches!(item, StreamItem::Datagram { .. });
+        if self.kernel.is_timed() && results.items.iter().any(is_datagram) {
+            Message::Time(nanoseconds_since_1970()).encode(id, Flags::SKIPPABLE, out);
+        }
         for item in &results.items {
             match *item {
                 StreamItem::SendFailed(serial, SendResult { errno, nanoseconds, .. }) => {
@@ -235,6 +239,12 @@ impl Socket {
             self.pending_acks.pop_front();
         }
     }
+}
+
+/// The time now, for [`Message::Time`]; it lasts until the year 2554.
+fn nanoseconds_since_1970() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn encode_datagram(

@@ -12,6 +12,11 @@ pub const OWN_LEVEL: i32 = -1;
 /// the filter's instructions, 8 bytes each: u16 code, u8 jt, u8 jf, u32 k.
 pub const FILTER: i32 = 1;
 
+/// The option of [`OWN_LEVEL`] that has the stub tell when it received datagrams, by
+/// [`FrameType::Time`](super::FrameType::Time); it can be set, and not be read. The value is
+/// the byte 1.
+pub const TIMES: i32 = 2;
+
 /// An instruction of a classic BPF filter, as `struct sock_filter` of `<linux/filter.h>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FilterInstruction {

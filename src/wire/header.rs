@@ -113,6 +113,8 @@ frame_types! {
     ReceiveError = 0x24,
     /// Either side: absolute credit.
     Credit = 0x25,
+    /// Stub: when it received the datagrams that follow on this socket; always skippable.
+    Time = 0x26,
     /// Client: getsockopt.
     OptionGet = 0x30,
     /// Client: setsockopt.

@@ -84,6 +84,10 @@ pub enum Message<'a> {
         /// The datagram, or a piece of it.
         data: &'a [u8],
     },
+    /// u64 nanoseconds since 1970-01-01 00:00 UTC, by the clock of the stub's host
+    /// (`CLOCK_REALTIME`): of the datagrams that follow on the socket, up to the next such frame. A
+    /// stub sends it only where the client has asked for it, with [`Flags::SKIPPABLE`].
+    Time(u64),
     /// u64 dropped here, u64 dropped since the socket was opened.
     Lost {
         /// Datagrams dropped at this place. Zero where the kernel reports a loss without counting
@@ -172,6 +176,7 @@ impl Message<'_> {
             Message::Send { .. } => FrameType::Send,
             Message::Sent { .. } => FrameType::Sent,
             Message::Datagram { .. } => FrameType::Datagram,
+            Message::Time(_) => FrameType::Time,
             Message::Lost { .. } => FrameType::Lost,
             Message::ReceiveError { .. } => FrameType::ReceiveError,
             Message::Credit(_) => FrameType::Credit,
@@ -204,7 +209,9 @@ impl Message<'_> {
     fn encode_payload(&self, out: &mut impl BufMut) {
         match self {
             Message::Fault(failure) | Message::OpenFailed(failure) => failure.encode(out),
-            Message::Ping(token) | Message::Pong(token) => out.put_u64_le(*token),
+            Message::Ping(number) | Message::Pong(number) | Message::Time(number) => {
+                out.put_u64_le(*number);
+            }
             Message::Open(open) => open.encode(out),
             Message::Opened(opened) => {
                 out.put_u32_le(opened.portid);
@@ -316,6 +323,7 @@ impl<'a> Message<'a> {
             FrameType::Datagram => {
                 Message::Datagram { info: DatagramInfo::decode(&mut c)?, data: c.remainder() }
             }
+            FrameType::Time => Message::Time(c.u64()?),
             FrameType::Lost => Message::Lost { dropped: c.u64()?, total: c.u64()? },
             FrameType::ReceiveError => {
                 let errno = c.i32()?;

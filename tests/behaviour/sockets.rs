@@ -1,6 +1,9 @@
 //! Sending, receiving, and socket options.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -28,6 +31,7 @@ over_every_transport!(
     options_are_set_and_read,
     options_that_hold_pointers_are_refused,
     filters_drop_what_they_match,
+    datagrams_have_times_where_they_are_asked_for,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
     a_datagram_too_large_to_forward_is_told,
@@ -420,6 +424,29 @@ async fn filters_drop_what_they_match(transport: Transport) {
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EPERM)), "{error}");
     let error = locked.set_option(SOL_SOCKET, SO_DETACH_FILTER, &on).await.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EPERM)), "{error}");
+    far.end().await;
+}
+
+async fn datagrams_have_times_where_they_are_asked_for(transport: Transport) {
+    let far = Far::new(transport).await;
+    let mut loopback = LinkMessage::default();
+    loopback.header.index = 1;
+    let request = request(RouteNetlinkMessage::GetLink(loopback), 0, 1);
+    let plain = far.route().await;
+    plain.send(&request).await.unwrap();
+    assert_eq!(datagram(&plain).await.received, None);
+    let timed = far.client.socket(NETLINK_ROUTE).times().open().await.unwrap();
+    let mut last = SystemTime::now();
+    for _ in 0..3 {
+        timed.send(&request).await.unwrap();
+        let received = datagram(&timed).await.received.unwrap();
+        assert!(last <= received && received <= SystemTime::now(), "{received:?}");
+        last = received;
+    }
+    for value in [&[2][..], &[], &[1, 0, 0, 0]] {
+        let error = timed.set_option(-1, 2, value).await.unwrap_err();
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EINVAL)), "{error}");
+    }
     far.end().await;
 }
 

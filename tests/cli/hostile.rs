@@ -67,6 +67,36 @@ fn a_list_without_end_is_written_as_it_comes() {
     }
 }
 
+/// A list that takes minutes over a slow link: text is read meanwhile, and JSON is whole.
+#[test]
+fn the_text_of_a_slow_list_is_written_as_it_comes() {
+    let start = |waits: std::sync::mpsc::Receiver<()>| {
+        FarEnd::start(move |side| {
+            until_listed(side)?;
+            let (socket, request) = side.request()?;
+            let routes =
+                endless_routes().take(2000).enumerate().inspect(move |(number, _)| match number {
+                    1000 => std::thread::sleep(Duration::from_millis(2500)),
+                    1900 => waits.recv().unwrap_or_default(),
+                    _ => {}
+                });
+            side.answer(socket, request.sequence, routes.map(|(_, route)| route))?;
+            let done = Builder::new(kind::DONE, flags::MULTI).sequence(request.sequence);
+            side.datagram(socket, &done.put(&[0; 4]).finish())?;
+            side.serve(|_| std::iter::empty())
+        })
+    };
+    let (rest, waits) = std::sync::mpsc::channel();
+    let far = start(waits);
+    let mut running = Running::start(nlr(&["show", "route", "--color=never", &far.target()]));
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    // The rest of the list is not sent before these lines are read.
+    assert_eq!(lines.by_ref().take(1001).filter(Result::is_ok).count(), 1001);
+    rest.send(()).unwrap();
+    assert_eq!(lines.filter(Result::is_ok).count(), 1000);
+    assert!(running.wait().success());
+}
+
 /// What is cut is no list.
 #[test]
 fn a_long_list_that_breaks_off_is_an_error() {

@@ -77,3 +77,8 @@ pub(super) fn ssh2_error(error: async_ssh2_lite::Error) -> ssh2::Error {
 pub(super) fn connect(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Connect, text)
 }
+
+/// An error of connecting that trying again does not cure.
+pub(super) fn refused(text: impl Into<String>) -> Error {
+    connect(text).lasting()
+}

@@ -237,7 +237,7 @@ impl Offer<'_> {
         if !names.is_empty() {
             return Ok(());
         }
-        Err(fault::connect(format!(
+        Err(fault::refused(format!(
             "{keyword} of the ssh configuration leaves nothing that `ssh://` can offer; write `openssh:` in \
              place of `ssh:` to use the program ssh, or add to the list for {}",
             one_line(&self.host.host_name),
@@ -295,7 +295,7 @@ fn no_agreement(ours: &Offers, theirs: &[String; 8]) -> Option<Error> {
         |ours: &[&str], theirs: &str| theirs.split(',').any(|name| ours.contains(&name));
     let mut kinds = kinds.into_iter();
     let (kind, ours, theirs) = kinds.find(|(_, ours, theirs)| !is_common(ours, theirs))?;
-    Some(fault::connect(format!(
+    Some(fault::refused(format!(
         "no {kind} in common: the server offers {}, and ssh:// offers {}; write `openssh:` in place of \
          `ssh:` to use the program ssh, which may know one of the server's",
         one_line(theirs),

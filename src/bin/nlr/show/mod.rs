@@ -36,7 +36,7 @@ pub(crate) mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 
@@ -68,10 +68,18 @@ const PIECE: usize = 256 * 1024;
 /// Bytes of a list that are held back until it is known to be complete: some 80,000 routes.
 const HELD: usize = 8 << 20;
 
+/// The time for which text is held back likewise: over a slow link a list takes minutes. JSON is whole
+/// or nothing where it can be, as its readers want it.
+const HELD_TIME: Duration = Duration::from_secs(2);
+
+/// From then on the bytes that are written at once, as stdio would.
+const BLOCK: usize = 4096;
+
 const EXAMPLES: &str = "\
 With --json the output has the keys of `ip -j` of iproute2 6.1, and for links of `ip -d -j`. A list of
 up to 8 MiB is printed when it is complete; an incomplete one is an error and prints nothing. A longer
-one is printed as it comes: only with exit code 0 is it complete.
+one is printed as it comes, and so is text that takes more than 2 seconds: only with exit code 0 is it
+complete.
 
 Examples:
   nlr show link -n blue
@@ -150,7 +158,8 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     let mut attempt = 1;
     loop {
         let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
-        let mut list = List { listing, memory, output: None };
+        let held_until = (!args.json).then(|| Instant::now() + HELD_TIME);
+        let mut list = List { listing, memory, held_until, output: None };
         match list.write(&dumper, object, &filter).await {
             Ok(()) => return Ok(()),
             Err(ListError::Dump(error)) if list.output.is_some() => {
@@ -193,6 +202,8 @@ struct List {
     listing: Listing<Vec<u8>>,
     /// The bound on what the list keeps until its end, in bytes.
     memory: usize,
+    /// The time from which on text is written as it comes.
+    held_until: Option<Instant>,
     /// Standard output, once a part of the list is written: the list cannot begin anew from then on.
     output: Option<Output>,
 }
@@ -260,7 +271,12 @@ impl List {
 
     /// Writes the list so far, if it has more than `held` bytes, or is being written already.
     async fn flush(&mut self, held: usize) -> Result<(), ListError> {
-        let least = if self.output.is_some() { PIECE.min(held) } else { held };
+        let is_due = self.held_until.is_some_and(|until| Instant::now() >= until);
+        let least = match &self.output {
+            _ if is_due => BLOCK.min(held),
+            Some(_) => PIECE.min(held),
+            None => held,
+        };
         if self.listing.out().len() <= least {
             return Ok(());
         }

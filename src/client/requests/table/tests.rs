@@ -3,8 +3,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use bytes::Bytes;
-
 use super::*;
 use crate::{
     client::requests::RequestErrorKind,
@@ -45,7 +43,7 @@ impl Fixture {
     }
 
     fn receive_from(&mut self, info: DatagramInfo, messages: &[Vec<u8>]) -> usize {
-        let datagram = Datagram { data: Bytes::from(messages.concat()), info };
+        let datagram = Datagram::new(messages.concat(), info);
         let mut wakers = Vec::new();
         self.table.on_datagram(&datagram, &mut wakers);
         wakers.len()

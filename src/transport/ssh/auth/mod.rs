@@ -135,7 +135,7 @@ fn refused(authenticator: &Authenticator<'_>, accepted: &str, attempts: &Attempt
         "give a password".to_owned()
     };
     let (accepted, banner) = (one_line(accepted), authenticator.banner());
-    fault::connect(format!("the server accepts {accepted}; tried {tried}; {remedy}{banner}"))
+    fault::refused(format!("the server accepts {accepted}; tried {tried}; {remedy}{banner}"))
 }
 
 /// The folder that was searched, where there is no key at all.

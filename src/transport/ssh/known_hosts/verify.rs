@@ -33,7 +33,7 @@ pub(in crate::transport::ssh) async fn verify(
 ) -> Result<(), Error> {
     let shown = ShownKey::new(host, blob)?;
     if let Some(bits) = rsa_bits(blob).filter(|bits| *bits < host.required_rsa_bits) {
-        return Err(fault::connect(format!(
+        return Err(fault::refused(format!(
             "the host key of {} is an RSA key of {bits} bits, and RequiredRSASize wants {} at least",
             shown.name, host.required_rsa_bits
         )));
@@ -57,11 +57,11 @@ pub(in crate::transport::ssh) async fn verify(
             };
             if !context.host_key(question).await {
                 let text = format!("the key of {}, {shown}, was not accepted", shown.name);
-                return Err(fault::connect(text));
+                return Err(fault::refused(text));
             }
         }
         StrictChecking::Ask | StrictChecking::Yes => {
-            return Err(fault::connect(unknown_text(known, host, &shown)));
+            return Err(fault::refused(unknown_text(known, host, &shown)));
         }
     }
     tracing::debug!(key = %shown, "host key accepted");
@@ -78,10 +78,10 @@ struct ShownKey<'a> {
 
 impl<'a> ShownKey<'a> {
     fn new(host: &SshHost, blob: &'a [u8]) -> Result<Self, Error> {
-        let key_type = key_type(blob).ok_or_else(|| fault::connect("the host key has no type"))?;
+        let key_type = key_type(blob).ok_or_else(|| fault::refused("the host key has no type"))?;
         // The type is shown, and written into a file.
         if key_type.is_empty() || !key_type.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(fault::connect("the host key's type is no name"));
+            return Err(fault::refused("the host key's type is no name"));
         }
         Ok(Self { name: name_of(host), key_type, fingerprint: fingerprint(blob) })
     }
@@ -100,7 +100,7 @@ fn is_known(known: &KnownHosts, blob: &[u8]) -> Result<bool, Error> {
         Verdict::New => Ok(false),
         Verdict::Changed(KnownKey { line, file, number, name }) => {
             let file = file.display();
-            Err(fault::connect(format!(
+            Err(fault::refused(format!(
                 "the host key of {name} has CHANGED: it now shows {} {}, but {file}:{number} has {} {}; \
                  someone may be listening in; if the change is known to be right, `ssh-keygen -R {} -f {}`",
                 key_type(blob).unwrap_or_default(),
@@ -111,7 +111,7 @@ fn is_known(known: &KnownHosts, blob: &[u8]) -> Result<bool, Error> {
                 shell::quote_word(&file.to_string()),
             )))
         }
-        Verdict::Revoked(KnownKey { file, number, name, .. }) => Err(fault::connect(format!(
+        Verdict::Revoked(KnownKey { file, number, name, .. }) => Err(fault::refused(format!(
             "the host key of {name}, {}, is revoked by {}:{number}; do not use the host until it has another one",
             fingerprint(blob),
             file.display(),
