@@ -18,7 +18,8 @@ use super::{
 use crate::{
     Error, ErrorKind, Group, Protocol,
     wire::{
-        Counters, Destination, FILTER, FilterInstruction, Message, OWN_LEVEL, Opened, SocketId,
+        Counters, DRAINED, Destination, FILTER, FilterInstruction, Message, OWN_LEVEL, Opened,
+        SocketId,
     },
 };
 
@@ -354,6 +355,20 @@ impl RemoteSocket {
     /// [`ErrorKind::Request`] with the far errno; [`ErrorKind::Disconnected`].
     pub async fn option(&self, level: i32, name: i32, capacity: u32) -> Result<Bytes, Error> {
         self.request(|request| Message::OptionGet { request, level, name, capacity }).await
+    }
+
+    /// Waits until every datagram that the far kernel has queued by now has come to this side, where
+    /// [`try_recv`](Self::try_recv) gives it without waiting. Somebody has to go on receiving meanwhile: a
+    /// [window](crate::SocketBuilder::window) full of unread datagrams holds the others back.
+    ///
+    /// With it a program that has read the state of the kernel on another socket knows which events are
+    /// older than that. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] with ENOPROTOOPT where the stub is older than this call;
+    /// [`ErrorKind::Disconnected`].
+    pub async fn drained(&self) -> Result<(), Error> {
+        self.option(OWN_LEVEL, DRAINED, 0).await.map(drop)
     }
 
     async fn request<'m>(&self, message: impl FnOnce(u32) -> Message<'m>) -> Result<Bytes, Error> {

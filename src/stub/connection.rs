@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     proto::{OpenOutcome, StubAction, StubState},
-    wire::{Failure, Header, MAX_OPTION, NetnsRequest, Open, Opened, SocketId, hello::PeerLimits},
+    wire::{
+        DRAINED, Failure, Header, MAX_OPTION, NetnsRequest, OWN_LEVEL, Open, Opened, SocketId,
+        hello::PeerLimits,
+    },
 };
 
 pub(super) struct Connection {
@@ -195,7 +198,11 @@ impl Connection {
             }
             StubAction::OptionGet { socket, request, level, name, capacity } => {
                 let capacity = MAX_OPTION.min(capacity as usize);
-                self.sockets.request(socket, request, Operation::Get { level, name, capacity })
+                let operation = match (level, name) {
+                    (OWN_LEVEL, DRAINED) => Operation::Drained,
+                    _ => Operation::Get { level, name, capacity },
+                };
+                self.sockets.request(socket, request, operation)
             }
             StubAction::Membership { socket, request, group, join } => {
                 let operation = if join { Operation::Join(group) } else { Operation::Leave(group) };
@@ -333,10 +340,20 @@ impl Connection {
             }
             SyscallResult::Option(request, result) => {
                 let (id, number) = (request.id, request.number);
+                let is_drained = matches!(request.operation, Operation::Drained);
                 // Whoever closes the socket is to be the last that holds it.
                 drop(request);
-                let result = result.as_ref().map(Vec::as_slice);
-                self.state.reply(id, number, result, out);
+                match &result {
+                    Ok(queued) if is_drained => {
+                        let queued =
+                            queued.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+                        self.sockets.drained(id, number, queued, &mut self.state, out);
+                    }
+                    result => {
+                        let result = result.as_ref().map(Vec::as_slice);
+                        self.state.reply(id, number, result, out);
+                    }
+                }
                 (id, self.sockets.requested(id))
             }
             SyscallResult::Open(id, result) => return self.opened(id, result, output),

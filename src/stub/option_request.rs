@@ -19,10 +19,20 @@ pub(super) struct OptionRequest {
 
 #[derive(Debug)]
 pub(super) enum Operation {
-    Get { level: i32, name: i32, capacity: usize },
-    Set { level: i32, name: i32, value: Vec<u8> },
+    Get {
+        level: i32,
+        name: i32,
+        capacity: usize,
+    },
+    Set {
+        level: i32,
+        name: i32,
+        value: Vec<u8>,
+    },
     Join(u32),
     Leave(u32),
+    /// Read how many bytes are queued.
+    Drained,
 }
 
 impl OptionRequest {
@@ -43,6 +53,11 @@ impl OptionRequest {
                 .join(*group)
                 .map(nothing)
                 .map_err(|errno| failure(errno, format_args!("joining multicast group {group}"))),
+            // Where the kernel cannot say how much it is, as much as any is.
+            Operation::Drained => {
+                let queued = socket.drops_and_queued().map_or(u32::MAX, |(_, queued)| queued);
+                Ok(u64::from(queued).to_ne_bytes().to_vec())
+            }
             Operation::Leave(group) => socket
                 .leave(*group)
                 .map(nothing)

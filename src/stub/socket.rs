@@ -38,11 +38,19 @@ pub(super) enum Queued {
     Request(u32, Operation),
 }
 
-/// A confirmed send that is made, and whose answer waits for the datagrams that were queued then.
+/// What waits for the datagrams that were queued when it was made.
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    /// A confirmed send, of this serial.
+    Send(u32, SendResult),
+    /// A request for [`DRAINED`](crate::wire::DRAINED), of this number.
+    Drained(u32),
+}
+
+/// An answer that waits for datagrams.
 #[derive(Debug, Clone, Copy)]
 struct PendingAck {
-    serial: u32,
-    result: SendResult,
+    waiting: Waiting,
     /// Bytes still to be read before the answer. The kernel counts more for a datagram than its
     /// length, so when as many bytes have been read, all that was queued has.
     unread_before_ack: u64,
@@ -93,14 +101,19 @@ impl Socket {
         self.sending || !self.queue.is_empty()
     }
 
-    /// Whether confirmed sends wait for their answers.
+    /// Whether answers wait for datagrams.
     pub(super) fn has_pending_acks(&self) -> bool {
         !self.pending_acks.is_empty()
     }
 
+    /// Whether confirmed sends are among them, for which more credit counts.
+    pub(super) fn has_confirming(&self) -> bool {
+        self.pending_acks.iter().any(|pending| matches!(pending.waiting, Waiting::Send(..)))
+    }
+
     /// Bytes and datagrams that may be received now, `most` at most; zeros for nothing.
     fn allowance(&self, id: SocketId, state: &StubState, most: Credit) -> Credit {
-        let left = state.credit_left(id, self.has_pending_acks());
+        let left = state.credit_left(id, self.has_confirming());
         if self.receiving || left.bytes == 0 || left.datagrams == 0 {
             return Credit::default();
         }
@@ -179,8 +192,8 @@ impl Socket {
             if confirm {
                 let counting = received.is_some() || !self.receiving;
                 let unread_before_ack = result.unread_before_ack;
-                let pending = PendingAck { serial, result, unread_before_ack, counting };
-                self.pending_acks.push_back(pending);
+                let waiting = Waiting::Send(serial, result);
+                self.pending_acks.push_back(PendingAck { waiting, unread_before_ack, counting });
             }
         }
         let is_datagram = |item: &StreamItem| matches!(item, StreamItem::Datagram { .. });
@@ -219,6 +232,21 @@ impl Socket {
         }
     }
 
+    /// Takes in that the client wants to know when these bytes, which are queued, are in the output.
+    pub(super) fn begin_drained(&mut self, request: u32, queued: u64) {
+        let (waiting, counting) = (Waiting::Drained(request), !self.receiving);
+        let unread_before_ack = queued;
+        self.pending_acks.push_back(PendingAck { waiting, unread_before_ack, counting });
+    }
+
+    /// The requests that wait for datagrams, of a socket that is closing.
+    pub(super) fn abandoned(&mut self) -> impl Iterator<Item = u32> {
+        self.pending_acks.drain(..).filter_map(|pending| match pending.waiting {
+            Waiting::Drained(request) => Some(request),
+            Waiting::Send(..) => None,
+        })
+    }
+
     /// Answers the confirmed sends of which everything queued before them is in the output. If the
     /// client has left so much unread that its credit is used up, the answer does not wait for it.
     pub(super) fn answer(
@@ -229,13 +257,22 @@ impl Socket {
         out: &mut Vec<u8>,
     ) {
         while let Some(first) = self.pending_acks.front() {
-            let waits =
-                first.unread_before_ack > 0 && (drained == Drained::More || !first.counting);
-            if waits && (self.receiving || state.may_forward(id, true)) {
-                return;
+            let is_unread = first.unread_before_ack > 0;
+            match first.waiting {
+                Waiting::Send(serial, SendResult { errno, nanoseconds, .. }) => {
+                    let waits = is_unread && (drained == Drained::More || !first.counting);
+                    if waits && (self.receiving || state.may_forward(id, true)) {
+                        return;
+                    }
+                    state.answer_confirmed(id, serial, errno, nanoseconds, out);
+                }
+                Waiting::Drained(request) => {
+                    if !first.counting || is_unread && drained == Drained::More {
+                        return;
+                    }
+                    state.reply(id, request, Ok(&[]), out);
+                }
             }
-            let SendResult { errno, nanoseconds, .. } = first.result;
-            state.answer_confirmed(id, first.serial, errno, nanoseconds, out);
             self.pending_acks.pop_front();
         }
     }

@@ -56,9 +56,8 @@ impl SocketTable {
     /// socket that it holds even where no event is asked for.
     pub(super) fn watch(&mut self, id: SocketId, state: &StubState) -> Result<(), Errno> {
         let Some(socket) = self.sockets.get_mut(&id) else { return Ok(()) };
-        let wanted = !socket.closing
-            && !socket.receiving
-            && state.may_forward(id, socket.has_pending_acks());
+        let wanted =
+            !socket.closing && !socket.receiving && state.may_forward(id, socket.has_confirming());
         if wanted != socket.watched {
             match wanted {
                 true => self.poller.watch_readable(&*socket.kernel, Source::Socket(id))?,
@@ -223,6 +222,28 @@ impl SocketTable {
         None
     }
 
+    /// Takes in that a request for [`DRAINED`](crate::wire::DRAINED) found so many bytes queued.
+    pub(super) fn drained(
+        &mut self,
+        id: SocketId,
+        request: u32,
+        queued: u64,
+        state: &mut StubState,
+        out: &mut Vec<u8>,
+    ) {
+        match self.sockets.get_mut(&id) {
+            Some(socket) if !socket.closing => {
+                socket.begin_drained(request, queued);
+                socket.answer(id, Drained::More, state, out);
+                // If another thread has just taken the last datagram, the poller reports none.
+                if socket.has_pending_acks() {
+                    self.set_ready(id);
+                }
+            }
+            _ => closed(id, request, state, out),
+        }
+    }
+
     /// Takes in that a request is done.
     pub(super) fn requested(&mut self, id: SocketId) -> Option<Syscall> {
         let socket = self.sockets.get_mut(&id)?;
@@ -253,11 +274,12 @@ impl SocketTable {
                     let errno = Errno::ECANCELED as i32;
                     state.sent(id, datagram.len(), send.confirm, errno, out);
                 }
-                Queued::Request(number, _) => {
-                    let failure = failure(Errno::ECANCELED, "the socket was closed");
-                    state.reply(id, number, Err(&failure), out);
-                }
+                Queued::Request(number, _) => closed(id, number, state, out),
             }
+        }
+        // Those of sends go with the socket.
+        for number in socket.abandoned() {
+            closed(id, number, state, out);
         }
         self.close_if_idle(id)
     }
@@ -268,4 +290,10 @@ impl SocketTable {
         }
         self.sockets.remove(&id).map(|socket| Syscall::Close(id, socket.kernel))
     }
+}
+
+/// Answers a request on a socket that was closed meanwhile.
+fn closed(id: SocketId, request: u32, state: &mut StubState, out: &mut Vec<u8>) {
+    let failure = failure(Errno::ECANCELED, "the socket was closed");
+    state.reply(id, request, Err(&failure), out);
 }

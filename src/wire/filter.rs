@@ -17,6 +17,10 @@ pub const FILTER: i32 = 1;
 /// the byte 1.
 pub const TIMES: i32 = 2;
 
+/// The option of [`OWN_LEVEL`] that is read to learn that every datagram which the kernel had queued at
+/// the reading has come: the answer, without bytes, is in the stream behind them.
+pub const DRAINED: i32 = 3;
+
 /// An instruction of a classic BPF filter, as `struct sock_filter` of `<linux/filter.h>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FilterInstruction {

@@ -128,7 +128,9 @@
 //! Level and name of an option are numbers of the stub's host, and its value has that host's byte
 //! order and sizes; a stub passes those on that it knows to hold no pointer, and answers ENOPROTOOPT
 //! to the others. Level -1 ([`OWN_LEVEL`]) is this protocol's own, equal on all hosts. Its options can
-//! be set, also in an open message; they cannot be read. Option 2 ([`TIMES`]), whose value is the byte
+//! be set, also in an open message, and the last one can be read. Option 3 ([`DRAINED`]) is read, to get
+//! an answer of no bytes behind the datagrams that the kernel had queued on the socket: the answer waits
+//! for credit, and for as long as the client leaves datagrams unread. Option 2 ([`TIMES`]), whose value is the byte
 //! 1, has the stub send a [time](FrameType::Time) before the datagrams of each turn of receiving. Option 1 ([`FILTER`]) is a classic BPF filter, which SO_ATTACH_FILTER names by a pointer. Its value
 //! is the instructions, up to 4,096 of 8 bytes, little-endian: u16 code, u8 jt, u8 jf, u32 k. It can
 //! stand in an open message, where it is attached before the socket is bound. The
@@ -142,7 +144,7 @@
 //! | 1 | [`Flags::GATHER`] (0x08) on sends; to be ignored where it is not known |
 //! | 1 | the bounds [`MAX_REQUEST`], [`MAX_OPTION`] and [`MAX_TEXT`]; a longer text is cut by its receiver |
 //! | 1 | options of level -1: the filter; ENOPROTOOPT where it is not known |
-//! | 1 | option 2 of level -1, and time frames, skippable; ENOPROTOOPT where it is not known |
+//! | 1 | options 2 and 3 of level -1, and time frames, skippable; ENOPROTOOPT where they are not known |
 //! | every | a refused hello is answered by a fault frame; before, the stream just ended |
 
 #![forbid(unsafe_code)]
@@ -172,7 +174,7 @@ pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
 pub use error::WireError;
 pub use failure::Failure;
-pub use filter::{FILTER, FilterInstruction, OWN_LEVEL, TIMES};
+pub use filter::{DRAINED, FILTER, FilterInstruction, OWN_LEVEL, TIMES};
 pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
 pub use limits::{

@@ -10,7 +10,7 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 use netlink_remote::{
-    ErrorKind, Event, Origin,
+    ErrorKind, Event, Group, Origin,
     client::{Destination, FilterInstruction, options},
 };
 
@@ -32,6 +32,7 @@ over_every_transport!(
     options_that_hold_pointers_are_refused,
     filters_drop_what_they_match,
     datagrams_have_times_where_they_are_asked_for,
+    drained_comes_behind_all_that_was_queued,
     the_kernels_defaults_are_ours,
     a_datagram_of_megabytes_arrives_whole,
     a_datagram_too_large_to_forward_is_told,
@@ -447,6 +448,44 @@ async fn datagrams_have_times_where_they_are_asked_for(transport: Transport) {
         let error = timed.set_option(-1, 2, value).await.unwrap_err();
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Request, Some(EINVAL)), "{error}");
     }
+    far.end().await;
+}
+
+/// The answer waits for datagrams that wait for room at this side, and for no others.
+async fn drained_comes_behind_all_that_was_queued(transport: Transport) {
+    const LINKS: usize = 40;
+    let far = Far::new(transport).await;
+    let namespace = Namespace::new();
+    let builder = far.client.socket(NETLINK_ROUTE).netns(namespace.netns()).group(Group::LINK);
+    let events = builder.window(4096, 3).open().await.unwrap();
+    within(events.drained()).await.unwrap();
+    assert_eq!(events.try_recv().unwrap(), None);
+    let batch: String = (0..LINKS).map(|link| format!("link add b{link} type bridge\n")).collect();
+    namespace.batch(&batch);
+    let mut seen = 0;
+    let mut drained = Box::pin(events.drained());
+    let mut is_drained = false;
+    while !is_drained {
+        tokio::select! {
+            biased;
+            event = events.recv() => match event.unwrap() {
+                Event::Datagram(datagram) => seen += usize::from(datagram.data.get(4) == Some(&16)),
+                other => panic!("{other:?}"),
+            },
+            result = &mut drained => is_drained = result.is_ok(),
+        }
+    }
+    drop(drained);
+    while let Some(event) = events.try_recv().unwrap() {
+        seen += usize::from(matches!(event, Event::Datagram(_)));
+    }
+    assert!(seen >= LINKS, "{seen}");
+    // Who does not read waits, and a socket that is closed answers.
+    namespace.batch(&batch.replace("add", "del"));
+    let pending = tokio::time::timeout(Duration::from_millis(300), events.drained()).await;
+    assert!(pending.is_err());
+    within(events.close()).await.unwrap();
+    within(far.client.ping()).await.unwrap();
     far.end().await;
 }
 
