@@ -40,6 +40,7 @@
 //! | [`guide`] | short programs for common tasks; text alone | - |
 //! | [`client`] | options, errors and facts of clients, requests and namespaces | `client` |
 //! | [`hops`] | the hops of a target, and the stubs to send | `client` |
+//! | [`monitor`] | one stream of the events of many targets | `client` |
 //! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
 //! | [`transport`] | byte streams to a stub | `client` |
@@ -145,6 +146,8 @@ pub mod errno;
 pub mod guide;
 #[cfg(feature = "client")]
 pub mod hops;
+#[cfg(feature = "client")]
+pub mod monitor;
 #[cfg(feature = "client")]
 pub mod nlmsg;
 #[cfg(feature = "client")]

@@ -43,6 +43,7 @@ const TABLE: &[Row] = &[
             &["error", "prompter", "connect_context", "stub", "transport", "client", "bootstrap"],
         ],
     ),
+    ("monitor", &[BASE, &["error", "client", "hops"]]),
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.

@@ -317,6 +317,7 @@ fn frames_in_the_wrong_direction() {
         Message::Closed(Counters::default()),
         Message::Sent { serial: 1, errno: 0, nanoseconds: 0 },
         datagram(&[1]),
+        Message::Time(1),
         Message::Lost { dropped: 1, total: 1 },
         Message::ReceiveError { errno: 1, length: 0 },
         Message::Reply { request: 1, errno: 0, value: &[] },

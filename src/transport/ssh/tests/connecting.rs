@@ -112,7 +112,8 @@ async fn a_server_that_never_stops_sending_does_not_block_the_runtime() {
     let start = Instant::now();
     let error = failed(Session::connect(&host, None, &context).await);
     assert_eq!((error.step(), error.kind()), (Some(Step::HostKey), ErrorKind::Timeout));
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Bytes are progress, within the bound of a step: 20 limits.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     talker.join().unwrap();
 }
 

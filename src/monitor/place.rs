@@ -1,0 +1,276 @@
+//! The sockets of one network namespace of a target.
+
+use std::{
+    future::{pending, poll_fn},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::Poll,
+    time::SystemTime,
+};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    builder::{Options, Subscription},
+    event::{Happening, Marker, MonitorEvent, Source},
+};
+use crate::{
+    Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket,
+    client::{NetnsId, NetnsMode},
+    errno::{EINVAL, ENOENT, ENOPROTOOPT, EPERM},
+};
+
+/// The groups of one protocol, each with whether it is left out where the far kernel refuses it.
+pub(super) type Groups = Vec<(Protocol, Vec<(Group, bool)>)>;
+
+/// Subscriptions to one protocol share a socket.
+pub(super) fn merged(subscriptions: &[Subscription]) -> Groups {
+    let mut merged: Groups = Vec::new();
+    for Subscription { protocol, groups, is_lenient } in subscriptions {
+        let groups = groups.iter().map(|group| (*group, *is_lenient));
+        match merged.iter_mut().find(|(known, _)| known == protocol) {
+            Some((_, known)) => known.extend(groups),
+            None => merged.push((*protocol, groups.collect())),
+        }
+    }
+    merged
+}
+
+/// The end of a place.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With the connection.
+    Disconnected,
+    /// By [`Place::stop`].
+    Stopped,
+    /// The subscriptions do not stand.
+    Failed(Error),
+    /// The consumer is gone.
+    Unwanted,
+}
+
+/// A namespace, and what to subscribe to in it.
+pub(super) struct Place {
+    pub(super) source: Arc<Source>,
+    pub(super) netns: Netns,
+    pub(super) client: Client,
+    pub(super) groups: Arc<Groups>,
+    pub(super) options: Options,
+    pub(super) events: mpsc::Sender<MonitorEvent>,
+    /// Whether it stood before.
+    pub(super) again: bool,
+    /// Notified when the namespace is gone.
+    pub(super) stop: Arc<Notify>,
+    /// The namespace's identity, once it is open.
+    pub(super) id: Arc<OnceLock<NetnsId>>,
+}
+
+impl Place {
+    /// Subscribes, and tells events until the end.
+    pub(super) async fn run(self) -> End {
+        match self.subscribe().await {
+            Ok((sockets, refused)) => self.forward(&sockets, refused).await,
+            Err(error) if error.is_disconnected() => End::Disconnected,
+            Err(error) => End::Failed(error),
+        }
+    }
+
+    async fn subscribe(&self) -> Result<(Vec<Subscribed>, Vec<(Protocol, Group)>), Error> {
+        // The sockets are in the namespace whose identity is looked at, whatever has its name by then.
+        let handle = match &self.netns {
+            Netns::Current => None,
+            netns => Some(self.client.netns().open(netns.clone(), NetnsMode::Existing).await?),
+        };
+        if let Some(handle) = &handle {
+            let _ = self.id.set(handle.id());
+        }
+        let mut sockets = Vec::new();
+        let mut refused = Vec::new();
+        for (protocol, groups) in self.groups.iter() {
+            let mut builder = self.client.socket(*protocol);
+            if let Some(handle) = &handle {
+                builder = builder.netns_handle(handle);
+            }
+            let (bytes, datagrams) = self.options.window;
+            builder = builder.window(bytes, datagrams);
+            if let Some(bytes) = self.options.receive_buffer {
+                builder = builder.receive_buffer(bytes);
+            }
+            let timed = builder.clone().times();
+            let opened = match open(&timed, *protocol, groups, &mut refused).await {
+                // A stub that is older than this library.
+                Err(error) if error.errno() == Some(ENOPROTOOPT) => {
+                    open(&builder, *protocol, groups, &mut refused).await
+                }
+                opened => opened,
+            };
+            sockets.push(Subscribed { protocol: *protocol, socket: opened? });
+        }
+        Ok((sockets, refused))
+    }
+
+    async fn forward(&self, sockets: &[Subscribed], refused: Vec<(Protocol, Group)>) -> End {
+        let (marker, mut marks) = mpsc::unbounded_channel();
+        let ready = Happening::Ready {
+            again: self.again,
+            client: self.client.clone(),
+            refused,
+            marker: Marker(marker),
+        };
+        if !self.tell(ready, None).await {
+            return End::Unwanted;
+        }
+        let mut turn = 0;
+        let mut marking: Option<Marking<'_>> = None;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = self.stop.notified() => {
+                    let told = self.drain(sockets).await && self.tell(Happening::Gone, None).await;
+                    return if told { End::Stopped } else { End::Unwanted };
+                }
+                Some(number) = marks.recv() => {
+                    marking = Some((number, Box::pin(drained(sockets))));
+                    continue;
+                }
+                number = marked(&mut marking) => {
+                    marking = None;
+                    if !self.drain(sockets).await || !self.tell(Happening::Mark { number }, None).await {
+                        return End::Unwanted;
+                    }
+                    continue;
+                }
+                event = next(sockets, &mut turn) => event,
+            };
+            match event {
+                (_, Err(error)) if error.kind() != ErrorKind::Receive => return End::Disconnected,
+                (protocol, event) => {
+                    if !self.tell_event(protocol, event).await {
+                        return End::Unwanted;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells what has arrived; false where the consumer is gone.
+    async fn drain(&self, sockets: &[Subscribed]) -> bool {
+        // Whatever arrived so far has credit, or merges.
+        let most = self.options.window.1.saturating_mul(2).saturating_add(1);
+        for Subscribed { protocol, socket } in sockets {
+            for _ in 0..most {
+                let event = match socket.try_recv() {
+                    Ok(Some(event)) => Ok(event),
+                    Ok(None) => break,
+                    Err(error) if error.kind() != ErrorKind::Receive => break,
+                    Err(error) => Err(error),
+                };
+                if !self.tell_event(*protocol, event).await {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn tell_event(&self, protocol: Protocol, event: Result<Event, Error>) -> bool {
+        let (what, time) = match event {
+            Ok(Event::Datagram(datagram)) => {
+                let time = datagram.received;
+                (Happening::Datagram { protocol, datagram }, time)
+            }
+            Ok(Event::Lost { dropped, total }) => {
+                (Happening::Lost { protocol, dropped, total }, None)
+            }
+            Err(why) => (Happening::Unreadable { protocol, why }, None),
+        };
+        self.tell(what, time).await
+    }
+
+    /// Tells; false where the consumer is gone.
+    async fn tell(&self, what: Happening, time: Option<SystemTime>) -> bool {
+        let time = time.unwrap_or_else(SystemTime::now);
+        let source = Arc::clone(&self.source);
+        self.events.send(MonitorEvent { source, time, what }).await.is_ok()
+    }
+}
+
+/// A socket with its protocol.
+struct Subscribed {
+    protocol: Protocol,
+    socket: RemoteSocket,
+}
+
+/// A mark that is awaited.
+type Marking<'a> = (u64, Pin<Box<dyn Future<Output = ()> + Send + 'a>>);
+
+async fn marked(marking: &mut Option<Marking<'_>>) -> u64 {
+    match marking {
+        Some((number, drained)) => {
+            drained.await;
+            *number
+        }
+        None => pending().await,
+    }
+}
+
+/// Waits until what the kernel has queued by now has arrived.
+async fn drained(sockets: &[Subscribed]) {
+    for Subscribed { socket, .. } in sockets {
+        // A stub that is older than this library cannot tell: then it is what has arrived by then.
+        let _ = socket.drained().await;
+    }
+}
+
+/// The next event of any socket, each in its turn.
+async fn next(sockets: &[Subscribed], turn: &mut usize) -> (Protocol, Result<Event, Error>) {
+    poll_fn(|cx| {
+        for step in 0..sockets.len() {
+            let index = (*turn + step) % sockets.len();
+            let Some(Subscribed { protocol, socket }) = sockets.get(index) else { continue };
+            if let Poll::Ready(event) = socket.poll_recv(cx) {
+                *turn = index + 1;
+                return Poll::Ready((*protocol, event));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Opens a socket in its groups, without those that are refused and may be left out.
+async fn open(
+    builder: &crate::SocketBuilder,
+    protocol: Protocol,
+    groups: &[(Group, bool)],
+    refused: &mut Vec<(Protocol, Group)>,
+) -> Result<RemoteSocket, Error> {
+    let all = groups.iter().fold(builder.clone(), |builder, (group, _)| builder.group(*group));
+    let error = match all.open().await {
+        Ok(socket) => return Ok(socket),
+        Err(error) => error,
+    };
+    if !groups.iter().any(|(_, is_lenient)| *is_lenient) || !is_refused_group(&error) {
+        return Err(error);
+    }
+    let socket = builder.clone().open().await?;
+    for (group, is_lenient) in groups {
+        match socket.join(*group).await {
+            Ok(()) => {}
+            Err(error) if *is_lenient && is_refused_group(&error) => {
+                refused.push((protocol, *group));
+            }
+            Err(error) => {
+                let name = group.name(protocol).map_or_else(|| group.to_string(), str::to_owned);
+                return Err(error.context(format_args!("group {name}")));
+            }
+        }
+    }
+    Ok(socket)
+}
+
+/// Whether the errno may mean that the kernel refuses a group.
+fn is_refused_group(error: &Error) -> bool {
+    matches!(error.errno(), Some(EINVAL | EPERM | ENOENT))
+        && matches!(error.kind(), ErrorKind::Open | ErrorKind::Request)
+}
