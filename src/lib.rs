@@ -41,6 +41,7 @@
 //! | [`client`] | options, errors and facts of clients, requests and namespaces | `client` |
 //! | [`hops`] | the hops of a target, and the stubs to send | `client` |
 //! | [`monitor`] | one stream of the events of many targets | `client` |
+//! | [`mirror`] | far-off links, addresses, routes and the like, kept up to date | `client` |
 //! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
 //! | [`transport`] | byte streams to a stub | `client` |
@@ -146,6 +147,8 @@ pub mod errno;
 pub mod guide;
 #[cfg(feature = "client")]
 pub mod hops;
+#[cfg(feature = "client")]
+pub mod mirror;
 #[cfg(feature = "client")]
 pub mod monitor;
 #[cfg(feature = "client")]

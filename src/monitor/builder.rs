@@ -107,6 +107,17 @@ impl Watched {
         self
     }
 
+    /// Whether it is one of a single namespace.
+    pub(crate) fn has_one_netns(&self) -> bool {
+        !self.all_netns && self.netns.len() < 2
+    }
+
+    /// With this subscription alone.
+    pub(crate) fn only(mut self, subscription: Subscription) -> Self {
+        self.subscriptions = vec![subscription];
+        self
+    }
+
     /// The namespaces to begin with.
     pub(super) fn netns_or_own(&self) -> Vec<Netns> {
         match self.netns.is_empty() {

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::mpsc;
+use crate::{Datagram, Error, Netns, Protocol};
 
-use crate::{Client, Datagram, Error, Group, Netns, Protocol};
+use super::ready::Ready;
 
 /// Where an event comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,22 +67,11 @@ impl MonitorEvent {
 pub enum Happening {
     /// The subscriptions in this namespace stand, for the first time or after a reconnection: whatever
     /// changes from now on is told.
-    #[non_exhaustive]
-    Ready {
-        /// Whether they stood before. What happened in between is not told.
-        again: bool,
-        /// The connection, for requests: those never share a kernel socket with a subscription.
-        client: Client,
-        /// The groups that the kernel there does not have, or does not permit, of a subscription that
-        /// [leaves such out](super::Subscription::every_group).
-        refused: Vec<(Protocol, Group)>,
-        /// Asks for [marks](Self::Mark).
-        marker: Marker,
-    },
+    Ready(Ready),
     /// Every datagram that the far kernel had queued when this mark was asked for has been given.
     #[non_exhaustive]
     Mark {
-        /// The number that [`Marker::mark`] was called with.
+        /// The number that [`Ready::mark`] was called with.
         number: u64,
     },
     /// A datagram, as the far kernel wrote it.
@@ -124,29 +113,12 @@ pub enum Happening {
     Gone,
 }
 
-/// Asks for marks in the events of a namespace; of [`Happening::Ready`].
-#[derive(Debug, Clone)]
-pub struct Marker(pub(super) mpsc::UnboundedSender<u64>);
-
-impl Marker {
-    /// Asks for a [`Happening::Mark`] of this number behind everything that the far kernel's sockets in the
-    /// namespace have queued by now. After a dump was received on another socket, events up to the mark
-    /// may be older than the dump, and those behind it are not.
-    ///
-    /// There is no mark after a [`Disconnected`](Happening::Disconnected) or [`Gone`](Happening::Gone), and
-    /// where several are asked for at a time, the last one alone.
-    pub fn mark(&self, number: u64) {
-        // A place that has ended has told so.
-        let _ = self.0.send(number);
-    }
-}
-
 /// In a few words, without the datagram.
 impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready { again: false, .. } => f.write_str("ready"),
-            Self::Ready { again: true, .. } => f.write_str("reconnected"),
+            Self::Ready(ready) if ready.again => f.write_str("reconnected"),
+            Self::Ready(_) => f.write_str("ready"),
             Self::Datagram { protocol, datagram } => {
                 write!(f, "{} bytes of {protocol}", datagram.data.len())
             }

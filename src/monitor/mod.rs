@@ -55,6 +55,7 @@ mod builder;
 mod event;
 mod namespaces;
 mod place;
+mod ready;
 mod registry;
 mod target;
 
@@ -69,7 +70,8 @@ use tokio::sync::mpsc;
 
 pub use backoff::Backoff;
 pub use builder::{MonitorBuilder, Subscription, Watched};
-pub use event::{Happening, Marker, MonitorEvent, Source};
+pub use event::{Happening, MonitorEvent, Source};
+pub use ready::Ready;
 pub use registry::{TargetState, Targets};
 
 use crate::Error;

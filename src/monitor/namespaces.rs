@@ -50,7 +50,9 @@ impl<'a> Look<'a> {
         match netns {
             Netns::Name(name) if self.named.get(name) == Some(&known) => return Found::Same,
             Netns::Current | Netns::Handle(_) => return Found::Same,
-            Netns::Container { .. } if !self.number.is_multiple_of(CONTAINERS) => return Found::Same,
+            Netns::Container { .. } if !self.number.is_multiple_of(CONTAINERS) => {
+                return Found::Same;
+            }
             _ => {}
         }
         // The list's names are for display: one with an odd character is not found there.

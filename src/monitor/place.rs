@@ -12,11 +12,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     builder::{Options, Subscription},
-    event::{Happening, Marker, MonitorEvent, Source},
+    event::{Happening, MonitorEvent, Source},
+    ready::Ready,
 };
 use crate::{
     Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket,
-    client::{NetnsId, NetnsMode},
+    client::{NetnsHandle, NetnsId, NetnsMode},
     errno::{EINVAL, ENOENT, ENOPROTOOPT, EPERM},
 };
 
@@ -69,13 +70,13 @@ impl Place {
     /// Subscribes, and tells events until the end.
     pub(super) async fn run(self) -> End {
         match self.subscribe().await {
-            Ok((sockets, refused)) => self.forward(&sockets, refused).await,
+            Ok((sockets, namespace, refused)) => self.forward(&sockets, namespace, refused).await,
             Err(error) if error.is_disconnected() => End::Disconnected,
             Err(error) => End::Failed(error),
         }
     }
 
-    async fn subscribe(&self) -> Result<(Vec<Subscribed>, Vec<(Protocol, Group)>), Error> {
+    async fn subscribe(&self) -> Result<Standing, Error> {
         // The sockets are in the namespace whose identity is looked at, whatever has its name by then.
         let handle = match &self.netns {
             Netns::Current => None,
@@ -106,17 +107,19 @@ impl Place {
             };
             sockets.push(Subscribed { protocol: *protocol, socket: opened? });
         }
-        Ok((sockets, refused))
+        Ok((sockets, handle, refused))
     }
 
-    async fn forward(&self, sockets: &[Subscribed], refused: Vec<(Protocol, Group)>) -> End {
+    async fn forward(
+        &self,
+        sockets: &[Subscribed],
+        namespace: Option<NetnsHandle>,
+        refused: Vec<(Protocol, Group)>,
+    ) -> End {
         let (marker, mut marks) = mpsc::unbounded_channel();
-        let ready = Happening::Ready {
-            again: self.again,
-            client: self.client.clone(),
-            refused,
-            marker: Marker(marker),
-        };
+        let (again, client) = (self.again, self.client.clone());
+        let ready = Ready { again, client, namespace, refused, marks: marker };
+        let ready = Happening::Ready(ready);
         if !self.tell(ready, None).await {
             return End::Unwanted;
         }
@@ -200,6 +203,9 @@ struct Subscribed {
     protocol: Protocol,
     socket: RemoteSocket,
 }
+
+/// The sockets of a place, its namespace, and the groups that are left out.
+type Standing = (Vec<Subscribed>, Option<NetnsHandle>, Vec<(Protocol, Group)>);
 
 /// A mark that is awaited.
 type Marking<'a> = (u64, Pin<Box<dyn Future<Output = ()> + Send + 'a>>);

@@ -167,9 +167,8 @@ impl Registry {
 
     fn remove(&self, name: &str) -> bool {
         let member = lock(&self.members).by_name.remove(name);
-        match &member {
-            Some(Member { task: Some(task), .. }) => task.abort(),
-            _ => {}
+        if let Some(Member { task: Some(task), .. }) = &member {
+            task.abort();
         }
         member.is_some()
     }

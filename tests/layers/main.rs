@@ -44,6 +44,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     ("monitor", &[BASE, &["error", "client", "hops"]]),
+    ("mirror", &[BASE, &["error", "client", "hops", "monitor"]]),
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.

@@ -4,7 +4,7 @@ use std::{process::Command, thread};
 
 use netlink_remote::{Netns, kernel};
 
-use crate::{command::succeed, run, unique, wait, world};
+use crate::{command::succeed, finish_with, run, unique, wait, world};
 
 /// A named network namespace, deleted when dropped.
 pub struct Namespace(
@@ -53,6 +53,13 @@ impl Namespace {
         };
         batch(&[], &inet.join("\n"));
         batch(&["-6"], &inet6.join("\n").replace("-6 ", ""));
+    }
+
+    /// Runs lines of `ip` commands in a namespace of this name, from any thread; those that fail do no harm.
+    pub fn batch_in(name: &str, lines: &str) {
+        let mut command = Command::new("ip");
+        command.args(["-n", name, "-force", "-batch", "-"]);
+        finish_with(command, lines);
     }
 
     /// Sets a kernel parameter inside.
