@@ -127,9 +127,12 @@ impl<K: Kind> Entries<K> {
                 let before = before.clone();
                 replaced(kind, &mut entry, before, after)
             }
+            // One of several is gone, and nobody knows which.
+            (How::Replaces, Slot::Several(_)) => Applied::Doubt,
             _ if is_known && is_replay => Applied::Nothing,
-            // A second one that is equal, or one that nobody knows what it has become of.
-            (How::Replaces | How::MayJoin, _) => Applied::Doubt,
+            // One that may be a part of another now.
+            (How::MayJoin, _) => Applied::Doubt,
+            // A second one that is equal.
             (How::Adds, _) if is_known => Applied::Doubt,
             (How::Adds, _) => {
                 entry.get_mut().push(after.clone());

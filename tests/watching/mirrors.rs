@@ -255,7 +255,6 @@ async fn random_changes(seed: u64, rounds: u64, lines: u64) -> u64 {
             process.await.unwrap();
         }
         for check in &checks {
-            let began = Instant::now();
             let (done, is_done) = tokio::sync::oneshot::channel();
             check.send(done).await.unwrap();
             if is_done.await.is_err() {
@@ -265,9 +264,6 @@ async fn random_changes(seed: u64, rounds: u64, lines: u64) -> u64 {
                     task.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
                 }
                 unreachable!("no task has failed");
-            }
-            if began.elapsed() > Duration::from_secs(2) {
-                println!("SLOW {:?}", began.elapsed());
             }
         }
     }

@@ -251,6 +251,8 @@ async fn a_hundred_thousand_routes_are_received_or_told_as_lost() {
         }
         // Then normal service.
         namespace.ip("route flush table main");
+        let quiet = Duration::from_secs(1);
+        while tokio::time::timeout(quiet, monitor.next()).await.is_ok() {}
         namespace.ip("route add blackhole 192.0.2.1");
         loop {
             if let Happening::Datagram { datagram, .. } = next(&mut monitor).await.what

@@ -13,8 +13,9 @@ use crate::{
     nlmsg::Message,
 };
 
-/// Entries of the forwarding databases of bridges, VXLANs and other links. Links have entries of their own,
-/// which come and go without a word: events of links are a [`Doubt`](Reading::Doubt).
+/// Entries of the forwarding databases of bridges, VXLANs and other links, without the multicast addresses to
+/// which a link listens: `bridge fdb` shows those too, and the kernel never tells them. Links have entries of
+/// their own that come and go without a word: events of links are a [`Doubt`](Reading::Doubt).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fdb;
 
@@ -75,15 +76,20 @@ impl Kind for Fdb {
         }
         let key = || {
             let attributes = message.attributes(HEADER);
-            // NDA_MASTER
-            let bridge = attributes.u32(9);
+            // NDA_LLADDR, NDA_MASTER
+            let (link_layer, bridge) = (attributes.bytes(2)?, attributes.u32(9));
+            let remote = attributes.bytes(DESTINATION).and_then(address);
+            let is_group = link_layer.first().is_some_and(|first| first & 1 != 0);
+            if is_group && bridge.is_none() && remote.is_none() {
+                return None;
+            }
             Some(FdbKey {
                 link: bridge.or(message.u32(4))?,
                 is_of_bridge: bridge.is_some(),
-                // NDA_LLADDR, NDA_VLAN, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_NH_ID
-                address: attributes.bytes(2)?.to_vec(),
+                // NDA_VLAN, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_NH_ID
+                address: link_layer.to_vec(),
                 vlan: attributes.u16(5),
-                remote: attributes.bytes(DESTINATION).and_then(address),
+                remote,
                 port: attributes.be16(6),
                 vni: attributes.u32(7),
                 via: attributes.u32(8),
