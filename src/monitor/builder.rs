@@ -13,6 +13,9 @@ pub struct Subscription {
     pub protocol: Protocol,
     /// The groups.
     pub groups: Vec<Group>,
+    /// Groups of generic netlink, as family and group, whose numbers each kernel gives as it likes: they are
+    /// asked for upon each connection. Without a group it is every one of the family.
+    pub generic: Vec<(String, Option<String>)>,
     /// Whether groups that the far kernel refuses are left out. By default they are an error.
     pub is_lenient: bool,
 }
@@ -20,7 +23,16 @@ pub struct Subscription {
 impl Subscription {
     /// A subscription without groups.
     pub fn new(protocol: impl Into<Protocol>) -> Self {
-        Self { protocol: protocol.into(), groups: Vec::new(), is_lenient: false }
+        let protocol = protocol.into();
+        Self { protocol, groups: Vec::new(), generic: Vec::new(), is_lenient: false }
+    }
+
+    /// A group of a family of generic netlink, such as `nlctrl` and `notify`, or every group of it.
+    ///
+    /// A family that the far kernel does not have is an error of ENOENT.
+    pub fn generic(family: impl Into<String>, group: Option<&str>) -> Self {
+        let generic = vec![(family.into(), group.map(str::to_owned))];
+        Self { generic, ..Self::new(Protocol::GENERIC) }
     }
 
     /// Adds a group.
@@ -42,7 +54,7 @@ impl Subscription {
     pub fn every_group(protocol: impl Into<Protocol>) -> Self {
         let protocol = protocol.into();
         let groups = protocol.groups().iter().map(|(group, _)| *group).collect();
-        Self { protocol, groups, is_lenient: true }
+        Self { groups, is_lenient: true, ..Self::new(protocol) }
     }
 
     /// Leaves out the groups that the far kernel does not have or does not permit.

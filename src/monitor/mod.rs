@@ -53,6 +53,7 @@
 mod backoff;
 mod builder;
 mod event;
+mod generic;
 mod namespaces;
 mod place;
 mod ready;

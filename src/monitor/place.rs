@@ -13,25 +13,38 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     builder::{Options, Subscription},
     event::{Happening, MonitorEvent, Source},
+    generic,
     ready::Ready,
 };
 use crate::{
-    Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket,
+    Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Requests,
     client::{NetnsHandle, NetnsId, NetnsMode},
     errno::{EINVAL, ENOENT, ENOPROTOOPT, EPERM},
 };
 
-/// The groups of one protocol, each with whether it is left out where the far kernel refuses it.
-pub(super) type Groups = Vec<(Protocol, Vec<(Group, bool)>)>;
+/// The groups of one protocol.
+#[derive(Debug)]
+pub(super) struct Groups {
+    protocol: Protocol,
+    /// Each with whether it is left out where the far kernel refuses it.
+    numbered: Vec<(Group, bool)>,
+    /// Of generic netlink, by family and group.
+    generic: Vec<(String, Option<String>)>,
+}
 
 /// Subscriptions to one protocol share a socket.
-pub(super) fn merged(subscriptions: &[Subscription]) -> Groups {
-    let mut merged: Groups = Vec::new();
-    for Subscription { protocol, groups, is_lenient } in subscriptions {
-        let groups = groups.iter().map(|group| (*group, *is_lenient));
-        match merged.iter_mut().find(|(known, _)| known == protocol) {
-            Some((_, known)) => known.extend(groups),
-            None => merged.push((*protocol, groups.collect())),
+pub(super) fn merged(subscriptions: &[Subscription]) -> Vec<Groups> {
+    let mut merged: Vec<Groups> = Vec::new();
+    for Subscription { protocol, groups, generic, is_lenient } in subscriptions {
+        let index = merged.iter().position(|known| known.protocol == *protocol);
+        let index = index.unwrap_or_else(|| {
+            let (numbered, generic) = (Vec::new(), Vec::new());
+            merged.push(Groups { protocol: *protocol, numbered, generic });
+            merged.len() - 1
+        });
+        if let Some(known) = merged.get_mut(index) {
+            known.numbered.extend(groups.iter().map(|group| (*group, *is_lenient)));
+            known.generic.extend_from_slice(generic);
         }
     }
     merged
@@ -55,7 +68,7 @@ pub(super) struct Place {
     pub(super) source: Arc<Source>,
     pub(super) netns: Netns,
     pub(super) client: Client,
-    pub(super) groups: Arc<Groups>,
+    pub(super) groups: Arc<Vec<Groups>>,
     pub(super) options: Options,
     pub(super) events: mpsc::Sender<MonitorEvent>,
     /// Whether it stood before.
@@ -87,7 +100,20 @@ impl Place {
         }
         let mut sockets = Vec::new();
         let mut refused = Vec::new();
-        for (protocol, groups) in self.groups.iter() {
+        for Groups { protocol, numbered, generic } in self.groups.iter() {
+            let mut groups = numbered.clone();
+            if !generic.is_empty() {
+                let mut builder = self.client.socket(*protocol);
+                if let Some(handle) = &handle {
+                    builder = builder.netns_handle(handle);
+                }
+                let requests = Requests::new(builder.open().await?);
+                for (family, group) in generic {
+                    let found = generic::groups(&requests, family, group.as_deref()).await?;
+                    groups.extend(found.into_iter().map(|group| (group, false)));
+                }
+            }
+            let groups = &groups;
             let mut builder = self.client.socket(*protocol);
             if let Some(handle) = &handle {
                 builder = builder.netns_handle(handle);

@@ -30,7 +30,7 @@ pub(super) struct Task {
     watched: Watched,
     registry: Arc<Registry>,
     events: mpsc::Sender<MonitorEvent>,
-    groups: Arc<Groups>,
+    groups: Arc<Vec<Groups>>,
     /// The namespaces in which subscriptions have stood.
     stood: HashSet<Netns>,
 }

@@ -29,12 +29,12 @@ const LINK: u16 = 5;
 /// `IFLA_NEW_NETNSID`.
 const NEW_NETNSID: u16 = 45;
 
-/// Counters, the queueing discipline and the numbers of users of promiscuous mode, of which no event tells;
+/// Counters, the queueing discipline, what a bridge's ports are able to do and the numbers of users of promiscuous mode, of which no event tells;
 /// the event's own cause; and settings of address families.
 const TRIM: Trim = Trim {
     // IFLA_QDISC, STATS, WIRELESS, MAP, AF_SPEC, STATS64, PROMISCUITY, CARRIER_CHANGES, EVENT,
-    // CARRIER_UP_COUNT, CARRIER_DOWN_COUNT, ALLMULTI
-    without: &[6, 7, 11, 14, 23, 26, 30, 35, 44, 47, 48, 61],
+    // CARRIER_UP_COUNT, CARRIER_DOWN_COUNT, TSO_MAX_SIZE, TSO_MAX_SEGS, ALLMULTI
+    without: &[6, 7, 11, 14, 23, 26, 30, 35, 44, 47, 48, 59, 60, 61],
     inside: &[(18, LINKINFO)],
 };
 
@@ -42,7 +42,7 @@ const TRIM: Trim = Trim {
 /// own (`netdev_state_change` in `net/core/dev.c`).
 const TRIM_DOWN: Trim = Trim {
     // Besides those IFLA_LINKMODE, LINKINFO, IFALIAS, GROUP, PROTO_DOWN
-    without: &[6, 7, 11, 14, 17, 18, 20, 23, 26, 27, 30, 35, 39, 44, 47, 48, 61],
+    without: &[6, 7, 11, 14, 17, 18, 20, 23, 26, 27, 30, 35, 39, 44, 47, 48, 59, 60, 61],
     inside: &[],
 };
 
