@@ -41,6 +41,7 @@
 //! | [`client`] | options, errors and facts of clients, requests and namespaces | `client` |
 //! | [`hops`] | the hops of a target, and the stubs to send | `client` |
 //! | [`monitor`] | one stream of the events of many targets | `client` |
+//! | [`fleet`] | inventories: many targets from a file | `client` |
 //! | [`mirror`] | far-off links, addresses, routes and the like, kept up to date | `client` |
 //! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
@@ -143,6 +144,8 @@ pub mod client;
 #[cfg(feature = "client")]
 mod connect_context;
 pub mod errno;
+#[cfg(feature = "client")]
+pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 #[cfg(feature = "client")]

@@ -1,11 +1,12 @@
 //! Secrets, and the callbacks of one prompter.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{HostKeyQuestion, Notice, Progress, SecretRequest};
+use super::{HostKeyQuestion, Notice, Progress, SecretKind, SecretRequest};
+use crate::sync::lock;
 
 /// A password or a passphrase. Its memory is wiped on drop, and its `Debug` shows no part of it.
 #[derive(Clone)]
@@ -36,6 +37,47 @@ pub(crate) type SecretCallback = dyn Fn(&SecretRequest) -> Option<Secret> + Send
 pub(crate) type HostKeyCallback = dyn Fn(&HostKeyQuestion) -> bool + Send + Sync;
 pub(crate) type ProgressCallback = dyn Fn(&Progress) + Send + Sync;
 pub(crate) type NoticeCallback = dyn Fn(&Notice) + Send + Sync;
+
+/// The answers that were given.
+#[derive(Default)]
+struct Memory(std::sync::Mutex<HashMap<Question, Remembered>>);
+
+/// A question: kind, hop, text and key file.
+type Question = (SecretKind, String, String, Option<PathBuf>);
+
+/// An answer that was given last.
+enum Remembered {
+    Answer(Secret),
+    /// It was refused the second time: the answer changes.
+    Changes,
+}
+
+impl Memory {
+    fn answer(&self, request: &SecretRequest, ask: &SecretCallback) -> Option<Secret> {
+        let SecretRequest { kind, hop, prompt, key_file, attempt, .. } = request;
+        let question = (*kind, hop.clone(), prompt.clone(), key_file.clone());
+        {
+            let mut memory = lock(&self.0);
+            match memory.get(&question) {
+                Some(Remembered::Answer(secret)) if *attempt == 1 => return Some(secret.clone()),
+                // Refused, be it the one that was remembered or one that was mistyped.
+                Some(Remembered::Answer(_)) if *kind == SecretKind::Interactive => {
+                    memory.insert(question.clone(), Remembered::Changes);
+                }
+                Some(Remembered::Answer(_)) => {
+                    memory.remove(&question);
+                }
+                Some(Remembered::Changes) | None => {}
+            }
+        }
+        let secret = ask(request)?;
+        let mut memory = lock(&self.0);
+        if !matches!(memory.get(&question), Some(Remembered::Changes)) {
+            memory.insert(question, Remembered::Answer(secret.clone()));
+        }
+        Some(secret)
+    }
+}
 
 /// Callbacks used while connecting. Cheap to clone; a clone has the same callbacks.
 ///
@@ -74,6 +116,22 @@ impl Prompter {
         callback: impl Fn(&SecretRequest) -> Option<Secret> + Send + Sync + 'static,
     ) -> Self {
         self.secret = Some(Arc::new(callback));
+        self
+    }
+
+    /// Asks each question once: the answer of [`on_secret`](Self::on_secret), which has to be set before, is
+    /// kept in memory, and given again when the same hop asks the same question, as upon reconnecting. A
+    /// remembered answer that is refused is forgotten and asked for again, and so is one to a question whose
+    /// answer changes (a one-time code), which is not remembered any more.
+    ///
+    /// Clones share the answers, whose memory is wiped when the last of them is dropped.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        if let Some(ask) = self.secret.take() {
+            let memory = Memory::default();
+            self.secret =
+                Some(Arc::new(move |request: &SecretRequest| memory.answer(request, &*ask)));
+        }
         self
     }
 
@@ -145,5 +203,39 @@ impl fmt::Debug for Prompter {
             .field("progress", &self.progress.is_some())
             .field("notice", &self.notice.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn request(kind: SecretKind, attempt: u32) -> SecretRequest {
+        SecretRequest {
+            kind,
+            hop: "ssh://a".into(),
+            prompt: "Password: ".into(),
+            key_file: None,
+            echo: false,
+            attempt,
+        }
+    }
+
+    #[test]
+    fn each_question_is_asked_once_until_its_answer_is_refused() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let prompter = Prompter::none().on_secret(move |_| {
+            Some(Secret::new(counter.fetch_add(1, Ordering::Relaxed).to_string()))
+        });
+        let ask = prompter.remembering().secret_callback().cloned().unwrap();
+        let answer = |kind, attempt| ask(&request(kind, attempt)).unwrap().expose().to_owned();
+        let password = |attempt| answer(SecretKind::Password, attempt);
+        assert_eq!([password(1), password(1), password(2), password(1)], ["0", "0", "1", "1"]);
+        // One-time codes.
+        let code = |attempt| answer(SecretKind::Interactive, attempt);
+        assert_eq!([code(1), code(1), code(2), code(1), code(1)], ["2", "2", "3", "4", "5"]);
     }
 }

@@ -44,6 +44,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     ("monitor", &[BASE, &["error", "client", "hops"]]),
+    ("fleet", &[BASE, &["error", "client", "hops", "monitor", "wire"]]),
     ("mirror", &[BASE, &["error", "client", "hops", "monitor"]]),
     // Documentation alone.
     ("guide", &[]),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use netlink_remote::Netns;
+use netlink_remote::{Netns, fleet::parse_netns};
 
 /// The network namespace of a subcommand's sockets.
 #[derive(Debug, Args)]
@@ -75,22 +75,8 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn netns(text: &str) -> Result<Netns, String> {
-    let container = |engine: &str, netns: Netns| match netns.is_well_named() {
-        true => Ok(netns),
-        false => Err(format!("expected the name or id of a container, as in `{engine}:web`")),
-    };
-    match text.split_once(':') {
-        _ if text.contains('/') => Ok(Netns::Path(text.to_owned())),
-        Some(("pid", pid)) => match pid.parse() {
-            Ok(pid @ 1..) => Ok(Netns::Pid(pid)),
-            _ => Err("expected a process id, as in `pid:4242`".to_owned()),
-        },
-        Some((engine @ "docker", name)) => container(engine, Netns::docker(name)),
-        Some((engine @ "podman", name)) => container(engine, Netns::podman(name)),
-        _ if text.is_empty() => Err("the name of a namespace cannot be empty".to_owned()),
-        _ => Ok(Netns::Name(text.to_owned())),
-    }
+pub(crate) fn netns(text: &str) -> Result<Netns, String> {
+    parse_netns(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
