@@ -190,6 +190,16 @@ impl Client {
         self.connection.driver_gone().await;
     }
 
+    /// Whether both are the same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.connection.is_same(&other.connection)
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_over(&self) -> bool {
+        self.connection.is_over()
+    }
+
     /// Waits for the end of the connection, and gives its cause. Cancel-safe.
     pub async fn closed(&self) -> Error {
         self.connection.ended().await

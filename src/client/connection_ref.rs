@@ -117,6 +117,14 @@ impl ConnectionRef {
         })
     }
 
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.run(|state, _| state.ended().is_some())
+    }
+
     /// Has the driver end the connection.
     pub(super) fn finish(&self) {
         self.run(|state, _| state.finish());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use netlink_remote::{
     Client, Error, Netns, Protocol, Requests,
     client::{RawMessage, RequestError, RequestErrorKind, options},
+    monitor::Ready,
     nlmsg::Message,
 };
 
@@ -34,6 +35,12 @@ impl Dumper {
         let builder = client.socket(Protocol::ROUTE).netns(netns.clone());
         let opened = builder.netlink_option(options::GET_STRICT_CHK, true).open().await;
         Ok(Self(Requests::new(opened.map_err(|error| Failure::opening(error, netns))?)))
+    }
+
+    /// Likewise in the namespace of subscriptions that stand.
+    pub(crate) async fn over(ready: &Ready) -> Result<Self, Error> {
+        let builder = ready.socket(Protocol::ROUTE);
+        Ok(Self(Requests::new(builder.netlink_option(options::GET_STRICT_CHK, true).open().await?)))
     }
 
     /// The object that a request asks for; `None` where the kernel has none.

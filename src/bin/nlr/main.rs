@@ -35,6 +35,7 @@ mod failure;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod inherited;
+mod inventory;
 mod json;
 mod log;
 mod monitor;

@@ -1,5 +1,7 @@
 //! Messages as events.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::objects;
@@ -26,7 +28,7 @@ const FIRST_TYPE: u16 = 16;
 
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// The object is new, or has changed.
     New,
     /// The object is deleted.
@@ -35,6 +37,8 @@ pub(super) enum Action {
     Get,
     /// The object is to be set.
     Set,
+    /// A message of another protocol, of which it is not known.
+    Message,
 }
 
 impl Action {
@@ -48,36 +52,37 @@ impl Action {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::Del => "del",
             Self::Get => "get",
             Self::Set => "set",
+            Self::Message => "message",
         }
     }
 }
 
 /// A change of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Event {
-    pub(super) action: Action,
+pub(crate) struct Event {
+    pub(crate) action: Action,
     /// The kind of object: "link", "addr", "route", "neigh", "fdb", "rule", "nsid", "netconf",
     /// "nexthop", "mdb", "vlan", "qdisc" and so on, or "message" for an unknown message type.
-    pub(super) object: &'static str,
+    pub(crate) object: Cow<'static, str>,
     /// The object with the keys of `ip`; `type`, `flags` and `length` of a "message".
-    pub(super) data: Fields,
+    pub(crate) data: Fields,
     /// The cells of the text.
-    row: Vec<Cell>,
+    pub(super) row: Vec<Cell>,
 }
 
 impl Event {
     /// The event as one line, without a newline.
-    pub(super) fn text(&self, color: bool) -> String {
+    pub(crate) fn text(&self, color: bool) -> String {
         let paint = match self.action {
             Action::New => Paint::Good,
             Action::Del => Paint::Bad,
-            Action::Get | Action::Set => Paint::Dim,
+            Action::Get | Action::Set | Action::Message => Paint::Dim,
         };
         let mut cells = vec![
             Cell::new(self.action.name().to_owned(), paint),
@@ -92,7 +97,7 @@ impl Event {
 ///
 /// A message of an unknown type, or too short for its type, becomes a "message": no event is
 /// dropped. Cloned routes, which `ip monitor` hides, are events too.
-pub(super) fn parse(message: &Message<'_>, names: &mut Names) -> Option<Event> {
+pub(crate) fn parse(message: &Message<'_>, names: &mut Names) -> Option<Event> {
     if message.header.kind < FIRST_TYPE {
         return None;
     }
@@ -107,7 +112,7 @@ pub(super) fn parse(message: &Message<'_>, names: &mut Names) -> Option<Event> {
         row.push(Cell::plain(words.join(" ")));
         data.put("message_flags", flags);
     }
-    Some(Event { action, object, data, row })
+    Some(Event { action, object: object.into(), data, row })
 }
 
 /// A message without a decoder: its header, and its bytes.

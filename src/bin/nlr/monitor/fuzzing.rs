@@ -1,6 +1,6 @@
 //! Events of any bytes, for the fuzzer.
 
-use super::{event::parse, json_line};
+use super::{event::parse, lines::json_line};
 use crate::show::names::Names;
 use netlink_remote::nlmsg::messages;
 
@@ -10,7 +10,7 @@ pub(crate) fn events(datagram: &[u8]) -> Vec<(String, String)> {
     let events = messages(datagram).filter_map(|message| parse(&message, &mut names));
     let lines = events.map(|event| {
         let text = event.text(false);
-        (text, json_line("T", event.action.name(), event.object, event.data))
+        (text, json_line("T", event.action.name(), Some(&event.object), None, event.data))
     });
     lines.collect()
 }

@@ -3,73 +3,86 @@
 //! | module | contents |
 //! |---|---|
 //! | `groups` | names of multicast groups |
-//! | `event` | messages as events |
+//! | `event` | messages of rtnetlink as events |
 //! | `objects` | objects of events that `nlr show` does not list |
+//! | `foreign` | messages of other protocols |
+//! | `place` | what is known of a namespace: the names of its links |
+//! | `lines` | lines of output |
+//! | `capture` | pcapng files |
 
+mod capture;
 mod event;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod groups;
+mod lines;
 mod objects;
+mod place;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     future::pending,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use clap::Args;
+use clap::{Args, value_parser};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    args::{ColorArg, NetnsArg, count, seconds},
+    args::{self, ColorArg, count, positive_seconds, seconds},
     connection::ConnectionArgs,
-    dump::{self, Dumper},
     failure::{Failure, warn},
-    json,
-    output::Output,
-    session::{self, Session},
-    show::{
-        fields::{Fields, Put},
-        link_request,
-        names::Names,
-        one_link_request,
-    },
-    table::{Cell, Paint, line},
-    time::rfc3339,
+    inventory,
+    output::{self, Output},
+    prompt::Questions,
+    session::{self, check_byte_order, target_options},
+    signals::Signals,
 };
+use capture::Capture;
+use lines::Lines;
 use netlink_remote::{
-    Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Target,
-    client::NetnsMode,
-    errno::{EINVAL, ENOENT, EPERM, ESRCH},
-    nlmsg::{Message, messages},
+    Client, Connector, Error, ErrorKind, Netns, Protocol, Target,
+    errno::EINVAL,
+    fleet::Entry,
+    monitor::{Happening, Monitor, MonitorEvent, Source},
 };
+use place::Place;
+
+use event::Event;
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;
 
-/// The names that are asked for in one datagram, at most, and the time for an answer.
-const LOOKUPS: u32 = 8;
-const LOOKUP: Duration = Duration::from_secs(1);
-
-/// The time between two looks at a namespace.
-const WATCH: Duration = Duration::from_secs(1);
-
 const EXAMPLES: &str = "\
-The first line, `ready`, says that the subscription stands: changes from then on are events.
+The first line of each namespace, `ready`, says that the subscription stands: changes from then on are
+events.
 
-With --json each line is an object: `time` (RFC 3339, UTC), `event` (`ready`, `new`, `del`, `get`, `set`
-or `lost`), `object` (`link`, `addr`, `route`, ..., `port` for the port of a bridge, or `message` for an
-unknown type, with its bytes), then the keys of `ip -j`. `message_flags` are those of the request that
-made the change: `replace`, `excl`, `create`, `append`. Where a key of ip's has one of these three names, the object's name is put in front of it,
-as in `link_event`. A line of `lost` has no object, but `dropped`, the number of datagrams that the
-far kernel dropped because its receive buffer was full, and `total`, their number since the start.
+A single target and namespace is watched up to its first cut: the end of the connection is an error (exit
+code 3), and so is that of the namespace (`gone`, exit code 1). Several targets or namespaces,
+--all-netns, --inventory and --reconnect watch on: a cut is a line `disconnected` with the time until the next
+attempt, and a `ready` with `again` follows. What no attempt can mend (a login, a host key) is given up, and
+the exit code is then 3, or 4 for a lack of permission.
 
-A link whose name is not known, since it is deleted already, is shown as `if12`, and listed under `unnamed`. Where the
-namespace of -n is deleted, or another one gets its name, a last line says `gone`, and the exit code is 1.
+With --json each line is an object: `time` (RFC 3339, UTC; of an event when the stub received it), `event`
+(`ready`, `new`, `del`, `get`, `set`, `message`, `lost`, `disconnected`, `gone` or `stats`), `object` of an
+event (`link`, `addr`, `route`, ..., `port` for the port of a bridge, the protocol's name for other protocols, or
+`message` for an unknown type, with its bytes), `target` and `netns`, then the keys of `ip -j`. `message_flags`
+are those of the request that made the change: `replace`, `excl`, `create`, `append`. Where a key of ip's has
+one of these names, the object's name is put in front of it, as in `link_event`. A line of `lost` has no object,
+but `dropped`, the number of datagrams that the far kernel dropped because its receive buffer was full, and
+`total`, their number since the subscription stands.
+
+A link whose name is not known, since it is deleted already, is shown as `if12`, and listed under `unnamed`.
+
+--pcap writes pcapng with the link type NETLINK, which tshark and Wireshark dissect: one interface for each
+target and namespace, named after it. Then standard output has no lines of events; the others go to standard
+error.
 
 The end by --count is a success: exit code 0. So is that by --timeout alone; where it comes before
 the events of --count, the exit code is 124.
@@ -78,19 +91,36 @@ Examples:
   nlr monitor
   nlr monitor --group link --group ipv6-route -n blue
   nlr monitor --group neigh --json --timeout 60 unix:/run/nlr.sock
-  nlr monitor --group addr --count 1      waits until an address is added or removed";
+  nlr monitor --group addr --count 1      waits until an address is added or removed
+  nlr monitor --group netfilter:nftables --group generic:nlctrl ssh://ci@test01,sudo:
+  nlr monitor --all-netns ssh://ci@test01,sudo: ssh://ci@test02,sudo:
+  nlr monitor --inventory hosts.txt --json --stats 10
+  nlr monitor ssh://ci@test01 --pcap - | tshark -r -";
 
 /// Prints changes as they happen, one line for each event
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MonitorArgs {
-    /// Multicast group: a group of the kernel (`ipv4-route`), an object of ip (`route`: its groups
-    /// of every family), or a number; may be repeated. Default: every group that the kernel has
-    /// and permits
+    /// Multicast group: a group of rtnetlink (`ipv4-route`), an object of ip (`route`: its groups
+    /// of every family), or a number; of another protocol `PROTOCOL[:GROUP]` (netfilter, xfrm, audit,
+    /// sock-diag, selinux, connector, uevent, or a number), or `generic:FAMILY[:GROUP]`; may be repeated.
+    /// Default: every group of rtnetlink that the kernel has and permits
     #[arg(long, short, value_name = "GROUP", value_parser = groups::parse)]
     group: Vec<groups::Groups>,
-    #[command(flatten)]
-    netns: NetnsArg,
+    /// Network namespace; may be repeated. A name of ip-netns(8), a path, `pid:N`, or `docker:NAME` or
+    /// `podman:NAME` for that of a running container. Default: the namespace of the stub
+    #[arg(long, short = 'n', value_name = "NETNS", value_parser = args::netns, allow_hyphen_values = true)]
+    netns: Vec<Netns>,
+    /// The stub's own namespace and every named one, those that come later included
+    #[arg(long)]
+    all_netns: bool,
+    /// File of targets, one a line: `[NAME] TARGET [-n NETNS]...`, with comments from `#` on; `-` is
+    /// standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    inventory: Option<PathBuf>,
+    /// Watches on after the connection was lost, and after the namespace was deleted
+    #[arg(long)]
+    reconnect: bool,
     /// A JSON object on each line
     #[arg(long, short)]
     json: bool,
@@ -102,384 +132,400 @@ pub(crate) struct MonitorArgs {
     /// Time after which it ends
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
-    /// Target, as `nlr --help` describes
+    /// Every so often a line for each namespace with its events, their rate, and losses
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, allow_hyphen_values = true)]
+    stats: Option<Duration>,
+    /// pcapng file to write instead of lines; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pcap: Option<PathBuf>,
+    /// Size at which the file of --pcap is closed and renamed to FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "MIB", requires = "pcap", value_parser = value_parser!(u64).range(1..))]
+    pcap_size: Option<u64>,
+    /// Targets, as `nlr --help` describes
     #[arg(default_value = "local:")]
-    target: Target,
+    target: Vec<Target>,
+}
+
+impl MonitorArgs {
+    /// What is to be watched, and whether it is watched up to the first cut alone.
+    fn entries(&self) -> Result<(Vec<Entry>, bool), Failure> {
+        let mut entries = match &self.inventory {
+            Some(file) => inventory::read(file)?,
+            None => self.target.iter().cloned().map(Entry::new).collect(),
+        };
+        for entry in &mut entries {
+            entry.netns.extend(self.netns.iter().cloned());
+        }
+        let is_single = matches!(&entries[..], [entry] if entry.netns.len() < 2)
+            && self.inventory.is_none()
+            && !self.all_netns
+            && !self.reconnect;
+        Ok((entries, is_single))
+    }
 }
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(), Failure> {
-    session::run(connection, &args.target, async |session| monitor(session, args).await)
+    let (entries, is_single) = args.entries()?;
+    session::block_on(async |mut signals| {
+        let targets: Vec<_> = entries.iter().map(|entry| entry.target.clone()).collect();
+        let mut questions = Questions::new(connection, &targets)?;
+        questions.prompter = questions.prompter.remembering();
+        let connector = Connector::new(target_options(connection, &questions));
+        let monitor = start(args, &entries, connector)?;
+        let mut watch = Watch::new(args, questions, is_single, targets)?;
+        let result = watch.run(args, monitor, &mut signals).await;
+        watch.close(&mut signals).await;
+        result
+    })
 }
 
-async fn monitor(session: &Session, args: &MonitorArgs) -> Result<(), Failure> {
-    session.check_byte_order()?;
-    let netns = args.netns.netns();
-    // First joined, then listed: no change falls between the list of links and the first event.
-    let socket = subscribe(session, args, &netns).await?;
-    let mut monitor = Monitor {
-        dumper: Dumper::open(&session.client, &netns).await?,
-        names: Names::local(),
-        json: args.json,
-        color: !args.json && args.color.on(),
-        nameless: Nameless::default(),
-        asks_names: true,
-        lookups: 0,
-        left: args.count,
-        pending: Vec::new(),
-    };
-    monitor.learn_links().await?;
-    let mut output = Output::new()?;
-    monitor.print_ready();
-    monitor.flush(&mut output).await?;
-    let end = async {
-        match args.timeout {
-            Some(timeout) => sleep(timeout).await,
-            None => pending().await,
-        }
-    };
-    let is_gone = tokio::select! {
-        // Events that have arrived by the end count.
-        biased;
-        result = monitor.follow(&socket, &mut output) => result.map(|()| false)?,
-        () = end => false,
-        () = gone(&session.client, &netns) => true,
-    };
-    if is_gone {
-        monitor.print_gone(&netns);
-        monitor.flush(&mut output).await?;
-        output.finish().await?;
-        return Err(Failure::request(format_args!(
-            "{netns} is gone: it was deleted, or another one has its name now"
-        )));
+fn start(args: &MonitorArgs, entries: &[Entry], connector: Connector) -> Result<Monitor, Failure> {
+    let chosen = args.group.iter().map(|groups| groups.0.clone());
+    let mut builder = Monitor::builder();
+    for subscription in chosen.chain(args.group.is_empty().then(groups::all)) {
+        builder = builder.subscribe(subscription);
     }
-    output.finish().await?;
-    match (monitor.left, args.count, args.timeout) {
-        (Some(left @ 1..), Some(count), Some(timeout)) => Err(Failure::waited_in_vain(
-            format_args!("{} of {count} events came within {timeout:?}", count - left),
-        )),
-        _ => Ok(()),
+    for entry in entries {
+        let watched = entry.watched();
+        builder = builder.watch(if args.all_netns { watched.all_netns() } else { watched });
     }
+    Ok(builder.start(connector)?)
 }
 
-/// Waits until a namespace is no longer what it was reached by: a socket keeps the namespace itself
-/// alive, and would hear nothing for ever.
-async fn gone(client: &Client, netns: &Netns) {
-    let namespaces = client.netns();
-    let open = || namespaces.open(netns.clone(), NetnsMode::Existing);
-    // A container's is a matter of its engine, which is not to be asked all the time.
-    let is_watched = matches!(netns, Netns::Name(_) | Netns::Path(_) | Netns::Pid(_));
-    let first = match is_watched {
-        true => open().await.ok().map(|handle| handle.id()),
-        false => None,
-    };
-    let Some(first) = first else { return pending().await };
-    loop {
-        sleep(WATCH).await;
-        match open().await {
-            Ok(handle) if handle.id() == first => {}
-            Ok(_) => return,
-            Err(error) if matches!(error.errno(), Some(ENOENT | ESRCH)) => return,
-            // Not known any more.
-            Err(_) => return pending().await,
-        }
-    }
-}
-
-/// Numbers of links that the kernel does not have. Old ones are forgotten.
-#[derive(Default)]
-struct Nameless(VecDeque<u32>);
-
-impl Nameless {
-    const MOST: usize = 1024;
-
-    fn contains(&self, index: &u32) -> bool {
-        self.0.contains(index)
-    }
-
-    fn note(&mut self, index: u32) {
-        self.0.push_back(index);
-        if self.0.len() > Self::MOST {
-            self.0.pop_front();
-        }
-    }
-}
-
-/// Opens a socket in the groups of the command line.
-async fn subscribe(
-    session: &Session,
-    args: &MonitorArgs,
-    netns: &Netns,
-) -> Result<RemoteSocket, Failure> {
-    let builder = || session.client.socket(Protocol::ROUTE).netns(netns.clone());
-    let chosen: Vec<Group> = args.group.iter().flat_map(|groups| groups.0.clone()).collect();
-    let groups = if chosen.is_empty() { groups::all().collect() } else { chosen.clone() };
-    let opened = groups.iter().fold(builder(), |builder, group| builder.group(*group)).open().await;
-    let error = match opened {
-        Ok(socket) => return Ok(socket),
-        Err(error) => error,
-    };
-    if !is_refused_group(&error) {
-        return Err(Failure::opening(error, netns));
-    }
-    // Joined one by one: the error then belongs to a group. By default a group that the kernel
-    // lacks, or does not permit, is left out.
-    let socket = builder().open().await.map_err(|error| Failure::opening(error, netns))?;
-    for group in groups {
-        match socket.join(group).await {
-            Err(error) if chosen.is_empty() && is_refused_group(&error) => {}
-            Err(error) => {
-                let remedy = match error.errno() {
-                    Some(EINVAL) => "; the kernel there has no such group",
-                    _ => "",
-                };
-                let error = error.context(format_args!("group {}", groups::name(group)));
-                return Err(Failure::from(error).with_remedy(remedy));
-            }
-            Ok(()) => {}
-        }
-    }
-    Ok(socket)
-}
-
-/// Whether the errno may mean that the kernel refuses a group.
-fn is_refused_group(error: &Error) -> bool {
-    matches!(error.errno(), Some(EINVAL | EPERM | ENOENT))
-        && matches!(error.kind(), ErrorKind::Open | ErrorKind::Request)
-}
-
-struct Monitor {
-    dumper: Dumper,
-    names: Names,
-    json: bool,
-    color: bool,
-    /// Links that the kernel does not have.
-    nameless: Nameless,
-    /// The kernel is asked for names: it has answered in time so far.
-    asks_names: bool,
-    /// The names that may be asked for yet, in this datagram.
-    lookups: u32,
+/// The state of a namespace, or of a target as a whole.
+struct Watch {
+    questions: Questions,
+    /// Whether the first cut is the end.
+    is_single: bool,
+    /// The target, where there is one.
+    target: Option<Target>,
+    places: HashMap<Arc<Source>, Place>,
+    lines: Lines,
+    capture: Option<Capture>,
     /// Events until the end, `None` without an end.
     left: Option<u64>,
-    /// Lines that the writer has not got yet.
-    pending: Vec<u8>,
+    /// The failure of the last target that was given up.
+    failure: Option<Failure>,
+    clients: Vec<Client>,
+    start: Instant,
 }
 
-impl Monitor {
-    /// Learns the names of all links.
-    async fn learn_links(&mut self) -> Result<(), Failure> {
-        let Self { dumper, names, .. } = self;
-        names.forget_links();
-        let learned = dumper.dump(link_request(), async |message| {
-            names.observe(message);
-            Ok(())
-        });
-        let learned = learned.await;
-        if names.is_full() {
-            warn("the links there have more names than are kept; the others are shown by number");
+impl Watch {
+    fn new(
+        args: &MonitorArgs,
+        questions: Questions,
+        is_single: bool,
+        targets: Vec<Target>,
+    ) -> Result<Self, Failure> {
+        let capture = match &args.pcap {
+            Some(file) => Some(Capture::create(file, args.pcap_size.map(|size| size << 20))?),
+            None => None,
+        };
+        Ok(Self {
+            questions,
+            is_single,
+            target: <[Target; 1]>::try_from(targets).ok().map(|[target]| target),
+            places: HashMap::new(),
+            lines: Lines::new(args.json, !args.json && args.color.on(), is_single),
+            capture,
+            left: args.count,
+            failure: None,
+            clients: Vec::new(),
+            start: Instant::now(),
+        })
+    }
+
+    /// Watches until the end.
+    async fn run(
+        &mut self,
+        args: &MonitorArgs,
+        mut monitor: Monitor,
+        signals: &mut Signals,
+    ) -> Result<(), Failure> {
+        let mut output = Output::new()?;
+        let end = async {
+            match args.timeout {
+                Some(timeout) => sleep(timeout).await,
+                None => pending().await,
+            }
+        };
+        let followed = tokio::select! {
+            // Events that have arrived by the end count.
+            biased;
+            result = self.follow(args, &mut monitor, &mut output) => result,
+            () = end => Ok(()),
+            signal = signals.next() => Err(Failure::interrupted(signal)),
+            () = output::reader_gone() => return Ok(()),
+        };
+        drop(monitor);
+        let finished = match self.flush(&mut output).await {
+            Ok(()) => output.finish().await,
+            Err(failure) => Err(failure),
+        };
+        match followed {
+            Err(failure) if failure.is_connection() || failure.is_permission() => {
+                return Err(match session::arrives(signals).await {
+                    Some(signal) => Failure::interrupted(signal),
+                    None => failure,
+                });
+            }
+            result => result?,
         }
-        match learned {
-            Ok(()) => Ok(()),
-            // The events of the changes that interrupted the dump are still to come.
-            Err(error) if dump::is_transient(&error) => Ok(()),
-            Err(error) => Err(dump::failure(error, "links")),
+        finished?;
+        match (self.left, args.count, args.timeout) {
+            (Some(left @ 1..), Some(count), Some(timeout)) => Err(Failure::waited_in_vain(
+                format_args!("{} of {count} events came within {timeout:?}", count - left),
+            )),
+            _ => Ok(()),
         }
     }
 
-    /// Prints events until their number is reached.
-    async fn follow(&mut self, socket: &RemoteSocket, output: &mut Output) -> Result<(), Failure> {
+    /// Closes the connections in an orderly way.
+    async fn close(&mut self, signals: &mut Signals) {
+        self.places.clear();
+        for client in self.clients.drain(..) {
+            session::close(client, signals).await;
+        }
+    }
+
+    /// Prints events until their number is reached, or no target is left.
+    async fn follow(
+        &mut self,
+        args: &MonitorArgs,
+        monitor: &mut Monitor,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let every = args.stats.unwrap_or(Duration::MAX / 4);
+        let mut stats = interval_at(Instant::now() + every.min(FAR), every);
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.left != Some(0) {
-            let event = match self.pending.len() < PIECE {
-                true => socket.try_recv(),
-                false => Ok(None),
+            let event = match self.lines.pending() < PIECE {
+                true => monitor.try_next(),
+                false => None,
             };
             let event = match event {
-                Ok(Some(event)) => Ok(event),
+                Some(event) => event,
                 // Written before it waits: a line must not wait for the next event.
-                Ok(None) => {
+                None => {
                     self.flush(output).await?;
-                    socket.recv().await
-                }
-                Err(error) => Err(error),
-            };
-            match event {
-                Ok(Event::Datagram(datagram)) => self.print_events(&datagram.data, output).await?,
-                Ok(Event::Lost { dropped, total, .. }) => {
-                    self.print_loss(dropped, total);
-                    // The list of links may take a while.
-                    self.flush(output).await?;
-                    if self.left != Some(0) {
-                        self.learn_links().await?;
+                    tokio::select! {
+                        event = monitor.next() => match event {
+                            Some(event) => event,
+                            None => return self.failure.take().map_or(Ok(()), Err),
+                        },
+                        _ = stats.tick(), if args.stats.is_some() => {
+                            self.print_stats(every);
+                            continue;
+                        }
                     }
                 }
-                Ok(other) => warn(&format!("unknown event: {other:?}")),
-                Err(error) if error.kind() == ErrorKind::Receive => {
-                    warn(&format!("{error:#}; its events are missing"));
-                }
-                Err(error) => {
-                    self.flush(output).await?;
-                    return Err(error.into());
-                }
-            }
+            };
+            self.take(event, output).await?;
         }
         self.flush(output).await
     }
 
     async fn flush(&mut self, output: &mut Output) -> Result<(), Failure> {
-        output.write(std::mem::take(&mut self.pending)).await
+        let bytes = match &mut self.capture {
+            Some(capture) => capture.take()?,
+            None => self.lines.take(),
+        };
+        output.write(bytes).await
     }
 
-    /// Prints the events of a datagram, which may have any number of them.
-    async fn print_events(&mut self, datagram: &[u8], output: &mut Output) -> Result<(), Failure> {
-        let time = rfc3339(SystemTime::now());
-        self.lookups = if self.asks_names { LOOKUPS } else { 0 };
-        for message in messages(datagram) {
-            if self.pending.len() >= PIECE {
-                self.flush(output).await?;
+    /// Takes in an event.
+    async fn take(&mut self, event: MonitorEvent, output: &mut Output) -> Result<(), Failure> {
+        let MonitorEvent { source, time, what, .. } = event;
+        match what {
+            Happening::Ready(ready) => {
+                self.questions.connected();
+                let known = check_byte_order(ready.client().host());
+                if self.capture.is_none() {
+                    known?;
+                }
+                for (protocol, group) in ready.refused() {
+                    tracing::debug!(%source, group = groups::name(*protocol, *group), "group left out");
+                }
+                if !self.clients.iter().any(|client| client.is_same(ready.client())) {
+                    self.clients.retain(|client| !client.is_over());
+                    self.clients.push(ready.client().clone());
+                }
+                let is_again = ready.is_again();
+                let place = self.places.entry(Arc::clone(&source)).or_default();
+                // The names of links are for lines alone.
+                if self.capture.is_none() {
+                    place.begin(&ready).await?;
+                }
+                let words = if is_again { json!({ "again": true }) } else { json!({}) };
+                self.say(&source, time, "ready", words, if is_again { "again" } else { "" });
             }
-            let Some(event) = self.event(&message).await? else { continue };
-            let action = event.action.name();
-            let text = match self.json {
-                true => json_line(&time, action, event.object, event.data),
-                false => self.text_line(&time, &event.text(self.color)),
-            };
-            self.print(&text);
+            Happening::Datagram { protocol, datagram, .. } => {
+                let place = self.places.entry(Arc::clone(&source)).or_default();
+                place.events += 1;
+                if let Some(capture) = &mut self.capture {
+                    capture.packet(&source, time, protocol, &datagram.data)?;
+                    self.left = self.left.map(|left| left.saturating_sub(1));
+                    return Ok(());
+                }
+                if protocol == Protocol::ROUTE {
+                    self.print_route(&source, time, &datagram.data, output).await?;
+                } else {
+                    for event in foreign::events(protocol, &datagram) {
+                        self.print(&source, time, event);
+                    }
+                }
+            }
+            Happening::Lost { dropped, total, .. } => {
+                self.places.entry(Arc::clone(&source)).or_default().lost += dropped;
+                let words = json!({ "dropped": dropped, "total": total });
+                let text = format!("{dropped} datagrams were dropped, {total} so far");
+                self.say(&source, time, "lost", words, &text);
+                self.left = self.left.map(|left| left.saturating_sub(1));
+                // The list of links may take a while.
+                self.flush(output).await?;
+                if self.left != Some(0)
+                    && self.capture.is_none()
+                    && let Some(place) = self.places.get_mut(&source)
+                {
+                    place.learn_links().await?;
+                }
+            }
+            Happening::Unreadable { why, .. } => {
+                warn(&format!("{}{why:#}; its events are missing", self.lines.prefix(&source)));
+            }
+            Happening::Disconnected { why, retry_in, .. } => {
+                return self.disconnected(&source, time, why, retry_in);
+            }
+            Happening::Gone => {
+                let netns = source.netns.clone().unwrap_or_default();
+                self.say(&source, time, "gone", json!({}), &netns_text(&netns));
+                self.places.remove(&source);
+                if self.is_single {
+                    return Err(Failure::request(format_args!(
+                        "{netns} is gone: it was deleted, or another one has its name now"
+                    )));
+                }
+            }
+            other => warn(&format!("unknown event: {other:?}")),
         }
         Ok(())
     }
 
-    /// The event of a message, with the names of the links that it is about. Events of a new link may
-    /// come before the one that has its name: the kernel is asked for it then.
-    async fn event(&mut self, message: &Message<'_>) -> Result<Option<event::Event>, Failure> {
-        self.names.take_missed();
-        let event = event::parse(message, &mut self.names);
-        let missed = self.names.take_missed();
-        if missed.is_empty() || event.is_none() || self.names.is_full() {
-            return Ok(event);
+    fn disconnected(
+        &mut self,
+        source: &Arc<Source>,
+        time: SystemTime,
+        why: Error,
+        retry_in: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let is_opening =
+            matches!(why.kind(), ErrorKind::Open | ErrorKind::Request | ErrorKind::Namespace);
+        let failure = match &source.netns {
+            Some(netns) if is_opening => Failure::opening(with_remedy(why.clone()), netns),
+            _ => self.questions.failure(why.clone()),
+        };
+        if self.is_single {
+            return Err(match &self.target {
+                Some(target) if *target != Target::local() => failure.context(target),
+                _ => failure,
+            });
         }
-        let mut has_learned = false;
-        let mut unnamed = Vec::new();
-        for index in missed {
-            if self.nameless.contains(&index) {
-                unnamed.push(index);
-                continue;
+        let retry = retry_in.map(|pause| (pause.as_secs_f64() * 1e3).round() / 1e3);
+        let text = match retry_in {
+            Some(pause) => format!("{why:#}; tried again in {:.1} s", pause.as_secs_f64()),
+            None => format!("{why:#}; given up"),
+        };
+        let words = json!({ "why": format!("{why:#}"), "retry_in": retry });
+        self.say(source, time, "disconnected", words, &text);
+        if retry_in.is_none() {
+            self.failure = Some(failure.context(source));
+        }
+        Ok(())
+    }
+
+    /// Says something that is no event of --count.
+    fn say(
+        &mut self,
+        source: &Source,
+        time: SystemTime,
+        what: &str,
+        words: serde_json::Value,
+        text: &str,
+    ) {
+        match &self.capture {
+            Some(_) => {
+                let text = if text.is_empty() { String::new() } else { format!(" {text}") };
+                warn(&format!("{source}: {what}{text}"));
             }
-            if self.lookups == 0 {
-                unnamed.push(index);
-                continue;
+            None => self.lines.say(source, time, what, words, text),
+        }
+    }
+
+    /// Prints an event, unless their number is reached.
+    fn print(&mut self, source: &Source, time: SystemTime, event: Event) {
+        if self.left != Some(0) {
+            self.left = self.left.map(|left| left - 1);
+            self.lines.event(source, time, event);
+        }
+    }
+
+    /// Prints the events of a datagram, which may have any number of them.
+    async fn print_route(
+        &mut self,
+        source: &Arc<Source>,
+        time: SystemTime,
+        datagram: &[u8],
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let mut lookups = place::LOOKUPS;
+        for message in netlink_remote::nlmsg::messages(datagram) {
+            if self.lines.pending() >= PIECE {
+                self.flush(output).await?;
             }
-            self.lookups -= 1;
-            let Ok(link) = timeout(LOOKUP, self.dumper.one(one_link_request(index))).await else {
-                // A kernel whose lock is held: its events are not to wait for it.
-                self.asks_names = false;
-                self.lookups = 0;
-                unnamed.push(index);
-                continue;
-            };
-            match link.map_err(|error| dump::failure(error, "links"))? {
-                Some(link) => {
-                    self.names.observe(&link.message());
-                    has_learned = true;
-                }
-                // Deleted already; asked for once, as its number is not used again soon.
-                None => {
-                    unnamed.push(index);
-                    self.nameless.note(index);
-                }
+            let Some(place) = self.places.get_mut(source) else { return Ok(()) };
+            if let Some(event) = place.event(&message, &mut lookups).await? {
+                self.print(source, time, event);
             }
         }
-        let event = match has_learned {
-            // What is not known is missed again.
-            true => {
-                unnamed.clear();
-                event::parse(message, &mut self.names)
-            }
-            false => event,
-        };
-        let unnamed = self.names.take_missed().into_iter().chain(unnamed);
-        let unnamed: Vec<serde_json::Value> =
-            unnamed.map(|index| self.names.link(index).into()).collect();
-        Ok(event.map(|mut event| {
-            if !unnamed.is_empty() {
-                event.data.put("unnamed", unnamed);
-            }
-            event
-        }))
+        Ok(())
     }
 
-    /// Prints that the namespace is gone.
-    fn print_gone(&mut self, netns: &Netns) {
-        let time = rfc3339(SystemTime::now());
-        let netns = match netns {
-            Netns::Name(name) => name.clone(),
-            Netns::Pid(pid) => format!("pid:{pid}"),
-            Netns::Path(path) => path.clone(),
-            other => other.to_string(),
-        };
-        let text = match self.json {
-            true => json::text(&json!({ "time": time, "event": "gone", "netns": netns })),
-            false => {
-                let cells = [Cell::new("gone".to_owned(), Paint::Bad), Cell::plain(netns)];
-                self.text_line(&time, &line(&cells, self.color))
-            }
-        };
-        self.pending.extend_from_slice(text.as_bytes());
-        self.pending.push(b'\n');
-    }
-
-    /// Prints that the subscription stands. That is no event of --count.
-    fn print_ready(&mut self) {
-        let time = rfc3339(SystemTime::now());
-        let text = match self.json {
-            true => json::text(&json!({ "time": time, "event": "ready" })),
-            false => {
-                let cells = [Cell::new("ready".to_owned(), Paint::Dim)];
-                self.text_line(&time, &line(&cells, self.color))
-            }
-        };
-        self.pending.extend_from_slice(text.as_bytes());
-        self.pending.push(b'\n');
-    }
-
-    /// Prints the number of dropped datagrams.
-    fn print_loss(&mut self, dropped: u64, total: u64) {
-        let time = rfc3339(SystemTime::now());
-        let text = if self.json {
-            let line = json!({ "time": time, "event": "lost", "dropped": dropped, "total": total });
-            json::text(&line)
-        } else {
-            let numbers = format!("{dropped} datagrams were dropped, {total} so far");
-            let cells = [Cell::new("lost".to_owned(), Paint::Bad), Cell::plain(numbers)];
-            self.text_line(&time, &line(&cells, self.color))
-        };
-        self.print(&text);
-    }
-
-    fn text_line(&self, time: &str, text: &str) -> String {
-        let time = line(&[Cell::new(time.to_owned(), Paint::Dim)], self.color);
-        format!("{time} {text}")
-    }
-
-    /// Adds a line, unless the number of events is reached.
-    fn print(&mut self, text: &str) {
-        if self.left == Some(0) {
-            return;
+    fn print_stats(&mut self, every: Duration) {
+        let time = SystemTime::now();
+        let mut sources: Vec<_> = self.places.keys().map(Arc::clone).collect();
+        sources.sort_by_key(|source| source.to_string());
+        for source in sources {
+            let Some(place) = self.places.get_mut(&source) else { continue };
+            let rate = (place.events - place.counted) as f64 / every.as_secs_f64();
+            place.counted = place.events;
+            let (datagrams, lost) = (place.events, place.lost);
+            let rate = (rate * 10.0).round() / 10.0;
+            let words = json!({ "datagrams": datagrams, "rate": rate, "lost": lost });
+            let text = format!("{datagrams} datagrams, {rate}/s, {lost} lost");
+            self.say(&source, time, "stats", words, &text);
         }
-        self.left = self.left.map(|left| left - 1);
-        self.pending.extend_from_slice(text.as_bytes());
-        self.pending.push(b'\n');
+        tracing::debug!(elapsed = ?self.start.elapsed(), "statistics");
     }
 }
 
-/// An event as a JSON object: time, event, object, then the keys of the object. Such a key of the
-/// same name as one of the first three gets the object's name in front of it.
-fn json_line(time: &str, action: &str, object: &str, data: Fields) -> String {
-    let mut line = Fields::new();
-    for (key, value) in [("time", time), ("event", action), ("object", object)] {
-        line.insert(key.to_owned(), value.into());
+/// Later than anybody waits.
+const FAR: Duration = Duration::from_secs(86_400 * 365);
+
+/// A namespace as the command line names it.
+fn netns_text(netns: &Netns) -> String {
+    match netns {
+        Netns::Name(name) => name.clone(),
+        Netns::Pid(pid) => format!("pid:{pid}"),
+        Netns::Path(path) => path.clone(),
+        Netns::Container { engine, name } => format!("{engine}:{name}"),
+        other => other.to_string(),
     }
-    for (key, value) in data {
-        let key = if line.contains_key(&key) { format!("{object}_{key}") } else { key };
-        line.insert(key, value);
+}
+
+/// An error of a group with what it mostly means.
+fn with_remedy(error: Error) -> Error {
+    match (error.errno(), error.to_string().starts_with("group ")) {
+        (Some(EINVAL), true) => error.context("the kernel there has no such group"),
+        _ => error,
     }
-    json::text(&line.into())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     event::{Action, Event, parse},
-    json_line,
+    lines::json_line,
 };
 use crate::show::{
     fields::Fields,
@@ -59,7 +59,7 @@ fn nothing_is_dropped_and_nothing_panics() {
 #[test]
 fn a_message_of_unknown_type_has_its_number() {
     let unknown = event(121, 2, &[0; 4], &mut Names::default()).unwrap();
-    assert_eq!((unknown.action, unknown.object), (Action::Del, "message"));
+    assert_eq!((unknown.action, &*unknown.object), (Action::Del, "message"));
     let expected =
         r#"{"type":121,"name":"RTM_DELTUNNEL","flags":2,"length":4,"payload":"00000000"}"#;
     assert_eq!(serde_json::to_string(&unknown.data).unwrap(), expected);
@@ -90,7 +90,7 @@ fn an_object_s_own_event_does_not_hide_ours() {
     data.insert("ifname".to_owned(), "v0".into());
     data.insert("event".to_owned(), "NOTIFY PEERS".into());
     assert_eq!(
-        json_line("T", "new", "link", data),
+        json_line("T", "new", Some("link"), None, data),
         r#"{"time":"T","event":"new","object":"link","ifname":"v0","link_event":"NOTIFY PEERS"}"#
     );
 }
