@@ -175,6 +175,18 @@ impl<K: Kind> Mirror<K> {
         std::future::poll_fn(|cx| self.poll_change(cx)).await
     }
 
+    /// A change that can be told without waiting for the far end; `None` if there is none.
+    pub fn try_next(&mut self) -> Option<Change<K>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.changes.is_empty() && !matches!(self.stage, Stage::Live) {
+            true => None,
+            false => match self.poll_change(&mut cx) {
+                Poll::Ready(change) => change,
+                Poll::Pending => None,
+            },
+        }
+    }
+
     /// Asks for a [`Synced`](Change::Synced) as of everything that the far kernel has told by now, or for the
     /// next one, where the mirror is not sure.
     pub fn confirm(&mut self) {

@@ -4,7 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
     bench::BenchArgs, clean::CleanArgs, completion::CompletionArgs, connection::ConnectionArgs,
-    monitor::MonitorArgs, netns::NetnsCommand, ping::PingArgs, serve::ServeArgs, show::ShowArgs,
+    mirror::MirrorArgs, monitor::MonitorArgs, netns::NetnsCommand, ping::PingArgs,
+    serve::ServeArgs, show::ShowArgs, wait::WaitArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -73,6 +74,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Show(ShowArgs),
     Monitor(MonitorArgs),
+    Mirror(MirrorArgs),
+    Wait(WaitArgs),
     #[command(subcommand)]
     Netns(NetnsCommand),
     Ping(PingArgs),

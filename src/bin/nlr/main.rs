@@ -38,6 +38,7 @@ mod inherited;
 mod inventory;
 mod json;
 mod log;
+mod mirror;
 mod monitor;
 mod netns;
 mod output;
@@ -51,6 +52,7 @@ mod signals;
 mod stub;
 mod table;
 mod time;
+mod wait;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -83,6 +85,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Show(args) => show::run(&connection, &args),
         Command::Monitor(args) => monitor::run(&connection, &args),
+        Command::Mirror(args) => mirror::run(&connection, &args),
+        Command::Wait(args) => wait::run(&connection, &args),
         Command::Netns(command) => netns::run(&connection, &command),
         Command::Ping(args) => ping::run(&connection, &args),
         Command::Bench(args) => bench::run(&connection, &args),

@@ -39,6 +39,12 @@ pub(crate) enum Action {
     Set,
     /// A message of another protocol, of which it is not known.
     Message,
+    /// Of a mirror: an object that was not there.
+    Added,
+    /// One that is another than it was.
+    Changed,
+    /// One that is no longer there.
+    Removed,
 }
 
 impl Action {
@@ -59,6 +65,9 @@ impl Action {
             Self::Get => "get",
             Self::Set => "set",
             Self::Message => "message",
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
         }
     }
 }
@@ -80,8 +89,8 @@ impl Event {
     /// The event as one line, without a newline.
     pub(crate) fn text(&self, color: bool) -> String {
         let paint = match self.action {
-            Action::New => Paint::Good,
-            Action::Del => Paint::Bad,
+            Action::New | Action::Added | Action::Changed => Paint::Good,
+            Action::Del | Action::Removed => Paint::Bad,
             Action::Get | Action::Set | Action::Message => Paint::Dim,
         };
         let mut cells = vec![

@@ -45,16 +45,16 @@ use super::{
     signals::Signals,
 };
 use capture::Capture;
-use lines::Lines;
 use netlink_remote::{
     Client, Connector, Error, ErrorKind, Netns, Protocol, Target,
     errno::EINVAL,
     fleet::Entry,
     monitor::{Happening, Monitor, MonitorEvent, Source},
 };
-use place::Place;
 
-use event::Event;
+pub(crate) use event::{Action, Event};
+pub(crate) use lines::Lines;
+pub(crate) use place::{LOOKUPS, Place};
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;

@@ -13,11 +13,11 @@ use crate::{
 use netlink_remote::{monitor::Ready, nlmsg::Message};
 
 /// The names that are asked for in one datagram, at most, and the time for an answer.
-pub(super) const LOOKUPS: u32 = 8;
+pub(crate) const LOOKUPS: u32 = 8;
 const LOOKUP: Duration = Duration::from_secs(1);
 
 /// A namespace whose events are printed.
-pub(super) struct Place {
+pub(crate) struct Place {
     names: Names,
     dumper: Option<Dumper>,
     /// Links that the kernel does not have.
@@ -84,7 +84,7 @@ pub(crate) async fn learn_links(dumper: &Dumper, names: &mut Names) -> Result<()
 
 impl Place {
     /// Learns the names of links over a connection whose subscriptions stand.
-    pub(super) async fn begin(&mut self, ready: &Ready) -> Result<(), Failure> {
+    pub(crate) async fn begin(&mut self, ready: &Ready) -> Result<(), Failure> {
         self.nameless = Nameless::default();
         self.asks_names = true;
         match Dumper::over(ready).await {
@@ -110,7 +110,7 @@ impl Place {
 
     /// The event of a message, with the names of the links that it is about. Events of a new link may
     /// come before the one that has its name: the kernel is asked for it then.
-    pub(super) async fn event(
+    pub(crate) async fn event(
         &mut self,
         message: &Message<'_>,
         lookups: &mut u32,
