@@ -12,8 +12,10 @@ use crate::{
     nlmsg::Message,
 };
 
-/// IPv4 and IPv6 rules. Several may have one key. Whether a rule's link is there is in its message and told
-/// by no event: events of links are a [`Doubt`](Reading::Doubt).
+/// IPv4 and IPv6 rules. Several may have one key.
+///
+/// Whether a rule's link, and the rule that it jumps to, are there is in its message as of the last dump; no
+/// event tells it, and it is no change here. Events of links are a [`Doubt`](Reading::Doubt).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules;
 
@@ -42,6 +44,8 @@ const HEADER: usize = 12;
 /// `FRA_PRIORITY` and `FRA_TABLE`.
 const PRIORITY: u16 = 6;
 const TABLE: u16 = 15;
+/// `FIB_RULE_UNRESOLVED`, `FIB_RULE_IIF_DETACHED` and `FIB_RULE_OIF_DETACHED`.
+const DETACHED: u32 = 0x04 | 0x08 | 0x10;
 const TRIM: Trim = Trim { without: &[], inside: &[] };
 
 impl Kind for Rules {
@@ -80,6 +84,13 @@ impl Kind for Rules {
     }
 
     fn state<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
-        TRIM.payload(payload, HEADER, |_| {})
+        TRIM.payload(payload, HEADER, |header| {
+            if let Some(flags) = header.get_mut(8..12)
+                && let Ok(bytes) = <[u8; 4]>::try_from(&*flags)
+            {
+                let told = u32::from_ne_bytes(bytes) & !DETACHED;
+                flags.copy_from_slice(&told.to_ne_bytes());
+            }
+        })
     }
 }
