@@ -7,6 +7,7 @@ mod confinement;
 mod connection;
 mod exit_codes;
 mod hostile;
+mod inventory;
 mod mirror;
 mod monitor;
 mod monitor_many;

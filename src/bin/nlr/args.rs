@@ -18,6 +18,11 @@ pub(crate) struct NetnsArg {
 }
 
 impl NetnsArg {
+    /// The namespace that was given.
+    pub(crate) fn given(&self) -> Option<&Netns> {
+        self.value.as_ref()
+    }
+
     pub(crate) fn netns(&self) -> Netns {
         self.value.clone().unwrap_or_default()
     }

@@ -50,6 +50,7 @@ Exit codes:
   2    wrong usage
   3    no connection: the target is unreachable, speaks another protocol, or was lost
   4    permission denied, at the target or while connecting
+  21 and more: with --inventory, 20 and the number of targets that failed (50 at most)
   124  the time of `monitor --timeout` was over before the events of --count had come
   130  interrupted by Ctrl-C (SIGINT)
   143  ended by SIGTERM";

@@ -28,17 +28,23 @@ pub(crate) enum Code {
     Terminated = 143,
 }
 
+/// The exit code of an inventory of which targets have failed, without their number, which counts up to 50.
+const SOME_FAILED: u8 = 20;
+const MOST_FAILED: usize = 50;
+
 /// An end other than a plain success.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
     /// `None` ends the tool silently.
     text: Option<String>,
+    /// Targets of an inventory that have failed, in place of the code.
+    failed: Option<usize>,
 }
 
 impl Failure {
     fn new(code: Code, text: impl fmt::Display) -> Self {
-        Self { code, text: Some(text.to_string()) }
+        Self { code, text: Some(text.to_string()), failed: None }
     }
 
     /// A request failed.
@@ -66,18 +72,34 @@ impl Failure {
             Signal::SIGTERM => Code::Terminated,
             _ => Code::Interrupted,
         };
-        Self { code, text: None }
+        Self { code, text: None, failed: None }
     }
 
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
-        self.code as u8
+        match self.failed {
+            Some(failed) => {
+                SOME_FAILED.saturating_add(u8::try_from(failed.min(MOST_FAILED)).unwrap_or(0))
+            }
+            None => self.code as u8,
+        }
+    }
+
+    /// Some targets of an inventory have failed, each of which was told.
+    pub(crate) fn some(failed: usize, all: usize) -> Self {
+        let text = format!("{failed} of {all} targets failed");
+        Self { code: Code::Request, text: Some(text), failed: Some(failed) }
+    }
+
+    /// The text, for a place of one's own.
+    pub(crate) fn into_text(self) -> String {
+        self.text.unwrap_or_default()
     }
 
     /// Standard output cannot be written; silent where its reader has closed it.
     pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { code: Code::Done, text: None };
+            return Self { code: Code::Done, text: None, failed: None };
         }
         Self::new(Code::Request, format_args!("writing to standard output: {}", words(error)))
     }

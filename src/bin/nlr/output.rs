@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileTypeExt,
     },
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -25,11 +26,21 @@ const QUEUE: usize = 4;
 const STDOUT: u32 = 1;
 
 /// Standard output, written by a thread of its own: a slow reader blocks the write, but neither
-/// Ctrl-C nor the connection.
+/// Ctrl-C nor the connection. Or memory, from which others write it.
 #[derive(Debug)]
-pub(crate) struct Output {
-    pieces: mpsc::Sender<Vec<u8>>,
-    result: oneshot::Receiver<io::Result<()>>,
+pub(crate) enum Output {
+    Thread { pieces: mpsc::Sender<Vec<u8>>, result: oneshot::Receiver<io::Result<()>> },
+    Memory(Collected),
+}
+
+/// Bytes that are collected.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collected(Arc<Mutex<Vec<u8>>>);
+
+impl Collected {
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Output {
@@ -45,24 +56,35 @@ impl Output {
             thread::Builder::new().name("output".to_owned()).spawn(writer).map(drop)
         };
         start().map_err(|error| Failure::output(&error))?;
-        Ok(Self { pieces, result })
+        Ok(Self::Thread { pieces, result })
     }
 
     /// Queues bytes for the writer. Waits while the queue is full.
     pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
-        if bytes.is_empty() || self.pieces.send(bytes).await.is_ok() {
+        let (pieces, result) = match self {
+            Self::Thread { pieces, result } => (pieces, result),
+            Self::Memory(Collected(collected)) => {
+                collected.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+                return Ok(());
+            }
+        };
+        if bytes.is_empty() || pieces.send(bytes).await.is_ok() {
             return Ok(());
         }
         // The writer ends early after an error only.
         let gone = || Failure::output(&io::Error::other("the writer has gone"));
-        Err(failure((&mut self.result).await).err().unwrap_or_else(gone))
+        Err(failure(result.await).err().unwrap_or_else(gone))
     }
 
     /// Waits until everything is written.
     pub(crate) async fn finish(self) -> Result<(), Failure> {
-        let Self { pieces, result } = self;
-        drop(pieces);
-        failure(result.await)
+        match self {
+            Self::Thread { pieces, result } => {
+                drop(pieces);
+                failure(result.await)
+            }
+            Self::Memory(_) => Ok(()),
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! `nlr ping`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     args::{count, seconds},
     connection::ConnectionArgs,
     failure::{Failure, message},
-    json,
+    inventory, json,
     output::Output,
     session::{self, Session},
 };
@@ -22,7 +22,8 @@ Ctrl-C ends it with the summary, and exit code 0 if there was an answer.
 
 Examples:
   nlr ping --count 5 unix:/run/nlr.sock
-  nlr ping --interval 0.2 --json";
+  nlr ping --interval 0.2 --json
+  nlr ping --inventory hosts.txt --interval 0.1";
 
 /// Measures the round trip to a stub
 #[derive(Debug, Args)]
@@ -37,12 +38,38 @@ pub(crate) struct PingArgs {
     /// A JSON object on each line
     #[arg(long, short)]
     json: bool,
+    /// File of targets, one a line: `[NAME] TARGET`, with comments from `#` on; `-` is standard input. Each
+    /// gets the summary of its round trips, of which there are 3 by default
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    inventory: Option<PathBuf>,
     /// Target, as `nlr --help` describes
     #[arg(default_value = "local:")]
     target: Target,
 }
 
+/// Round trips to each target of an inventory.
+const EACH: u64 = 3;
+
 pub(crate) fn run(connection: &ConnectionArgs, args: &PingArgs) -> Result<(), Failure> {
+    if let Some(file) = &args.inventory {
+        let entries = inventory::read(file)?;
+        return session::run_each(
+            connection,
+            &entries,
+            async |session, _| {
+                let mut times = Times::default();
+                let start = Instant::now();
+                while times.count < args.count.unwrap_or(EACH) {
+                    if times.count > 0 {
+                        sleep(args.interval).await;
+                    }
+                    times.add(session.client.ping().await?);
+                }
+                Ok(times.summary(args.json, start.elapsed()).into_bytes())
+            },
+            |entry, result| inventory::labelled(entry, result, args.json, "summary"),
+        );
+    }
     session::run(connection, &args.target, async |session| ping(session, args).await)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, fs::File, io, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use tokio::{
     runtime,
@@ -11,11 +12,13 @@ use tokio::{
 use super::{
     connection::ConnectionArgs,
     failure::Failure,
-    output,
+    output::{self, Output},
     prompt::{self, Questions},
     signals::Signals,
 };
-use netlink_remote::{Client, Connector, Target, TargetOptions, client::HostInfo, errno::words};
+use netlink_remote::{
+    Client, Connector, Target, TargetOptions, client::HostInfo, errno::words, fleet::Entry,
+};
 
 /// Time limit for closing a connection; a stub that hangs is abandoned then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,6 +103,60 @@ async fn connect(
         client = connector.connect(target) => client.map_err(|error| questions.failure(error)),
         signal = signals.next() => Err(Failure::interrupted(signal)),
     }
+}
+
+/// Targets of an inventory that are worked at at a time.
+const AT_ONCE: usize = 16;
+
+/// Does the work at each target of an inventory, and writes what `report` makes of each result.
+pub(crate) fn run_each(
+    connection: &ConnectionArgs,
+    entries: &[Entry],
+    work: impl AsyncFn(&Session, &Entry) -> Result<Vec<u8>, Failure>,
+    report: impl Fn(&Entry, Result<Vec<u8>, Failure>) -> Vec<u8>,
+) -> Result<(), Failure> {
+    block_on(async |signals| {
+        let targets: Vec<_> = entries.iter().map(|entry| entry.target.clone()).collect();
+        let questions = Questions::new(connection, &targets)?;
+        let connector = Connector::new(target_options(connection, &questions));
+        let mut output = Output::new()?;
+        let (questions, connector, work, of_signals) = (&questions, &connector, &work, &signals);
+        let one = async |entry: &Entry| {
+            let client = connector.connect(&entry.target).await;
+            let client = client.map_err(|error| questions.failure(error))?;
+            let session = Session {
+                client,
+                target: entry.target.clone(),
+                signals: of_signals.clone(),
+                handles_interrupt: Cell::new(false),
+            };
+            let result = work(&session, entry).await;
+            let _ = timeout(CLOSE_TIMEOUT, session.client.close()).await;
+            result
+        };
+        let one = &one;
+        let results = stream::iter(entries).map(|entry| async move { (entry, one(entry).await) });
+        let mut results = Box::pin(results.buffer_unordered(AT_ONCE));
+        let mut interrupted = signals.clone();
+        let mut failed = 0;
+        loop {
+            let result = tokio::select! {
+                biased;
+                result = results.next() => result,
+                signal = interrupted.next() => return Err(Failure::interrupted(signal)),
+                () = output::reader_gone() => return Ok(()),
+            };
+            let Some((entry, result)) = result else { break };
+            failed += usize::from(result.is_err());
+            output.write(report(entry, result)).await?;
+        }
+        drop(results);
+        output.finish().await?;
+        match failed {
+            0 => Ok(()),
+            failed => Err(Failure::some(failed, entries.len())),
+        }
+    })
 }
 
 /// Removes the stubs at a target, and returns the removed paths.

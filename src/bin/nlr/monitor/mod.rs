@@ -512,7 +512,7 @@ impl Watch {
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// A namespace as the command line names it.
-fn netns_text(netns: &Netns) -> String {
+pub(crate) fn netns_text(netns: &Netns) -> String {
     match netns {
         Netns::Name(name) => name.clone(),
         Netns::Pid(pid) => format!("pid:{pid}"),

@@ -36,7 +36,10 @@ pub(crate) mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, value_parser};
 
@@ -45,13 +48,14 @@ use super::{
     connection::ConnectionArgs,
     dump::{self, Dumper},
     failure::Failure,
-    output::Output,
+    inventory,
+    output::{Collected, Output},
     session::{self, Session},
 };
 use listing::{Format, Listing, Note};
 use names::Names;
 use netlink_remote::{
-    Target,
+    Netns, Target,
     client::RequestError,
     nlmsg::{Message, messages},
 };
@@ -86,6 +90,7 @@ Examples:
   nlr show addr --json | jq -r '.[].addr_info[].local'
   nlr show route -6 --table all unix:/run/nlr.sock
   nlr show neigh -n pid:4242
+  nlr show link --inventory hosts.txt --json | jq -r '[.target, (.list | length)] | @tsv'
   nlr show addr -n docker:web            without executing anything inside the container";
 
 /// Lists links, addresses, routes, neighbours or rules
@@ -124,18 +129,44 @@ pub(crate) struct ShowArgs {
     timeout: Option<Duration>,
     #[command(flatten)]
     color: ColorArg,
+    /// File of targets, one a line: `[NAME] TARGET [-n NETNS]...`, with comments from `#` on; `-` is
+    /// standard input. Each list stands below a line `== NAME`, or is an object with `target`, `netns` and
+    /// `list`, or `error`
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    inventory: Option<PathBuf>,
     /// Target, as `nlr --help` describes
     #[arg(default_value = "local:")]
     target: Target,
 }
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &ShowArgs) -> Result<(), Failure> {
-    session::run(connection, &args.target, async |session| {
-        dump::within(args.timeout, show(session, args)).await
-    })
+    let Some(file) = &args.inventory else {
+        return session::run(connection, &args.target, async |session| {
+            let netns = args.netns.netns();
+            dump::within(args.timeout, show(session, args, &netns, None)).await
+        });
+    };
+    let entries = inventory::read_with(file, args.netns.given())?;
+    session::run_each(
+        connection,
+        &entries,
+        async |session, entry| {
+            let netns = entry.netns.first().cloned().unwrap_or_default();
+            let collected = Collected::default();
+            let shown = show(session, args, &netns, Some(&collected));
+            dump::within(args.timeout, shown).await.map(|()| collected.take())
+        },
+        |entry, result| inventory::labelled(entry, result, args.json, "list"),
+    )
 }
 
-async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
+/// Lists the objects of a namespace, on standard output or into memory.
+async fn show(
+    session: &Session,
+    args: &ShowArgs,
+    netns: &Netns,
+    collected: Option<&Collected>,
+) -> Result<(), Failure> {
     let object = args.object;
     let mut names = Names::local();
     let filter = filter(args, &names)?;
@@ -151,7 +182,7 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
         },
     };
     session.check_byte_order()?;
-    let dumper = Dumper::open(&session.client, &args.netns.netns()).await?;
+    let dumper = Dumper::open(&session.client, netns).await?;
     let memory = usize::try_from(args.memory).unwrap_or(usize::MAX).saturating_mul(1 << 20);
     // The list reaches its bound first.
     names.set_memory(memory.saturating_mul(2));
@@ -159,7 +190,8 @@ async fn show(session: &Session, args: &ShowArgs) -> Result<(), Failure> {
     loop {
         let listing = Listing::new(Vec::new(), object, filter, format, names.clone());
         let held_until = (!args.json).then(|| Instant::now() + HELD_TIME);
-        let mut list = List { listing, memory, held_until, output: None };
+        let collected = collected.cloned();
+        let mut list = List { listing, memory, held_until, collected, output: None };
         match list.write(&dumper, object, &filter).await {
             Ok(()) => return Ok(()),
             Err(ListError::Dump(error)) if list.output.is_some() => {
@@ -204,6 +236,8 @@ struct List {
     memory: usize,
     /// The time from which on text is written as it comes.
     held_until: Option<Instant>,
+    /// Where the list goes, if not to standard output.
+    collected: Option<Collected>,
     /// Standard output, once a part of the list is written: the list cannot begin anew from then on.
     output: Option<Output>,
 }
@@ -283,7 +317,10 @@ impl List {
         let text = std::mem::take(self.listing.out());
         let output = match &mut self.output {
             Some(output) => output,
-            None => self.output.insert(Output::new()?),
+            None => self.output.insert(match &self.collected {
+                Some(collected) => Output::Memory(collected.clone()),
+                None => Output::new()?,
+            }),
         };
         for piece in text.chunks(PIECE) {
             output.write(piece.to_vec()).await?;
