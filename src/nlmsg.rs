@@ -135,13 +135,6 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 }
 
 impl<'a> Message<'a> {
-    /// One without payload.
-    pub(crate) const EMPTY: Self = Self {
-        header: Header { length: 16, kind: kind::NOOP, flags: 0, sequence: 0, portid: 0 },
-        payload: &[],
-        offset: 0,
-    };
-
     /// A byte of the payload.
     pub fn u8(&self, at: usize) -> Option<u8> {
         self.payload.get(at).copied()

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::kind::Kind;
 use crate::{
     Error,
-    nlmsg::{Attributes, Message, messages},
+    nlmsg::{Attributes, Header, Message, kind, messages},
 };
 
 /// A message that describes an object, such as an `RTM_NEWROUTE`, as the far kernel wrote it; its
@@ -21,8 +21,9 @@ impl Object {
 
     /// The message for [`nlmsg`](crate::nlmsg).
     pub fn message(&self) -> Message<'_> {
+        let header = Header { length: 16, kind: kind::NOOP, flags: 0, sequence: 0, portid: 0 };
         // One was made of a message.
-        messages(&self.0).next().unwrap_or(Message::EMPTY)
+        messages(&self.0).next().unwrap_or(Message { header, payload: &[], offset: 0 })
     }
 
     /// The attributes after a family's header of `header` bytes.

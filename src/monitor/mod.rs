@@ -59,6 +59,7 @@ mod place;
 mod ready;
 mod registry;
 mod target;
+mod targets;
 
 use std::{
     pin::Pin,
@@ -73,7 +74,8 @@ pub use backoff::Backoff;
 pub use builder::{MonitorBuilder, Subscription, Watched};
 pub use event::{Happening, MonitorEvent, Source};
 pub use ready::Ready;
-pub use registry::{TargetState, Targets};
+pub use registry::TargetState;
+pub use targets::Targets;
 
 use crate::Error;
 use registry::Registry;

@@ -16,7 +16,6 @@ use tokio::{
 use super::{
     builder::{Options, Watched},
     event::MonitorEvent,
-    target,
 };
 use crate::{Connector, Error, sync::lock};
 
@@ -68,38 +67,6 @@ fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs())
 }
 
-/// The targets of a monitor. Cheap to clone; clones are the same targets. It does not keep the monitor
-/// alive.
-#[derive(Debug, Clone)]
-pub struct Targets(Arc<Registry>);
-
-impl Targets {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        Self(registry)
-    }
-
-    /// Adds a target.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that another target has, for one without
-    /// subscriptions, and for a monitor that is gone.
-    pub fn add(&self, watched: Watched) -> Result<(), Error> {
-        Registry::add(&self.0, watched)
-    }
-
-    /// Removes a target and ends its connection; false if there is none of this name. Events of it that
-    /// wait already are still given.
-    pub fn remove(&self, name: &str) -> bool {
-        self.0.remove(name)
-    }
-
-    /// The names of the targets and their states, sorted by name. Those that were given up stay until
-    /// they are removed.
-    pub fn states(&self) -> Vec<(Arc<str>, TargetState)> {
-        self.0.states()
-    }
-}
-
 struct Member {
     state: TargetState,
     task: Option<AbortHandle>,
@@ -134,11 +101,15 @@ impl Registry {
         Self { options, connector, connects, events, members: Mutex::default() }
     }
 
-    fn add(registry: &Arc<Self>, mut watched: Watched) -> Result<(), Error> {
+    /// Takes in a target, whose task is [started](Self::started) then.
+    pub(super) fn reserve(
+        registry: &Arc<Self>,
+        watched: &mut Watched,
+    ) -> Result<(mpsc::Sender<MonitorEvent>, Active), Error> {
         if watched.subscriptions.is_empty() {
             watched.subscriptions.clone_from(&registry.options.subscriptions);
         }
-        let name = Arc::clone(&watched.name);
+        let name = &watched.name;
         if watched.subscriptions.is_empty() {
             return Err(Error::invalid(format!("{name}: there is no subscription")));
         }
@@ -146,26 +117,25 @@ impl Registry {
         if members.has_ended {
             return Err(Error::invalid(format!("{name}: the monitor is gone")));
         }
-        if members.by_name.contains_key(&name) {
+        if members.by_name.contains_key(name) {
             return Err(Error::invalid(format!("{name}: there are two targets of this name")));
         }
-        // Its first act waits for this lock.
         let member = Member { state: TargetState::Connecting, task: None };
-        members.by_name.insert(Arc::clone(&name), member);
+        members.by_name.insert(Arc::clone(name), member);
         members.active += 1;
-        let task = target::Task::new(watched, Arc::clone(registry), registry.events.clone());
-        let active = Active(Arc::clone(registry));
-        let task = tokio::spawn(async move {
-            let _active = active;
-            task.run().await;
-        });
-        if let Some(member) = members.by_name.get_mut(&name) {
-            member.task = Some(task.abort_handle());
-        }
-        Ok(())
+        Ok((registry.events.clone(), Active(Arc::clone(registry))))
     }
 
-    fn remove(&self, name: &str) -> bool {
+    /// Takes in the task of a target.
+    pub(super) fn started(&self, name: &str, task: AbortHandle) {
+        match lock(&self.members).by_name.get_mut(name) {
+            Some(member) => member.task = Some(task),
+            // Removed meanwhile.
+            None => task.abort(),
+        }
+    }
+
+    pub(super) fn remove(&self, name: &str) -> bool {
         let member = lock(&self.members).by_name.remove(name);
         if let Some(Member { task: Some(task), .. }) = &member {
             task.abort();
@@ -173,7 +143,7 @@ impl Registry {
         member.is_some()
     }
 
-    fn states(&self) -> Vec<(Arc<str>, TargetState)> {
+    pub(super) fn states(&self) -> Vec<(Arc<str>, TargetState)> {
         let members = lock(&self.members);
         let state = |(name, member): (&Arc<str>, &Member)| (Arc::clone(name), member.state.clone());
         let mut states: Vec<_> = members.by_name.iter().map(state).collect();
@@ -215,7 +185,7 @@ impl fmt::Debug for Registry {
 }
 
 /// Counts a task as running until it is dropped, by its end or by being aborted.
-struct Active(Arc<Registry>);
+pub(super) struct Active(Arc<Registry>);
 
 impl Drop for Active {
     fn drop(&mut self) {

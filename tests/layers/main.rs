@@ -43,9 +43,9 @@ const TABLE: &[Row] = &[
             &["error", "prompter", "connect_context", "stub", "transport", "client", "bootstrap"],
         ],
     ),
-    ("monitor", &[BASE, &["error", "client", "hops"]]),
+    ("monitor", &[BASE, &["wire", "error", "client", "hops"]]),
     ("fleet", &[BASE, &["error", "client", "hops", "monitor", "wire"]]),
-    ("mirror", &[BASE, &["error", "client", "hops", "monitor"]]),
+    ("mirror", &[BASE, &["wire", "error", "client", "hops", "monitor"]]),
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.

@@ -84,6 +84,17 @@ pub(crate) fn netns(text: &str) -> Result<Netns, String> {
     parse_netns(text).map_err(|error| error.to_string())
 }
 
+/// A namespace as the command line names it.
+pub(crate) fn netns_text(netns: &Netns) -> String {
+    match netns {
+        Netns::Name(name) => name.clone(),
+        Netns::Pid(pid) => format!("pid:{pid}"),
+        Netns::Path(path) => path.clone(),
+        Netns::Container { engine, name } => format!("{engine}:{name}"),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::{
+    args::netns_text,
     failure::{Failure, message, warn},
     json,
-    monitor::netns_text,
 };
 use netlink_remote::{
     Netns,

@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::{event::Event, netns_text};
+use super::event::Event;
 use crate::{
+    args::netns_text,
     json,
     show::fields::Fields,
     table::{Cell, Paint, line},

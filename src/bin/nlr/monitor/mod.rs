@@ -2,6 +2,7 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | `args` | the command line |
 //! | `groups` | names of multicast groups |
 //! | `event` | messages of rtnetlink as events |
 //! | `objects` | objects of events that `nlr show` does not list |
@@ -10,6 +11,7 @@
 //! | `lines` | lines of output |
 //! | `capture` | pcapng files |
 
+mod args;
 mod capture;
 mod event;
 mod foreign;
@@ -25,28 +27,26 @@ mod tests;
 use std::{
     collections::HashMap,
     future::pending,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use clap::{Args, value_parser};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    args::{self, ColorArg, count, positive_seconds, seconds},
+    args::netns_text,
     connection::ConnectionArgs,
     failure::{Failure, warn},
-    inventory,
     output::{self, Output},
     prompt::Questions,
     session::{self, check_byte_order, target_options},
     signals::Signals,
 };
+pub(crate) use args::MonitorArgs;
 use capture::Capture;
 use netlink_remote::{
-    Client, Connector, Error, ErrorKind, Netns, Protocol, Target,
+    Client, Connector, Error, ErrorKind, Protocol, Target,
     errno::EINVAL,
     fleet::Entry,
     monitor::{Happening, Monitor, MonitorEvent, Source},
@@ -58,111 +58,6 @@ pub(crate) use place::{LOOKUPS, Place};
 
 /// Bytes of lines that are collected, while more events have arrived, before they are written.
 const PIECE: usize = 64 * 1024;
-
-const EXAMPLES: &str = "\
-The first line of each namespace, `ready`, says that the subscription stands: changes from then on are
-events.
-
-A single target and namespace is watched up to its first cut: the end of the connection is an error (exit
-code 3), and so is that of the namespace (`gone`, exit code 1). Several targets or namespaces,
---all-netns, --inventory and --reconnect watch on: a cut is a line `disconnected` with the time until the next
-attempt, and a `ready` with `again` follows. What no attempt can mend (a login, a host key) is given up, and
-the exit code is then 3, or 4 for a lack of permission.
-
-With --json each line is an object: `time` (RFC 3339, UTC; of an event when the stub received it), `event`
-(`ready`, `new`, `del`, `get`, `set`, `message`, `lost`, `disconnected`, `gone` or `stats`), `object` of an
-event (`link`, `addr`, `route`, ..., `port` for the port of a bridge, the protocol's name for other protocols, or
-`message` for an unknown type, with its bytes), `target` and `netns`, then the keys of `ip -j`. `message_flags`
-are those of the request that made the change: `replace`, `excl`, `create`, `append`. Where a key of ip's has
-one of these names, the object's name is put in front of it, as in `link_event`. A line of `lost` has no object,
-but `dropped`, the number of datagrams that the far kernel dropped because its receive buffer was full, and
-`total`, their number since the subscription stands.
-
-A link whose name is not known, since it is deleted already, is shown as `if12`, and listed under `unnamed`.
-
---pcap writes pcapng with the link type NETLINK, which tshark and Wireshark dissect: one interface for each
-target and namespace, named after it. Then standard output has no lines of events; the others go to standard
-error.
-
-The end by --count is a success: exit code 0. So is that by --timeout alone; where it comes before
-the events of --count, the exit code is 124.
-
-Examples:
-  nlr monitor
-  nlr monitor --group link --group ipv6-route -n blue
-  nlr monitor --group neigh --json --timeout 60 unix:/run/nlr.sock
-  nlr monitor --group addr --count 1      waits until an address is added or removed
-  nlr monitor --group netfilter:nftables --group generic:nlctrl ssh://ci@test01,sudo:
-  nlr monitor --all-netns ssh://ci@test01,sudo: ssh://ci@test02,sudo:
-  nlr monitor --inventory hosts.txt --json --stats 10
-  nlr monitor ssh://ci@test01 --pcap - | tshark -r -";
-
-/// Prints changes as they happen, one line for each event
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct MonitorArgs {
-    /// Multicast group: a group of rtnetlink (`ipv4-route`), an object of ip (`route`: its groups
-    /// of every family), or a number; of another protocol `PROTOCOL[:GROUP]` (netfilter, xfrm, audit,
-    /// sock-diag, selinux, connector, uevent, or a number), or `generic:FAMILY[:GROUP]`; may be repeated.
-    /// Default: every group of rtnetlink that the kernel has and permits
-    #[arg(long, short, value_name = "GROUP", value_parser = groups::parse)]
-    group: Vec<groups::Groups>,
-    /// Network namespace; may be repeated. A name of ip-netns(8), a path, `pid:N`, or `docker:NAME` or
-    /// `podman:NAME` for that of a running container. Default: the namespace of the stub
-    #[arg(long, short = 'n', value_name = "NETNS", value_parser = args::netns, allow_hyphen_values = true)]
-    netns: Vec<Netns>,
-    /// The stub's own namespace and every named one, those that come later included
-    #[arg(long)]
-    all_netns: bool,
-    /// File of targets, one a line: `[NAME] TARGET [-n NETNS]...`, with comments from `#` on; `-` is
-    /// standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "target")]
-    inventory: Option<PathBuf>,
-    /// Watches on after the connection was lost, and after the namespace was deleted
-    #[arg(long)]
-    reconnect: bool,
-    /// A JSON object on each line
-    #[arg(long, short)]
-    json: bool,
-    #[command(flatten)]
-    color: ColorArg,
-    /// Number of events after which it ends
-    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
-    count: Option<u64>,
-    /// Time after which it ends
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
-    timeout: Option<Duration>,
-    /// Every so often a line for each namespace with its events, their rate, and losses
-    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, allow_hyphen_values = true)]
-    stats: Option<Duration>,
-    /// pcapng file to write instead of lines; `-` is standard output
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
-    pcap: Option<PathBuf>,
-    /// Size at which the file of --pcap is closed and renamed to FILE.1, FILE.2 and so on
-    #[arg(long, value_name = "MIB", requires = "pcap", value_parser = value_parser!(u64).range(1..))]
-    pcap_size: Option<u64>,
-    /// Targets, as `nlr --help` describes
-    #[arg(default_value = "local:")]
-    target: Vec<Target>,
-}
-
-impl MonitorArgs {
-    /// What is to be watched, and whether it is watched up to the first cut alone.
-    fn entries(&self) -> Result<(Vec<Entry>, bool), Failure> {
-        let mut entries = match &self.inventory {
-            Some(file) => inventory::read(file)?,
-            None => self.target.iter().cloned().map(Entry::new).collect(),
-        };
-        for entry in &mut entries {
-            entry.netns.extend(self.netns.iter().cloned());
-        }
-        let is_single = matches!(&entries[..], [entry] if entry.netns.len() < 2)
-            && self.inventory.is_none()
-            && !self.all_netns
-            && !self.reconnect;
-        Ok((entries, is_single))
-    }
-}
 
 pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(), Failure> {
     let (entries, is_single) = args.entries()?;
@@ -510,17 +405,6 @@ impl Watch {
 
 /// Later than anybody waits.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
-
-/// A namespace as the command line names it.
-pub(crate) fn netns_text(netns: &Netns) -> String {
-    match netns {
-        Netns::Name(name) => name.clone(),
-        Netns::Pid(pid) => format!("pid:{pid}"),
-        Netns::Path(path) => path.clone(),
-        Netns::Container { engine, name } => format!("{engine}:{name}"),
-        other => other.to_string(),
-    }
-}
 
 /// An error of a group with what it mostly means.
 fn with_remedy(error: Error) -> Error {
