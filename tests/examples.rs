@@ -2,9 +2,14 @@
 
 #![cfg(test)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Command,
+};
 
-use testing::{finish, namespace::ip, programs, world};
+use testing::{Running, finish, namespace::ip, programs, world};
 
 fn run(name: &str, arguments: &[&str]) -> String {
     world::require();
@@ -39,6 +44,55 @@ fn a_target_gets_the_stub_that_is_named() {
     let listed = run("remote", &[&target, programs::stub()]);
     ip("link delete nlr-remote");
     assert!(listed.contains(" as uid ") && listed.contains(": nlr-remote\n"), "{listed}");
+}
+
+/// A program that runs until it is killed, and the lines that it prints.
+fn watch(name: &str, argument: &str) -> (Running, impl Iterator<Item = String> + use<>) {
+    world::require();
+    let mut command = Command::new(programs::example(name));
+    command.arg(argument).env("NLR_STUB", programs::stub());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut running = Running::start(command);
+    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    (running, lines.map(Result::unwrap))
+}
+
+#[test]
+fn routes_are_watched() {
+    let (_running, mut lines) = watch("route_watcher", "local:");
+    assert!(lines.any(|line| line.starts_with("= ")));
+    ip("route add blackhole 198.51.100.7 table 77");
+    assert!(lines.any(|line| line == "+ 198.51.100.7/32 table 77 metric 0"));
+    ip("route del blackhole 198.51.100.7 table 77");
+    assert!(lines.any(|line| line == "- 198.51.100.7/32 table 77 metric 0"));
+}
+
+#[test]
+fn links_that_flap_are_told() {
+    let inventory = testing::temporary("inventory");
+    fs::write(&inventory, "here local:\n").unwrap();
+    let (mut running, mut lines) = watch("link_flaps", inventory.to_str().unwrap());
+    // It says that it is ready.
+    let mut ready = String::new();
+    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "here: ready\n");
+    ip("link add nlr-flap type veth peer name nlr-flap2");
+    ip("link set nlr-flap up");
+    for _ in 0..3 {
+        ip("link set nlr-flap2 up");
+        testing::wait("a carrier", || carrier() == "1");
+        ip("link set nlr-flap2 down");
+        testing::wait("no carrier", || carrier() == "0");
+    }
+    ip("link delete nlr-flap");
+    let told = lines.next().unwrap();
+    assert!(told.starts_with("here: nlr-flap") && told.ends_with(" flaps: 4 changes"), "{told}");
+    fs::remove_file(&inventory).unwrap();
+}
+
+fn carrier() -> String {
+    let text = fs::read_to_string("/sys/class/net/nlr-flap/carrier").unwrap_or_default();
+    text.trim().to_owned()
 }
 
 /// A copy of the example in a folder that holds nothing else, without the variables that name

@@ -15,7 +15,7 @@
 //!         Change::Changed { key, .. } => println!("~ {key}"),
 //!         Change::Removed { key, .. } => println!("- {key}"),
 //!         Change::Synced => println!("{} routes", routes.store().len()),
-//!         Change::Stale { why } => println!("not sure: {why}"),
+//!         Change::Stale { why, .. } => println!("not sure: {why}"),
 //!         other => println!("{other:?}"),
 //!     }
 //! }
