@@ -316,3 +316,109 @@ fn mistakes_in_inventories_are_told() {
     fs::remove_file(&file).unwrap();
     finish(nlr(&["monitor", "--inventory", path])).failed(2, &["reading the inventory", "No such"]);
 }
+
+/// What `ip monitor` tells in its text, which has no JSON form up to iproute2 6.15: the objects, in order.
+fn as_ip_tells(text: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with([' ', '\t']) && !line.is_empty()) {
+        let (verb, rest) = match line.strip_prefix("Deleted ") {
+            Some(rest) => ("del", rest),
+            None => ("new", line),
+        };
+        let words: Vec<_> = rest.split_whitespace().collect();
+        let name = |word: &str| {
+            let word = word.trim_end_matches(':');
+            word.split('@').next().unwrap_or(word).to_owned()
+        };
+        let object = match &words[..] {
+            [number, "from", ..] => format!("rule {}", name(number)),
+            [_, link, "inet" | "inet6", address, ..] => format!("addr {} {address}", name(link)),
+            [_, link, flags, ..] if flags.starts_with('<') => format!("link {}", name(link)),
+            [address, "dev", _, "lladdr" | "FAILED", ..] => format!("neigh {address}"),
+            ["broadcast" | "local" | "multicast" | "anycast" | "blackhole", route, ..] => {
+                format!("route {route}")
+            }
+            [route, ..] => format!("route {route}"),
+            [] => continue,
+        };
+        told.push(format!("{verb} {object}"));
+    }
+    told
+}
+
+#[test]
+fn eighty_changes_are_told_as_ip_monitor_does_and_in_its_order() {
+    let namespace = Namespace::new();
+    namespace.batch("link add v0 type veth peer name v1\nlink set v0 addrgenmode none\nlink set v1 addrgenmode none");
+    let groups = ["link", "addr", "route", "rule", "neigh"];
+    let words = ["monitor", "--json", "-n", &namespace.0];
+    let words: Vec<_> =
+        words.into_iter().chain(groups.into_iter().flat_map(|group| ["--group", group])).collect();
+    let running = Running::start(nlr(&words));
+    namespace.wait_for_listener();
+    let mut command = std::process::Command::new("ip");
+    command.args(["-n", &namespace.0, "monitor", "link", "address", "route", "rule", "neigh"]);
+    command.stdout(std::process::Stdio::piped());
+    let ip = Running::start(command);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut batch = "link set v0 up
+link set v1 up
+addr add 10.0.0.1/24 dev v0
+addr add 10.0.1.1/24 dev v1
+link add br0 type bridge
+link set v1 master br0
+link set v1 nomaster
+link set v0 mtu 1400
+link set v0 alias x
+"
+    .to_owned();
+    for number in 1..=9 {
+        batch += &format!(
+            "route add 192.0.{number}.0/24 via 10.0.0.{number}2
+rule add prio {number} lookup 100
+neigh add 10.0.0.{number}0 lladdr 02:00:00:00:00:0{number} dev v0
+route replace 192.0.{number}.0/24 via 10.0.0.{number}3
+addr add 10.0.0.{number}/32 dev v1
+"
+        );
+    }
+    for number in 1..=7 {
+        batch += &format!(
+            "route del 192.0.{number}.0/24
+rule del prio {number}
+neigh del 10.0.0.{number}0 dev v0
+addr del 10.0.0.{number}/32 dev v1
+"
+        );
+    }
+    let changes = batch.lines().count();
+    assert!(changes >= 80, "{changes}");
+    namespace.batch(&batch);
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal(Signal::SIGINT);
+    ip.signal(Signal::SIGTERM);
+    let lines = json_lines(&running.end().stdout);
+    let ours: Vec<_> = lines
+        .iter()
+        .filter(|line| matches!(line["event"].as_str(), Some("new" | "del")))
+        // Of a port `ip monitor` prints a line of a link.
+        .filter(|line| line["object"] != "fdb")
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            let object = match text("object").as_str() {
+                "link" | "port" => format!("link {}", text("ifname")),
+                "addr" => format!("addr {} {}/{}", text("dev"), text("local"), line["prefixlen"]),
+                "rule" => format!("rule {}", line["priority"]),
+                object => format!("{object} {}", text("dst")),
+            };
+            format!("{} {object}", text("event"))
+        })
+        .collect();
+    let theirs = as_ip_tells(&ip.end().stdout);
+    let theirs: Vec<_> = theirs.into_iter().filter(|line| !line.ends_with(" dev")).collect();
+    assert!(theirs.len() >= 80, "{theirs:#?}");
+    let differs = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
+    let from = differs.unwrap_or(ours.len().min(theirs.len()));
+    let (ours_left, theirs_left) = (&ours[from..], &theirs[from..]);
+    assert!(ours == theirs, "from {from} on:\n{ours_left:?}\n{theirs_left:?}");
+}

@@ -6,10 +6,10 @@ use std::{
 };
 
 use netlink_remote::{
-    Group, Netns, Protocol,
+    Connector, Group, Netns, Protocol, TargetOptions,
     monitor::{Happening, Monitor, Subscription, TargetState},
 };
-use testing::{Namespace, run, tool::Server, world};
+use testing::{Namespace, processes, run, tool::Server, world};
 
 use crate::{relay::Relay, support::*};
 
@@ -306,4 +306,79 @@ async fn a_storm_does_not_starve_others() {
     println!("between: {between:?}");
     drop(monitor);
     storm.await.unwrap();
+}
+
+/// Memory and descriptors of a process.
+fn taken(pid: u32) -> (u64, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kibibytes = line.trim().trim_end_matches(" kB").parse().unwrap();
+    (kibibytes, std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_namespaces_are_watched_by_one_connection() {
+    const COUNT: usize = 500;
+    let server = Server::start(&[]);
+    let namespaces: Vec<_> = (0..COUNT).map(|_| Namespace::empty()).collect();
+    let mut place = watched(&server.target()).name("host");
+    for namespace in &namespaces {
+        place = place.netns(namespace.netns());
+    }
+    let before = (taken(server.pid()), taken(std::process::id()));
+    let mut monitor = builder().subscribe(links()).watch(place).start(connector()).unwrap();
+    let began = Instant::now();
+    for _ in 0..COUNT {
+        ready(&mut monitor).await;
+    }
+    println!("{COUNT} namespaces ready after {:?}", began.elapsed());
+    let after = (taken(server.pid()), taken(std::process::id()));
+    println!("the server, KiB and descriptors: {:?}, then {:?}", before.0, after.0);
+    println!("this side: {:?}, then {:?}", before.1, after.1);
+    let each = (after.1.0 - before.1.0) as usize * 1024 / COUNT;
+    assert!(each < 64 << 10, "{each} bytes each at this side");
+    assert!(after.0.1 - before.0.1 < 3 * COUNT + 50, "{after:?}");
+    let mut told = BTreeSet::new();
+    for namespace in &namespaces {
+        namespace.ip("link set lo up");
+        told.insert(datagram(&mut monitor).await.1);
+    }
+    assert_eq!(told.len(), COUNT, "an event of each");
+}
+
+/// A peer that is there and says nothing, as one behind a network that is cut.
+#[tokio::test]
+async fn a_silent_peer_is_noticed_within_two_intervals() {
+    let server = Server::start(&[]);
+    let interval = Duration::from_millis(300);
+    let options = TargetOptions::default().with_keepalive(interval);
+    let mut monitor = builder()
+        .subscribe(links())
+        .watch(watched(&server.target()))
+        .start(Connector::new(options))
+        .unwrap();
+    ready(&mut monitor).await;
+    processes::stop(server.pid());
+    let began = Instant::now();
+    loop {
+        match next_word(&mut monitor).await.what {
+            Happening::Disconnected { why, retry_in: Some(_), .. } => {
+                assert!(why.is_timeout(), "{why}");
+                break;
+            }
+            other => println!("{other}"),
+        }
+    }
+    // Twice the interval, and what a busy machine adds.
+    assert!(began.elapsed() < 20 * interval, "{:?}", began.elapsed());
+    processes::signal(server.pid(), nix::sys::signal::Signal::SIGCONT);
+    loop {
+        match next_word(&mut monitor).await.what {
+            Happening::Ready(ready) => {
+                assert!(ready.is_again());
+                break;
+            }
+            other => println!("{other}"),
+        }
+    }
 }
