@@ -2,8 +2,7 @@
 //! reconnections, in which every gap is told.
 //!
 //! A [`Monitor`] keeps a connection to each of its *targets*, and on it one kernel socket for each
-//! protocol and network namespace (a *place*). It gives a [`Stream`](futures_core::Stream) of
-//! [`MonitorEvent`]s:
+//! protocol and network namespace (a *place*). It gives a [`Stream`] of [`MonitorEvent`]s:
 //!
 //! ```no_run
 //! use netlink_remote::{Connector, Group, Protocol, TargetOptions};
