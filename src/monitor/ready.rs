@@ -1,8 +1,11 @@
 //! The connection of subscriptions that stand.
 
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::{Client, Group, Protocol, SocketBuilder, client::NetnsHandle};
+use crate::{Client, Error, Group, Protocol, SocketBuilder, client::NetnsHandle};
 
 /// The connection on which the subscriptions of a namespace stand. Cheap to clone.
 ///
@@ -10,31 +13,61 @@ use crate::{Client, Group, Protocol, SocketBuilder, client::NetnsHandle};
 #[derive(Debug, Clone)]
 pub struct Ready {
     pub(super) again: bool,
-    pub(super) client: Client,
-    pub(super) namespace: Option<NetnsHandle>,
     pub(super) refused: Vec<(Protocol, Group)>,
-    pub(super) marks: mpsc::UnboundedSender<u64>,
+    pub(super) way: Way,
+}
+
+/// How the far end is reached.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// By a connection of this process.
+    Direct { client: Client, namespace: Option<NetnsHandle>, marks: mpsc::UnboundedSender<u64> },
+    /// By another process.
+    Relayed(Arc<dyn Relay>),
+}
+
+/// The messages of a dump, one after the other.
+pub(crate) type Relayed = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
+
+/// Another process that has the connection.
+pub(crate) trait Relay: fmt::Debug + Send + Sync {
+    /// Asks for a mark.
+    fn mark(&self, number: u64);
+
+    /// Dumps: the bytes of each datagram are whole messages.
+    fn dump(&self, protocol: Protocol, request: Vec<u8>) -> Relayed;
 }
 
 impl Ready {
+    /// Subscriptions of another process.
+    #[cfg(feature = "nats")]
+    pub(crate) fn relayed(again: bool, relay: Arc<dyn Relay>) -> Self {
+        Self { again, refused: Vec::new(), way: Way::Relayed(relay) }
+    }
+
     /// Whether the subscriptions stood before: what happened in between is not told.
     pub fn is_again(&self) -> bool {
         self.again
     }
 
-    /// The connection.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// The connection; `None` where another process has it.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.way {
+            Way::Direct { client, .. } => Some(client),
+            Way::Relayed(_) => None,
+        }
     }
 
     /// Begins to open a socket in the namespace of the subscriptions, whatever has its name by now, for
-    /// requests: those never share a kernel socket with a subscription.
-    pub fn socket(&self, protocol: impl Into<Protocol>) -> SocketBuilder {
-        let builder = self.client.socket(protocol);
-        match &self.namespace {
+    /// requests: those never share a kernel socket with a subscription. `None` where another process has the
+    /// connection.
+    pub fn socket(&self, protocol: impl Into<Protocol>) -> Option<SocketBuilder> {
+        let Way::Direct { client, namespace, .. } = &self.way else { return None };
+        let builder = client.socket(protocol);
+        Some(match namespace {
             Some(namespace) => builder.netns_handle(namespace),
             None => builder,
-        }
+        })
     }
 
     /// The groups that the kernel there does not have, or does not permit, of a subscription that
@@ -47,10 +80,12 @@ impl Ready {
     /// sockets of the subscriptions have queued by now. After a dump was received on another socket, events
     /// up to the mark may be older than the dump, and those behind it are not.
     ///
-    /// There is no mark after the end of the subscriptions, and where several are asked for at a time, the
-    /// last one alone.
+    /// There is no mark after the end of the subscriptions.
     pub fn mark(&self, number: u64) {
-        // Subscriptions that have ended have told so.
-        let _ = self.marks.send(number);
+        match &self.way {
+            // Subscriptions that have ended have told so.
+            Way::Direct { marks, .. } => drop(marks.send(number)),
+            Way::Relayed(relay) => relay.mark(number),
+        }
     }
 }
