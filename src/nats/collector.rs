@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -27,7 +30,8 @@ use crate::{
     Connector, Error, Protocol,
     fleet::Entry,
     monitor::{
-        DumpFailed, Happening, Monitor, MonitorBuilder, MonitorEvent, Ready, Source, Watched,
+        DumpFailed, Happening, Monitor, MonitorBuilder, MonitorEvent, Ready, Source, Targets,
+        Watched,
     },
 };
 
@@ -56,6 +60,8 @@ pub struct CollectorOptions {
     pub stream: Option<String>,
     /// Whether several collectors share the targets: false.
     pub shares: bool,
+    /// Whether every named network namespace of each target is watched: false.
+    pub all_netns: bool,
     /// A file of credentials (JWT and seed).
     pub credentials: Option<PathBuf>,
 }
@@ -67,6 +73,7 @@ impl Default for CollectorOptions {
             name: format!("collector-{}", nuid()),
             stream: None,
             shares: false,
+            all_netns: false,
             credentials: None,
         }
     }
@@ -116,6 +123,25 @@ impl CollectorOptions {
     }
 }
 
+/// What can be read of a collector while it runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    targets: Targets,
+    published: Arc<AtomicU64>,
+}
+
+impl Progress {
+    /// The targets and their states.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Events that were published.
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+}
+
 /// Publishes the events of targets; see the [module](super).
 pub struct Collector {
     client: Client,
@@ -128,6 +154,7 @@ pub struct Collector {
     monitor: Monitor,
     ready: HashMap<Arc<Source>, Ready>,
     sequence: u64,
+    published: Arc<AtomicU64>,
     in_flight: Arc<Semaphore>,
     dumps: Arc<Semaphore>,
 }
@@ -169,12 +196,16 @@ impl Collector {
         };
         let control = client.subscribe(format!("{prefix}-control.>")).await;
         let control = control.map_err(|error| failed("subscribing to requests", error))?;
-        let watched: HashMap<_, _> =
-            entries.iter().map(|entry| (Arc::clone(&entry.name), entry.watched())).collect();
+        let watched = entries.iter().map(|entry| {
+            let watched = entry.watched();
+            let watched = if options.all_netns { watched.all_netns() } else { watched };
+            (Arc::clone(&entry.name), watched)
+        });
+        let watched: HashMap<_, _> = watched.collect();
         let mut builder = builder;
         if leases.is_none() {
-            for entry in entries {
-                builder = builder.watch(entry.watched());
+            for watched in watched.values() {
+                builder = builder.watch(watched.clone());
             }
         }
         let monitor = builder.start(connector)?;
@@ -187,6 +218,7 @@ impl Collector {
             monitor,
             ready: HashMap::new(),
             sequence: 0,
+            published: Arc::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             dumps: Arc::new(Semaphore::new(DUMPS)),
             options,
@@ -198,9 +230,9 @@ impl Collector {
         &self.monitor
     }
 
-    /// Events that were published.
-    pub fn published(&self) -> u64 {
-        self.sequence
+    /// What can be read of the collector while it runs.
+    pub fn progress(&self) -> Progress {
+        Progress { targets: self.monitor.targets(), published: Arc::clone(&self.published) }
     }
 
     /// Publishes events and answers consumers, until no target is left. Cancel-safe, but for the event at
@@ -282,6 +314,7 @@ impl Collector {
         }
         let mut message = Outgoing::new(&self.options.prefix, &event);
         self.sequence += 1;
+        self.published.store(self.sequence, Ordering::Relaxed);
         message.number(&self.options.name, self.sequence);
         let Outgoing { subject, headers, payload } = message;
         let Some(context) = &self.jetstream else {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{Context, kv};
+use async_nats::jetstream::{Context, kv, stream};
 use bytes::Bytes;
 
 use super::{failed, subject::token};
@@ -43,15 +43,26 @@ pub(super) enum Change {
 
 impl Leases {
     pub(super) async fn new(context: &Context, prefix: &str, name: &str) -> Result<Self, Error> {
-        let config = kv::Config {
-            bucket: format!("{}-leases", prefix.replace('.', "-")),
-            description: "which collector watches which target".to_owned(),
-            history: 1,
+        let bucket = format!("{}-leases", prefix.replace('.', "-"));
+        // As `create_key_value` has it, which wants a server of 2.10.
+        let config = stream::Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            description: Some("which collector watches which target".to_owned()),
+            max_messages_per_subject: 1,
             max_age: TERM,
+            duplicate_window: TERM,
+            discard: stream::DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            storage: stream::StorageType::Memory,
             ..Default::default()
         };
-        let store = context.create_key_value(config).await;
-        let store = store.map_err(|error| failed("creating the leases", error))?;
+        let made = context.get_or_create_stream(config).await;
+        made.map_err(|error| failed("creating the leases", error))?;
+        let store = context.get_key_value(bucket).await;
+        let store = store.map_err(|error| failed("opening the leases", error))?;
         Ok(Self { store, name: name.to_owned(), held: HashMap::new() })
     }
 

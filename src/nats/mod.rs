@@ -64,7 +64,7 @@ mod leases;
 mod message;
 mod subject;
 
-pub use collector::{Collector, CollectorOptions};
+pub use collector::{Collector, CollectorOptions, Progress};
 pub use consumer::{Consumer, ConsumerOptions};
 
 use crate::{Error, ErrorKind};

@@ -45,6 +45,8 @@ use super::{
 };
 pub(crate) use args::MonitorArgs;
 use capture::Capture;
+#[cfg(feature = "nats")]
+pub(crate) use groups::{Groups, all as all_groups, parse as parse_group};
 use netlink_remote::{
     Client, Connector, Error, ErrorKind, Protocol, Target,
     errno::EINVAL,
