@@ -1,12 +1,16 @@
 //! Dumps over the connection of subscriptions.
 
-use super::ready::{Ready, Way};
+use super::ready::Ready;
+#[cfg(feature = "nats")]
+use super::ready::Way;
 use crate::{
     Error, Protocol, Requests,
     client::{RequestError, RequestErrorKind, options},
-    errno::{EAFNOSUPPORT, EINTR, EOPNOTSUPP},
-    nlmsg::{Builder, Message, add_flags, flags, messages},
+    errno::{EAFNOSUPPORT, EOPNOTSUPP},
+    nlmsg::{Builder, Message, add_flags, flags},
 };
+#[cfg(feature = "nats")]
+use crate::{errno::EINTR, nlmsg::messages};
 
 /// A dump that has not succeeded.
 #[derive(Debug)]
@@ -37,18 +41,14 @@ impl Ready {
         dumps: Vec<Vec<u8>>,
         mut each: impl FnMut(&Message<'_>),
     ) -> Result<(), DumpFailed> {
-        let relay = match &self.way {
-            Way::Direct { .. } => None,
-            Way::Relayed(relay) => Some(relay),
-        };
-        let Some(builder) = self.socket(protocol) else {
+        #[cfg(feature = "nats")]
+        if let Way::Relayed(relay) = &self.way {
             for request in dumps {
-                let Some(relay) = relay else { return Err(DumpFailed::Disconnected) };
                 match relay.dump(protocol, request).await {
-                    Ok(datagrams) => datagrams
-                        .iter()
-                        .flat_map(|data| messages(data))
-                        .for_each(|message| each(&message)),
+                    Ok(datagrams) => {
+                        let messages = datagrams.iter().flat_map(|data| messages(data));
+                        messages.for_each(|message| each(&message));
+                    }
                     Err(error) if error.errno() == Some(EINTR) => {
                         return Err(DumpFailed::Interrupted);
                     }
@@ -56,7 +56,8 @@ impl Ready {
                 }
             }
             return Ok(());
-        };
+        }
+        let Some(builder) = self.socket(protocol) else { return Err(DumpFailed::Disconnected) };
         let socket = builder.netlink_option(options::GET_STRICT_CHK, true).open().await?;
         let requests = Requests::new(socket);
         wait_for_lock(&requests, protocol).await?;

@@ -1,11 +1,15 @@
 //! The connection of subscriptions that stand.
 
+#[cfg(feature = "nats")]
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+#[cfg(feature = "nats")]
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::{Client, Error, Group, Protocol, SocketBuilder, client::NetnsHandle};
+#[cfg(feature = "nats")]
+use crate::Error;
+use crate::{Client, Group, Protocol, SocketBuilder, client::NetnsHandle};
 
 /// The connection on which the subscriptions of a namespace stand. Cheap to clone.
 ///
@@ -23,13 +27,16 @@ pub(super) enum Way {
     /// By a connection of this process.
     Direct { client: Client, namespace: Option<NetnsHandle>, marks: mpsc::UnboundedSender<u64> },
     /// By another process.
+    #[cfg(feature = "nats")]
     Relayed(Arc<dyn Relay>),
 }
 
 /// The messages of a dump, one after the other.
+#[cfg(feature = "nats")]
 pub(crate) type Relayed = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
 
 /// Another process that has the connection.
+#[cfg(feature = "nats")]
 pub(crate) trait Relay: fmt::Debug + Send + Sync {
     /// Asks for a mark.
     fn mark(&self, number: u64);
@@ -54,6 +61,7 @@ impl Ready {
     pub fn client(&self) -> Option<&Client> {
         match &self.way {
             Way::Direct { client, .. } => Some(client),
+            #[cfg(feature = "nats")]
             Way::Relayed(_) => None,
         }
     }
@@ -62,12 +70,17 @@ impl Ready {
     /// requests: those never share a kernel socket with a subscription. `None` where another process has the
     /// connection.
     pub fn socket(&self, protocol: impl Into<Protocol>) -> Option<SocketBuilder> {
-        let Way::Direct { client, namespace, .. } = &self.way else { return None };
-        let builder = client.socket(protocol);
-        Some(match namespace {
-            Some(namespace) => builder.netns_handle(namespace),
-            None => builder,
-        })
+        match &self.way {
+            Way::Direct { client, namespace, .. } => {
+                let builder = client.socket(protocol);
+                Some(match namespace {
+                    Some(namespace) => builder.netns_handle(namespace),
+                    None => builder,
+                })
+            }
+            #[cfg(feature = "nats")]
+            Way::Relayed(_) => None,
+        }
     }
 
     /// The groups that the kernel there does not have, or does not permit, of a subscription that
@@ -85,6 +98,7 @@ impl Ready {
         match &self.way {
             // Subscriptions that have ended have told so.
             Way::Direct { marks, .. } => drop(marks.send(number)),
+            #[cfg(feature = "nats")]
             Way::Relayed(relay) => relay.mark(number),
         }
     }

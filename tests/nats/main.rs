@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead, BufReader},
     net::TcpListener,
     path::PathBuf,
     process::{Command, Stdio},
@@ -354,6 +355,33 @@ async fn collectors_that_share_watch_each_target_once() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("taken over after {:?}", began.elapsed());
+}
+
+#[test]
+fn the_example_follows_links() {
+    let nats = Nats::start();
+    let namespace = Namespace::new();
+    let inventory = temporary("inventory");
+    fs::write(&inventory, format!("core1 local: -n {}\n", namespace.0)).unwrap();
+    let mut collect = testing::tool::nlr(&["collect", "--nats", &nats.url(), "--group", "link"]);
+    collect.arg("--inventory").arg(&inventory).args(["--stats", "0.2"]);
+    let mut collect = Running::start(collect);
+    let mut statistics = BufReader::new(collect.0.stdout.take().unwrap()).lines();
+    assert!(statistics.any(|line| line.unwrap().contains("\"connected\":1")));
+    let mut example = Command::new(programs::example("nats_consumer"));
+    example.args([&nats.url(), "core1"]).stdout(Stdio::piped());
+    let mut example = Running::start(example);
+    let mut lines = BufReader::new(example.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "= 1 links"));
+    namespace.ip("link add b0 type bridge");
+    assert!(lines.any(|line| line.unwrap() == "+ b0"));
+    namespace.ip("link del b0");
+    assert!(lines.any(|line| line.unwrap() == "- b0"));
+    collect.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(collect.end().code(), 130);
+    fs::remove_file(&inventory).unwrap();
+    let words = ["collect", "--inventory", "/nosuch", "--nats", "nats://127.0.0.1:1"];
+    testing::finish(testing::tool::nlr(&words)).failed(2, &["/nosuch"]);
 }
 
 /// Two hundred targets and a storm at one of them.

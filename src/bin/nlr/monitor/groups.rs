@@ -6,6 +6,7 @@ use netlink_remote::{Group, Protocol, monitor::Subscription};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Groups(pub(super) Subscription);
 
+#[cfg(feature = "nats")]
 impl Groups {
     pub(crate) fn subscription(&self) -> Subscription {
         self.0.clone()
