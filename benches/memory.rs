@@ -62,6 +62,7 @@ fn main() {
     }
     allocations();
     connections();
+    mirrored();
 }
 
 /// Prints a figure and its limit.
@@ -232,6 +233,27 @@ fn connections() {
         for (client, _) in held {
             client.close().await;
         }
+    });
+}
+
+/// The heap of a mirror of 100,000 routes, once its changes are taken.
+fn mirrored() {
+    use netlink_remote::{
+        mirror::{Change, Mirror, Routes},
+        monitor::Watched,
+    };
+    routes::fill();
+    let _listener = transport::listener();
+    transport::runtime().block_on(async {
+        let connector = transport::connector(transport::Transport::Unix);
+        let heap = LIVE.load(Relaxed);
+        let watched = Watched::new(transport::Transport::Unix.target());
+        let mut mirror = Mirror::start(Routes, connector, watched).unwrap();
+        while !matches!(mirror.next().await.unwrap(), Change::Synced) {}
+        let routes = mirror.store().len();
+        assert!(routes >= routes::COUNT as usize, "{routes}");
+        let heap = (LIVE.load(Relaxed) - heap) as f64 / routes as f64;
+        figure("mirror: heap for each of 100,000 routes", heap, "B", Some(600.0));
     });
 }
 

@@ -41,6 +41,7 @@
 //! | [`client`] | options, errors and facts of clients, requests and namespaces | `client` |
 //! | [`hops`] | the hops of a target, and the stubs to send | `client` |
 //! | [`monitor`] | one stream of the events of many targets | `client` |
+//! | `nats` | events of monitors by way of a NATS server | `nats` |
 //! | [`fleet`] | inventories: many targets from a file | `client` |
 //! | [`mirror`] | far-off links, addresses, routes and the like, kept up to date | `client` |
 //! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
@@ -61,6 +62,7 @@
 //! | `stub` (default) | the serving engine, without an async runtime; with `client` also `stub::serve_stream`, a stub over any async stream |
 //! | `ssh` | `ssh://` hops, by libssh2 and the system's OpenSSL |
 //! | `vendored-openssl` | OpenSSL built from source, for `ssh` |
+//! | `nats` | collectors and consumers of events, over NATS |
 //! | `unstable` | the modules above, without any promise that they stay as they are |
 //! | `cli` | the tool `nlr` |
 //!
@@ -154,6 +156,8 @@ pub mod hops;
 pub mod mirror;
 #[cfg(feature = "client")]
 pub mod monitor;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "client")]
 pub mod nlmsg;
 #[cfg(feature = "client")]

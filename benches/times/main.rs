@@ -21,6 +21,7 @@ mod peers;
 mod picture;
 mod rtt;
 mod throughput;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -32,12 +33,14 @@ type Part = fn() -> ExitCode;
 
 /// The parts, in the order of a run. Where they share a world, those that leave routes behind come
 /// last.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 9] = [
     ("codec", || measured(codec::measure)),
     ("rtt", || measured(rtt::measure)),
     ("events", || measured(events::measure)),
+    ("events-of-monitors", || measured(watching::events)),
     ("connect", || measured(connect::measure)),
     ("throughput", || measured(throughput::measure)),
+    ("mirror", || measured(watching::start)),
     ("peers", peers::compare),
     ("picture", || {
         picture::draw();

@@ -84,7 +84,9 @@ pub use store::Store;
 
 use crate::{
     Connector, Error,
-    monitor::{Happening, Monitor, MonitorBuilder, MonitorEvent, Ready, Subscription, Watched},
+    monitor::{
+        DumpFailed, Happening, Monitor, MonitorBuilder, MonitorEvent, Ready, Subscription, Watched,
+    },
     nlmsg::messages,
 };
 use dump::{Dump, dump};
@@ -101,7 +103,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// of its [`Monitor`]. One that is not polled falls behind, and later catches up.
 pub struct Mirror<K: Kind> {
     kind: Arc<K>,
-    monitor: Monitor,
+    events: Events,
     store: Store<K>,
     stage: Stage<K>,
     /// The connection, while the subscriptions stand.
@@ -113,6 +115,21 @@ pub struct Mirror<K: Kind> {
     /// The last dump, and the pause before the next one.
     dumped: Option<Instant>,
     pause: Duration,
+}
+
+/// Where events come from.
+enum Events {
+    Monitor(Monitor),
+    Other(Pin<Box<dyn Stream<Item = MonitorEvent> + Send + Sync>>),
+}
+
+impl Events {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<MonitorEvent>> {
+        match self {
+            Self::Monitor(monitor) => Pin::new(monitor).poll_next(cx),
+            Self::Other(events) => events.as_mut().poll_next(cx),
+        }
+    }
 }
 
 enum Stage<K: Kind> {
@@ -155,9 +172,19 @@ impl<K: Kind> Mirror<K> {
         }
         let subscription = Subscription::new(kind.protocol()).groups(kind.groups()).lenient();
         let monitor = options.watch(watched.only(subscription)).start(connector)?;
-        Ok(Self {
+        Ok(Self::new(kind, Events::Monitor(monitor)))
+    }
+
+    /// A mirror of the namespace whose events a stream has, by whatever way they come. The stream's
+    /// subscriptions have to include the groups of the kind, and it has to be of one namespace.
+    pub fn over(kind: K, events: impl Stream<Item = MonitorEvent> + Send + Sync + 'static) -> Self {
+        Self::new(kind, Events::Other(Box::pin(events)))
+    }
+
+    fn new(kind: K, events: Events) -> Self {
+        Self {
             kind: Arc::new(kind),
-            monitor,
+            events,
             store: Store::new(),
             stage: Stage::Down,
             ready: None,
@@ -166,7 +193,7 @@ impl<K: Kind> Mirror<K> {
             mark: 0,
             dumped: None,
             pause: Duration::ZERO,
-        })
+        }
     }
 
     /// The next change; `None` once the target was given up. Cancel-safe: a dropped future loses no
@@ -207,9 +234,12 @@ impl<K: Kind> Mirror<K> {
         self.store.clone()
     }
 
-    /// The monitor, for the state of its target.
-    pub fn monitor(&self) -> &Monitor {
-        &self.monitor
+    /// The monitor, for the state of its target; `None` of a mirror [over](Self::over) other events.
+    pub fn monitor(&self) -> Option<&Monitor> {
+        match &self.events {
+            Events::Monitor(monitor) => Some(monitor),
+            Events::Other(_) => None,
+        }
     }
 
     /// The connection, while there is one.
@@ -236,7 +266,7 @@ impl<K: Kind> Mirror<K> {
                 }
                 Stage::Down | Stage::Skipping | Stage::Replaying(_) | Stage::Live => {}
             }
-            match ready!(Pin::new(&mut self.monitor).poll_next(cx)) {
+            match ready!(self.events.poll_next(cx)) {
                 Some(event) => self.take(event),
                 None => return Poll::Ready(None),
             }
@@ -244,19 +274,19 @@ impl<K: Kind> Mirror<K> {
     }
 
     /// Takes in the end of a dump.
-    fn dumped(&mut self, result: Result<Entries<K>, dump::Failed>) {
+    fn dumped(&mut self, result: Result<Entries<K>, DumpFailed>) {
         match result {
             Ok(entries) => {
                 self.stage = Stage::Replaying(entries);
                 self.ask_mark();
             }
-            Err(dump::Failed::Interrupted) => self.resync(Why::Interrupted),
-            Err(dump::Failed::Refused(error)) => {
+            Err(DumpFailed::Interrupted) => self.resync(Why::Interrupted),
+            Err(DumpFailed::Refused(error)) => {
                 self.set_stale(Why::Refused { why: error });
                 self.stage = Stage::Down;
             }
             // The monitor tells the rest.
-            Err(dump::Failed::Disconnected) => self.stage = Stage::Down,
+            Err(DumpFailed::Disconnected) => self.stage = Stage::Down,
         }
     }
 

@@ -51,6 +51,7 @@
 
 mod backoff;
 mod builder;
+mod dumping;
 mod event;
 mod generic;
 mod namespaces;
@@ -71,8 +72,11 @@ use tokio::sync::mpsc;
 
 pub use backoff::Backoff;
 pub use builder::{MonitorBuilder, Subscription, Watched};
+pub(crate) use dumping::DumpFailed;
 pub use event::{Happening, MonitorEvent, Source};
 pub use ready::Ready;
+#[cfg(feature = "nats")]
+pub(crate) use ready::{Relay, Relayed};
 pub use registry::TargetState;
 pub use targets::Targets;
 
@@ -120,6 +124,12 @@ impl Monitor {
     /// The targets, to add and remove some and to read their states, from any task.
     pub fn targets(&self) -> Targets {
         Targets::new(Arc::clone(&self.registry))
+    }
+
+    /// Whether the task of any target runs.
+    #[cfg(feature = "nats")]
+    pub(crate) fn has_targets(&self) -> bool {
+        self.registry.is_active()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<MonitorEvent>> {

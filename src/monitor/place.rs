@@ -14,7 +14,7 @@ use super::{
     builder::{Options, Subscription},
     event::{Happening, MonitorEvent, Source},
     generic,
-    ready::Ready,
+    ready::{Ready, Way},
 };
 use crate::{
     Client, Error, ErrorKind, Event, Group, Netns, Protocol, RemoteSocket, Requests,
@@ -144,13 +144,16 @@ impl Place {
     ) -> End {
         let (marker, mut marks) = mpsc::unbounded_channel();
         let (again, client) = (self.again, self.client.clone());
-        let ready = Ready { again, client, namespace, refused, marks: marker };
+        let way = Way::Direct { client, namespace, marks: marker };
+        let ready = Ready { again, refused, way };
         let ready = Happening::Ready(ready);
         if !self.tell(ready, None).await {
             return End::Unwanted;
         }
         let mut turn = 0;
         let mut marking: Option<Marking<'_>> = None;
+        // Marks that were asked for since.
+        let mut asked = Vec::new();
         loop {
             let event = tokio::select! {
                 biased;
@@ -159,13 +162,24 @@ impl Place {
                     return if told { End::Stopped } else { End::Unwanted };
                 }
                 Some(number) = marks.recv() => {
-                    marking = Some((number, Box::pin(drained(sockets))));
+                    asked.push(number);
+                    if marking.is_none() {
+                        marking = Some((std::mem::take(&mut asked), Box::pin(drained(sockets))));
+                    }
                     continue;
                 }
-                number = marked(&mut marking) => {
-                    marking = None;
-                    if !self.drain(sockets).await || !self.tell(Happening::Mark { number }, None).await {
+                numbers = marked(&mut marking) => {
+                    marking = match asked.is_empty() {
+                        true => None,
+                        false => Some((std::mem::take(&mut asked), Box::pin(drained(sockets)))),
+                    };
+                    if !self.drain(sockets).await {
                         return End::Unwanted;
+                    }
+                    for number in numbers {
+                        if !self.tell(Happening::Mark { number }, None).await {
+                            return End::Unwanted;
+                        }
                     }
                     continue;
                 }
@@ -233,14 +247,14 @@ struct Subscribed {
 /// The sockets of a place, its namespace, and the groups that are left out.
 type Standing = (Vec<Subscribed>, Option<NetnsHandle>, Vec<(Protocol, Group)>);
 
-/// A mark that is awaited.
-type Marking<'a> = (u64, Pin<Box<dyn Future<Output = ()> + Send + 'a>>);
+/// Marks that are awaited.
+type Marking<'a> = (Vec<u64>, Pin<Box<dyn Future<Output = ()> + Send + 'a>>);
 
-async fn marked(marking: &mut Option<Marking<'_>>) -> u64 {
+async fn marked(marking: &mut Option<Marking<'_>>) -> Vec<u64> {
     match marking {
-        Some((number, drained)) => {
+        Some((numbers, drained)) => {
             drained.await;
-            *number
+            std::mem::take(numbers)
         }
         None => pending().await,
     }

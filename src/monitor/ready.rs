@@ -1,7 +1,14 @@
 //! The connection of subscriptions that stand.
 
+#[cfg(feature = "nats")]
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+#[cfg(feature = "nats")]
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
+#[cfg(feature = "nats")]
+use crate::Error;
 use crate::{Client, Group, Protocol, SocketBuilder, client::NetnsHandle};
 
 /// The connection on which the subscriptions of a namespace stand. Cheap to clone.
@@ -10,30 +17,69 @@ use crate::{Client, Group, Protocol, SocketBuilder, client::NetnsHandle};
 #[derive(Debug, Clone)]
 pub struct Ready {
     pub(super) again: bool,
-    pub(super) client: Client,
-    pub(super) namespace: Option<NetnsHandle>,
     pub(super) refused: Vec<(Protocol, Group)>,
-    pub(super) marks: mpsc::UnboundedSender<u64>,
+    pub(super) way: Way,
+}
+
+/// How the far end is reached.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// By a connection of this process.
+    Direct { client: Client, namespace: Option<NetnsHandle>, marks: mpsc::UnboundedSender<u64> },
+    /// By another process.
+    #[cfg(feature = "nats")]
+    Relayed(Arc<dyn Relay>),
+}
+
+/// The messages of a dump, one after the other.
+#[cfg(feature = "nats")]
+pub(crate) type Relayed = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
+
+/// Another process that has the connection.
+#[cfg(feature = "nats")]
+pub(crate) trait Relay: fmt::Debug + Send + Sync {
+    /// Asks for a mark.
+    fn mark(&self, number: u64);
+
+    /// Dumps: the bytes of each datagram are whole messages.
+    fn dump(&self, protocol: Protocol, request: Vec<u8>) -> Relayed;
 }
 
 impl Ready {
+    /// Subscriptions of another process.
+    #[cfg(feature = "nats")]
+    pub(crate) fn relayed(again: bool, relay: Arc<dyn Relay>) -> Self {
+        Self { again, refused: Vec::new(), way: Way::Relayed(relay) }
+    }
+
     /// Whether the subscriptions stood before: what happened in between is not told.
     pub fn is_again(&self) -> bool {
         self.again
     }
 
-    /// The connection.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// The connection; `None` where another process has it.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.way {
+            Way::Direct { client, .. } => Some(client),
+            #[cfg(feature = "nats")]
+            Way::Relayed(_) => None,
+        }
     }
 
     /// Begins to open a socket in the namespace of the subscriptions, whatever has its name by now, for
-    /// requests: those never share a kernel socket with a subscription.
-    pub fn socket(&self, protocol: impl Into<Protocol>) -> SocketBuilder {
-        let builder = self.client.socket(protocol);
-        match &self.namespace {
-            Some(namespace) => builder.netns_handle(namespace),
-            None => builder,
+    /// requests: those never share a kernel socket with a subscription. `None` where another process has the
+    /// connection.
+    pub fn socket(&self, protocol: impl Into<Protocol>) -> Option<SocketBuilder> {
+        match &self.way {
+            Way::Direct { client, namespace, .. } => {
+                let builder = client.socket(protocol);
+                Some(match namespace {
+                    Some(namespace) => builder.netns_handle(namespace),
+                    None => builder,
+                })
+            }
+            #[cfg(feature = "nats")]
+            Way::Relayed(_) => None,
         }
     }
 
@@ -47,10 +93,13 @@ impl Ready {
     /// sockets of the subscriptions have queued by now. After a dump was received on another socket, events
     /// up to the mark may be older than the dump, and those behind it are not.
     ///
-    /// There is no mark after the end of the subscriptions, and where several are asked for at a time, the
-    /// last one alone.
+    /// There is no mark after the end of the subscriptions.
     pub fn mark(&self, number: u64) {
-        // Subscriptions that have ended have told so.
-        let _ = self.marks.send(number);
+        match &self.way {
+            // Subscriptions that have ended have told so.
+            Way::Direct { marks, .. } => drop(marks.send(number)),
+            #[cfg(feature = "nats")]
+            Way::Relayed(relay) => relay.mark(number),
+        }
     }
 }

@@ -157,6 +157,11 @@ impl Registry {
         }
     }
 
+    #[cfg(feature = "nats")]
+    pub(super) fn is_active(&self) -> bool {
+        lock(&self.members).active > 0
+    }
+
     /// Ready once no target's task runs.
     pub(super) fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
         let mut members = lock(&self.members);

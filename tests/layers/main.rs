@@ -46,6 +46,7 @@ const TABLE: &[Row] = &[
     ("monitor", &[BASE, &["wire", "error", "client", "hops"]]),
     ("fleet", &[BASE, &["error", "client", "hops", "monitor", "wire"]]),
     ("mirror", &[BASE, &["wire", "error", "client", "hops", "monitor"]]),
+    ("nats", &[BASE, &["wire", "error", "client", "hops", "monitor", "fleet"]]),
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Monitor(MonitorArgs),
     Mirror(MirrorArgs),
     Wait(WaitArgs),
+    #[cfg(feature = "nats")]
+    Collect(super::collect::CollectArgs),
     #[command(subcommand)]
     Netns(NetnsCommand),
     Ping(PingArgs),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netlink_remote::{
-    Client, Error, Netns, Protocol, Requests,
+    Client, Error, ErrorKind, Netns, Protocol, Requests,
     client::{RawMessage, RequestError, RequestErrorKind, options},
     monitor::Ready,
     nlmsg::Message,
@@ -39,7 +39,9 @@ impl Dumper {
 
     /// Likewise in the namespace of subscriptions that stand.
     pub(crate) async fn over(ready: &Ready) -> Result<Self, Error> {
-        let builder = ready.socket(Protocol::ROUTE);
+        let Some(builder) = ready.socket(Protocol::ROUTE) else {
+            return Err(Error::new(ErrorKind::Request, "another process has the connection"));
+        };
         Ok(Self(Requests::new(builder.netlink_option(options::GET_STRICT_CHK, true).open().await?)))
     }
 

@@ -27,6 +27,8 @@ mod bench;
 mod clap_error;
 mod clean;
 mod cli;
+#[cfg(feature = "nats")]
+mod collect;
 mod completion;
 mod confine;
 mod connection;
@@ -87,6 +89,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Monitor(args) => monitor::run(&connection, &args),
         Command::Mirror(args) => mirror::run(&connection, &args),
         Command::Wait(args) => wait::run(&connection, &args),
+        #[cfg(feature = "nats")]
+        Command::Collect(args) => collect::run(&connection, &args),
         Command::Netns(command) => netns::run(&connection, &command),
         Command::Ping(args) => ping::run(&connection, &args),
         Command::Bench(args) => bench::run(&connection, &args),

@@ -26,7 +26,7 @@ use netlink_remote::{
         Addresses, Change, Fdb, Kind, Links, Mirror, Neighbours, Nexthops, Object, Routes, Rules,
         Why,
     },
-    monitor::{Source, Watched},
+    monitor::{Ready, Source, Watched},
 };
 
 /// Bytes of lines that are collected before they are written.
@@ -190,13 +190,13 @@ impl<K: Kind> Followed<K> {
         let Some(change) = self.mirror.next().await else {
             return Err(Failure::request("the target was given up"));
         };
-        if let Some(ready) = self.mirror.ready() {
+        if let Some(client) = self.mirror.ready().and_then(Ready::client) {
             if !self.was_connected {
                 self.questions.connected();
-                check_byte_order(ready.client().host())?;
+                check_byte_order(client.host())?;
             }
             self.was_connected = true;
-            self.client = Some(ready.client().clone());
+            self.client = Some(client.clone());
         }
         match &change {
             Change::Stale { why: Why::Disconnected { why, retry_in, .. }, .. }
@@ -250,9 +250,10 @@ impl Printer {
     /// Learns the names of links over a new connection.
     pub(crate) async fn learn<K: Kind>(&mut self, followed: &Followed<K>) -> Result<(), Failure> {
         let Some(ready) = followed.mirror.ready() else { return Ok(()) };
-        if !self.known.as_ref().is_some_and(|known| known.is_same(ready.client())) {
+        let Some(client) = ready.client() else { return Ok(()) };
+        if !self.known.as_ref().is_some_and(|known| known.is_same(client)) {
             self.place.begin(ready).await?;
-            self.known = Some(ready.client().clone());
+            self.known = Some(client.clone());
         }
         Ok(())
     }

@@ -6,6 +6,13 @@ use netlink_remote::{Group, Protocol, monitor::Subscription};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Groups(pub(super) Subscription);
 
+#[cfg(feature = "nats")]
+impl Groups {
+    pub(crate) fn subscription(&self) -> Subscription {
+        self.0.clone()
+    }
+}
+
 /// The objects of `ip monitor` that are no group, or more than the group of that name.
 const OBJECTS: &[(&str, &[Group])] = &[
     ("addr", &[Group::IPV4_IFADDR, Group::IPV6_IFADDR]),
@@ -53,7 +60,7 @@ fn of_route() -> impl Iterator<Item = (Group, String)> {
 }
 
 /// Every group of rtnetlink that the kernel has and permits.
-pub(super) fn all() -> Subscription {
+pub(crate) fn all() -> Subscription {
     Subscription::new(Protocol::ROUTE).groups(of_route().map(|(group, _)| group)).lenient()
 }
 
@@ -67,7 +74,7 @@ pub(super) fn name(protocol: Protocol, group: Group) -> String {
 
 /// Parses a group: of rtnetlink its name or number or an object of ip, of other protocols
 /// `PROTOCOL[:GROUP]`, and of generic netlink `generic:FAMILY[:GROUP]`.
-pub(super) fn parse(text: &str) -> Result<Groups, String> {
+pub(crate) fn parse(text: &str) -> Result<Groups, String> {
     let wanted = text.to_ascii_lowercase().replace('_', "-");
     if let Some(rest) = text.strip_prefix("generic:") {
         let (family, group) = match rest.split_once(':') {

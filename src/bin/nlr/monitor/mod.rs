@@ -45,6 +45,8 @@ use super::{
 };
 pub(crate) use args::MonitorArgs;
 use capture::Capture;
+#[cfg(feature = "nats")]
+pub(crate) use groups::{Groups, all as all_groups, parse as parse_group};
 use netlink_remote::{
     Client, Connector, Error, ErrorKind, Protocol, Target,
     errno::EINVAL,
@@ -234,16 +236,17 @@ impl Watch {
         match what {
             Happening::Ready(ready) => {
                 self.questions.connected();
-                let known = check_byte_order(ready.client().host());
-                if self.capture.is_none() {
-                    known?;
+                if let (Some(client), None) = (ready.client(), &self.capture) {
+                    check_byte_order(client.host())?;
                 }
                 for (protocol, group) in ready.refused() {
                     tracing::debug!(%source, group = groups::name(*protocol, *group), "group left out");
                 }
-                if !self.clients.iter().any(|client| client.is_same(ready.client())) {
+                if let Some(client) = ready.client()
+                    && !self.clients.iter().any(|known| known.is_same(client))
+                {
                     self.clients.retain(|client| !client.is_over());
-                    self.clients.push(ready.client().clone());
+                    self.clients.push(client.clone());
                 }
                 let is_again = ready.is_again();
                 let place = self.places.entry(Arc::clone(&source)).or_default();
