@@ -17,7 +17,7 @@ use async_nats::{
 };
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -149,11 +149,16 @@ pub struct Collector {
     jetstream: Option<jetstream::Context>,
     leases: Option<Leases>,
     control: Subscriber,
+    /// What the server has refused.
+    refusals: mpsc::Receiver<String>,
     /// The targets, by name.
     targets: HashMap<Arc<str>, Watched>,
     monitor: Monitor,
     ready: HashMap<Arc<Source>, Ready>,
-    sequence: u64,
+    /// The name, and what tells this run from others of the same name.
+    instance: String,
+    /// Events that were published of each target.
+    sequences: HashMap<Arc<str>, u64>,
     published: Arc<AtomicU64>,
     in_flight: Arc<Semaphore>,
     dumps: Arc<Semaphore>,
@@ -174,7 +179,7 @@ impl Collector {
         entries: &[Entry],
     ) -> Result<Self, Error> {
         let credentials = options.credentials.as_deref();
-        let client = connect(url, &options.name, IN_FLIGHT, credentials).await?;
+        let (client, refusals) = connect(url, &options.name, IN_FLIGHT, credentials).await?;
         let context = jetstream::new(client.clone());
         let prefix = &options.prefix;
         let jetstream = match &options.stream {
@@ -217,7 +222,9 @@ impl Collector {
             targets: watched,
             monitor,
             ready: HashMap::new(),
-            sequence: 0,
+            instance: format!("{}.{}", options.name, nuid()),
+            sequences: HashMap::new(),
+            refusals,
             published: Arc::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             dumps: Arc::new(Semaphore::new(DUMPS)),
@@ -239,7 +246,8 @@ impl Collector {
     /// hand: it may be published or not.
     ///
     /// # Errors
-    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where the server has ended the connection for good.
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) where the server has ended the connection for good, or
+    /// refuses the subjects (its permissions).
     pub async fn run(&mut self) -> Result<(), Error> {
         let mut renewals = interval(RENEWAL);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -248,6 +256,10 @@ impl Collector {
             tokio::select! {
                 biased;
                 _ = renewals.tick(), if is_shared => self.renew().await,
+                Some(refused) = self.refusals.recv() => {
+                    let text = format!("the NATS server refuses what is published: {refused}");
+                    return Err(Error::new(crate::ErrorKind::Connect, text).lasting());
+                }
                 request = self.control.next() => match request {
                     Some(request) => self.serve(request).await?,
                     None => {
@@ -313,9 +325,10 @@ impl Collector {
             _ => {}
         }
         let mut message = Outgoing::new(&self.options.prefix, &event);
-        self.sequence += 1;
-        self.published.store(self.sequence, Ordering::Relaxed);
-        message.number(&self.options.name, self.sequence);
+        let sequence = self.sequences.entry(Arc::clone(&event.source.target)).or_default();
+        *sequence += 1;
+        message.number(&self.instance, &event.source.target, *sequence);
+        self.published.fetch_add(1, Ordering::Relaxed);
         let Outgoing { subject, headers, payload } = message;
         let Some(context) = &self.jetstream else {
             // Waits while the server is away, or slow: the far kernels keep their events meanwhile.

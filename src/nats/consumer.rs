@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::{
     SUBSCRIPTION, connect, failed,
     message::{Incoming, header, number, read, text},
-    subject::{NONE, netns_text, token},
+    subject::{netns_text, token},
 };
 use crate::{
     Error, ErrorKind, Netns, Origin, Protocol,
@@ -98,13 +98,9 @@ impl ConsumerOptions {
     }
 
     fn subject(&self) -> String {
+        // All of a target's, whatever the namespace: only so are gaps seen.
         let target = self.target.as_deref().map_or_else(|| "*".to_owned(), token);
-        match &self.netns {
-            None => format!("{}.{target}.>", self.prefix),
-            Some(Netns::Current) => format!("{}.{target}.{NONE}.>", self.prefix),
-            // Also what concerns the whole target.
-            Some(_) => format!("{}.{target}.>", self.prefix),
-        }
+        format!("{}.{target}.>", self.prefix)
     }
 
     /// Whether an event of a source is wanted.
@@ -128,8 +124,8 @@ pub struct Consumer {
     standing: Messages,
     shared: Arc<Shared>,
     options: ConsumerOptions,
-    /// The last number of each collector.
-    sequences: HashMap<String, u64>,
+    /// The collector of each target, and its last number.
+    sequences: HashMap<String, (String, u64)>,
     events: VecDeque<MonitorEvent>,
 }
 
@@ -148,7 +144,8 @@ impl Consumer {
     /// [`ErrorKind::Connect`] for a server that cannot be reached, or a stream that it does not have.
     pub async fn connect(url: &str, options: ConsumerOptions) -> Result<Self, Error> {
         let credentials = options.credentials.as_deref();
-        let client = connect(url, "netlink-remote consumer", SUBSCRIPTION, credentials).await?;
+        let (client, _) =
+            connect(url, "netlink-remote consumer", SUBSCRIPTION, credentials).await?;
         let messages: Messages = match &options.stream {
             Some(name) => {
                 let context = jetstream::new(client.clone());
@@ -222,24 +219,28 @@ impl Consumer {
         }
     }
 
-    /// Tells numbers that are missing. A consumer of one target does not see those of the others: it knows of
-    /// no gap.
+    /// Tells numbers that are missing.
     fn count(&mut self, headers: &HeaderMap) {
-        if self.options.target.is_some() {
-            return;
-        }
-        let (Some(collector), Some(sequence)) =
-            (text(headers, header::COLLECTOR), number::<u64>(headers, header::SEQUENCE))
-        else {
+        let (Some(collector), Some(target), Some(sequence)) = (
+            text(headers, header::COLLECTOR),
+            text(headers, header::TARGET),
+            number::<u64>(headers, header::SEQUENCE),
+        ) else {
             return;
         };
-        let last = self.sequences.insert(collector.to_owned(), sequence);
+        let last = match self.sequences.get_mut(target) {
+            Some((known, last)) if known == collector => Some(std::mem::replace(last, sequence)),
+            // Another run, whose `ready` says that it begins.
+            _ => {
+                self.sequences.insert(target.to_owned(), (collector.to_owned(), sequence));
+                None
+            }
+        };
         let missing = last.map_or(0, |last| sequence.saturating_sub(last.saturating_add(1)));
         if missing == 0 {
             return;
         }
-        // Nobody knows of which target they were: all of them have a gap.
-        let source = Arc::new(Source::new(collector, None));
+        let source = Arc::new(Source::new(target, None));
         let what = Happening::Lost { protocol: Protocol::ROUTE, dropped: missing, total: missing };
         self.events.push_back(MonitorEvent::new(source, SystemTime::now(), what));
     }

@@ -115,12 +115,12 @@ impl Outgoing {
         Self { subject, headers, payload }
     }
 
-    /// Counts the event as one of a collector.
-    pub(super) fn number(&mut self, collector: &str, sequence: u64) {
+    /// Counts the event as one of a collector and a target.
+    pub(super) fn number(&mut self, collector: &str, target: &str, sequence: u64) {
         self.headers.insert(header::COLLECTOR, collector);
         self.headers.insert(header::SEQUENCE, sequence.to_string());
         // JetStream's own header: a message that is sent twice is stored once.
-        self.headers.insert("Nats-Msg-Id", format!("{collector}-{sequence}"));
+        self.headers.insert("Nats-Msg-Id", line(&format!("{collector}-{target}-{sequence}")));
     }
 }
 

@@ -32,7 +32,7 @@
 //! | `Nlr-Target` | all | the target's name |
 //! | `Nlr-Netns` | what concerns a namespace | `current`, `name:NAME`, `path:PATH`, `pid:N`, `docker:NAME`, `podman:NAME` |
 //! | `Nlr-Time` | all | nanoseconds since 1970 |
-//! | `Nlr-Collector`, `Nlr-Sequence` | all | the collector, and its count of events from 1 on |
+//! | `Nlr-Collector`, `Nlr-Sequence` | all | the collector's run, and its count of the target's events from 1 on |
 //! | `Nlr-Protocol` | datagrams and losses | the netlink protocol's number |
 //! | `Nlr-Group`, `Nlr-Portid`, `Nlr-Nsid` | datagrams | numbers |
 //! | `Nlr-Dropped`, `Nlr-Total` | losses | numbers |
@@ -40,8 +40,8 @@
 //! | `Nlr-Again` | `ready` | `1` after a reconnection |
 //! | `Nlr-Mark` | marks | the mark's number |
 //!
-//! A consumer that misses numbers of `Nlr-Sequence` gives a [`Lost`](crate::monitor::Happening::Lost) with their
-//! count: those messages were dropped by the server or by the consumer's own bound.
+//! A consumer that misses numbers of `Nlr-Sequence` gives a [`Lost`](crate::monitor::Happening::Lost) of the target
+//! with their count: those messages were dropped by the server or by the consumer's own bound.
 //!
 //! # Streams
 //! With [`CollectorOptions::with_stream`] a JetStream stream of the server stores the events, and a consumer may
@@ -67,6 +67,8 @@ mod subject;
 pub use collector::{Collector, CollectorOptions, Progress};
 pub use consumer::{Consumer, ConsumerOptions};
 
+use tokio::sync::mpsc;
+
 use crate::{Error, ErrorKind};
 
 /// The error of an operation on the server.
@@ -74,14 +76,24 @@ fn failed(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> 
     Error::new(ErrorKind::Connect, what).with_source(error)
 }
 
-/// Connects to a server; reconnecting is left to the client library, without an end.
+/// Connects to a server; reconnecting is left to the client library, without an end. Gives also what the
+/// server refuses.
 async fn connect(
     url: &str,
     name: &str,
     capacity: usize,
     credentials: Option<&std::path::Path>,
-) -> Result<async_nats::Client, Error> {
+) -> Result<(async_nats::Client, mpsc::Receiver<String>), Error> {
+    let (sender, refusals) = mpsc::channel(1);
     let mut options = async_nats::ConnectOptions::new()
+        .event_callback(move |event| {
+            if let async_nats::Event::ServerError(error) = &event {
+                // One is enough.
+                let _ = sender.try_send(error.to_string());
+            }
+            tracing::debug!(%event, "NATS");
+            std::future::ready(())
+        })
         .name(name)
         .client_capacity(capacity)
         .subscription_capacity(SUBSCRIPTION)
@@ -92,10 +104,9 @@ async fn connect(
             .await
             .map_err(|error| failed("reading the credentials file", error))?;
     }
-    options
-        .connect(url)
-        .await
-        .map_err(|error| failed(&format!("connecting to {}", shown(url)), error))
+    let client = options.connect(url).await;
+    let client = client.map_err(|error| failed(&format!("connecting to {}", shown(url)), error))?;
+    Ok((client, refusals))
 }
 
 /// Messages that wait for a consumer, at most; what comes beyond is dropped, and told as lost.

@@ -357,6 +357,58 @@ async fn collectors_that_share_watch_each_target_once() {
     println!("taken over after {:?}", began.elapsed());
 }
 
+/// A consumer that does not read: the server, or its own bound, drops messages, and the gap is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_consumer_is_told_what_it_has_missed() {
+    const ROUTES: u64 = 20_000;
+    let nats = Nats::start();
+    let namespace = Namespace::new();
+    namespace.ip("link set lo up");
+    let inventory = format!("core1 local: -n {}", namespace.0);
+    let collecting = Collecting::start(
+        &nats,
+        CollectorOptions::default(),
+        builder(&[Group::IPV4_ROUTE]),
+        &inventory,
+    )
+    .await;
+    let mut events = consumer(&nats, ConsumerOptions::default().with_target("core1")).await;
+    find(&mut events, is_ready).await;
+    let before = collecting.progress.published();
+    let batch: String = (0..ROUTES)
+        .map(|route| {
+            let [_, _, _, _, _, a, b, c] = route.to_be_bytes();
+            format!("route add blackhole 10.{a}.{b}.{c}/32\n")
+        })
+        .collect();
+    let name = namespace.0.clone();
+    tokio::task::spawn_blocking(move || Namespace::batch_in(&name, &batch)).await.unwrap();
+    testing::wait("all to be published", || collecting.progress.published() == before + ROUTES);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The gap shows by what comes behind it.
+    let (mut received, mut lost) = (0, 0);
+    let quiet = Duration::from_secs(1);
+    while let Ok(Some(event)) = timeout(quiet, events.next()).await {
+        match event.what {
+            Happening::Datagram { .. } => received += 1,
+            Happening::Lost { dropped, .. } => lost += dropped,
+            _ => {}
+        }
+    }
+    namespace.ip("route add blackhole 192.0.2.1");
+    while received + lost < ROUTES + 1 {
+        let event = next(&mut events).await;
+        match event.what {
+            Happening::Datagram { .. } => received += 1,
+            Happening::Lost { dropped, .. } => lost += dropped,
+            _ => {}
+        }
+    }
+    println!("{received} received, {lost} lost");
+    assert_eq!(received + lost, ROUTES + 1);
+    assert!(lost > 0, "the consumer's bound held them all");
+}
+
 #[test]
 fn the_example_follows_links() {
     let nats = Nats::start();

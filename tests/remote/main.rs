@@ -15,3 +15,4 @@ mod secrets;
 mod stand_ins;
 mod terminal;
 mod verbose;
+mod watching;

@@ -9,7 +9,7 @@ use netlink_remote::{
     Connector, Group, Netns, Protocol, TargetOptions,
     monitor::{Happening, Monitor, Subscription, TargetState},
 };
-use testing::{Namespace, processes, run, tool::Server, world};
+use testing::{Namespace, processes, programs, run, sshd::sshd, tool::Server, world};
 
 use crate::{relay::Relay, support::*};
 
@@ -203,18 +203,36 @@ async fn names_are_the_only_ones_of_their_kind() {
 /// As fast as another process makes them: each is received, or its gap is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_routes_are_received_or_told_as_lost() {
-    const ROUTES: usize = 100_000;
     let server = Server::start(&[]);
+    received_or_lost(&server.target(), &connector()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_are_they_over_ssh() {
+    if !world::has_real_root("sshd") {
+        return;
+    }
+    let sshd = sshd();
+    let options = TargetOptions::default()
+        .with_stub([programs::stub()])
+        .with_stubs([programs::stripped_stub()])
+        .with_ssh_config(sshd.config.clone());
+    let target = format!("ssh://{}", sshd.destination);
+    received_or_lost(&target, &Connector::new(options)).await;
+}
+
+async fn received_or_lost(target: &str, connector: &Connector) {
+    const ROUTES: usize = 100_000;
     let namespace = Namespace::new();
     namespace.ip("link set lo up");
     let routes = Subscription::new(Protocol::ROUTE).group(Group::IPV4_ROUTE);
     for (asleep, buffer) in [(Duration::ZERO, None), (Duration::from_secs(10), Some(1 << 20))] {
-        let place = watched(&server.target()).netns(namespace.netns());
+        let place = watched(target).netns(namespace.netns());
         let mut options = builder().subscribe(routes.clone()).watch(place);
         if let Some(buffer) = buffer {
             options = options.receive_buffer(buffer);
         }
-        let mut monitor = options.start(connector()).unwrap();
+        let mut monitor = options.start(connector.clone()).unwrap();
         ready(&mut monitor).await;
         let batch: String = (0..ROUTES)
             .map(|route| {
@@ -246,7 +264,8 @@ async fn a_hundred_thousand_routes_are_received_or_told_as_lost() {
         assert_eq!(received + lost, ROUTES);
         println!("asleep for {asleep:?}: {received} received, {lost} lost");
         match buffer {
-            None => assert_eq!(lost, 0, "at default settings"),
+            // Without privileges the kernel has less room.
+            None => assert!(lost == 0 || world::is_user(), "{lost} lost at default settings"),
             Some(_) => assert!(lost > 0, "the buffer was not too small"),
         }
         // Then normal service.

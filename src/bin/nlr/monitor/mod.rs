@@ -66,7 +66,10 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(),
     session::block_on(async |mut signals| {
         let targets: Vec<_> = entries.iter().map(|entry| entry.target.clone()).collect();
         let mut questions = Questions::new(connection, &targets)?;
-        questions.prompter = questions.prompter.remembering();
+        // A password that is not needed again is forgotten.
+        if !is_single {
+            questions.prompter = questions.prompter.remembering();
+        }
         let connector = Connector::new(target_options(connection, &questions));
         let monitor = start(args, &entries, connector)?;
         let mut watch = Watch::new(args, questions, is_single, targets)?;
