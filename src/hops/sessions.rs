@@ -16,7 +16,7 @@ use super::{
     pool::{Lease, Pool, Wait},
 };
 use crate::{
-    Error, ErrorKind, Step, blocking,
+    Error, ErrorKind, Origin, Step, blocking,
     connect_context::ConnectContext,
     sync::lock,
     transport::{
@@ -60,8 +60,10 @@ impl Sessions {
         let (hops, source) = (hops.to_vec(), self.source.clone());
         // It reads files, and may start the commands of a `Match exec`.
         let route = blocking::run(move || Routes { source }.route(&hops)).await;
-        let route =
-            route.map_err(|error| Error::invalid("reading ssh's files").with_source(error))??;
+        let route = route.map_err(|error| {
+            let error = Error::new(ErrorKind::Connect, "reading ssh's files").with_source(error);
+            error.with_origin(Origin::Library)
+        })??;
         let wait = Wait { step: Step::Bootstrap, limit: context.limit(), hop: None };
         let mut is_again = false;
         loop {

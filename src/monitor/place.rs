@@ -296,9 +296,10 @@ async fn open(
         Ok(socket) => return Ok(socket),
         Err(error) => error,
     };
-    if !groups.iter().any(|(_, is_lenient)| *is_lenient) || !is_refused_group(&error) {
+    if groups.is_empty() || !is_refused_group(&error) {
         return Err(error);
     }
+    // Joined one by one: the error then belongs to a group.
     let socket = builder.clone().open().await?;
     for (group, is_lenient) in groups {
         match socket.join(*group).await {

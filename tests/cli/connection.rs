@@ -114,7 +114,7 @@ fn no_permission_is_code_4_with_a_remedy() {
     assert!(denied(&["show", "link"]).printed().contains("lo"), "reading needs no privileges");
     // Some groups need privileges; the events of the others are shown.
     denied(&["monitor", "--timeout", "0"]).printed();
-    denied(&["monitor", "--group", "ipv4-mroute-r"]).failed(4, &["ipv4-mroute-r", "sudo"]);
+    denied(&["monitor", "--group", "ipv4-mroute-r"]).failed(4, &["IPV4_MROUTE_R", "sudo"]);
 }
 
 #[test]

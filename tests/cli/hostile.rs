@@ -258,7 +258,7 @@ fn unread_events_take_their_own_memory_alone() {
 }
 
 /// Memory for the program, the datagram and some lines: all of them would take as much again.
-const MEMORY: usize = 26 << 20;
+const MEMORY: usize = 30 << 20;
 
 /// Events of a datagram.
 const EVENTS: usize = 100_000;

@@ -271,6 +271,9 @@ fn captures_to_standard_output_and_of_a_size() {
     running.0.stdout.take().unwrap().read_to_end(&mut captured).unwrap();
     assert!(running.wait().success());
     assert_eq!(captured[..4], 0x0a0d_0d0a_u32.to_ne_bytes());
+    if !testing::world::has_real_root("a large receive buffer") {
+        return;
+    }
     let folder = testing::temporary("captures");
     fs::create_dir(&folder).unwrap();
     let file = folder.join("c.pcapng");

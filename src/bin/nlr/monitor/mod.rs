@@ -32,7 +32,10 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
 
 use super::{
     args::netns_text,
@@ -71,7 +74,7 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(),
             questions.prompter = questions.prompter.remembering();
         }
         let connector = Connector::new(target_options(connection, &questions));
-        let monitor = start(args, &entries, connector)?;
+        let monitor = start(args, &entries, is_single, connector)?;
         let mut watch = Watch::new(args, questions, is_single, targets)?;
         let result = watch.run(args, monitor, &mut signals).await;
         watch.close(&mut signals).await;
@@ -79,9 +82,18 @@ pub(crate) fn run(connection: &ConnectionArgs, args: &MonitorArgs) -> Result<(),
     })
 }
 
-fn start(args: &MonitorArgs, entries: &[Entry], connector: Connector) -> Result<Monitor, Failure> {
+fn start(
+    args: &MonitorArgs,
+    entries: &[Entry],
+    is_single: bool,
+    connector: Connector,
+) -> Result<Monitor, Failure> {
     let chosen = args.group.iter().map(|groups| groups.0.clone());
     let mut builder = Monitor::builder();
+    if is_single {
+        // That of a single socket.
+        builder = builder.window(4 << 20, 16_384);
+    }
     for subscription in chosen.chain(args.group.is_empty().then(groups::all)) {
         builder = builder.subscribe(subscription);
     }
@@ -107,6 +119,8 @@ struct Watch {
     /// The failure of the last target that was given up.
     failure: Option<Failure>,
     clients: Vec<Client>,
+    /// Notified when subscriptions stand.
+    ready: Arc<Notify>,
     start: Instant,
 }
 
@@ -131,6 +145,7 @@ impl Watch {
             left: args.count,
             failure: None,
             clients: Vec::new(),
+            ready: Arc::default(),
             start: Instant::now(),
         })
     }
@@ -143,11 +158,14 @@ impl Watch {
         signals: &mut Signals,
     ) -> Result<(), Failure> {
         let mut output = Output::new()?;
+        let (is_single, ready) = (self.is_single, Arc::clone(&self.ready));
         let end = async {
-            match args.timeout {
-                Some(timeout) => sleep(timeout).await,
-                None => pending().await,
+            let Some(timeout) = args.timeout else { return pending().await };
+            // The time to connect does not count, where it is that of all.
+            if is_single {
+                ready.notified().await;
             }
+            sleep(timeout).await;
         };
         let followed = tokio::select! {
             // Events that have arrived by the end count.
@@ -258,6 +276,7 @@ impl Watch {
                     place.begin(&ready).await?;
                 }
                 let words = if is_again { json!({ "again": true }) } else { json!({}) };
+                self.ready.notify_one();
                 self.say(&source, time, "ready", words, if is_again { "again" } else { "" });
             }
             Happening::Datagram { protocol, datagram, .. } => {
