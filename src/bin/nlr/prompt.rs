@@ -83,6 +83,13 @@ impl Questions {
         answered(prompter, connecting)
     }
 
+    /// Forgets the secrets that were given for connecting.
+    pub(crate) fn forget(&self) {
+        if let Some(given) = &self.given {
+            given.forget();
+        }
+    }
+
     /// Ends the line about the progress of connecting.
     pub(crate) fn connected(&self) {
         self.connecting.done();

@@ -257,6 +257,9 @@ impl Watch {
         match what {
             Happening::Ready(ready) => {
                 self.questions.connected();
+                if self.is_single {
+                    self.questions.forget();
+                }
                 if let (Some(client), None) = (ready.client(), &self.capture) {
                     check_byte_order(client.host())?;
                 }

@@ -147,6 +147,12 @@ impl Given {
         !label.is_empty() && (hop == label || ends_so(hop) && count <= 1)
     }
 
+    /// Forgets all lines.
+    pub(super) fn forget(&self) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.lines = Vec::new();
+    }
+
     /// The remedy for a question that no line has answered, or whose answer was refused.
     pub(super) fn remedy(&self) -> String {
         let state = self.lock();
