@@ -245,6 +245,12 @@ fn steady(text: &str) -> Vec<Value> {
 
 #[test]
 fn links_routes_and_rules_are_those_of_ip() {
+    // User-Mode Linux 6.1 cannot set the registers of such a processor (`ptrace set fp regs failed`), in CI
+    // either: its init ends at once.
+    if std::fs::read_to_string("/proc/cpuinfo").unwrap().contains(" amx_tile") {
+        eprintln!("NOT RUN: User-Mode Linux does not run on a processor with AMX");
+        return;
+    }
     if !world::has_real_root("the root of a guest") {
         return;
     }
