@@ -50,7 +50,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// Resident memory of a server without clients.
-const IDLE: u64 = 16 * MIB;
+const IDLE: u64 = 24 * MIB;
 
 /// Memory of a client's threads and buffers that is not counted as waiting: stacks, the input buffer,
 /// and the datagrams that are being received and sent.
