@@ -329,7 +329,11 @@ fn each_is_told_in_a_line() {
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
                 while let Ok(1..) = stream.read(&mut client) {}
             });
-            let told = place.run("nlr --connect-timeout 2 --keepalive 1 show link unix:TMP/far");
+            // On a busy machine, an answer may take longer than a far end that waits needs to show.
+            let limit = if input.error.contains("within 2s") { 2 } else { 60 };
+            let told = place.run(&format!(
+                "nlr --connect-timeout {limit} --keepalive 1 show link unix:TMP/far"
+            ));
             far.join().unwrap();
             told
         },

@@ -26,21 +26,28 @@ pub(super) struct MatchSubject<'a> {
 }
 
 impl MatchSubject<'_> {
+    /// The host to connect to, by the settings so far. Nothing in the final pass changes the name.
+    fn host_now(&self, settings: &Settings) -> Result<String, String> {
+        match settings.first.get("hostname").filter(|_| !self.is_final_pass) {
+            Some(name) => expand_host_name(name.value(), self.original),
+            None => Ok(self.host.clone()),
+        }
+    }
+
     /// The tokens of a `Match exec`, by the settings so far.
-    fn tokens(&self, settings: &Settings) -> Tokens<'_> {
+    fn tokens(&self, settings: &Settings) -> Result<Tokens<'_>, String> {
         let first = |name| settings.first.get(name).map(Setting::value);
-        let host = first("hostname").and_then(|name| expand_host_name(name, self.original).ok());
         let port = first("port").and_then(parse_port);
         let user = self.user.or_else(|| first("user")).or(self.local.user.as_deref());
-        Tokens {
+        Ok(Tokens {
             local: self.local,
             original: self.original,
-            host: host.unwrap_or_else(|| self.host.clone()),
+            host: self.host_now(settings)?,
             port: self.port.or(port).unwrap_or(22),
             user: user.unwrap_or_default().to_owned(),
             alias: first("hostkeyalias").map(str::to_owned),
             jump: String::new(),
-        }
+        })
     }
 }
 
@@ -135,14 +142,7 @@ fn criterion_holds(
         |user: Option<&str>| user.is_some_and(|user| pattern::list_matches(user, value.split(',')));
     Ok(Some(match name {
         "host" => {
-            let host_name = first("hostname").filter(|_| !subject.is_final_pass);
-            let host = match host_name {
-                Some(name) => match expand_host_name(name, original) {
-                    Ok(name) => name,
-                    Err(reason) => return Err(setting.error(reason)),
-                },
-                None => subject.host.clone(),
-            };
+            let host = subject.host_now(settings).map_err(|reason| setting.error(reason))?;
             pattern::names_match(&host, value)
         }
         "originalhost" => pattern::names_match(original, value),
@@ -153,7 +153,7 @@ fn criterion_holds(
         "sessiontype" => pattern::names_match("exec", value),
         "localnetwork" => is_in_network(value).map_err(|reason| setting.error(reason))?,
         "exec" => {
-            let tokens = subject.tokens(settings);
+            let tokens = subject.tokens(settings).map_err(|reason| setting.error(reason))?;
             let command = expand(value, |letter| tokens.value(letter), None)
                 .map_err(|reason| setting.error(reason))?;
             (subject.local.run)(&command).map_err(|reason| setting.error(reason))?

@@ -127,6 +127,9 @@ fn example_files_give_the_same_as_ssh() {
     let texts = [
         String::new(),
         "User u\nPort 2222\nHostName h.example.com\n".to_owned(),
+        "Match final\n HostName real\nMatch exec \"test %h = real\"\n User u1\n".to_owned(),
+        "HostName real\nMatch final exec \"test %h = real\"\n User u1\n".to_owned(),
+        "HostName %h.REAL\nMatch final exec \"test %h = a.real\"\n User u1\n".to_owned(),
         "Host a\n User ua\nHost b\n User ub\nHost *\n User rest\n Port 7\n".to_owned(),
         "Host a b !c\n User ab\nHost !a *\n User others\n".to_owned(),
         "Host !a\n User never\n".to_owned(),
