@@ -2,10 +2,8 @@
 //! trip takes up to half as long again, from run to run.
 
 use std::{
-    collections::BTreeMap,
     io::{Read, Write},
     process::{ChildStdin, ChildStdout, Stdio},
-    time::{Duration, Instant},
 };
 
 use criterion::Criterion;
@@ -19,7 +17,6 @@ use testing::{
     bench::{
         local::Local,
         transport::{self, Far, Transport, datagram},
-        world,
     },
     netlink::{LOOPBACK, link_by_index},
 };
@@ -29,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    cpu,
+    cpu::Meter,
     floor::Floor,
     measure::{self, Group},
 };
@@ -182,30 +179,15 @@ fn measure_all<S>(
         let mut state = ready();
         // The program ssh connects during the first iteration.
         run(&mut state, 1);
-        (state, cpu::others())
+        state
     };
-    let (mut own, mut total) = (Duration::ZERO, 0);
-    let mut others = BTreeMap::new();
-    measure::custom(group, name, ready, |(state, before), count| {
+    let (mut meter, mut total) = (Meter::default(), 0);
+    measure::custom(group, name, ready, |state, count| {
         // Without criterion's own time between samples.
-        let (own_before, began) = (cpu::own(), Instant::now());
+        meter.begin();
         run(state, count);
-        let took = began.elapsed();
-        own += cpu::own() - own_before;
         total += count;
-        others = cpu::others();
-        others.retain(|program, spent| {
-            *spent -= before.get(program).copied().unwrap_or_default();
-            !spent.is_zero()
-        });
-        took
+        meter.end()
     });
-    if total > 0 && world::is_measured() {
-        let each = |spent: Duration| spent.as_secs_f64() * 1e6 / total as f64;
-        print!("rtt/{name} CPU time each: benchmark {:.1} us", each(own));
-        for (program, spent) in others {
-            print!(", {program} {:.1} us", each(spent));
-        }
-        println!();
-    }
+    meter.print(&format!("rtt/{name}"), total);
 }

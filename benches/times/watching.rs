@@ -19,7 +19,11 @@ use testing::{
     world,
 };
 
-use crate::measure::{custom, group, whole};
+use crate::{
+    cpu::Meter,
+    events::bursts,
+    measure::{custom, group, whole},
+};
 
 /// Pauses that do not count beside what is measured.
 fn builder() -> MonitorBuilder {
@@ -47,45 +51,43 @@ pub(crate) fn events(criterion: &mut Criterion) {
     }
     let mut group = group(criterion, "events", 10, 5);
     let ready = || (Changer::new(), listener(), transport::runtime());
-    custom(&mut group, "monitor-unix", ready, |(changer, _, runtime), count| {
-        let one = |_| runtime.block_on(burst_of_monitor(changer));
-        (0..count).map(one).sum()
+    bursts(&mut group, "monitor-unix", ready, |(changer, _, runtime), meter| {
+        runtime.block_on(burst_of_monitor(changer, meter))
     });
-    custom(&mut group, "mirror-unix", ready, |(changer, _, runtime), count| {
-        let one = |_| runtime.block_on(burst_of_mirror(changer));
-        (0..count).map(one).sum()
+    bursts(&mut group, "mirror-unix", ready, |(changer, _, runtime), meter| {
+        runtime.block_on(burst_of_mirror(changer, meter))
     });
     group.finish();
 }
 
-async fn burst_of_monitor(changer: &mut Changer) -> Duration {
+async fn burst_of_monitor(changer: &mut Changer, meter: &mut Meter) -> Duration {
     let routes = Subscription::new(Protocol::ROUTE).group(Group::IPV4_ROUTE);
     let builder = builder().subscribe(routes).watch(watched());
     let mut monitor = builder.start(connector(Transport::Unix)).unwrap();
     assert!(matches!(monitor.next().await.unwrap().what, Happening::Ready(_)));
-    let began = Instant::now();
+    meter.begin();
     changer.begin_adding();
     for _ in 0..COUNT {
         // A loss is no datagram.
         let event = monitor.next().await.unwrap();
         assert!(matches!(event.what, Happening::Datagram { .. }), "{}", event.what);
     }
-    let took = began.elapsed();
+    let took = meter.end();
     drop(monitor);
     changer.delete();
     took
 }
 
-async fn burst_of_mirror(changer: &mut Changer) -> Duration {
+async fn burst_of_mirror(changer: &mut Changer, meter: &mut Meter) -> Duration {
     let mut mirror = mirror();
     synced(&mut mirror).await;
-    let began = Instant::now();
+    meter.begin();
     changer.begin_adding();
     for _ in 0..COUNT {
         let change = mirror.next().await.unwrap();
         assert!(matches!(change, Change::Added { .. }), "{change:?}");
     }
-    let took = began.elapsed();
+    let took = meter.end();
     drop(mirror);
     changer.delete();
     took

@@ -13,6 +13,10 @@ use crate::{
 };
 
 /// IPv4 and IPv6 addresses. Their lifetimes, which count down, are in the message, and no change.
+///
+/// The kernel tells a new IPv6 address with `IFA_F_NODAD` from a work queue (`addrconf_dad_work` in
+/// `net/ipv6/addrconf.c`): a dump shows such an address a moment before the kernel tells it, and the mirror
+/// has it then.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Addresses;
 
