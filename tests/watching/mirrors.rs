@@ -140,8 +140,10 @@ impl<K: Kind + Clone> Followed<K> {
     /// At a `Synced` between two dumps that are equal, the mirror equals them.
     async fn check(&mut self, client: &Client, netns: &Netns) {
         let began = Instant::now();
-        // The kernel tells an IPv6 address without duplicate address detection from a work queue.
-        let may_lag = TypeId::of::<K>() == TypeId::of::<Addresses>();
+        // From work queues, the kernel tells a carrier, and an IPv6 address without duplicate address
+        // detection.
+        let may_lag =
+            [TypeId::of::<Links>(), TypeId::of::<Addresses>()].contains(&TypeId::of::<K>());
         let patience = if may_lag { SOON } else { Duration::ZERO };
         loop {
             assert!(began.elapsed() < 2 * SOON, "the kernel does not come to rest");

@@ -17,6 +17,10 @@ use crate::{
 ///
 /// Of a link that is down the kernel does not tell changes of its alias, its group and the settings of its
 /// type: those are no change here until it is up, and the object has them as they were last told.
+///
+/// The kernel tells a change of the carrier from a work queue, at most one a second of a link that has not
+/// lost it (`net/core/link_watch.c`): a dump shows the carrier before the kernel tells it, and the mirror
+/// has it then.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Links;
 
@@ -29,8 +33,8 @@ const LINK: u16 = 5;
 /// `IFLA_NEW_NETNSID`.
 const NEW_NETNSID: u16 = 45;
 
-/// Counters, the queueing discipline, what a bridge's ports are able to do and the numbers of users of promiscuous mode, of which no event tells;
-/// the event's own cause; and settings of address families.
+/// Counters, the queueing discipline, what a bridge's ports are able to do and the numbers of users of
+/// promiscuous mode, of which no event tells; the event's own cause; and settings of address families.
 const TRIM: Trim = Trim {
     // IFLA_QDISC, STATS, WIRELESS, MAP, AF_SPEC, STATS64, PROMISCUITY, CARRIER_CHANGES, EVENT,
     // CARRIER_UP_COUNT, CARRIER_DOWN_COUNT, TSO_MAX_SIZE, TSO_MAX_SEGS, ALLMULTI
