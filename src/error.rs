@@ -71,6 +71,8 @@ pub enum ErrorKind {
     /// The socket is closed. A `RemoteSocket` is open until it is dropped or consumed: its methods do
     /// not return this kind.
     Closed,
+    /// A program of this host cannot be started or supervised: `run`.
+    Program,
     /// The caller passed an argument that no far end could accept.
     Invalid,
 }

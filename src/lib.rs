@@ -44,6 +44,7 @@
 //! | `nats` | events of monitors by way of a NATS server | `nats` |
 //! | [`fleet`] | inventories: many targets from a file | `client` |
 //! | [`mirror`] | far-off links, addresses, routes and the like, kept up to date | `client` |
+//! | `run` | programs of this host whose netlink sockets are in the far kernel | `run` |
 //! | [`prompter`] | questions for secrets and host keys, and the progress of sending a stub | `client` |
 //! | [`nlmsg`] | headers and attributes of netlink messages | `client` |
 //! | [`transport`] | byte streams to a stub | `client` |
@@ -63,6 +64,7 @@
 //! | `ssh` | `ssh://` hops, by libssh2 and the system's OpenSSL |
 //! | `vendored-openssl` | OpenSSL built from source, for `ssh` |
 //! | `nats` | collectors and consumers of events, over NATS |
+//! | `run` | programs that were not written for this crate |
 //! | `unstable` | the modules above, without any promise that they stay as they are |
 //! | `cli` | the tool `nlr` |
 //!
@@ -164,6 +166,8 @@ pub mod nlmsg;
 pub mod prompter;
 #[cfg(any(feature = "client", feature = "stub"))]
 mod protocol;
+#[cfg(feature = "run")]
+pub mod run;
 #[cfg(feature = "client")]
 mod shell;
 #[cfg(feature = "stub")]

@@ -174,8 +174,13 @@ impl SocketBuilder {
         }
     }
 
-    /// Sends the open frame and does not wait for the answer. Requests on the socket wait for it.
-    pub(crate) fn begin(self) -> Result<RemoteSocket, Error> {
+    /// Sends the open frame and does not wait for the answer: a round trip less than [`open`](Self::open).
+    /// Sends go at once; requests on the socket wait for the answer, and its port id and buffers are 0 until then.
+    /// If the far end cannot open the socket, every method fails with that error ([`ErrorKind::Open`]).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] as for [`open`](Self::open); [`ErrorKind::Disconnected`].
+    pub fn begin(self) -> Result<RemoteSocket, Error> {
         let Self { handle, open, namespace, .. } = self;
         check(&open)?;
         let opening = handle.with(|state, _| state.open(open))?;

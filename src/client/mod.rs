@@ -14,6 +14,8 @@ mod connection_state;
 mod deferred;
 pub(crate) mod delivery;
 mod driver;
+#[cfg(feature = "run")]
+mod file;
 mod gathering;
 pub(crate) mod handshake;
 mod keepalive;

@@ -72,7 +72,7 @@ impl RemoteSocket {
     }
 
     /// Waits until the far socket is open.
-    pub(super) async fn opened(&self) -> Result<Opened, Error> {
+    pub(crate) async fn opened(&self) -> Result<Opened, Error> {
         let opened = || {
             let opened = self.connection.with(|state, _| Ok(state.socket(self.id)?.0.opened()));
             opened.and_then(Option::transpose).transpose()

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
-use crate::wire::{FILTER, Failure, OWN_LEVEL, TIMES};
+use crate::wire::{FILE, FILTER, Failure, OWN_LEVEL, TIMES};
 
 /// A failure at a step: its errno, and a text that names the step and the errno in words.
 pub(crate) fn failure(errno: Errno, step: impl fmt::Display) -> Failure {
@@ -20,6 +20,7 @@ pub(crate) fn explained(errno: Errno, text: impl Into<String>) -> Failure {
 pub(crate) fn option_name(level: i32, name: i32) -> String {
     match (level, name) {
         (OWN_LEVEL, FILTER) => "the filter".to_owned(),
+        (OWN_LEVEL, FILE) => "a file".to_owned(),
         (OWN_LEVEL, TIMES) => "the times of datagrams".to_owned(),
         _ => format!("option {name} of level {level}"),
     }

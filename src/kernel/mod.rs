@@ -19,6 +19,7 @@ mod file_lock;
 mod heap;
 mod host;
 pub mod netns;
+mod network_file;
 mod nsfs;
 mod path_walk;
 mod plain_option;

@@ -14,10 +14,12 @@ use super::{
     buffers::{Buffer, BufferAccount, Buffers},
     descriptors,
     failure::{explained, failure, option_name},
-    netns, sys,
+    netns,
+    network_file::NetworkFile,
+    sys,
 };
 use crate::wire::{
-    DatagramInfo, Destination, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened, TIMES,
+    DatagramInfo, Destination, FILE, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened, TIMES,
 };
 
 /// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
@@ -58,6 +60,8 @@ pub struct KernelSocket {
     is_timed: AtomicBool,
     /// Bytes of the receive buffer, of which a datagram takes more than its length.
     receive_buffer: AtomicU32,
+    /// A file that the client reads ([`FILE`]).
+    file: Option<NetworkFile>,
     // Given back once the descriptor is closed.
     buffers: Mutex<Buffers>,
 }
@@ -95,7 +99,8 @@ impl KernelSocket {
         })?;
         let fd = descriptors::raise(fd);
         let buffers = Buffers::new(fd.as_fd(), account);
-        let socket = Self {
+        let mut socket = Self {
+            file: None,
             silent_overruns: AtomicBool::new(false),
             is_timed: AtomicBool::new(false),
             receive_buffer: AtomicU32::new(0),
@@ -113,7 +118,11 @@ impl KernelSocket {
             wished.map_err(step(format!("setting the {name} buffer")))?;
         }
         for option in &open.options {
-            socket.set_option(option.level, option.name, &option.value)?;
+            match (option.level, option.name) {
+                // Here this thread is in the socket's namespace.
+                (OWN_LEVEL, FILE) => socket.file = Some(NetworkFile::open(&option.value)?),
+                (level, name) => socket.set_option(level, name, &option.value)?,
+            }
         }
         sys::bind(socket.fd.as_fd(), open.portid)
             .map_err(step(format!("binding to port id {}", open.portid)))?;
@@ -189,6 +198,9 @@ impl KernelSocket {
     /// # Errors
     /// Its errno.
     pub fn option(&self, level: i32, name: i32, capacity: usize) -> Result<Vec<u8>, Errno> {
+        if let ((OWN_LEVEL, FILE), Some(file)) = ((level, name), &self.file) {
+            return file.read(capacity);
+        }
         let mut value = vec![0; capacity];
         let length = sys::option(self.fd.as_fd(), level, name, &mut value)?;
         value.truncate(length);

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use crate::{
     kernel::{Duties, explained},
     protocol::Protocol,
-    wire::{Failure, Netns, NetnsMode, NetnsRequest, Open},
+    wire::{FILE, Failure, Netns, NetnsMode, NetnsRequest, OWN_LEVEL, Open, SocketOption},
 };
 
 /// What a client may do with a stub: everything that its account may, by default.
@@ -36,6 +36,9 @@ pub struct Access {
     /// The namespaces that the client may open, create and delete; `None` for all. Others give
     /// EACCES, whether they exist or not, and are not listed. A handle that is open is allowed.
     pub netns: Option<Vec<NetnsRule>>,
+    /// Whether files of the host's network, which every user there may read, are refused (EACCES): false. They are
+    /// those below `/proc/net` and `/proc/sys/net`, in the namespaces that the client may open.
+    pub no_files: bool,
 }
 
 /// A namespace, or several, of [`Access::netns`]: a text of one of these forms.
@@ -122,6 +125,10 @@ impl Access {
             && !allowed.contains(&protocol)
         {
             return Err(unlisted(format_args!("protocol {protocol}"), "protocols", allowed));
+        }
+        let is_file = |option: &SocketOption| (option.level, option.name) == (OWN_LEVEL, FILE);
+        if self.no_files && open.options.iter().any(is_file) {
+            return Err(explained(Errno::EACCES, "this stub serves no files"));
         }
         self.check_netns(&open.netns, open.mode)
     }

@@ -61,6 +61,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Request, String> {
             || joined.clone().or_else(|| arguments.next()).ok_or(format!("{name} needs a value"));
         match name {
             "--read-only" => access.read_only = true,
+            "--no-files" => access.no_files = true,
             "--no-seccomp" => confinement.filter = false,
             "--user" => confinement.user = Some(value()?),
             "--allow-protocol" => {

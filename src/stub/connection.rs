@@ -26,8 +26,8 @@ use super::{
 use crate::{
     proto::{OpenOutcome, StubAction, StubState},
     wire::{
-        DRAINED, Failure, Header, MAX_OPTION, NetnsRequest, OWN_LEVEL, Open, Opened, SocketId,
-        hello::PeerLimits,
+        DRAINED, FILE, Failure, Header, MAX_OPTION, NetnsRequest, OWN_LEVEL, Open, Opened,
+        SocketId, SocketOption, hello::PeerLimits,
     },
 };
 
@@ -255,7 +255,9 @@ impl Connection {
             self.opened(id, Err(failure), output);
             return None;
         }
-        let descriptor = match self.account.hold(Resource::Descriptors, 1) {
+        let is_file = |option: &SocketOption| (option.level, option.name) == (OWN_LEVEL, FILE);
+        let descriptors = if open.options.iter().any(is_file) { 2 } else { 1 };
+        let descriptor = match self.account.hold(Resource::Descriptors, descriptors) {
             Ok(descriptor) => descriptor,
             Err(refused) => {
                 self.opened(id, Err(refused.failure("opening a socket")), output);

@@ -21,6 +21,11 @@ pub const TIMES: i32 = 2;
 /// the reading has come: the answer, without bytes, is in the stream behind them.
 pub const DRAINED: i32 = 3;
 
+/// The option of [`OWN_LEVEL`] that has the stub open a file of its host's network; it can be set in an open
+/// message, and read. The value is the file's path below `/proc`: `net/..` or `sys/net/..`, as they are in the
+/// socket's namespace. Each reading gives the next piece of the file, and no bytes at its end.
+pub const FILE: i32 = 4;
+
 /// An instruction of a classic BPF filter, as `struct sock_filter` of `<linux/filter.h>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FilterInstruction {

@@ -128,7 +128,8 @@
 //! Level and name of an option are numbers of the stub's host, and its value has that host's byte
 //! order and sizes; a stub passes those on that it knows to hold no pointer, and answers ENOPROTOOPT
 //! to the others. Level -1 ([`OWN_LEVEL`]) is this protocol's own, equal on all hosts. Its options can
-//! be set, also in an open message, and the last one can be read. Option 3 ([`DRAINED`]) is read, to get
+//! be set, also in an open message, or read, or both. Option 4 ([`FILE`]) stands in
+//! an open message, names a file of the host's network by its path, and is then read piece by piece. Option 3 ([`DRAINED`]) is read, to get
 //! an answer of no bytes behind the datagrams that the kernel had queued on the socket: the answer waits
 //! for credit, and for as long as the client leaves datagrams unread. Option 2 ([`TIMES`]), whose value is the byte
 //! 1, has the stub send a [time](FrameType::Time) before the datagrams of each turn of receiving. Option 1 ([`FILTER`]) is a classic BPF filter, which SO_ATTACH_FILTER names by a pointer. Its value
@@ -174,7 +175,7 @@ pub(crate) use datagram::DATAGRAM_PREFIX;
 pub use datagram::{DatagramInfo, Destination};
 pub use error::WireError;
 pub use failure::Failure;
-pub use filter::{DRAINED, FILTER, FilterInstruction, OWN_LEVEL, TIMES};
+pub use filter::{DRAINED, FILE, FILTER, FilterInstruction, OWN_LEVEL, TIMES};
 pub use header::{Decoded, Flags, FrameType, Header, SocketId};
 pub use hello::Hello;
 pub use limits::{

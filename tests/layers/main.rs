@@ -47,6 +47,7 @@ const TABLE: &[Row] = &[
     ("fleet", &[BASE, &["error", "client", "hops", "monitor", "wire"]]),
     ("mirror", &[BASE, &["wire", "error", "client", "hops", "monitor"]]),
     ("nats", &[BASE, &["wire", "error", "client", "hops", "monitor", "fleet"]]),
+    ("run", &[BASE, &["error", "client", "wire"]]),
     // Documentation alone.
     ("guide", &[]),
     // The functions of the fuzz targets.

@@ -3,9 +3,18 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
-    bench::BenchArgs, clean::CleanArgs, completion::CompletionArgs, connection::ConnectionArgs,
-    mirror::MirrorArgs, monitor::MonitorArgs, netns::NetnsCommand, ping::PingArgs,
-    serve::ServeArgs, show::ShowArgs, wait::WaitArgs,
+    bench::BenchArgs,
+    clean::CleanArgs,
+    completion::CompletionArgs,
+    connection::ConnectionArgs,
+    mirror::MirrorArgs,
+    monitor::MonitorArgs,
+    netns::NetnsCommand,
+    ping::PingArgs,
+    run::{RunArgs, ShellArgs},
+    serve::ServeArgs,
+    show::ShowArgs,
+    wait::WaitArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -18,6 +27,7 @@ Examples:
   nlr show link ssh://ci@test01,sudo:    links of another host, as root
   nlr show link ssh://ci@gateway,ssh://ci@test01,sudo: -n blue
   nlr monitor openssh://test01,docker:web
+  nlr run ssh://ci@router,sudo: -- ip route add 10.0.0.0/8 via 192.0.2.1
   nlr -v ping ssh://ci@test01            with the steps of connecting on standard error
 
 TARGET is the place of the netlink sockets: a chain of hops, outermost first, separated by commas
@@ -52,6 +62,7 @@ Exit codes:
   4    permission denied, at the target or while connecting
   21 and more: with --inventory, 20 and the number of targets that failed (50 at most)
   124  the time of `monitor --timeout` was over before the events of --count had come
+  of `run` and `shell`: those of the program
   130  interrupted by Ctrl-C (SIGINT)
   143  ended by SIGTERM";
 
@@ -77,6 +88,8 @@ pub(crate) enum Command {
     Monitor(MonitorArgs),
     Mirror(MirrorArgs),
     Wait(WaitArgs),
+    Run(RunArgs),
+    Shell(ShellArgs),
     #[cfg(feature = "nats")]
     Collect(super::collect::CollectArgs),
     #[command(subcommand)]

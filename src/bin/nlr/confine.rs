@@ -22,6 +22,9 @@ pub(crate) struct ConfineArgs {
     /// User to become once the socket is open: a name, or UID, or UID:GID
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Refuses files below /proc/net and /proc/sys/net, which `nlr run` reads for programs
+    #[arg(long)]
+    no_files: bool,
     /// Does not filter system calls
     #[arg(long)]
     no_seccomp: bool,
@@ -33,6 +36,7 @@ impl ConfineArgs {
         let mut access = Access::default();
         access.read_only = read_only;
         access.protocols = Some(self.allow_protocol.clone()).filter(|list| !list.is_empty());
+        access.no_files = self.no_files;
         access.netns = Some(self.allow_netns.clone()).filter(|list| !list.is_empty());
         access
     }

@@ -3,7 +3,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `show`, `monitor`, `netns`, `ping`, `bench`, `serve`, `clean`, `completion`, `stub` | the subcommands |
+//! | `show`, `monitor`, `run`, `netns`, `ping`, `bench`, `serve`, `clean`, `completion`, `stub` | the subcommands |
 //! | `cli` | the command line, made of the subcommands' arguments |
 //! | `session` | a connection for one subcommand, and its end |
 //! | `signals`, `inherited` | SIGINT and SIGTERM; descriptors that are closed at the start |
@@ -47,6 +47,7 @@ mod output;
 mod ping;
 mod progress;
 mod prompt;
+mod run;
 mod serve;
 mod session;
 mod show;
@@ -89,6 +90,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Monitor(args) => monitor::run(&connection, &args),
         Command::Mirror(args) => mirror::run(&connection, &args),
         Command::Wait(args) => wait::run(&connection, &args),
+        Command::Run(args) => run::run(&connection, &args),
+        Command::Shell(args) => run::shell(&connection, &args),
         #[cfg(feature = "nats")]
         Command::Collect(args) => collect::run(&connection, &args),
         Command::Netns(command) => netns::run(&connection, &command),

@@ -40,6 +40,8 @@ pub(crate) struct Session {
     signals: Signals,
     /// Whether the subcommand handles the first Ctrl-C itself.
     pub(crate) handles_interrupt: Cell<bool>,
+    /// Whether a program has the terminal: neither signals nor the end of the output's reader end the work.
+    pub(crate) runs_program: Cell<bool>,
 }
 
 /// Connects, does the work, and closes the connection whatever the result. The work ends at an
@@ -75,13 +77,14 @@ async fn connected(
         target: target.clone(),
         signals: signals.clone(),
         handles_interrupt: Cell::new(false),
+        runs_program: Cell::new(false),
     };
     let result = tokio::select! {
         // Completed work counts, where both happen at once.
         biased;
         result = work(&session) => result,
         signal = session.interrupted(signals) => Err(Failure::interrupted(signal)),
-        () = output::reader_gone() => Ok(()),
+        () = session.reader_gone() => Ok(()),
     };
     close(session.client, signals).await;
     match *target == Target::local() {
@@ -129,6 +132,7 @@ pub(crate) fn run_each(
                 target: entry.target.clone(),
                 signals: of_signals.clone(),
                 handles_interrupt: Cell::new(false),
+                runs_program: Cell::new(false),
             };
             let result = work(&session, entry).await;
             let _ = timeout(CLOSE_TIMEOUT, session.client.close()).await;
@@ -179,9 +183,23 @@ impl Session {
         self.signals.clone()
     }
 
+    /// Has a program that this tool runs decide on its end, from now on.
+    pub(crate) fn leave_to_program(&self) {
+        Signals::leave_to_program();
+        self.runs_program.set(true);
+    }
+
+    async fn reader_gone(&self) {
+        output::reader_gone().await;
+        if self.runs_program.get() {
+            std::future::pending().await
+        }
+    }
+
     /// Waits for the signal that ends the work.
     async fn interrupted(&self, signals: &mut Signals) -> Signal {
         match signals.next().await {
+            _ if self.runs_program.get() => std::future::pending().await,
             // The second one ends a subcommand that takes its time.
             Signal::SIGINT if self.handles_interrupt.get() => signals.next().await,
             signal => signal,

@@ -4,7 +4,12 @@
 //! blocked, such as by a standard error that nobody reads. They are handled, and not blocked for
 //! sigwait(3), because programs that std starts inherit the mask of blocked signals.
 
-use std::{io, process, thread, time::Duration};
+use std::{
+    io, process,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use tokio::{
@@ -17,6 +22,9 @@ use super::{failure::Failure, prompt};
 
 /// The time from the first signal to the end of the tool, whatever it is doing.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// Whether a program has the terminal, and its own ways with signals.
+static LEFT_TO_PROGRAM: AtomicBool = AtomicBool::new(false);
 
 /// The signals so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +64,7 @@ impl Signals {
                 let count = sender.borrow().count;
                 sender
                     .send_replace(Received { count: count.saturating_add(1), last: Some(signal) });
-                if count == 0 {
+                if count == 0 && !LEFT_TO_PROGRAM.load(Ordering::Relaxed) {
                     // Fails where no thread can be had; then the tool ends in its own time.
                     let thread = thread::Builder::new().name("end".to_owned());
                     let _ = thread.spawn(move || end(signal));
@@ -66,6 +74,11 @@ impl Signals {
         let thread = thread::Builder::new().name("signals".to_owned());
         thread.spawn(move || runtime.block_on(wait))?;
         Ok(Self { received, seen: 0 })
+    }
+
+    /// Has no signal end the tool from now on: a program that it runs decides.
+    pub(crate) fn leave_to_program() {
+        LEFT_TO_PROGRAM.store(true, Ordering::Relaxed);
     }
 
     /// The next signal. Cancel-safe.

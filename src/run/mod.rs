@@ -1,0 +1,278 @@
+//! Programs of this host whose netlink sockets are in the far kernel: `ip`, `nft`, a script, unmodified.
+//!
+//! A [`Run`] starts a program under a filter of system calls that tells this process about its calls on sockets
+//! (seccomp_unotify(2)). Each AF_NETLINK socket that the program or a child of it opens is a
+//! [`RemoteSocket`](crate::RemoteSocket); what the program holds is a handle for readiness. Statically linked
+//! programs work, no privilege is needed, and nothing has to be installed at the far end.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::process::Command;
+//! use netlink_remote::run::Run;
+//!
+//! let client = netlink_remote::connect("ssh://ci@router,sudo:").await?;
+//! let mut command = Command::new("ip");
+//! command.args(["-json", "route"]);
+//! let mut program = Run::new(command).start(&client).await?;
+//! let status = program.wait().await?;
+//! # let _ = status; Ok(()) }
+//! ```
+//!
+//! # What is far, and what is here
+//!
+//! | what a program uses | where it is |
+//! |---|---|
+//! | AF_NETLINK sockets: all calls on them | far |
+//! | `/run/netns`: listing, opening, `ip netns add`, `delete`, `exec`, `-n NAME` | far |
+//! | `/proc/self/ns/net`, `setns(2)` into such a namespace | far |
+//! | files below `/proc/net` and `/proc/sys/net`, for reading | far, as they were when they were opened |
+//! | `SIOCGIFNAME`, `INDEX`, `FLAGS`, `MTU`, `HWADDR`, `TXQLEN` of ioctl(2) | far |
+//! | `/sys/class/net` | here; said once |
+//! | other files, processes, sockets of other families | here |
+//! | other ioctls on network devices, raw and packet sockets, bpf(2), tun devices, new network namespaces, writing below `/proc/sys/net` | refused and said once; here with [`allow_local`](Run::allow_local) |
+//! | `io_uring_setup(2)`; sockets of 32-bit programs | ENOSYS |
+//!
+//! A setuid program has no more privileges than its caller (`PR_SET_NO_NEW_PRIVS`). `dup2(2)` to a number below
+//! that of handles leaves send(2) and recv(2) working, but not read(2) and write(2). Numbers of descriptors in
+//! messages of rtnetlink are translated; in those of generic netlink (devlink, nl80211) they are not.
+//!
+//! A connection that ends makes calls on its sockets fail with ECONNRESET. Where this process ends, the kernel
+//! kills the program, and answers ENOSYS to those that it has left behind.
+
+mod arch;
+mod child;
+mod filter;
+mod handle;
+mod listing;
+mod memory;
+mod notices;
+mod paths;
+mod requests;
+mod sockets;
+mod spaces;
+mod supervisor;
+mod sys;
+mod transfer;
+
+use std::{
+    fmt, io,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus},
+    sync::Arc,
+};
+
+use nix::{
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::Signal,
+    },
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Child,
+};
+
+use self::{
+    notices::Notices,
+    spaces::Spaces,
+    supervisor::{Permits, Supervisor},
+};
+use crate::{Client, Error, ErrorKind, Netns, errno::words};
+
+/// A program that is to be started.
+pub struct Run {
+    command: Command,
+    netns: Netns,
+    permits: Permits,
+    tell: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Run {
+    /// A program, with its arguments, environment and streams.
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            netns: Netns::Current,
+            permits: Permits::default(),
+            tell: Box::new(|line| tracing::warn!("{line}")),
+        }
+    }
+
+    /// Sets the network namespace of the program's sockets; by default that of the stub.
+    #[must_use]
+    pub fn netns(mut self, netns: Netns) -> Self {
+        self.netns = netns;
+        self
+    }
+
+    /// Permits what would change this host's network: it is refused by default.
+    #[must_use]
+    pub fn allow_local(mut self, permits: bool) -> Self {
+        self.permits.local = permits;
+        self
+    }
+
+    /// Has a function get each line about what was refused, or done here and not there, once. By default a line is a
+    /// `tracing` event.
+    #[must_use]
+    pub fn notices(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.tell = Box::new(tell);
+        self
+    }
+
+    /// Starts the program. [`wait`](Program::wait) answers its calls: until it is polled, the program waits at its
+    /// first socket.
+    ///
+    /// Blocks the thread for as long as starting a process takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Namespace`] as for [`RemoteNetns::open`](crate::client::RemoteNetns::open);
+    /// [`ErrorKind::Program`] for a program that cannot be started, or not be supervised, and says what else to do;
+    /// [`ErrorKind::Invalid`] for a far host of the other byte order, in which a program here would write its
+    /// messages the wrong way round.
+    pub async fn start(self, client: &Client) -> Result<Program, Error> {
+        let Self { command, netns, permits, tell } = self;
+        let host = client.host();
+        if host.big_endian != cfg!(target_endian = "big") {
+            let text = format!(
+                "{} is of the other byte order ({}): no program here can write its messages",
+                host.host_name, host.architecture
+            );
+            return Err(Error::invalid(text));
+        }
+        let spaces = Spaces::new(client.clone(), netns).await?;
+        let handles = child::handle_numbers();
+        let (child, listener) = child::start(command, &handles, permits.local)?;
+        let first = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        let supervisor = Supervisor::new(
+            listener,
+            (client.clone(), spaces),
+            permits,
+            Notices::new(tell),
+            handles,
+            first,
+        );
+        let supervisor = supervisor.map_err(|errno| {
+            Error::new(ErrorKind::Program, format!("the program cannot be supervised: {errno}"))
+        })?;
+        Ok(Program { child, supervisor })
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+/// A program that runs. Dropping it kills the program, and leaves processes that the program started without
+/// netlink.
+pub struct Program {
+    child: Child,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Program {
+    /// The id of its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Sends it a signal, by number.
+    ///
+    /// # Errors
+    /// That of kill(2); `NotFound` once it has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+        let signal = Signal::try_from(signal)?;
+        Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// Answers the calls of the program and of its children, until the program ends. Children that it leaves have
+    /// no netlink from then on. Cancel-safe: the next call goes on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Program`] for an end that is not known.
+    pub async fn wait(&mut self) -> Result<ExitStatus, Error> {
+        let Self { child, supervisor } = self;
+        let status = tokio::select! {
+            status = child.wait() => status,
+            served = supervisor.serve() => match served {
+                // A program that has no calls left to answer may take its time to end.
+                Ok(()) => child.wait().await,
+                Err(errno) => Err(errno.into()),
+            }
+        };
+        supervisor.end();
+        let failed = |error: io::Error| {
+            Error::new(ErrorKind::Program, format!("waiting for the program: {}", words(&error)))
+        };
+        status.map_err(failed)
+    }
+}
+
+/// What a program has printed, and its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Printed {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Its end.
+    pub status: ExitStatus,
+}
+
+impl Program {
+    /// [`wait`](Self::wait), and collects what the program prints to those of its streams that are piped
+    /// ([`Command::stdout`]). Not cancel-safe: what was read is lost.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait); [`ErrorKind::Program`] for more than `most` bytes on a stream, which kills the
+    /// program.
+    pub async fn printed(mut self, most: usize) -> Result<Printed, Error> {
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let (stdout, stderr, status) =
+            tokio::try_join!(read(stdout, most), read(stderr, most), self.wait())?;
+        Ok(Printed { stdout, stderr, status })
+    }
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>, most: usize) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    let Some(stream) = stream else { return Ok(out) };
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    stream.take(limit).read_to_end(&mut out).await.map_err(|error| {
+        Error::new(ErrorKind::Program, format!("reading its output: {}", words(&error)))
+    })?;
+    match out.len() > most {
+        true => Err(Error::new(ErrorKind::Program, format!("more than {most} bytes of output"))),
+        false => Ok(out),
+    }
+}
+
+/// Ends this process as a program has ended: with its exit code, or by the same signal, without a core of its own.
+pub fn end_as(status: ExitStatus) -> ! {
+    if let Some(signal) = status.signal() {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        sys::end_by(signal);
+        std::process::exit(128 + signal);
+    }
+    std::process::exit(status.code().unwrap_or(1))
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Ended already, or killed by the kernel if this process ends first.
+        let _ = self.child.start_kill();
+        self.supervisor.end();
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("child", &self.child).finish_non_exhaustive()
+    }
+}

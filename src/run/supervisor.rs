@@ -1,0 +1,296 @@
+//! The supervisor: receives the calls of a program, and answers each.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    ops::Range,
+    os::fd::{AsFd, OwnedFd},
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    arch,
+    handle::{Handle, Outcome, number},
+    listing::Listing,
+    memory::Memory,
+    notices::Notices,
+    spaces::{Spaces, identity_of, process_of},
+    sys::{self, Call, Listener, Next},
+};
+use crate::{Client, sync::lock};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+};
+
+/// `ERESTARTSYS`: the kernel ends the call with EINTR, or makes it again, as the signal's handler says.
+pub(super) const RESTART: i32 = 512;
+
+/// An answer to a call.
+pub(super) enum Answer {
+    /// A value or an errno.
+    Is(Outcome),
+    /// The kernel makes the call.
+    GoOn,
+    /// A copy of a descriptor.
+    Descriptor {
+        descriptor: Arc<OwnedFd>,
+        /// Whether its number is to be one of those whose calls are all told.
+        at_handles: bool,
+        /// The entries of a folder.
+        names: Option<Vec<String>>,
+        close_on_exec: bool,
+    },
+    /// Later.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Answer {
+    pub(super) fn error(errno: i32) -> Self {
+        Answer::Is(Err(errno))
+    }
+
+    pub(super) fn later(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Answer::Later(Box::pin(answer))
+    }
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Answer::Is(outcome)
+    }
+}
+
+impl From<Errno> for Answer {
+    fn from(errno: Errno) -> Self {
+        Answer::error(number(errno))
+    }
+}
+
+/// What a program may do besides netlink.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Permits {
+    pub(super) local: bool,
+}
+
+pub(super) struct Supervisor {
+    listener: Listener,
+    pub(super) client: Client,
+    pub(super) spaces: Arc<Spaces>,
+    pub(super) permits: Permits,
+    pub(super) notices: Notices,
+    /// The numbers of handles.
+    range: Range<u32>,
+    /// The first process under the filter.
+    pub(super) first: i32,
+    /// By the inode of the program's end.
+    sockets: Mutex<HashMap<u64, Arc<Handle>>>,
+    /// Processes, by their ids, for copies of their descriptors.
+    processes: Mutex<HashMap<i32, Arc<OwnedFd>>>,
+    pub(super) listings: Mutex<HashMap<(i32, i32), Listing>>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        listener: OwnedFd,
+        (client, spaces): (Client, Spaces),
+        permits: Permits,
+        notices: Notices,
+        range: Range<u32>,
+        first: i32,
+    ) -> Result<Arc<Self>, Errno> {
+        Ok(Arc::new(Self {
+            listener: Listener::new(listener)?,
+            client,
+            spaces: Arc::new(spaces),
+            permits,
+            notices,
+            range,
+            first,
+            sockets: Mutex::default(),
+            processes: Mutex::default(),
+            listings: Mutex::default(),
+        }))
+    }
+
+    /// Answers calls until no process is left under the filter.
+    pub(super) async fn serve(self: &Arc<Self>) -> Result<(), Errno> {
+        loop {
+            let mut ready = self.listener.readable().await?;
+            // Other tasks must have their turn in a storm of calls.
+            for _ in 0..64 {
+                match self.listener.next() {
+                    Ok(Next::Call(call)) => self.take(call),
+                    Ok(Next::Nothing) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Ok(Next::Over) => return Ok(()),
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take(self: &Arc<Self>, call: Call) {
+        match self.answer(&call) {
+            Answer::Later(answer) => {
+                let this = Arc::clone(self);
+                tokio::spawn(async move {
+                    let mut answer = answer.await;
+                    while let Answer::Later(later) = answer {
+                        answer = later.await;
+                    }
+                    this.give(&call, answer);
+                });
+            }
+            answer => self.give(&call, answer),
+        }
+    }
+
+    fn give(&self, call: &Call, answer: Answer) {
+        let listener = &self.listener;
+        match answer {
+            Answer::Is(outcome) => listener.answer(call, outcome),
+            Answer::GoOn | Answer::Later(_) => listener.go_on(call),
+            Answer::Descriptor { descriptor, at_handles, names, close_on_exec } => {
+                let at = match at_handles.then(|| self.free_number(call.tid)) {
+                    Some(None) => return listener.answer(call, Err(libc::EMFILE)),
+                    at => at.flatten(),
+                };
+                if let (Some(names), Some(at)) = (names, at) {
+                    let process = process_of(call.tid).unwrap_or(call.tid);
+                    let listing = Listing::new(names);
+                    lock(&self.listings).insert((process, at as i32), listing);
+                }
+                if let Err(errno) = listener.give(call, descriptor.as_fd(), at, close_on_exec) {
+                    // EBADF: the number is beyond the program's limit.
+                    let errno = if errno == Errno::EBADF { Errno::EMFILE } else { errno };
+                    listener.answer(call, Err(number(errno)));
+                }
+            }
+        }
+    }
+
+    /// The lowest number for a handle that a thread's process has not in use.
+    fn free_number(&self, tid: i32) -> Option<u32> {
+        self.range.clone().find(|number| {
+            let path = format!("/proc/{tid}/fd/{number}");
+            nix::sys::stat::lstat(path.as_str()).is_err()
+        })
+    }
+
+    /// Whether a thread's memory is still that of the call.
+    pub(super) fn waits(&self, call: &Call) -> bool {
+        self.listener.waits(call)
+    }
+
+    pub(super) fn add(self: &Arc<Self>, handle: Arc<Handle>) {
+        let inode = handle.inode;
+        lock(&self.sockets).insert(inode, Arc::clone(&handle));
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            handle.closed().await;
+            lock(&this.sockets).remove(&inode);
+        });
+    }
+
+    /// Closes every far socket.
+    pub(super) fn end(&self) {
+        lock(&self.sockets).clear();
+        lock(&self.processes).clear();
+    }
+
+    /// The handle that a thread's descriptor is.
+    pub(super) fn handle(&self, tid: i32, fd: i32) -> Option<Arc<Handle>> {
+        let sockets = lock(&self.sockets);
+        if sockets.is_empty() {
+            return None;
+        }
+        let (_, inode) = identity_of(tid, fd)?;
+        sockets.get(&inode).cloned()
+    }
+
+    /// A copy of a thread's descriptor.
+    pub(super) fn copy(&self, tid: i32, fd: i32) -> Option<OwnedFd> {
+        let known = lock(&self.processes).get(&tid).cloned();
+        if let Some(process) = known
+            && let Ok(copy) = sys::copy_descriptor(process.as_fd(), fd)
+        {
+            return Some(copy);
+        }
+        let process = Arc::new(sys::open_process(process_of(tid)?).ok()?);
+        let copy = sys::copy_descriptor(process.as_fd(), fd).ok();
+        let mut processes = lock(&self.processes);
+        // Those that are gone go with the others.
+        if processes.len() >= 256 {
+            processes.clear();
+        }
+        processes.insert(tid, process);
+        copy
+    }
+
+    /// Whether a thread's descriptor is set to not block.
+    pub(super) fn is_nonblocking(&self, tid: i32, fd: i32) -> bool {
+        let flags = self.copy(tid, fd).and_then(|copy| fcntl(&copy, FcntlArg::F_GETFL).ok());
+        flags.is_some_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))
+    }
+
+    fn answer(self: &Arc<Self>, call: &Call) -> Answer {
+        let fd = call.int(0);
+        let memory = Memory::of(call.tid);
+        match call.number {
+            libc::SYS_socket => self.socket(call),
+            libc::SYS_openat => self.open(call, call.argument(1), call.int(2)),
+            libc::SYS_openat2 => match memory.u32(call.argument(2)) {
+                Ok(flags) => self.open(call, call.argument(1), flags as i32),
+                Err(errno) => errno.into(),
+            },
+            libc::SYS_mkdirat => self.make_folder(call, call.argument(1)),
+            libc::SYS_unlinkat => self.unlink(call, call.argument(1)),
+            libc::SYS_setns => self.set_namespace(call),
+            libc::SYS_unshare => self.unshare(call),
+            libc::SYS_mount => self.mount(call),
+            libc::SYS_umount2 => self.unmount(call),
+            libc::SYS_ioctl => self.control(call),
+            libc::SYS_getdents64 => self.list(call),
+            libc::SYS_bpf => {
+                self.notices.refused(call.tid, "bpf(2) acts on this host's kernel");
+                Answer::error(libc::EPERM)
+            }
+            other if Some(other) == arch::OPEN => self.open(call, call.argument(0), call.int(1)),
+            other if Some(other) == arch::MKDIR => self.make_folder(call, call.argument(0)),
+            other if Some(other) == arch::UNLINK => self.unlink(call, call.argument(0)),
+            _ => match self.handle(call.tid, fd) {
+                Some(handle) => self.on_handle(call, handle),
+                None => Answer::GoOn,
+            },
+        }
+    }
+
+    fn on_handle(self: &Arc<Self>, call: &Call, handle: Arc<Handle>) -> Answer {
+        match call.number {
+            libc::SYS_bind => self.bind(call, handle),
+            libc::SYS_connect => self.connect(call, handle),
+            libc::SYS_getsockname => self.name(call, handle, false),
+            libc::SYS_getpeername => self.name(call, handle, true),
+            libc::SYS_setsockopt => self.set_option(call, handle),
+            libc::SYS_getsockopt => self.get_option(call, handle),
+            libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_write | libc::SYS_writev => {
+                self.send(call, handle)
+            }
+            libc::SYS_sendmmsg => self.send_many(call, handle),
+            libc::SYS_recvfrom | libc::SYS_recvmsg | libc::SYS_read | libc::SYS_readv => {
+                self.receive(call, handle)
+            }
+            libc::SYS_recvmmsg => self.receive_many(call, handle),
+            libc::SYS_dup | libc::SYS_fcntl => self.duplicate(call),
+            // What a netlink socket answers.
+            libc::SYS_shutdown => Answer::error(libc::EOPNOTSUPP),
+            _ => Answer::GoOn,
+        }
+    }
+}
