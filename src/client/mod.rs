@@ -19,6 +19,7 @@ mod file;
 mod gathering;
 pub(crate) mod handshake;
 mod keepalive;
+mod local_fd;
 #[cfg(feature = "rust-netlink")]
 pub(crate) mod netlink_socket;
 mod netns;

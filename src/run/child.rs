@@ -46,7 +46,8 @@ pub(super) fn start(
         let architecture = std::env::consts::ARCH;
         return Err(failed(format!("programs cannot be run so on {architecture}")));
     }
-    sys::begin_under(&mut command, filter, tell.as_fd(), go.as_fd());
+    let others = [told.as_fd(), let_go.as_fd()];
+    sys::begin_under(&mut command, filter, (tell.as_fd(), go.as_fd()), others);
     let mut command = tokio::process::Command::from(command);
     // The program waits, before it is executed, until its listener was taken; and the caller waits in
     // `spawn` until it is executed.
@@ -59,7 +60,10 @@ pub(super) fn start(
     });
     match (child, listener) {
         (Ok(child), Ok(listener)) => Ok((child, listener)),
-        (Err(error), listener) => Err(failed(why(&program, &error, &listener)).with_source(error)),
+        (Err(error), listener) => Err(match why(&program, &error, &listener) {
+            Some(why) => failed(why),
+            None => failed(program).with_source(error),
+        }),
         (Ok(_), Err(error)) => {
             Err(failed(format!("{program} runs, but not under supervision: {}", words(&error))))
         }
@@ -78,11 +82,11 @@ fn take(told: OwnedFd, let_go: OwnedFd) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Why a program could not be started, and what to do.
-fn why(program: &str, error: &io::Error, listener: &io::Result<OwnedFd>) -> String {
+/// Why a program could not be supervised, and what to do; `None` where it could not be executed.
+fn why(program: &str, error: &io::Error, listener: &io::Result<OwnedFd>) -> Option<String> {
     const INSTEAD: &str = "programs written for netlink-remote, `nlr show` and `nlr monitor` work without it, and `ssh` runs the \
          far host's own programs";
-    match (error.raw_os_error(), listener) {
+    Some(match (error.raw_os_error(), listener) {
         (Some(libc::EBUSY), _) => {
             "this process is supervised so already: `nlr run` does not work inside `nlr run`"
                 .to_owned()
@@ -95,6 +99,6 @@ fn why(program: &str, error: &io::Error, listener: &io::Result<OwnedFd>) -> Stri
             "{program} cannot be supervised: {}: the kernel or a container's policy forbids seccomp notification; {INSTEAD}",
             words(error)
         ),
-        _ => format!("{program}: {}", words(error)),
-    }
+        _ => return None,
+    })
 }

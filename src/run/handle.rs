@@ -102,6 +102,8 @@ struct State {
     is_readable: bool,
     /// The errno of every call from now on.
     over: Option<i32>,
+    /// Whether the far end has not opened the socket.
+    is_refused: bool,
     receive_timeout: Option<Duration>,
 }
 
@@ -234,7 +236,8 @@ impl Handle {
         self.show(&mut state, || None);
         drop(state);
         self.arrived.notify_waiters();
-        Poll::Ready(lock(&self.state).over.is_none())
+        let state = lock(&self.state);
+        Poll::Ready(state.over.is_none() && !state.is_refused)
     }
 
     /// Makes the program's end readable, or not, as it should be. `copy` gives a copy of that end, by which
@@ -314,6 +317,13 @@ impl Handle {
         lock(&self.state).in_dump
     }
 
+    /// Takes in a SO_RCVTIMEO, which the kernel sets on the program's end, too.
+    pub(super) fn set_receive_timeout(&self, value: &[u8]) {
+        if let Some(timeout) = time_of(value) {
+            lock(&self.state).receive_timeout = timeout;
+        }
+    }
+
     pub(super) fn receive_timeout(&self) -> Option<Duration> {
         lock(&self.state).receive_timeout
     }
@@ -328,14 +338,13 @@ impl Handle {
 
     /// bind(2).
     pub(super) async fn bind(self: &Arc<Self>, portid: u32, mask: u32) -> Outcome {
+        // No socket that is bound has port id 0.
+        if lock(&self.state).is_bound && (portid == 0 || self.opened().await?.portid() != portid) {
+            return Err(libc::EINVAL);
+        }
         let waits = {
             let mut state = lock(&self.state);
-            if state.is_bound && portid != 0 {
-                let own = state.socket.as_ref().map_or(0, |socket| socket.portid());
-                if portid != own {
-                    return Err(libc::EINVAL);
-                }
-            } else if portid != 0 {
+            if !state.is_bound && portid != 0 {
                 // A socket that was opened for its options has another port id.
                 state.close();
                 state.portid = portid;
@@ -419,20 +428,17 @@ impl Handle {
         name: i32,
         value: Vec<u8>,
     ) -> Outcome {
-        let int = || nlmsg::read_u32(&value, 0).ok_or(libc::EINVAL);
+        // The kernel takes a short value of SOL_NETLINK for 0.
+        let int = || match nlmsg::read_u32(&value, 0) {
+            None if level == options::SOL_NETLINK => Ok(0),
+            value => value.ok_or(libc::EINVAL),
+        };
         match (level, name) {
             (options::SOL_NETLINK, options::ADD_MEMBERSHIP) => {
                 return self.member(int()?, true).await;
             }
             (options::SOL_NETLINK, options::DROP_MEMBERSHIP) => {
                 return self.member(int()?, false).await;
-            }
-            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => {
-                lock(&self.state).receive_timeout = time_of(&value).ok_or(libc::EINVAL)?;
-                return Ok(0);
-            }
-            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => {
-                return time_of(&value).map(|_| 0).ok_or(libc::EINVAL);
             }
             _ => {}
         }
@@ -481,13 +487,6 @@ impl Handle {
             (libc::SOL_SOCKET, libc::SO_PASSCRED | libc::SO_REUSEADDR | libc::SO_TIMESTAMP) => {
                 int(lock(&self.state).switch(level, name).into())
             }
-            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => {
-                let time = self.receive_timeout().unwrap_or_default();
-                let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-                let parts = [seconds, time.subsec_micros().into()];
-                Ok(parts.into_iter().flat_map(i64::to_ne_bytes).collect())
-            }
-            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => Ok(vec![0; 16]),
             (options::SOL_NETLINK, name) if SWITCHES.contains(&name) => {
                 int(lock(&self.state).switch(level, name).into())
             }
@@ -520,6 +519,7 @@ impl State {
             pump.abort();
         }
         self.socket = None;
+        self.is_refused = false;
         self.queue.clear();
         self.in_dump = false;
     }
@@ -531,6 +531,8 @@ impl State {
 
     fn take_in(&mut self, event: Result<Event, Error>) {
         match event {
+            // To the kernel, a socket without a port id is the sender of its events.
+            Ok(Event::Datagram(datagram)) if datagram.info.group != 0 && !self.is_bound => {}
             Ok(Event::Datagram(datagram)) => {
                 self.queue.push_back(Item::Datagram { data: datagram.data, info: datagram.info });
             }
@@ -539,16 +541,18 @@ impl State {
                     self.queue.push_back(Item::Failure(libc::ENOBUFS));
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Open) => {
+            Err(error) if error.kind() == ErrorKind::Disconnected => {
                 self.over = Some(errno_of(&error));
             }
+            // Whoever opens or uses the socket gets the error; another bind(2) may succeed.
+            Err(error) if error.kind() == ErrorKind::Open => self.is_refused = true,
             Err(error) => self.queue.push_back(Item::Failure(errno_of(&error))),
         }
     }
 
     /// Takes in the next that has arrived, if nothing is left of what was taken in before.
     fn refill(&mut self) {
-        while self.queue.is_empty() && self.over.is_none() {
+        while self.queue.is_empty() && self.over.is_none() && !self.is_refused {
             let Some(socket) = self.socket.clone() else { return };
             match socket.try_recv() {
                 Ok(None) => return,

@@ -37,7 +37,7 @@
 //! messages of rtnetlink are translated; in those of generic netlink (devlink, nl80211) they are not.
 //!
 //! A connection that ends makes calls on its sockets fail with ECONNRESET. Where this process ends, the kernel
-//! kills the program, and answers ENOSYS to those that it has left behind.
+//! kills the program, and answers ENOSYS to the calls of processes that the program has left behind.
 
 mod arch;
 mod child;
@@ -166,8 +166,8 @@ impl fmt::Debug for Run {
     }
 }
 
-/// A program that runs. Dropping it kills the program, and leaves processes that the program started without
-/// netlink.
+/// A program that runs. Dropping it kills the program; for processes that the program has started, opening files and
+/// calls on sockets fail with ENOSYS from then on.
 pub struct Program {
     child: Child,
     supervisor: Arc<Supervisor>,
@@ -190,8 +190,11 @@ impl Program {
         Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
     }
 
-    /// Answers the calls of the program and of its children, until the program ends. Children that it leaves have
-    /// no netlink from then on. Cancel-safe: the next call goes on.
+    /// Answers the calls of the program and of its children, until the program ends. Cancel-safe: the next call
+    /// goes on.
+    ///
+    /// Children that the program leaves wait at their next call, be it that of a socket or of opening a file, until
+    /// [`wait_for_others`](Self::wait_for_others) answers them.
     ///
     /// # Errors
     /// [`ErrorKind::Program`] for an end that is not known.
@@ -205,7 +208,6 @@ impl Program {
                 Err(errno) => Err(errno.into()),
             }
         };
-        supervisor.end();
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Program, format!("waiting for the program: {}", words(&error)))
         };
@@ -261,6 +263,23 @@ pub fn end_as(status: ExitStatus) -> ! {
         std::process::exit(128 + signal);
     }
     std::process::exit(status.code().unwrap_or(1))
+}
+
+impl Program {
+    /// Whether a process is left that the program has started, once the program has ended.
+    pub fn has_others(&self) -> bool {
+        !self.supervisor.is_over()
+    }
+
+    /// Answers the calls of processes that the program has left, until none runs any more. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub async fn wait_for_others(&mut self) -> Result<(), Error> {
+        self.supervisor.serve().await.map_err(|errno| {
+            Error::new(ErrorKind::Program, format!("supervising its processes: {errno}"))
+        })
+    }
 }
 
 impl Drop for Program {

@@ -26,6 +26,32 @@ const GET_QUEUE_LENGTH: u32 = 0x8942;
 /// Requests about a socket itself, below those about routes and interfaces.
 const OF_ROUTES: u32 = 0x890b;
 
+/// Names of requests that programs make, most of them where netlink would do.
+const NAMES: [(u32, &str); 22] = [
+    (0x890b, "SIOCADDRT"),
+    (0x890c, "SIOCDELRT"),
+    (0x8912, "SIOCGIFCONF"),
+    (0x8914, "SIOCSIFFLAGS"),
+    (0x8915, "SIOCGIFADDR"),
+    (0x8916, "SIOCSIFADDR"),
+    (0x891c, "SIOCSIFNETMASK"),
+    (0x8922, "SIOCSIFMTU"),
+    (0x8924, "SIOCSIFHWADDR"),
+    (0x8931, "SIOCADDMULTI"),
+    (0x8932, "SIOCDELMULTI"),
+    (0x8946, "SIOCETHTOOL"),
+    (0x8955, "SIOCSARP"),
+    (0x8970, "SIOCGIFMAP"),
+    (0x8983, "SIOCSIFVLAN"),
+    (0x8990, "SIOCBONDENSLAVE"),
+    (0x89a0, "SIOCBRADDBR"),
+    (0x89a1, "SIOCBRDELBR"),
+    (0x89a2, "SIOCBRADDIF"),
+    (0x89a3, "SIOCBRDELIF"),
+    (0x89f0, "SIOCGETTUNNEL"),
+    (0x89f1, "SIOCADDTUNNEL"),
+];
+
 /// `FIONREAD` and `TIOCOUTQ`, which no netlink socket has.
 const QUEUED: [u32; 2] = [0x541b, 0x5411];
 
@@ -75,7 +101,10 @@ impl Supervisor {
             | GET_QUEUE_LENGTH => self.interface(call, request),
             _ if self.permits.local => Answer::GoOn,
             _ => {
-                let what = format!("ioctl {request:#x} acts on this host");
+                let what = match NAMES.iter().find(|(number, _)| *number == request) {
+                    Some((_, name)) => format!("ioctl {request:#x} ({name}) acts on this host"),
+                    None => format!("ioctl {request:#x} acts on this host"),
+                };
                 self.notices.refused(call.tid, &what);
                 Answer::error(libc::EOPNOTSUPP)
             }

@@ -192,6 +192,14 @@ impl Supervisor {
                     .say(call.tid, "a BPF program stays on this host: SO_ATTACH_BPF is refused");
                 Answer::error(libc::EPERM)
             }
+            // Kept by the program's end: the kernel rounds it.
+            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => Answer::GoOn,
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => {
+                if let Ok(value) = memory.bytes(at, length.min(16) as usize) {
+                    handle.set_receive_timeout(&value);
+                }
+                Answer::GoOn
+            }
             _ => match memory.bytes(at, length.min(LONGEST_OPTION) as usize) {
                 Ok(value) => {
                     Answer::later(async move { handle.set_option(level, name, value).await.into() })
@@ -205,6 +213,9 @@ impl Supervisor {
         let (this, call) = (Arc::clone(self), *call);
         let (level, name) = (call.int(1), call.int(2));
         let (at, length_at) = (call.argument(3), call.argument(4));
+        if level == libc::SOL_SOCKET && matches!(name, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) {
+            return Answer::GoOn;
+        }
         let memory = Memory::of(call.tid);
         let room = match memory.u32(length_at) {
             Ok(room) if room <= i32::MAX as u32 => room,

@@ -86,8 +86,6 @@ pub(super) struct Supervisor {
     pub(super) first: i32,
     /// By the inode of the program's end.
     sockets: Mutex<HashMap<u64, Arc<Handle>>>,
-    /// Processes, by their ids, for copies of their descriptors.
-    processes: Mutex<HashMap<i32, Arc<OwnedFd>>>,
     pub(super) listings: Mutex<HashMap<(i32, i32), Listing>>,
 }
 
@@ -109,7 +107,6 @@ impl Supervisor {
             range,
             first,
             sockets: Mutex::default(),
-            processes: Mutex::default(),
             listings: Mutex::default(),
         }))
     }
@@ -198,10 +195,14 @@ impl Supervisor {
         });
     }
 
+    /// Whether no process is left under the filter.
+    pub(super) fn is_over(&self) -> bool {
+        self.listener.is_over()
+    }
+
     /// Closes every far socket.
     pub(super) fn end(&self) {
         lock(&self.sockets).clear();
-        lock(&self.processes).clear();
     }
 
     /// The handle that a thread's descriptor is.
@@ -216,21 +217,12 @@ impl Supervisor {
 
     /// A copy of a thread's descriptor.
     pub(super) fn copy(&self, tid: i32, fd: i32) -> Option<OwnedFd> {
-        let known = lock(&self.processes).get(&tid).cloned();
-        if let Some(process) = known
-            && let Ok(copy) = sys::copy_descriptor(process.as_fd(), fd)
-        {
-            return Some(copy);
-        }
-        let process = Arc::new(sys::open_process(process_of(tid)?).ok()?);
-        let copy = sys::copy_descriptor(process.as_fd(), fd).ok();
-        let mut processes = lock(&self.processes);
-        // Those that are gone go with the others.
-        if processes.len() >= 256 {
-            processes.clear();
-        }
-        processes.insert(tid, process);
-        copy
+        // Most threads are the first of their processes.
+        let process = sys::open_process(tid).or_else(|errno| match process_of(tid) {
+            Some(process) if process != tid => sys::open_process(process),
+            _ => Err(errno),
+        });
+        sys::copy_descriptor(process.ok()?.as_fd(), fd).ok()
     }
 
     /// Whether a thread's descriptor is set to not block.
@@ -289,7 +281,9 @@ impl Supervisor {
             libc::SYS_recvmmsg => self.receive_many(call, handle),
             libc::SYS_dup | libc::SYS_fcntl => self.duplicate(call),
             // What a netlink socket answers.
-            libc::SYS_shutdown => Answer::error(libc::EOPNOTSUPP),
+            libc::SYS_shutdown | libc::SYS_listen | libc::SYS_accept | libc::SYS_accept4 => {
+                Answer::error(libc::EOPNOTSUPP)
+            }
             _ => Answer::GoOn,
         }
     }

@@ -57,14 +57,15 @@ fn install(program: &[sock_filter]) -> Result<RawFd, Errno> {
 }
 
 /// Has a program begin under the filter. It writes its pid and the listener's number to `tell`, and goes on
-/// when it can read a byte from `go`.
+/// when it can read a byte from `go`; `others` are the other ends of these pipes.
 pub(super) fn begin_under(
     command: &mut Command,
     filter: Vec<sock_filter>,
-    tell: BorrowedFd<'_>,
-    go: BorrowedFd<'_>,
+    (tell, go): (BorrowedFd<'_>, BorrowedFd<'_>),
+    others: [BorrowedFd<'_>; 2],
 ) {
     let (tell, go, parent) = (tell.as_raw_fd(), go.as_raw_fd(), getpid());
+    let others = others.map(|fd| fd.as_raw_fd());
     let begin = move || {
         // What this process ignores while the program has the terminal is the program's again.
         for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -77,6 +78,11 @@ pub(super) fn begin_under(
             return Err(Errno::ESRCH.into());
         }
         prctl::set_no_new_privs()?;
+        for other in others {
+            // SAFETY: these are the parent's ends of the pipes, of which this process, a copy, has copies that
+            // nothing uses; with one of them open it would never see that the parent gives up.
+            unsafe { libc::close(other) };
+        }
         let listener = install(&filter)?;
         let mut word = [0_u8; 8];
         word[..4].copy_from_slice(&getpid().as_raw().to_ne_bytes());
@@ -219,12 +225,21 @@ impl Listener {
         self.0.readable().await.map_err(|_| Errno::EIO)
     }
 
-    /// Receives a call, if one waits.
-    pub(super) fn next(&self) -> Result<Next, Errno> {
+    fn events(&self) -> Result<PollFlags, Errno> {
         let mut polled = [PollFd::new(self.0.get_ref().as_fd(), PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::ZERO)?;
         let events = polled.iter().filter_map(|polled| polled.revents()).next();
-        let events = events.unwrap_or(PollFlags::empty());
+        Ok(events.unwrap_or(PollFlags::empty()))
+    }
+
+    /// Whether no process is left under the filter.
+    pub(super) fn is_over(&self) -> bool {
+        self.events().is_ok_and(|events| events.contains(PollFlags::POLLHUP))
+    }
+
+    /// Receives a call, if one waits.
+    pub(super) fn next(&self) -> Result<Next, Errno> {
+        let events = self.events()?;
         if !events.contains(PollFlags::POLLIN) {
             let over = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
             return Ok(if over { Next::Over } else { Next::Nothing });

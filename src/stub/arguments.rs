@@ -23,6 +23,7 @@ Options:
                                 text without a slash
       --user NAME|UID[:GID]     become this user
       --no-seccomp              do not filter system calls
+      --no-files                refuse files below /proc/net and /proc/sys/net
   -V, --version
   -h, --help
 

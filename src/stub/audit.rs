@@ -6,7 +6,10 @@ use super::{
     events::{ListenEvent, Peer},
     journal::Journal,
 };
-use crate::wire::{Failure, NetnsRequest, Open, Opened, SocketId};
+use crate::{
+    text,
+    wire::{FILE, Failure, NetnsRequest, OWN_LEVEL, Open, Opened, SocketId, SocketOption},
+};
 
 /// The notes on one client. A stub without a server takes none.
 #[derive(Debug, Default)]
@@ -25,7 +28,14 @@ impl Audit {
 
     pub(super) fn opening(&mut self, id: SocketId, open: &Open) {
         if self.log.is_some() {
-            self.opening.insert(id, (open.protocol, open.netns.to_string()));
+            let is_file = |it: &&SocketOption| (it.level, it.name) == (OWN_LEVEL, FILE);
+            let file = open
+                .options
+                .iter()
+                .find(is_file)
+                .map(|option| format!(", to read {}", text::one_line_of(&option.value)));
+            let place = format!("{}{}", open.netns, file.unwrap_or_default());
+            self.opening.insert(id, (open.protocol, place));
         }
     }
 

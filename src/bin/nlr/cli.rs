@@ -3,6 +3,7 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
+    attach::AttachArgs,
     bench::BenchArgs,
     clean::CleanArgs,
     completion::CompletionArgs,
@@ -90,6 +91,7 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     Run(RunArgs),
     Shell(ShellArgs),
+    Attach(AttachArgs),
     #[cfg(feature = "nats")]
     Collect(super::collect::CollectArgs),
     #[command(subcommand)]

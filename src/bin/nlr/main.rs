@@ -23,6 +23,7 @@
 #![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer only renders"))]
 
 mod args;
+mod attach;
 mod bench;
 mod clap_error;
 mod clean;
@@ -91,6 +92,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Mirror(args) => mirror::run(&connection, &args),
         Command::Wait(args) => wait::run(&connection, &args),
         Command::Run(args) => run::run(&connection, &args),
+        Command::Attach(args) => attach::run(&connection, &args),
         Command::Shell(args) => run::shell(&connection, &args),
         #[cfg(feature = "nats")]
         Command::Collect(args) => collect::run(&connection, &args),

@@ -133,8 +133,10 @@ fn supervise(
 ) -> Result<(), Failure> {
     let mut ended = None;
     session::run(connection, target, async |session| {
-        let run = prepare(command(), netns.given(), permits, String::new());
-        ended = Some(to_its_end(session, run).await?);
+        let command = command();
+        let name = message(&command.get_program().to_string_lossy());
+        let run = prepare(command, netns.given(), permits, String::new());
+        ended = Some(to_its_end(session, run, &name).await?);
         Ok(())
     })?;
     match ended {
@@ -149,7 +151,7 @@ fn prepare(command: Command, netns: Option<&Netns>, permits: &Permits, label: St
     run.notices(move |line| warn(&format!("{label}{line}")))
 }
 
-async fn to_its_end(session: &Session, run: Run) -> Result<ExitStatus, Failure> {
+async fn to_its_end(session: &Session, run: Run, name: &str) -> Result<ExitStatus, Failure> {
     let mut signals = session.signals();
     let mut program = run.start(&session.client).await?;
     session.leave_to_program();
@@ -157,9 +159,9 @@ async fn to_its_end(session: &Session, run: Run) -> Result<ExitStatus, Failure> 
     let mut told = false;
     let closed = session.client.closed();
     tokio::pin!(closed);
-    loop {
+    let status = loop {
         tokio::select! {
-            status = program.wait() => return Ok(status?),
+            status = program.wait() => break status?,
             signal = signals.next() => match signal {
                 // Ctrl-C on a terminal has reached the program, too.
                 Signal::SIGINT if has_terminal => {}
@@ -172,7 +174,17 @@ async fn to_its_end(session: &Session, run: Run) -> Result<ExitStatus, Failure> 
                 warn(&format!("{}: {error}", session.target));
             }
         }
+    };
+    if program.has_others() {
+        warn(&format!(
+            "{name} has ended; processes that it has left are served until they end (Ctrl-C ends that)"
+        ));
+        tokio::select! {
+            served = program.wait_for_others() => served?,
+            _ = signals.next() => {}
+        }
     }
+    Ok(status)
 }
 
 fn run_each(connection: &ConnectionArgs, args: &RunArgs, file: &Path) -> Result<(), Failure> {

@@ -41,7 +41,9 @@ pub(crate) struct Session {
     /// Whether the subcommand handles the first Ctrl-C itself.
     pub(crate) handles_interrupt: Cell<bool>,
     /// Whether a program has the terminal: neither signals nor the end of the output's reader end the work.
-    pub(crate) runs_program: Cell<bool>,
+    runs_program: Cell<bool>,
+    /// Whether the work goes on though nobody reads standard output.
+    ignores_reader: Cell<bool>,
 }
 
 /// Connects, does the work, and closes the connection whatever the result. The work ends at an
@@ -78,6 +80,7 @@ async fn connected(
         signals: signals.clone(),
         handles_interrupt: Cell::new(false),
         runs_program: Cell::new(false),
+        ignores_reader: Cell::new(false),
     };
     let result = tokio::select! {
         // Completed work counts, where both happen at once.
@@ -133,6 +136,7 @@ pub(crate) fn run_each(
                 signals: of_signals.clone(),
                 handles_interrupt: Cell::new(false),
                 runs_program: Cell::new(false),
+                ignores_reader: Cell::new(false),
             };
             let result = work(&session, entry).await;
             let _ = timeout(CLOSE_TIMEOUT, session.client.close()).await;
@@ -187,11 +191,17 @@ impl Session {
     pub(crate) fn leave_to_program(&self) {
         Signals::leave_to_program();
         self.runs_program.set(true);
+        self.ignores_reader.set(true);
+    }
+
+    /// Has the work go on though nobody reads standard output any more.
+    pub(crate) fn ignore_reader(&self) {
+        self.ignores_reader.set(true);
     }
 
     async fn reader_gone(&self) {
         output::reader_gone().await;
-        if self.runs_program.get() {
+        if self.ignores_reader.get() {
             std::future::pending().await
         }
     }
