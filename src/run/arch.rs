@@ -12,6 +12,9 @@ mod here {
     pub(in crate::run) const OPEN: Option<i64> = Some(libc::SYS_open);
     pub(in crate::run) const MKDIR: Option<i64> = Some(libc::SYS_mkdir);
     pub(in crate::run) const UNLINK: Option<i64> = Some(libc::SYS_unlink);
+    /// Calls that wait for readiness, of this architecture alone.
+    pub(in crate::run) const WAITS: &[i64] =
+        &[libc::SYS_poll, libc::SYS_select, libc::SYS_epoll_wait];
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -24,6 +27,7 @@ mod here {
     pub(in crate::run) const OPEN: Option<i64> = None;
     pub(in crate::run) const MKDIR: Option<i64> = None;
     pub(in crate::run) const UNLINK: Option<i64> = None;
+    pub(in crate::run) const WAITS: &[i64] = &[];
 }
 
 /// No filter is known for this architecture.
@@ -35,6 +39,7 @@ mod here {
     pub(in crate::run) const OPEN: Option<i64> = None;
     pub(in crate::run) const MKDIR: Option<i64> = None;
     pub(in crate::run) const UNLINK: Option<i64> = None;
+    pub(in crate::run) const WAITS: &[i64] = &[];
 }
 
 pub(super) use here::*;

@@ -52,6 +52,11 @@ const TOLD: &[i64] = &[
     libc::SYS_umount2,
 ];
 
+/// Calls that wait for readiness, on every architecture: they are told so that handles show theirs, and then made
+/// by the kernel.
+pub(super) const WAITS: &[i64] =
+    &[libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
+
 /// Calls that are told for a descriptor in the range of handles.
 const OF_HANDLES: &[i64] = &[
     libc::SYS_read,
@@ -70,6 +75,9 @@ const AF_XDP: u32 = 44;
 /// `TUNSETIFF`.
 pub(super) const SOCKET_REQUESTS: Range<u32> = 0x8900..0x8c00;
 pub(super) const TUNSETIFF: u32 = 0x4004_54ca;
+
+/// Whether a descriptor blocks: a handle may have any number.
+pub(super) const FIONBIO: u32 = 0x5421;
 
 /// A place in the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +183,8 @@ pub(super) fn program(handles: &Range<u32>, allow_local: bool) -> Vec<sock_filte
         code.jump_if(Test::HasBit, bit, Label::Missing);
     }
     code.calls(TOLD, Label::Notify);
+    code.calls(WAITS, Label::Notify);
+    code.calls(arch::WAITS, Label::Notify);
     for call in [arch::OPEN, arch::MKDIR, arch::UNLINK].into_iter().flatten() {
         code.calls(&[call], Label::Notify);
     }
@@ -208,6 +218,7 @@ pub(super) fn program(handles: &Range<u32>, allow_local: bool) -> Vec<sock_filte
 
     code.label(Label::Fcntl);
     code.load(argument(1));
+    code.jump_if(Test::Equal, constant(libc::F_SETFL), Label::Notify);
     code.jump_if(Test::Equal, constant(libc::F_DUPFD), Label::Range);
     code.jump_if(Test::Equal, constant(libc::F_DUPFD_CLOEXEC), Label::Range);
     code.end(ALLOW);
@@ -215,6 +226,7 @@ pub(super) fn program(handles: &Range<u32>, allow_local: bool) -> Vec<sock_filte
     code.label(Label::Ioctl);
     code.load(argument(1));
     code.jump_if(Test::Equal, TUNSETIFF, Label::Notify);
+    code.jump_if(Test::Equal, FIONBIO, Label::Notify);
     code.jump_if(Test::AtLeast, SOCKET_REQUESTS.end, Label::Range);
     code.jump_if(Test::AtLeast, SOCKET_REQUESTS.start, Label::Notify);
     code.label(Label::Range);
@@ -267,10 +279,10 @@ mod tests {
 
     #[test]
     fn calls_on_sockets_and_files_are_told_and_others_run() {
-        for call in TOLD {
+        for call in TOLD.iter().chain(WAITS).chain(arch::WAITS) {
             assert_eq!(native(false, *call, [3, 0]), NOTIFY, "{call}");
         }
-        for call in [libc::SYS_getpid, libc::SYS_close, libc::SYS_mmap, libc::SYS_ppoll] {
+        for call in [libc::SYS_getpid, libc::SYS_close, libc::SYS_mmap, libc::SYS_futex] {
             assert_eq!(native(false, call, [800, 0]), ALLOW, "{call}");
         }
         assert_eq!(native(false, libc::SYS_io_uring_setup, [1, 0]), MISSING);
@@ -288,11 +300,13 @@ mod tests {
         let duplicate = libc::F_DUPFD as u64;
         assert_eq!(native(false, libc::SYS_fcntl, [800, duplicate]), NOTIFY);
         assert_eq!(native(false, libc::SYS_fcntl, [7, duplicate]), ALLOW);
+        assert_eq!(native(false, libc::SYS_fcntl, [7, libc::F_SETFL as u64]), NOTIFY);
         assert_eq!(native(false, libc::SYS_fcntl, [800, libc::F_GETFL as u64]), ALLOW);
         for (fd, request, action) in [
             (3, 0x8933, NOTIFY),
             (3, u64::from(TUNSETIFF), NOTIFY),
             (3, 0x541b, ALLOW),
+            (3, u64::from(FIONBIO), NOTIFY),
             (900, 0x541b, NOTIFY),
             (3, 0x8c00, ALLOW),
         ] {

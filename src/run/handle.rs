@@ -8,7 +8,10 @@ use std::{
     collections::{BTreeSet, VecDeque},
     os::fd::{AsRawFd, OwnedFd},
     pin::pin,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -82,6 +85,12 @@ pub(super) struct Handle {
     arrived: Notify,
     /// Told when all that had come was received.
     taken: Arc<Notify>,
+    /// Whether the program's end is set to not block.
+    nonblocking: AtomicBool,
+    /// Whether a program waits for readiness: only then the handles show it.
+    shown: Arc<AtomicBool>,
+    /// Told when a send that nobody waits for has its result.
+    settled: Notify,
 }
 
 #[derive(Default)]
@@ -104,6 +113,8 @@ struct State {
     over: Option<i32>,
     /// Whether the far end has not opened the socket.
     is_refused: bool,
+    /// Sends that nobody waits for, and that have no result yet.
+    unsettled: usize,
     receive_timeout: Option<Duration>,
 }
 
@@ -124,6 +135,7 @@ impl Handle {
         protocol: u32,
         kind: i32,
         is_nonblocking: bool,
+        shown: Arc<AtomicBool>,
     ) -> Result<(Arc<Self>, OwnedFd), Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (near, far) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
@@ -143,6 +155,9 @@ impl Handle {
             state: Mutex::default(),
             arrived: Notify::new(),
             taken: Arc::new(Notify::new()),
+            nonblocking: AtomicBool::new(is_nonblocking),
+            shown,
+            settled: Notify::new(),
         };
         Ok((Arc::new(handle), far))
     }
@@ -244,7 +259,8 @@ impl Handle {
     /// the byte is taken out.
     fn show(&self, state: &mut State, copy: impl FnOnce() -> Option<OwnedFd>) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let should = !state.queue.is_empty() || state.in_dump || state.over.is_some();
+        let has_news = !state.queue.is_empty() || state.in_dump || state.over.is_some();
+        let should = has_news && self.shown.load(Ordering::Relaxed);
         if should && !state.is_readable {
             state.is_readable = send(self.near.as_raw_fd(), &[0], flags).is_ok();
         } else if !should
@@ -273,6 +289,60 @@ impl Handle {
             Ok(_) => Ok(data.len() as i64),
             Err(error) => Err(errno_of(&error)),
         }
+    }
+
+    /// Sends a datagram, and does not wait for the result: a program that waits for the answer gets an error there.
+    pub(super) fn send_unsettled(
+        self: &Arc<Self>,
+        data: Vec<u8>,
+        destination: Option<Destination>,
+    ) -> Outcome {
+        self.open()?;
+        let length = data.len() as i64;
+        {
+            let mut state = lock(&self.state);
+            state.unsettled += 1;
+            state.is_bound = true;
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let sent = this.send(data, destination).await;
+            let mut state = lock(&this.state);
+            state.unsettled -= 1;
+            if let Err(errno) = sent
+                && state.over.is_none()
+            {
+                state.queue.push_back(Item::Failure(errno));
+                this.show(&mut state, || None);
+            }
+            drop(state);
+            this.arrived.notify_waiters();
+            this.settled.notify_waiters();
+        });
+        Ok(length)
+    }
+
+    /// Waits until every send has its result, and what came with it has been taken in.
+    pub(super) async fn settle(&self) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if lock(&self.state).unsettled == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        lock(&self.state).unsettled == 0
+    }
+
+    /// Shows readiness as it is now.
+    pub(super) fn show_now(&self) {
+        let mut state = lock(&self.state);
+        state.refill();
+        self.show(&mut state, || None);
     }
 
     /// Takes what a receive with so much room gets; `None` if there is nothing. `copy` is that of
@@ -310,6 +380,15 @@ impl Handle {
         }
         arrived.await;
         Ok(())
+    }
+
+    /// Takes in that the program sets whether the socket blocks, which the kernel does on the program's end, too.
+    pub(super) fn set_nonblocking(&self, is_nonblocking: bool) {
+        self.nonblocking.store(is_nonblocking, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_nonblocking(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
     }
 
     /// Whether a dump has begun and not ended.

@@ -96,6 +96,47 @@ impl Memory {
         }
     }
 
+    /// Writes to several places, in one call: each of them takes microseconds.
+    pub(super) fn write_all(&self, parts: &[(u64, &[u8])]) -> Result<(), Errno> {
+        let parts = parts.iter().filter(|(_, bytes)| !bytes.is_empty());
+        let here: Vec<_> = parts.clone().map(|(_, bytes)| IoSlice::new(bytes)).collect();
+        let there =
+            parts.clone().map(|(at, bytes)| RemoteIoVec { base: *at as usize, len: bytes.len() });
+        let there: Vec<_> = there.collect();
+        let total: usize = parts.map(|(_, bytes)| bytes.len()).sum();
+        // The kernel takes so many parts at once.
+        if there.len() as u64 > MOST_PIECES {
+            for (at, bytes) in there.iter().map(|part| part.base as u64).zip(&here) {
+                self.write(at, bytes)?;
+            }
+            return Ok(());
+        }
+        if total > 0 && process_vm_writev(self.0, &here, &there)? != total {
+            return Err(Errno::EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Reads from two places, in one call.
+    pub(super) fn read_two(
+        &self,
+        (first, first_length): (u64, usize),
+        (second, second_length): (u64, usize),
+    ) -> Result<(Vec<u8>, Vec<u8>), Errno> {
+        let (mut one, mut two) = (vec![0; first_length], vec![0; second_length]);
+        let parts = [(first, first_length), (second, second_length)];
+        let there = parts.iter().filter(|(_, length)| *length > 0);
+        let there = there.map(|(at, length)| RemoteIoVec { base: *at as usize, len: *length });
+        let there: Vec<_> = there.collect();
+        if !there.is_empty() {
+            let here = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+            if process_vm_readv(self.0, here, &there)? != first_length + second_length {
+                return Err(Errno::EFAULT);
+            }
+        }
+        Ok((one, two))
+    }
+
     /// A text up to its zero, of a path's length at most.
     pub(super) fn text(&self, at: u64) -> Result<Vec<u8>, Errno> {
         let mut text = Vec::new();
@@ -138,14 +179,23 @@ impl Memory {
         if count > MOST_PIECES {
             return Err(too_many);
         }
-        let bytes = self.bytes(at, 16 * count as usize)?;
-        let piece = |piece: &[u8]| {
-            let at = read_u64(piece, 0)?;
-            let length = usize::try_from(read_u64(piece, 8)?).ok()?;
-            (length <= isize::MAX as usize).then_some(Piece { at, length })
-        };
-        let pieces: Option<_> = bytes.chunks_exact(16).map(piece).collect();
-        pieces.ok_or(Errno::EINVAL)
+        parse_pieces(&self.bytes(at, 16 * count as usize)?)
+    }
+
+    /// The parts of a message, and the address in it.
+    pub(super) fn message_parts(
+        &self,
+        header: &MessageHeader,
+    ) -> Result<(Vec<Piece>, Vec<u8>), Errno> {
+        if header.piece_count > MOST_PIECES {
+            return Err(Errno::EMSGSIZE);
+        }
+        let name_length = if header.name == 0 { 0 } else { header.name_length.min(128) };
+        let (pieces, name) = self.read_two(
+            (header.pieces, 16 * header.piece_count as usize),
+            (header.name, name_length as usize),
+        )?;
+        Ok((parse_pieces(&pieces)?, name))
     }
 
     /// The bytes of the parts, one behind the other.
@@ -161,16 +211,30 @@ impl Memory {
         }
         Ok(out)
     }
+}
 
-    /// Writes bytes over the parts, as many as they have room for.
-    pub(super) fn scatter(&self, pieces: &[Piece], mut bytes: &[u8]) -> Result<(), Errno> {
-        for piece in pieces {
-            let (here, behind) = bytes.split_at(piece.length.min(bytes.len()));
-            self.write(piece.at, here)?;
-            bytes = behind;
+/// An array of `struct iovec`.
+fn parse_pieces(bytes: &[u8]) -> Result<Vec<Piece>, Errno> {
+    let piece = |piece: &[u8]| {
+        let at = read_u64(piece, 0)?;
+        let length = usize::try_from(read_u64(piece, 8)?).ok()?;
+        (length <= isize::MAX as usize).then_some(Piece { at, length })
+    };
+    let pieces: Option<_> = bytes.chunks_exact(16).map(piece).collect();
+    pieces.ok_or(Errno::EINVAL)
+}
+
+/// The places that bytes go to, over the parts of a receive, as many as they have room for.
+pub(super) fn scattered<'a>(pieces: &[Piece], mut bytes: &'a [u8]) -> Vec<(u64, &'a [u8])> {
+    let mut parts = Vec::new();
+    for piece in pieces {
+        let (here, behind) = bytes.split_at(piece.length.min(bytes.len()));
+        if !here.is_empty() {
+            parts.push((piece.at, here));
         }
-        Ok(())
+        bytes = behind;
     }
+    parts
 }
 
 /// `struct sockaddr_nl`: family, padding, port id, groups.
@@ -207,9 +271,14 @@ mod tests {
         let mut room = vec![b'.'; 8];
         let at = room.as_mut_ptr() as u64;
         let pieces = [Piece { at, length: 3 }, Piece { at: at + 5, length: 3 }];
-        own().scatter(&pieces, b"abcde").unwrap();
+        own().write_all(&scattered(&pieces, b"abcde")).unwrap();
         assert_eq!(own().gather(&pieces).unwrap(), b"abcde.");
         assert_eq!(own().bytes(at, 8).unwrap(), b"abc..de.");
+        let two = own().read_two((at, 3), (at + 5, 2)).unwrap();
+        assert_eq!(two, (b"abc".to_vec(), b"de".to_vec()));
+        assert_eq!(own().read_two((at, 0), (at + 5, 2)).unwrap().1, b"de");
+        assert_eq!(own().read_two((at, 3), (8, 2)), Err(Errno::EFAULT));
+        assert_eq!(own().write_all(&[(at, b"x"), (8, b"y")]), Err(Errno::EFAULT));
         assert_eq!(own().bytes(8, 4), Err(Errno::EFAULT));
         assert_eq!(own().text(8), Err(Errno::EFAULT));
         assert_eq!(own().pieces(at, 1025, Errno::EMSGSIZE).unwrap_err(), Errno::EMSGSIZE);

@@ -62,6 +62,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::{
         resource::{Resource, setrlimit},
         signal::Signal,
@@ -71,6 +72,7 @@ use nix::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::Child,
+    task::JoinHandle,
 };
 
 use self::{
@@ -121,8 +123,8 @@ impl Run {
         self
     }
 
-    /// Starts the program. [`wait`](Program::wait) answers its calls: until it is polled, the program waits at its
-    /// first socket.
+    /// Starts the program, and a task on the current tokio runtime that answers its calls. A runtime of one thread
+    /// that does nothing else answers soonest.
     ///
     /// Blocks the thread for as long as starting a process takes.
     ///
@@ -156,7 +158,11 @@ impl Run {
         let supervisor = supervisor.map_err(|errno| {
             Error::new(ErrorKind::Program, format!("the program cannot be supervised: {errno}"))
         })?;
-        Ok(Program { child, supervisor })
+        let serving = tokio::spawn({
+            let supervisor = Arc::clone(&supervisor);
+            async move { supervisor.serve().await }
+        });
+        Ok(Program { child, supervisor, serving })
     }
 }
 
@@ -171,6 +177,8 @@ impl fmt::Debug for Run {
 pub struct Program {
     child: Child,
     supervisor: Arc<Supervisor>,
+    /// Answers calls, until no process is left under the filter.
+    serving: JoinHandle<Result<(), Errno>>,
 }
 
 impl Program {
@@ -190,24 +198,14 @@ impl Program {
         Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
     }
 
-    /// Answers the calls of the program and of its children, until the program ends. Cancel-safe: the next call
-    /// goes on.
-    ///
-    /// Children that the program leaves wait at their next call, be it that of a socket or of opening a file, until
-    /// [`wait_for_others`](Self::wait_for_others) answers them.
+    /// Waits until the program ends, and all that it has sent has reached the far kernel. Processes that it has
+    /// started may run on: their calls are answered until this is dropped. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorKind::Program`] for an end that is not known.
     pub async fn wait(&mut self) -> Result<ExitStatus, Error> {
-        let Self { child, supervisor } = self;
-        let status = tokio::select! {
-            status = child.wait() => status,
-            served = supervisor.serve() => match served {
-                // A program that has no calls left to answer may take its time to end.
-                Ok(()) => child.wait().await,
-                Err(errno) => Err(errno.into()),
-            }
-        };
+        let status = self.child.wait().await;
+        self.supervisor.settle().await;
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Program, format!("waiting for the program: {}", words(&error)))
         };
@@ -271,12 +269,18 @@ impl Program {
         !self.supervisor.is_over()
     }
 
-    /// Answers the calls of processes that the program has left, until none runs any more. Cancel-safe.
+    /// Waits until no process that the program has started runs any more; the program itself has to have ended.
+    /// Cancel-safe, but not to be called again once it has returned.
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub async fn wait_for_others(&mut self) -> Result<(), Error> {
-        self.supervisor.serve().await.map_err(|errno| {
+        let served = match (&mut self.serving).await {
+            Ok(served) => served,
+            // Aborted with its runtime.
+            Err(_) => Err(Errno::ECANCELED),
+        };
+        served.map_err(|errno| {
             Error::new(ErrorKind::Program, format!("supervising its processes: {errno}"))
         })
     }
@@ -286,6 +290,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         // Ended already, or killed by the kernel if this process ends first.
         let _ = self.child.start_kill();
+        self.serving.abort();
         self.supervisor.end();
     }
 }

@@ -3,7 +3,7 @@
 use std::{ffi::CString, sync::Arc};
 
 use super::{
-    filter::{SOCKET_REQUESTS, TUNSETIFF},
+    filter::{FIONBIO, SOCKET_REQUESTS, TUNSETIFF},
     handle::errno_of,
     memory::Memory,
     spaces::Space,
@@ -92,6 +92,12 @@ impl Supervisor {
         }
         if QUEUED.contains(&request) && self.handle(call.tid, call.int(0)).is_some() {
             return Answer::error(libc::ENOTTY);
+        }
+        if request == FIONBIO
+            && let Some(handle) = self.handle(call.tid, call.int(0))
+            && let Ok(value) = Memory::of(call.tid).u32(call.argument(2))
+        {
+            handle.set_nonblocking(value != 0);
         }
         if !SOCKET_REQUESTS.contains(&request) || request < OF_ROUTES {
             return Answer::GoOn;

@@ -58,7 +58,8 @@ impl Supervisor {
         }
         let is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         let close_on_exec = kind & libc::SOCK_CLOEXEC != 0;
-        let made = Handle::new(builder, number, kind & TYPE, is_nonblocking);
+        let shown = Arc::clone(&self.shown);
+        let made = Handle::new(builder, number, kind & TYPE, is_nonblocking, shown);
         let (handle, far): (_, OwnedFd) = match made {
             Ok(made) => made,
             Err(errno) => return errno.into(),
@@ -91,16 +92,7 @@ impl Supervisor {
         if at == 0 || length == 0 {
             return Ok(None);
         }
-        let bytes = memory.bytes(at, length.min(128) as usize)?;
-        if bytes.len() < ADDRESS {
-            // connect(2) to AF_UNSPEC needs no more than the family.
-            return match read_u16(&bytes, 0).map(i32::from) {
-                Some(libc::AF_UNSPEC) => Ok(Some((libc::AF_UNSPEC, Destination::default()))),
-                _ => Err(Errno::EINVAL),
-            };
-        }
-        let (family, portid, groups) = parse_address(&bytes).ok_or(Errno::EINVAL)?;
-        Ok(Some((family, Destination::new(portid, groups))))
+        address_of(&memory.bytes(at, length.min(128) as usize)?)
     }
 
     /// The destination of a send; `None` for that of the socket.
@@ -110,11 +102,10 @@ impl Supervisor {
         at: u64,
         length: u32,
     ) -> Result<Option<Destination>, Errno> {
-        match self.address(memory, at, length)? {
-            None => Ok(None),
-            Some((libc::AF_NETLINK, destination)) => Ok(Some(destination)),
-            Some(_) => Err(Errno::EINVAL),
+        if at == 0 || length == 0 {
+            return Ok(None);
         }
+        destination_of(&memory.bytes(at, length.min(128) as usize)?)
     }
 
     pub(super) fn bind(&self, call: &Call, handle: Arc<Handle>) -> Answer {
@@ -249,6 +240,31 @@ impl Supervisor {
             },
             None => Answer::GoOn,
         }
+    }
+}
+
+/// The family of an address, and the rest of one of AF_NETLINK; `None` for no bytes.
+fn address_of(bytes: &[u8]) -> Result<Option<(i32, Destination)>, Errno> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if bytes.len() < ADDRESS {
+        // connect(2) to AF_UNSPEC needs no more than the family.
+        return match read_u16(bytes, 0).map(i32::from) {
+            Some(libc::AF_UNSPEC) => Ok(Some((libc::AF_UNSPEC, Destination::default()))),
+            _ => Err(Errno::EINVAL),
+        };
+    }
+    let (family, portid, groups) = parse_address(bytes).ok_or(Errno::EINVAL)?;
+    Ok(Some((family, Destination::new(portid, groups))))
+}
+
+/// The destination of a send by an address; `None` for that of the socket.
+pub(super) fn destination_of(bytes: &[u8]) -> Result<Option<Destination>, Errno> {
+    match address_of(bytes)? {
+        None => Ok(None),
+        Some((libc::AF_NETLINK, destination)) => Ok(Some(destination)),
+        Some(_) => Err(Errno::EINVAL),
     }
 }
 

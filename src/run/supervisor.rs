@@ -6,11 +6,15 @@ use std::{
     ops::Range,
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use super::{
-    arch,
+    arch, filter,
     handle::{Handle, Outcome, number},
     listing::Listing,
     memory::Memory,
@@ -19,13 +23,21 @@ use super::{
     sys::{self, Call, Listener, Next},
 };
 use crate::{Client, sync::lock};
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
-};
+use nix::errno::Errno;
 
 /// `ERESTARTSYS`: the kernel ends the call with EINTR, or makes it again, as the signal's handler says.
 pub(super) const RESTART: i32 = 512;
+
+/// Time for a caller that was answered to make its next call.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// Time for the last sends of a program that has ended.
+const LAST_SENDS: Duration = Duration::from_secs(5);
+
+/// Whether a call waits for readiness.
+fn is_wait(number: i64) -> bool {
+    filter::WAITS.contains(&number) || arch::WAITS.contains(&number)
+}
 
 /// An answer to a call.
 pub(super) enum Answer {
@@ -86,6 +98,8 @@ pub(super) struct Supervisor {
     pub(super) first: i32,
     /// By the inode of the program's end.
     sockets: Mutex<HashMap<u64, Arc<Handle>>>,
+    /// Whether a program has waited for readiness.
+    pub(super) shown: Arc<AtomicBool>,
     pub(super) listings: Mutex<HashMap<(i32, i32), Listing>>,
 }
 
@@ -107,6 +121,7 @@ impl Supervisor {
             range,
             first,
             sockets: Mutex::default(),
+            shown: Arc::new(AtomicBool::new(false)),
             listings: Mutex::default(),
         }))
     }
@@ -116,9 +131,19 @@ impl Supervisor {
         loop {
             let mut ready = self.listener.readable().await?;
             // Other tasks must have their turn in a storm of calls.
+            let mut answered = None;
             for _ in 0..64 {
                 match self.listener.next() {
-                    Ok(Next::Call(call)) => self.take(call),
+                    Ok(Next::Call(call)) => {
+                        answered = self.take(call).then(Instant::now);
+                    }
+                    // The caller that was just answered makes its next call in a moment: sleeping and waking
+                    // would take longer.
+                    Ok(Next::Nothing)
+                        if answered.is_some_and(|answered| answered.elapsed() < SPIN) =>
+                    {
+                        std::hint::spin_loop();
+                    }
                     Ok(Next::Nothing) => {
                         ready.clear_ready();
                         break;
@@ -132,8 +157,22 @@ impl Supervisor {
         }
     }
 
-    fn take(self: &Arc<Self>, call: Call) {
-        match self.answer(&call) {
+    /// Answers a call; gives whether that is done.
+    fn take(self: &Arc<Self>, call: Call) -> bool {
+        let own = self.handle(call.tid, call.int(0));
+        let answer = match self.unsettled(&call, own.as_ref()) {
+            Some(others) => {
+                let this = Arc::clone(self);
+                Answer::later(async move {
+                    for other in others {
+                        other.settle().await;
+                    }
+                    this.answer(&call, own)
+                })
+            }
+            None => self.answer(&call, own),
+        };
+        match answer {
             Answer::Later(answer) => {
                 let this = Arc::clone(self);
                 tokio::spawn(async move {
@@ -143,9 +182,33 @@ impl Supervisor {
                     }
                     this.give(&call, answer);
                 });
+                false
             }
-            answer => self.give(&call, answer),
+            answer => {
+                self.give(&call, answer);
+                true
+            }
         }
+    }
+
+    /// The sockets whose sends a call has to come after, because a kernel would have made them by then. Only calls on
+    /// the same socket come in their order by themselves.
+    fn unsettled(&self, call: &Call, own: Option<&Arc<Handle>>) -> Option<Vec<Arc<Handle>>> {
+        let sockets = lock(&self.sockets);
+        let others = sockets.values().filter(|handle| {
+            let is_own = own.is_some_and(|own| own.inode == handle.inode) && !is_wait(call.number);
+            !handle.is_settled() && !is_own
+        });
+        let others: Vec<_> = others.cloned().collect();
+        (!others.is_empty()).then_some(others)
+    }
+
+    /// Shows the readiness of all handles, from now on: a program waits for it.
+    fn show(&self) -> Answer {
+        if !self.shown.swap(true, Ordering::Relaxed) {
+            lock(&self.sockets).values().for_each(|handle| handle.show_now());
+        }
+        Answer::GoOn
     }
 
     fn give(&self, call: &Call, answer: Answer) {
@@ -191,6 +254,7 @@ impl Supervisor {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             handle.closed().await;
+            handle.settle().await;
             lock(&this.sockets).remove(&inode);
         });
     }
@@ -198,6 +262,17 @@ impl Supervisor {
     /// Whether no process is left under the filter.
     pub(super) fn is_over(&self) -> bool {
         self.listener.is_over()
+    }
+
+    /// Waits for what the program has sent, some seconds at most.
+    pub(super) async fn settle(&self) {
+        let all: Vec<_> = lock(&self.sockets).values().cloned().collect();
+        let settle = async {
+            for handle in all {
+                handle.settle().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_SENDS, settle).await;
     }
 
     /// Closes every far socket.
@@ -225,17 +300,11 @@ impl Supervisor {
         sys::copy_descriptor(process.ok()?.as_fd(), fd).ok()
     }
 
-    /// Whether a thread's descriptor is set to not block.
-    pub(super) fn is_nonblocking(&self, tid: i32, fd: i32) -> bool {
-        let flags = self.copy(tid, fd).and_then(|copy| fcntl(&copy, FcntlArg::F_GETFL).ok());
-        flags.is_some_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))
-    }
-
-    fn answer(self: &Arc<Self>, call: &Call) -> Answer {
-        let fd = call.int(0);
+    fn answer(self: &Arc<Self>, call: &Call, own: Option<Arc<Handle>>) -> Answer {
         let memory = Memory::of(call.tid);
         match call.number {
             libc::SYS_socket => self.socket(call),
+            number if is_wait(number) => self.show(),
             libc::SYS_openat => self.open(call, call.argument(1), call.int(2)),
             libc::SYS_openat2 => match memory.u32(call.argument(2)) {
                 Ok(flags) => self.open(call, call.argument(1), flags as i32),
@@ -256,7 +325,7 @@ impl Supervisor {
             other if Some(other) == arch::OPEN => self.open(call, call.argument(0), call.int(1)),
             other if Some(other) == arch::MKDIR => self.make_folder(call, call.argument(0)),
             other if Some(other) == arch::UNLINK => self.unlink(call, call.argument(0)),
-            _ => match self.handle(call.tid, fd) {
+            _ => match own {
                 Some(handle) => self.on_handle(call, handle),
                 None => Answer::GoOn,
             },
@@ -279,6 +348,10 @@ impl Supervisor {
                 self.receive(call, handle)
             }
             libc::SYS_recvmmsg => self.receive_many(call, handle),
+            libc::SYS_fcntl if call.int(1) == libc::F_SETFL => {
+                handle.set_nonblocking(call.int(2) & libc::O_NONBLOCK != 0);
+                Answer::GoOn
+            }
             libc::SYS_dup | libc::SYS_fcntl => self.duplicate(call),
             // What a netlink socket answers.
             libc::SYS_shutdown | libc::SYS_listen | libc::SYS_accept | libc::SYS_accept4 => {

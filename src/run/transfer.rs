@@ -1,20 +1,24 @@
 //! Calls that send and receive.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use nix::errno::Errno;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     handle::{Handle, Taken},
-    memory::{MULTIPLE, Memory, MessageHeader, Piece, address},
+    memory::{MULTIPLE, Memory, MessageHeader, Piece, address, scattered},
+    sockets::destination_of,
     spaces::field,
     supervisor::{Answer, RESTART, Supervisor},
     sys::Call,
 };
 use crate::{
     client::{Destination, options},
-    nlmsg::aligned,
+    nlmsg::{Header, aligned, flags},
 };
 
 /// How often a receive that waits looks for signals, at first and later.
@@ -72,9 +76,8 @@ impl Supervisor {
     fn message(&self, memory: &Memory, at: u64, flags: i32) -> Result<Outgoing, Errno> {
         check_flags(flags)?;
         let header = memory.message_header(at)?;
-        let to = self.destination(memory, header.name, header.name_length)?;
-        let pieces = memory.pieces(header.pieces, header.piece_count, Errno::EMSGSIZE)?;
-        Ok((memory.gather(&pieces)?, to))
+        let (pieces, name) = memory.message_parts(&header)?;
+        Ok((memory.gather(&pieces)?, destination_of(&name)?))
     }
 
     /// Sends; what was read of the program's memory is its own only if the call still waits.
@@ -86,6 +89,14 @@ impl Supervisor {
         if !self.waits(call) {
             return Answer::GoOn;
         }
+        if self.is_waited_for(&handle, &data, to) {
+            return Answer::later(async move {
+                let sent = handle.send_unsettled(data, to);
+                // It is on its way before the program goes on.
+                tokio::task::yield_now().await;
+                sent.into()
+            });
+        }
         let (this, tid) = (Arc::clone(self), call.tid);
         Answer::later(async move {
             if let Err(errno) = this.translate(tid, handle.protocol, &mut data).await {
@@ -93,6 +104,15 @@ impl Supervisor {
             }
             handle.send(data, to).await.into()
         })
+    }
+
+    /// Whether a send need not be waited for: whoever sent it waits for the answer, and sees nothing else before.
+    fn is_waited_for(&self, handle: &Handle, data: &[u8], to: Option<Destination>) -> bool {
+        let to_kernel = to.unwrap_or_default() == Destination::default();
+        to_kernel
+            && !self.shown.load(Ordering::Relaxed)
+            && !self.spaces.has_files()
+            && has_answer(handle.protocol, data)
     }
 
     pub(super) fn send_many(self: &Arc<Self>, call: &Call, handle: Arc<Handle>) -> Answer {
@@ -221,10 +241,14 @@ impl Supervisor {
         }
         // A local kernel makes the next part of a dump inside the call: it is there for one that does not
         // wait, too.
-        let waits_not =
-            incoming.has(libc::MSG_DONTWAIT) || self.is_nonblocking(call.tid, call.int(0));
+        let waits_not = incoming.has(libc::MSG_DONTWAIT) || handle.is_nonblocking();
         if waits_not && !handle.in_dump() {
-            return Err(Answer::error(libc::EAGAIN));
+            // What the kernel would have queued by now.
+            handle.settle().await;
+            return match take()? {
+                Some(taken) => Ok(taken),
+                None => Err(Answer::error(libc::EAGAIN)),
+            };
         }
         let limit = handle.receive_timeout();
         let ends = limit.map(|limit| Instant::now() + limit);
@@ -268,6 +292,19 @@ impl Supervisor {
     }
 }
 
+/// Whether a datagram is a single request that has an answer.
+fn has_answer(protocol: u32, data: &[u8]) -> bool {
+    let Some(header) = Header::parse(data) else { return false };
+    let is_single = header.length as usize == data.len();
+    // In messages that change something, these bits are others.
+    let is_dump = protocol != 0 && header.flags & flags::DUMP == flags::DUMP;
+    // The kinds of messages of rtnetlink come in fours: new, delete, get, set.
+    let is_get = protocol == 0 && header.kind >= 16 && header.kind % 4 == 2;
+    is_single
+        && header.flags & flags::REQUEST != 0
+        && (header.flags & flags::ACK != 0 || is_get || is_dump)
+}
+
 fn check_flags(flags: i32) -> Result<(), Errno> {
     if flags & libc::MSG_OOB != 0 { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }
@@ -279,7 +316,7 @@ fn incoming_message(memory: &Memory, at: u64, flags: i32) -> Result<Incoming, Er
 }
 
 fn write(memory: &Memory, handle: &Handle, to: &Incoming, taken: &Taken) -> Result<(), Errno> {
-    memory.scatter(&to.pieces, &taken.data)?;
+    let mut parts = scattered(&to.pieces, &taken.data);
     let mask = match taken.info.group {
         group @ 1..=32 => 1 << (group - 1),
         _ => 0,
@@ -288,14 +325,14 @@ fn write(memory: &Memory, handle: &Handle, to: &Incoming, taken: &Taken) -> Resu
     let length = (name.len() as u32).to_ne_bytes();
     if let Some((at, length_at)) = to.address {
         let room = memory.u32(length_at)? as usize;
-        memory.write(at, name.get(..room).unwrap_or(&name))?;
-        memory.write(length_at, &length)?;
+        parts.push((at, name.get(..room).unwrap_or(&name)));
+        parts.push((length_at, &length));
     }
-    let Some(header) = to.header else { return Ok(()) };
+    let Some(header) = to.header else { return memory.write_all(&parts) };
     if header.name != 0 {
         let room = header.name_length as usize;
-        memory.write(header.name, name.get(..room).unwrap_or(&name))?;
-        memory.write(header.at.wrapping_add(8), &length)?;
+        parts.push((header.name, name.get(..room).unwrap_or(&name)));
+        parts.push((header.at.wrapping_add(8), &length));
     }
     let mut flags = if taken.whole > taken.data.len() { libc::MSG_TRUNC } else { 0 };
     let (control, is_cut) = control(handle, taken, header.control_length as usize);
@@ -303,11 +340,12 @@ fn write(memory: &Memory, handle: &Handle, to: &Incoming, taken: &Taken) -> Resu
         flags |= libc::MSG_CTRUNC;
     }
     if header.control != 0 {
-        memory.write(header.control, &control)?;
+        parts.push((header.control, &control));
     }
     let mut end = (control.len() as u64).to_ne_bytes().to_vec();
     end.extend(flags.to_ne_bytes());
-    memory.write(header.at.wrapping_add(40), &end)
+    parts.push((header.at.wrapping_add(40), &end));
+    memory.write_all(&parts)
 }
 
 /// Control messages of a datagram, cut to the room, and whether they were cut: `put_cmsg` of the kernel.
@@ -365,6 +403,28 @@ fn has_signal(tid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_with_answers() {
+        use crate::nlmsg::Builder;
+        const GET: u16 = 18;
+        const NEW: u16 = 16;
+        let message = |kind, flags| Builder::new(kind, flags).finish();
+        for (protocol, data, answers) in [
+            (0, message(GET, flags::REQUEST), true),
+            (0, message(NEW, flags::REQUEST), false),
+            (0, message(NEW, flags::REQUEST | flags::CREATE | flags::EXCL | flags::REPLACE), false),
+            (0, message(NEW, flags::REQUEST | flags::ACK), true),
+            (0, message(GET, 0), false),
+            (16, message(GET, flags::REQUEST), false),
+            (16, message(NEW, flags::REQUEST | flags::DUMP), true),
+            (16, message(NEW, flags::REQUEST | flags::ACK), true),
+            (0, [message(GET, flags::REQUEST), message(GET, flags::REQUEST)].concat(), false),
+            (0, b"short".to_vec(), false),
+        ] {
+            assert_eq!(has_answer(protocol, &data), answers, "{protocol} {data:?}");
+        }
+    }
 
     #[test]
     fn control_messages_are_cut_as_the_kernel_cuts_them() {
