@@ -19,6 +19,7 @@ mod floor;
 mod measure;
 mod peers;
 mod picture;
+mod programs;
 mod rtt;
 mod throughput;
 mod watching;
@@ -33,13 +34,14 @@ type Part = fn() -> ExitCode;
 
 /// The parts, in the order of a run. Where they share a world, those that leave routes behind come
 /// last.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("codec", || measured(codec::measure)),
     ("rtt", || measured(rtt::measure)),
     ("events", || measured(events::measure)),
     ("events-of-monitors", || measured(watching::events)),
     ("connect", || measured(connect::measure)),
     ("throughput", || measured(throughput::measure)),
+    ("programs", || measured(programs::measure)),
     ("mirror", || measured(watching::start)),
     ("peers", peers::compare),
     ("picture", || {

@@ -5,7 +5,6 @@
 //! other call on it is made here.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
     os::fd::{AsRawFd, OwnedFd},
     pin::pin,
     sync::{
@@ -16,60 +15,23 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair},
 };
-use tokio::{io::unix::AsyncFd, sync::Notify, task::JoinHandle};
+use tokio::{io::unix::AsyncFd, sync::Notify};
 
-use super::sys;
-
+use super::{
+    outcome::{Outcome, errno_of},
+    socket_state::{Item, State, Taken},
+    sys,
+};
 use crate::{
-    Error, ErrorKind, Event, RemoteSocket, SocketBuilder,
-    client::{DatagramInfo, Destination, options},
-    errno,
-    nlmsg::{self, flags, kind, messages},
+    ErrorKind, RemoteSocket, SocketBuilder,
+    client::{Destination, options},
     sync::lock,
 };
-
-/// The result of a call: its value, or an errno.
-pub(super) type Outcome = Result<i64, i32>;
-
-pub(super) fn number(errno: Errno) -> i32 {
-    errno as i32
-}
-
-/// The errno that a program gets for an error of the far end or of the connection.
-pub(super) fn errno_of(error: &Error) -> i32 {
-    match (error.kind(), error.errno()) {
-        (ErrorKind::Disconnected, _) => libc::ECONNRESET,
-        (_, Some(errno)) => errno,
-        (ErrorKind::Timeout, None) => libc::ETIMEDOUT,
-        (ErrorKind::Invalid, None) => libc::EINVAL,
-        // The far end allows no more sockets.
-        (ErrorKind::Open, None) => libc::EMFILE,
-        _ => errno::EREMOTEIO,
-    }
-}
-
-/// Something to receive.
-#[derive(Debug)]
-enum Item {
-    Datagram { data: Bytes, info: DatagramInfo },
-    Failure(i32),
-}
-
-/// What a receive has taken.
-#[derive(Debug)]
-pub(super) struct Taken {
-    /// As many bytes as there is room for.
-    pub(super) data: Bytes,
-    /// The length of the datagram, or of the part of it that fits.
-    pub(super) whole: usize,
-    pub(super) info: DatagramInfo,
-}
 
 pub(super) struct Handle {
     pub(super) inode: u64,
@@ -80,7 +42,7 @@ pub(super) struct Handle {
     near: AsyncFd<OwnedFd>,
     /// The socket's namespace, and options that every socket of a program has.
     template: SocketBuilder,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Told when something to receive has come.
     arrived: Notify,
     /// Told when all that had come was received.
@@ -92,41 +54,6 @@ pub(super) struct Handle {
     /// Told when a send that nobody waits for has its result.
     settled: Notify,
 }
-
-#[derive(Default)]
-struct State {
-    socket: Option<Arc<RemoteSocket>>,
-    pump: Option<JoinHandle<()>>,
-    /// Options that the program has set, in order.
-    options: Vec<(i32, i32, Vec<u8>)>,
-    /// Multicast groups, by number.
-    groups: BTreeSet<u32>,
-    portid: u32,
-    is_bound: bool,
-    destination: Destination,
-    queue: VecDeque<Item>,
-    /// Whether a dump has begun and not ended: a local kernel would have its next part at once.
-    in_dump: bool,
-    /// Whether the program's end is readable.
-    is_readable: bool,
-    /// The errno of every call from now on.
-    over: Option<i32>,
-    /// Whether the far end has not opened the socket.
-    is_refused: bool,
-    /// Sends that nobody waits for, and that have no result yet.
-    unsettled: usize,
-    receive_timeout: Option<Duration>,
-}
-
-/// Options of SOL_NETLINK that are on or off, and that no kernel refuses.
-const SWITCHES: [i32; 6] = [
-    options::PKTINFO,
-    options::BROADCAST_ERROR,
-    options::NO_ENOBUFS,
-    options::CAP_ACK,
-    options::EXT_ACK,
-    options::GET_STRICT_CHK,
-];
 
 impl Handle {
     /// A handle, and the program's end of it.
@@ -178,7 +105,7 @@ impl Handle {
     }
 
     /// Begins to open the far socket, unless that has begun; does not wait for it.
-    fn open(self: &Arc<Self>) -> Result<Arc<RemoteSocket>, i32> {
+    pub(super) fn open(self: &Arc<Self>) -> Result<Arc<RemoteSocket>, i32> {
         let mut state = lock(&self.state);
         if let Some(errno) = state.over {
             return Err(errno);
@@ -201,7 +128,7 @@ impl Handle {
     }
 
     /// Opens the far socket and waits for it. What failed is as if it had not been tried.
-    async fn opened(self: &Arc<Self>) -> Result<Arc<RemoteSocket>, i32> {
+    pub(super) async fn opened(self: &Arc<Self>) -> Result<Arc<RemoteSocket>, i32> {
         let socket = self.open()?;
         match socket.opened().await {
             Ok(_) => Ok(socket),
@@ -396,13 +323,6 @@ impl Handle {
         lock(&self.state).in_dump
     }
 
-    /// Takes in a SO_RCVTIMEO, which the kernel sets on the program's end, too.
-    pub(super) fn set_receive_timeout(&self, value: &[u8]) {
-        if let Some(timeout) = time_of(value) {
-            lock(&self.state).receive_timeout = timeout;
-        }
-    }
-
     pub(super) fn receive_timeout(&self) -> Option<Duration> {
         lock(&self.state).receive_timeout
     }
@@ -414,323 +334,10 @@ impl Handle {
     pub(super) fn has_credentials(&self) -> bool {
         lock(&self.state).switch(libc::SOL_SOCKET, libc::SO_PASSCRED)
     }
-
-    /// bind(2).
-    pub(super) async fn bind(self: &Arc<Self>, portid: u32, mask: u32) -> Outcome {
-        // No socket that is bound has port id 0.
-        if lock(&self.state).is_bound && (portid == 0 || self.opened().await?.portid() != portid) {
-            return Err(libc::EINVAL);
-        }
-        let waits = {
-            let mut state = lock(&self.state);
-            if !state.is_bound && portid != 0 {
-                // A socket that was opened for its options has another port id.
-                state.close();
-                state.portid = portid;
-            }
-            portid != 0 || mask != 0 || state.socket.is_some()
-        };
-        let before = lock(&self.state).groups.clone();
-        let is_open = lock(&self.state).socket.is_some();
-        for group in 1..=32 {
-            let is_wanted = mask & (1 << (group - 1)) != 0;
-            if is_wanted == before.contains(&group) {
-                continue;
-            }
-            if is_open {
-                self.member(group, is_wanted).await?;
-            } else if is_wanted {
-                // In the frame that opens the socket.
-                lock(&self.state).groups.insert(group);
-            } else {
-                lock(&self.state).groups.remove(&group);
-            }
-        }
-        let opened = if waits { self.opened().await.map(drop) } else { self.open().map(drop) };
-        let mut state = lock(&self.state);
-        if opened.is_err() {
-            (state.portid, state.groups) = (0, before);
-        }
-        opened?;
-        state.is_bound = true;
-        Ok(0)
-    }
-
-    /// Joins or leaves a multicast group.
-    async fn member(self: &Arc<Self>, group: u32, joins: bool) -> Outcome {
-        let is_open = lock(&self.state).socket.is_some();
-        let result = match (is_open, joins) {
-            // In the frame that opens the socket.
-            (false, true) => {
-                lock(&self.state).groups.insert(group);
-                let opened = self.opened().await;
-                opened.map(drop).inspect_err(|_| {
-                    lock(&self.state).groups.remove(&group);
-                })
-            }
-            (_, true) => self.opened().await?.join(group).await.map_err(|error| errno_of(&error)),
-            (_, false) => self.opened().await?.leave(group).await.map_err(|error| errno_of(&error)),
-        };
-        result?;
-        let groups = &mut lock(&self.state).groups;
-        if joins {
-            groups.insert(group)
-        } else {
-            groups.remove(&group)
-        };
-        Ok(0)
-    }
-
-    /// connect(2).
-    pub(super) fn connect(self: &Arc<Self>, destination: Destination) -> Outcome {
-        self.open()?;
-        let mut state = lock(&self.state);
-        state.destination = destination;
-        state.is_bound = true;
-        Ok(0)
-    }
-
-    /// The port id and groups of the program's socket, and those that it is connected to.
-    pub(super) async fn names(self: &Arc<Self>) -> Result<[(u32, u32); 2], i32> {
-        let is_bound = lock(&self.state).is_bound;
-        let portid = if is_bound { self.opened().await?.portid() } else { 0 };
-        let state = lock(&self.state);
-        let mask = state.groups.iter().filter(|group| **group <= 32);
-        let mask = mask.fold(0, |mask, group| mask | 1 << (group - 1));
-        Ok([(portid, mask), (state.destination.portid, state.destination.groups)])
-    }
-
-    /// setsockopt(2).
-    pub(super) async fn set_option(
-        self: &Arc<Self>,
-        level: i32,
-        name: i32,
-        value: Vec<u8>,
-    ) -> Outcome {
-        // The kernel takes a short value of SOL_NETLINK for 0.
-        let int = || match nlmsg::read_u32(&value, 0) {
-            None if level == options::SOL_NETLINK => Ok(0),
-            value => value.ok_or(libc::EINVAL),
-        };
-        match (level, name) {
-            (options::SOL_NETLINK, options::ADD_MEMBERSHIP) => {
-                return self.member(int()?, true).await;
-            }
-            (options::SOL_NETLINK, options::DROP_MEMBERSHIP) => {
-                return self.member(int()?, false).await;
-            }
-            _ => {}
-        }
-        let value = int()?.to_ne_bytes().to_vec();
-        let is_harmless = match level {
-            options::SOL_NETLINK => SWITCHES.contains(&name),
-            libc::SOL_SOCKET => matches!(name, libc::SO_SNDBUF | libc::SO_RCVBUF),
-            _ => false,
-        };
-        let here = level == libc::SOL_SOCKET
-            && matches!(name, libc::SO_PASSCRED | libc::SO_REUSEADDR | libc::SO_TIMESTAMP);
-        let is_open = lock(&self.state).socket.is_some();
-        // Options that nothing can refuse travel in the frame that opens the socket.
-        if !here && (is_open || !is_harmless) {
-            let set = self.opened().await?.set_option(level, name, &value).await;
-            set.map_err(|error| errno_of(&error))?;
-        }
-        let options = &mut lock(&self.state).options;
-        options.retain(|(of, known, _)| (*of, *known) != (level, name));
-        options.push((level, name, value));
-        Ok(0)
-    }
-
-    /// SO_ATTACH_FILTER.
-    pub(super) async fn attach_filter(
-        self: &Arc<Self>,
-        instructions: &[crate::client::FilterInstruction],
-    ) -> Outcome {
-        let attached = self.opened().await?.attach_filter(instructions).await;
-        attached.map(|()| 0).map_err(|error| errno_of(&error))
-    }
-
-    /// getsockopt(2), with room for so many bytes.
-    pub(super) async fn option(
-        self: &Arc<Self>,
-        level: i32,
-        name: i32,
-        room: u32,
-    ) -> Result<Vec<u8>, i32> {
-        let int = |value: i32| Ok(value.to_ne_bytes().to_vec());
-        match (level, name) {
-            (libc::SOL_SOCKET, libc::SO_TYPE) => int(self.kind),
-            (libc::SOL_SOCKET, libc::SO_DOMAIN) => int(libc::AF_NETLINK),
-            (libc::SOL_SOCKET, libc::SO_PROTOCOL) => int(self.protocol as i32),
-            (libc::SOL_SOCKET, libc::SO_ERROR | libc::SO_ACCEPTCONN) => int(0),
-            (libc::SOL_SOCKET, libc::SO_PASSCRED | libc::SO_REUSEADDR | libc::SO_TIMESTAMP) => {
-                int(lock(&self.state).switch(level, name).into())
-            }
-            (options::SOL_NETLINK, name) if SWITCHES.contains(&name) => {
-                int(lock(&self.state).switch(level, name).into())
-            }
-            _ => {
-                let value = self.opened().await?.option(level, name, room).await;
-                value.map(|value| value.to_vec()).map_err(|error| errno_of(&error))
-            }
-        }
-    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         lock(&self.state).close();
-    }
-}
-
-/// A `struct timeval`: `None` inside for no limit.
-fn time_of(value: &[u8]) -> Option<Option<Duration>> {
-    let long = |at: usize| value.get(at..at + 8)?.try_into().ok().map(i64::from_ne_bytes);
-    let (seconds, micros) = (long(0)?, u32::try_from(long(8)?).ok()?);
-    let seconds = u64::try_from(seconds).unwrap_or_default();
-    let time = Duration::new(seconds, micros.checked_mul(1000)?);
-    Some((!time.is_zero()).then_some(time))
-}
-
-impl State {
-    fn close(&mut self) {
-        if let Some(pump) = self.pump.take() {
-            pump.abort();
-        }
-        self.socket = None;
-        self.is_refused = false;
-        self.queue.clear();
-        self.in_dump = false;
-    }
-
-    fn switch(&self, level: i32, name: i32) -> bool {
-        let set = self.options.iter().find(|(of, known, _)| (*of, *known) == (level, name));
-        set.is_some_and(|(_, _, value)| value.iter().any(|byte| *byte != 0))
-    }
-
-    fn take_in(&mut self, event: Result<Event, Error>) {
-        match event {
-            // To the kernel, a socket without a port id is the sender of its events.
-            Ok(Event::Datagram(datagram)) if datagram.info.group != 0 && !self.is_bound => {}
-            Ok(Event::Datagram(datagram)) => {
-                self.queue.push_back(Item::Datagram { data: datagram.data, info: datagram.info });
-            }
-            Ok(Event::Lost { .. }) => {
-                if !self.switch(options::SOL_NETLINK, options::NO_ENOBUFS) {
-                    self.queue.push_back(Item::Failure(libc::ENOBUFS));
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Disconnected => {
-                self.over = Some(errno_of(&error));
-            }
-            // Whoever opens or uses the socket gets the error; another bind(2) may succeed.
-            Err(error) if error.kind() == ErrorKind::Open => self.is_refused = true,
-            Err(error) => self.queue.push_back(Item::Failure(errno_of(&error))),
-        }
-    }
-
-    /// Takes in the next that has arrived, if nothing is left of what was taken in before.
-    fn refill(&mut self) {
-        while self.queue.is_empty() && self.over.is_none() && !self.is_refused {
-            let Some(socket) = self.socket.clone() else { return };
-            match socket.try_recv() {
-                Ok(None) => return,
-                Ok(Some(event)) => self.take_in(Ok(event)),
-                Err(error) => self.take_in(Err(error)),
-            }
-        }
-    }
-
-    fn take(&mut self, room: usize, peek: bool) -> Result<Option<Taken>, i32> {
-        let (data, info) = match self.queue.front_mut() {
-            None => return self.over.map_or(Ok(None), Err),
-            Some(Item::Failure(errno)) => {
-                let errno = *errno;
-                if !peek {
-                    self.queue.pop_front();
-                }
-                return Err(errno);
-            }
-            Some(Item::Datagram { data, info }) => (data, *info),
-        };
-        let whole = part(data, room);
-        let taken = Taken { data: data.slice(..whole.min(room)), whole, info };
-        if peek {
-            return Ok(Some(taken));
-        }
-        let consumed = data.split_to(whole);
-        if !data.has_remaining() {
-            self.queue.pop_front();
-        }
-        let last = messages(&consumed).last().map(|message| message.header);
-        if let Some(header) = last
-            && info.group == 0
-            && header.flags & flags::MULTI != 0
-        {
-            self.in_dump = header.kind != kind::DONE;
-        }
-        Ok(Some(taken))
-    }
-}
-
-/// Bytes of a datagram that one receive with so much room takes: all, or as many whole messages of a dump as
-/// fit. The stub offers the kernel more room than the program does, and the kernel makes the parts of a dump
-/// after the largest room that it was offered.
-fn part(datagram: &[u8], room: usize) -> usize {
-    if datagram.len() <= room {
-        return datagram.len();
-    }
-    let mut fits = 0;
-    for message in messages(datagram) {
-        if message.header.flags & flags::MULTI == 0 {
-            return datagram.len();
-        }
-        let end = fits + nlmsg::aligned(message.header.length as usize);
-        if end > room {
-            break;
-        }
-        fits = end;
-    }
-    if fits == 0 { datagram.len() } else { fits.min(datagram.len()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nlmsg::Builder;
-
-    fn message(multi: bool, bytes: usize) -> Vec<u8> {
-        let flags = if multi { flags::MULTI } else { 0 };
-        Builder::new(16, flags).put(&vec![0; bytes - 16]).finish()
-    }
-
-    #[test]
-    fn parts_of_a_dump_are_whole_messages() {
-        let dump = [message(true, 100), message(true, 200), message(true, 52)].concat();
-        for (room, length) in [
-            (1000, 352),
-            (352, 352),
-            (351, 300),
-            (300, 300),
-            (299, 100),
-            (100, 100),
-            (99, 352),
-            (0, 352),
-        ] {
-            assert_eq!(part(&dump, room), length, "{room}");
-        }
-        let event = [message(false, 100), message(false, 200)].concat();
-        assert_eq!(part(&event, 150), 300);
-    }
-
-    #[test]
-    fn time_outs() {
-        let time = |seconds: i64, micros: i64| {
-            time_of(&[seconds.to_ne_bytes(), micros.to_ne_bytes()].concat())
-        };
-        assert_eq!(time(0, 0), Some(None));
-        assert_eq!(time(1, 500_000), Some(Some(Duration::from_millis(1500))));
-        assert_eq!(time(0, -1), None);
-        assert_eq!(time_of(&[0; 8]), None);
     }
 }

@@ -4,13 +4,6 @@ use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 
 use nix::errno::Errno;
 
-use super::{
-    memory::Memory,
-    supervisor::{Answer, Supervisor},
-    sys::Call,
-};
-use crate::sync::lock;
-
 /// Entries that were not read yet.
 pub(super) struct Listing {
     /// Names, and whether each is a folder.
@@ -26,7 +19,7 @@ impl Listing {
     }
 
     /// `struct linux_dirent64` of the next entries, as many as there is room for.
-    fn fill(&mut self, room: usize) -> Result<Vec<u8>, Errno> {
+    pub(super) fn fill(&mut self, room: usize) -> Result<Vec<u8>, Errno> {
         let mut out = Vec::new();
         while let Some((name, is_folder)) = self.names.as_slice().first() {
             let length = (19 + name.len() + 1).next_multiple_of(8);
@@ -56,27 +49,6 @@ pub(super) fn folder() -> Result<Arc<OwnedFd>, i32> {
     let opened = File::open(path).or_else(|_| File::open("/proc/self/fdinfo"));
     let opened = opened.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
     Ok(Arc::new(opened.into()))
-}
-
-impl Supervisor {
-    /// getdents64(2) of a descriptor that may be the folder's.
-    pub(super) fn list(&self, call: &Call) -> Answer {
-        let mut listings = lock(&self.listings);
-        let process = super::spaces::process_of(call.tid).unwrap_or(call.tid);
-        let Some(listing) = listings.get_mut(&(process, call.int(0))) else { return Answer::GoOn };
-        let room = call.argument(2).min(1 << 20) as usize;
-        let written = listing.fill(room).and_then(|entries| {
-            Memory::of(call.tid).write(call.argument(1), &entries)?;
-            Ok(entries.len() as i64)
-        });
-        if written == Ok(0) {
-            listings.remove(&(process, call.int(0)));
-        }
-        match written {
-            Ok(length) => Answer::Is(Ok(length)),
-            Err(errno) => errno.into(),
-        }
-    }
 }
 
 #[cfg(test)]

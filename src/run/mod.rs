@@ -32,6 +32,9 @@
 //! | other ioctls on network devices, raw and packet sockets, bpf(2), tun devices, new network namespaces, writing below `/proc/sys/net` | refused and said once; here with [`allow_local`](Run::allow_local) |
 //! | `io_uring_setup(2)`; sockets of 32-bit programs | ENOSYS |
 //!
+//! A call that waits for readiness (poll(2), epoll_wait(2) and the like) shows it from then on; until then, a request
+//! that has an answer goes out without waiting for the far sendmsg(2), whose error then comes with the answer.
+//!
 //! A setuid program has no more privileges than its caller (`PR_SET_NO_NEW_PRIVS`). `dup2(2)` to a number below
 //! that of handles leaves send(2) and recv(2) working, but not read(2) and write(2). Numbers of descriptors in
 //! messages of rtnetlink are translated; in those of generic netlink (devlink, nl80211) they are not.
@@ -46,8 +49,11 @@ mod handle;
 mod listing;
 mod memory;
 mod notices;
+mod outcome;
 mod paths;
 mod requests;
+mod socket_options;
+mod socket_state;
 mod sockets;
 mod spaces;
 mod supervisor;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{
     listing::folder,
     memory::Memory,
-    spaces::{Space, comes_from},
+    spaces::{Space, comes_from, process_of},
     supervisor::{Answer, Supervisor},
     sys::Call,
 };
-use crate::Netns;
+use crate::{Netns, sync::lock};
 
 /// What a path names that is not this host's.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,6 +126,25 @@ impl Supervisor {
                     .say(tid, "files below /sys/class/net are this host's, not the far one's");
                 Answer::GoOn
             }
+        }
+    }
+
+    /// getdents64(2) of a descriptor that may be the folder's.
+    pub(super) fn list(&self, call: &Call) -> Answer {
+        let mut listings = lock(&self.listings);
+        let process = process_of(call.tid).unwrap_or(call.tid);
+        let Some(listing) = listings.get_mut(&(process, call.int(0))) else { return Answer::GoOn };
+        let room = call.argument(2).min(1 << 20) as usize;
+        let written = listing.fill(room).and_then(|entries| {
+            Memory::of(call.tid).write(call.argument(1), &entries)?;
+            Ok(entries.len() as i64)
+        });
+        if written == Ok(0) {
+            listings.remove(&(process, call.int(0)));
+        }
+        match written {
+            Ok(length) => Answer::Is(Ok(length)),
+            Err(errno) => errno.into(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::{ffi::CString, sync::Arc};
 
 use super::{
     filter::{FIONBIO, SOCKET_REQUESTS, TUNSETIFF},
-    handle::errno_of,
     memory::Memory,
+    outcome::errno_of,
     spaces::Space,
     supervisor::{Answer, Supervisor},
     sys::{self, Call},

@@ -5,8 +5,9 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use nix::errno::Errno;
 
 use super::{
-    handle::{Handle, Outcome},
+    handle::Handle,
     memory::{ADDRESS, Memory, address, parse_address},
+    outcome::Outcome,
     supervisor::{Answer, Supervisor},
     sys::Call,
 };

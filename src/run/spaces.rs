@@ -15,7 +15,7 @@ use std::{
 use nix::errno::Errno;
 use tokio::sync::OnceCell;
 
-use super::{handle::errno_of, sys};
+use super::{outcome::errno_of, sys};
 use crate::{
     Client, Netns, Requests,
     client::{NetnsHandle, NetnsMode},

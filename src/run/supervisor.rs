@@ -15,10 +15,11 @@ use std::{
 
 use super::{
     arch, filter,
-    handle::{Handle, Outcome, number},
+    handle::Handle,
     listing::Listing,
     memory::Memory,
     notices::Notices,
+    outcome::{Outcome, number},
     spaces::{Spaces, identity_of, process_of},
     sys::{self, Call, Listener, Next},
 };
@@ -33,6 +34,13 @@ const SPIN: Duration = Duration::from_micros(20);
 
 /// Time for the last sends of a program that has ended.
 const LAST_SENDS: Duration = Duration::from_secs(5);
+
+/// What is left once calls were answered.
+enum Drained {
+    Nothing,
+    More,
+    Over,
+}
 
 /// Whether a call waits for readiness.
 fn is_wait(number: i64) -> bool {
@@ -130,31 +138,38 @@ impl Supervisor {
     pub(super) async fn serve(self: &Arc<Self>) -> Result<(), Errno> {
         loop {
             let mut ready = self.listener.readable().await?;
-            // Other tasks must have their turn in a storm of calls.
-            let mut answered = None;
-            for _ in 0..64 {
+            match self.drain(false)? {
+                Drained::Over => return Ok(()),
+                Drained::Nothing => ready.clear_ready(),
+                // Other tasks must have their turn in a storm of calls.
+                Drained::More => {}
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Answers the calls that wait, or come in a moment if one was `answered`: a caller that goes on makes its next
+    /// call sooner than this thread would have slept and woken.
+    fn drain(self: &Arc<Self>, answered: bool) -> Result<Drained, Errno> {
+        let mut answered = answered.then(Instant::now);
+        for _ in 0..64 {
+            loop {
                 match self.listener.next() {
                     Ok(Next::Call(call)) => {
                         answered = self.take(call).then(Instant::now);
-                    }
-                    // The caller that was just answered makes its next call in a moment: sleeping and waking
-                    // would take longer.
-                    Ok(Next::Nothing)
-                        if answered.is_some_and(|answered| answered.elapsed() < SPIN) =>
-                    {
-                        std::hint::spin_loop();
-                    }
-                    Ok(Next::Nothing) => {
-                        ready.clear_ready();
                         break;
                     }
-                    Ok(Next::Over) => return Ok(()),
+                    Ok(Next::Over) => return Ok(Drained::Over),
+                    Ok(Next::Nothing) => match answered {
+                        Some(answered) if answered.elapsed() < SPIN => std::hint::spin_loop(),
+                        _ => return Ok(Drained::Nothing),
+                    },
                     Err(Errno::EINTR) => {}
                     Err(errno) => return Err(errno),
                 }
             }
-            tokio::task::yield_now().await;
         }
+        Ok(Drained::More)
     }
 
     /// Answers a call; gives whether that is done.
@@ -181,6 +196,8 @@ impl Supervisor {
                         answer = later.await;
                     }
                     this.give(&call, answer);
+                    // What is left, and errors, are for the task that serves.
+                    let _ = this.drain(true);
                 });
                 false
             }

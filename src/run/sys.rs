@@ -213,10 +213,8 @@ impl Listener {
     /// Has the kernel wake this side on the caller's CPU (Linux 6.6).
     pub(super) fn new(listener: OwnedFd) -> Result<Self, Errno> {
         let listener = Self(watched(listener)?);
-        if std::env::var_os("NLR_NO_SYNC_WAKE_UP").is_none() {
-            // SAFETY: the request takes an integer; a kernel without it gives EINVAL.
-            unsafe { libc::ioctl(listener.0.as_raw_fd(), SET_FLAGS as libc::Ioctl, 1_u64) };
-        }
+        // SAFETY: the request takes an integer; a kernel without it gives EINVAL.
+        unsafe { libc::ioctl(listener.0.as_raw_fd(), SET_FLAGS as libc::Ioctl, 1_u64) };
         Ok(listener)
     }
 

@@ -9,8 +9,9 @@ use nix::errno::Errno;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    handle::{Handle, Taken},
+    handle::Handle,
     memory::{MULTIPLE, Memory, MessageHeader, Piece, address, scattered},
+    socket_state::Taken,
     sockets::destination_of,
     spaces::field,
     supervisor::{Answer, RESTART, Supervisor},
@@ -24,6 +25,9 @@ use crate::{
 /// How often a receive that waits looks for signals, at first and later.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// Time for an answer without sleeping.
+const SPIN: Duration = Duration::from_micros(80);
 
 /// Messages of one sendmmsg(2) or recvmmsg(2), as the kernel allows them (`UIO_MAXIOV`).
 const MOST_MESSAGES: u64 = 1024;
@@ -249,6 +253,14 @@ impl Supervisor {
                 Some(taken) => Ok(taken),
                 None => Err(Answer::error(libc::EAGAIN)),
             };
+        }
+        // A near stub has answered before this thread would have slept and woken.
+        let began = Instant::now();
+        while !handle.is_settled() && began.elapsed() < SPIN {
+            tokio::task::yield_now().await;
+            if let Some(taken) = take()? {
+                return Ok(taken);
+            }
         }
         let limit = handle.receive_timeout();
         let ends = limit.map(|limit| Instant::now() + limit);
