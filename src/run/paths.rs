@@ -29,7 +29,7 @@ pub(super) enum FarPath {
 /// What a path names, if it is not this host's. A path that is relative, or has `..` in it, is.
 pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
     // Most paths are none of these.
-    let begins = [&b"/run/n"[..], b"/var/run/n", b"/proc/", b"/sys/class/net"];
+    let begins = [&b"/run/"[..], b"/var/run/", b"/proc/", b"/sys/class/net"];
     if !begins.iter().any(|begin| path.starts_with(begin)) {
         return None;
     }

@@ -118,7 +118,7 @@ impl Spaces {
                 return Some(space);
             }
             let next = if thread.tid == thread.process { thread.parent } else { thread.process };
-            at = (next > 1).then(|| Thread::find(next)).flatten();
+            at = (next > 0).then(|| Thread::find(next)).flatten();
         }
         None
     }
@@ -251,7 +251,7 @@ pub(super) fn comes_from(pid: i32, first: i32) -> bool {
             return true;
         }
         match Thread::find(at) {
-            Some(thread) if thread.parent > 1 => at = thread.parent,
+            Some(thread) if thread.parent > 0 => at = thread.parent,
             _ => return false,
         }
     }
