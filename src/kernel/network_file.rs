@@ -23,7 +23,8 @@ fn path_of(text: &[u8]) -> Option<String> {
         !part.is_empty() && part != "." && part != ".." && part.bytes().all(letters)
     };
     let rest = text.strip_prefix("net/").map(|rest| (rest, "thread-self/net"));
-    let (rest, folder) = rest.or_else(|| text.strip_prefix("sys/net/").map(|rest| (rest, "sys/net")))?;
+    let (rest, folder) =
+        rest.or_else(|| text.strip_prefix("sys/net/").map(|rest| (rest, "sys/net")))?;
     rest.split('/').all(is_plain).then(|| format!("/proc/{folder}/{rest}"))
 }
 
@@ -52,7 +53,8 @@ impl NetworkFile {
     pub(super) fn read(&self, most: usize) -> Result<Vec<u8>, Errno> {
         let mut piece = vec![0; most];
         let read = (&self.0).read(&mut piece);
-        let read = read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let read =
+            read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
         piece.truncate(read);
         Ok(piece)
     }

@@ -19,7 +19,8 @@ use super::{
     sys,
 };
 use crate::wire::{
-    DatagramInfo, Destination, FILE, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened, TIMES,
+    DatagramInfo, Destination, FILE, FILTER, Failure, FilterInstruction, OWN_LEVEL, Open, Opened,
+    TIMES,
 };
 
 /// Bytes of room that a receive should offer: a dump's datagrams have up to 32 KiB, and the kernel
