@@ -28,13 +28,20 @@ fn start(line: &str, mark: &str) -> (Running, BufReader<std::process::ChildStdou
     (running, output)
 }
 
+/// The end of a stub's command line.
+const STUB: &str = " stub";
+
 const WAITS: &str = "echo begun; exec ip monitor";
 
 fn find(mark: &str, words: &str) -> u32 {
     let mut found = None;
     wait(words, || {
         let all = processes::marked(mark);
-        let is_it = |process: &&processes::Process| process.words.ends_with(words);
+        // The tool's own command line ends with the program's.
+        let is_it = |process: &&processes::Process| match words {
+            STUB => process.words.ends_with(STUB),
+            words => process.words == words,
+        };
         found = all.iter().find(is_it).map(|process| process.pid);
         found.is_some()
     });
@@ -80,7 +87,7 @@ fn of_the_stub() {
     let mark = unique("mark");
     let (mut running, _output) = start("echo begun; ip monitor; ip link", &mark);
     find(&mark, "ip monitor");
-    processes::signal(find(&mark, " stub"), Signal::SIGKILL);
+    processes::signal(find(&mark, STUB), Signal::SIGKILL);
     let mut stderr = running.0.stderr.take().unwrap();
     assert_ne!(ends(running, &mark), 0);
     let mut said = String::new();
@@ -113,9 +120,10 @@ fn children_that_outlive_the_program_are_served_to_their_end() {
     );
     // They lose their sockets where that is ended, and nothing of the tool is left.
     let mark = unique("mark");
-    let (running, _output) = start("ip monitor >/dev/null & echo begun", &mark);
-    find(&mark, "ip monitor");
-    std::thread::sleep(Duration::from_millis(300));
+    let (mut running, _output) = start("ip monitor >/dev/null & echo begun", &mark);
+    let mut said = String::new();
+    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("are served until they end"), "{said}");
     running.signal(Signal::SIGTERM);
     assert_eq!(ends(running, &mark), 0);
 }
