@@ -58,7 +58,8 @@ pub(crate) fn measure(criterion: &mut Criterion) {
     }
     fs::write(&adds, lines).unwrap();
     let set = "type ipv4_addr; elements = {";
-    fs::write(&rules, format!("table inet bench {{ set s {{ {set} {elements} }} }} }}")).unwrap();
+    fs::write(&rules, format!("table inet bench {{ set s {{ {set} {elements} }}; }}; }}\n"))
+        .unwrap();
     let _server = listener();
     let (adds, rules) = (adds.to_str().unwrap().to_owned(), rules.to_str().unwrap().to_owned());
     for (name, words, undo) in [

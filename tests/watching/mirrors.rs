@@ -140,10 +140,15 @@ impl<K: Kind + Clone> Followed<K> {
     /// At a `Synced` between two dumps that are equal, the mirror equals them.
     async fn check(&mut self, client: &Client, netns: &Netns) {
         let began = Instant::now();
-        // From work queues, the kernel tells a carrier, and an IPv6 address without duplicate address
-        // detection.
-        let may_lag =
-            [TypeId::of::<Links>(), TypeId::of::<Addresses>()].contains(&TypeId::of::<K>());
+        // From work queues, the kernel tells a carrier, on which the flag RTNH_F_LINKDOWN of routes and nexthops
+        // depends, and an IPv6 address without duplicate address detection.
+        let may_lag = [
+            TypeId::of::<Links>(),
+            TypeId::of::<Addresses>(),
+            TypeId::of::<Routes>(),
+            TypeId::of::<Nexthops>(),
+        ]
+        .contains(&TypeId::of::<K>());
         let patience = if may_lag { SOON } else { Duration::ZERO };
         loop {
             assert!(began.elapsed() < 2 * SOON, "the kernel does not come to rest");

@@ -20,7 +20,7 @@ use crate::{
 /// Several routes may have one key: IPv4 routes that were appended, and IPv6 routes without a gateway. The
 /// kernel deletes and changes IPv4 routes without a word when a link goes down, when an address goes and when
 /// a nexthop object changes: events of links, and those of addresses and nexthops, are a
-/// [`Doubt`](Reading::Doubt).
+/// [`Doubt`](Reading::Doubt). The flag `RTNH_F_LINKDOWN` follows a carrier as late as [`Links`](super::Links) do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Routes;
 
