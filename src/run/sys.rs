@@ -67,11 +67,6 @@ pub(super) fn begin_under(
     let (tell, go, parent) = (tell.as_raw_fd(), go.as_raw_fd(), getpid());
     let others = others.map(|fd| fd.as_raw_fd());
     let begin = move || {
-        // What this process ignores while the program has the terminal is the program's again.
-        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
-            // SAFETY: SIG_DFL is no handler.
-            unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
-        }
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The parent may have ended before.
         if getppid() != parent {

@@ -127,3 +127,18 @@ fn children_that_outlive_the_program_are_served_to_their_end() {
     running.signal(Signal::SIGTERM);
     assert_eq!(ends(running, &mark), 0);
 }
+
+/// As `nohup` has it.
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    const HANG_UP: u64 = 1 << (Signal::SIGHUP as u64 - 1);
+    let ignores = |line: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", line, testing::programs::nlr()]);
+        let mask = outcome(command).0.trim().replace("SigIgn:\t", "");
+        u64::from_str_radix(&mask, 16).unwrap() & HANG_UP != 0
+    };
+    let status = "sh -c 'grep SigIgn /proc/self/status'";
+    assert!(ignores(&format!("trap '' HUP; \"$0\" run local: -- {status}")));
+    assert!(!ignores(&format!("\"$0\" run local: -- {status}")));
+}
