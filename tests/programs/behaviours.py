@@ -152,21 +152,44 @@ line('bad pointer for the answer', s.send(GET_LO), libc.recv(s.fileno(), 8, 16, 
 while tried(lambda: s.recv(65536, socket.MSG_DONTWAIT)) != 'EAGAIN':
     pass
 
+line('at once', s.send(GET_LO), tried(lambda: headers(s.recv(65536, socket.MSG_DONTWAIT))))
+
+# A change on one socket is there for another, though its acknowledgement was not read.
+t, equal = make(), 0
+for mtu in range(1300, 1400):
+    index = socket.if_nametoindex('v0') if mtu == 1300 else index
+    s.send(message(NEWLINK, REQUEST | ACK, struct.pack('=BxHiIIHHI', 0, 0, index, 0, 0, 8, 4, mtu)))
+    t.send(message(GETLINK, REQUEST, struct.pack('=BxHiII', 0, 0, index, 0, 0)))
+    equal += struct.pack('=HHI', 8, 4, mtu) in t.recv(65536)
+    s.recv(65536)
+line('changes seen by another socket', equal)
+
 # Extended acks: only for who asks.
 s = make()
-bad = message(NEWLINK, REQUEST | ACK, struct.pack('=BxHiII', 0, 0, 9999, 0, 0))
+# An address that is there, which the kernel refuses in words.
+bad = message(20, REQUEST | ACK | 0x600, struct.pack('=BBBBI', 2, 24, 0, 0, socket.if_nametoindex('v0'))
+              + struct.pack('=HH4sHH4s', 8, 2, b'\x0a\x01\0\x01', 8, 1, b'\x0a\x01\0\x01'))
 s.send(bad)
 line('without extended ack', len(s.recv(65536)))
 s.setsockopt(SOL_NETLINK, 10, 1)
 s.send(bad)
 line('capped', len(s.recv(65536)))
 
-# Dumps.
+s.setsockopt(SOL_NETLINK, 10, 0)
+s.setsockopt(SOL_NETLINK, 11, 1)
+s.send(bad)
+line('with extended ack', len(s.recv(65536)))
+
+# Dumps, of many parts.
 s = make()
+for n in range(0, 20000, 100):
+    s.send(b''.join(message(24, REQUEST | 0x400, struct.pack('=BBBBBBBBIHHBBBB', 2, 32, 0, 0, 254, 4, 0, 6, 0, 8, 1,
+                                                             172, 16, i >> 8, i & 255)) for i in range(n, n + 100)))
 s.send(LINKS)
 kinds = dump(s)
 line('dump', kinds[0], kinds[-1], len(kinds) > 2)
 for room in (8192, 4096):
+    s = make()
     s.send(ROUTES)
     kinds = dump(s, room)
     line('dump with room', room, len(kinds), kinds[-1])
