@@ -376,6 +376,28 @@ fn a_signal_ends_the_askpass_program_too() {
         wait("the end of the askpass program", || !is_alive(asking.unwrap()));
         std::fs::remove_file(&pid).unwrap();
     }
+    // The signal comes while the tool is still starting the program, as it does on a busy machine.
+    let hasty =
+        format!("#!/bin/sh\nkill -INT $PPID\necho $$ > {}\nexec sleep 1000\n", pid.display());
+    programs::write(&askpass, hasty);
+    let _busy: Vec<_> = (0..6)
+        .map(|_| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "while :; do :; done"]);
+            Running::start(command)
+        })
+        .collect();
+    for _ in 0..20 {
+        let mut command = nlr(&["show", "link", "sudo:", "--askpass", askpass.to_str().unwrap()]);
+        command.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
+        assert_eq!(Running::start(command).end().code(), 130);
+        // It may have ended before it could write.
+        let asking = std::fs::read_to_string(&pid).unwrap_or_default();
+        if let Ok(asking) = asking.trim().parse() {
+            wait("the end of the askpass program", || !is_alive(asking));
+        }
+        let _ = std::fs::remove_file(&pid);
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -10,8 +10,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    mem,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    thread,
+    time::Duration,
 };
 
 use nix::{
@@ -61,7 +64,7 @@ impl Questions {
             let lines = Arc::clone(&given);
             let prompter = prompter.on_secret(move |request| {
                 let mut answer = lines.answer(&request.into())?;
-                Some(Secret::new(std::mem::take(&mut *answer)))
+                Some(Secret::new(mem::take(&mut *answer)))
             });
             return Ok(Self { prompter, given: Some(given), is_quiet: false, connecting });
         }
@@ -131,16 +134,40 @@ const LONGEST_ANSWER: usize = 64 << 10;
 /// The terminal while a secret is typed, and its settings before.
 static CHANGED: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
-/// The askpass program while it asks.
-static ASKING: Mutex<Option<Child>> = Mutex::new(None);
+/// The askpass program: none may start once the tool ends.
+static ASKING: Mutex<Asking> = Mutex::new(Asking::Nobody);
 
-/// Ends the question that is being asked, if there is one: the askpass program is killed, and the
-/// terminal gets its settings back.
+enum Asking {
+    Nobody,
+    Program(Child),
+    Ended,
+}
+
+fn asking() -> MutexGuard<'static, Asking> {
+    ASKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The longest that the end of the tool waits for an askpass program that is just being started, in
+/// hundredths of a second: its file may be on a file system that hangs.
+const START: u32 = 30;
+
+/// Ends the question that is being asked, if there is one, and any later one: the askpass program is
+/// killed, and the terminal gets its settings back.
 pub(crate) fn end_question() {
-    let asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(mut program) = asking {
-        // Fails for one that has ended.
-        let _ = program.kill();
+    for _ in 0..START {
+        let mut asking = match ASKING.try_lock() {
+            Ok(asking) => asking,
+            Err(TryLockError::Poisoned(asking)) => asking.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        if let Asking::Program(mut program) = mem::replace(&mut *asking, Asking::Ended) {
+            // Fails for one that has ended.
+            let _ = program.kill();
+        }
+        break;
     }
     restore_terminal();
 }
@@ -186,7 +213,7 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     command.arg(&*lines(&request.prompt)).stdin(Stdio::null()).stdout(Stdio::piped());
     command.env("NLR_ASKPASS_HOP", &request.hop).env("NLR_ASKPASS_KIND", kind);
     command.env("NLR_ASKPASS_ATTEMPT", request.attempt.to_string());
-    match command.spawn().and_then(answer_of) {
+    match answer_of(&mut command) {
         Ok(answer) => answer,
         Err(error) => {
             warn(&format!("{}: {}", OsString::from(program).display(), words(&error)));
@@ -195,18 +222,35 @@ fn askpass(program: &OsStr, request: &SecretRequest) -> Option<Secret> {
     }
 }
 
-/// The first line that a program prints; `None` where the user has cancelled the question.
-fn answer_of(mut program: Child) -> io::Result<Option<Secret>> {
-    let asking = || ASKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let output = program.stdout.take();
-    *asking() = Some(program);
+/// The first line that a program prints; `None` where the user has cancelled the question, and where
+/// the tool ends.
+fn answer_of(command: &mut Command) -> io::Result<Option<Secret>> {
+    let output = {
+        // Held while the program starts, which may be when the tool ends: it would outlive the tool.
+        let mut asking = asking();
+        if matches!(*asking, Asking::Ended) {
+            return Ok(None);
+        }
+        let mut program = command.spawn()?;
+        let output = program.stdout.take();
+        *asking = Asking::Program(program);
+        output
+    };
     // A vector that grows leaves copies of a secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
     if let Some(output) = output {
         output.take(LONGEST_ANSWER as u64).read_to_end(&mut bytes)?;
     }
-    // It has been taken where the question was ended.
-    let Some(mut program) = asking().take() else { return Ok(None) };
+    let mut program = {
+        let mut asking = asking();
+        match mem::replace(&mut *asking, Asking::Nobody) {
+            Asking::Program(program) => program,
+            ended => {
+                *asking = ended;
+                return Ok(None);
+            }
+        }
+    };
     if !program.wait()?.success() {
         return Ok(None);
     }

@@ -136,6 +136,9 @@ impl Running {
             self.0.kill().unwrap();
             self.0.wait().unwrap();
         }
+        // A program that it has left behind may keep them open.
+        let is_closed = wait_up_to(PATIENCE, || stdout.is_finished() && stderr.is_finished());
+        assert!(is_closed, "something that the program started outlives it, with its output");
         let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
         let Some(status) = status else {
             panic!("the program does not end; so far: {stdout}{stderr}");
