@@ -118,7 +118,21 @@ busybox ip route add 10.77.0.0/16 via 10.1.0.2
 busybox ip link set nosuch up
 busybox ip rule
 getent ahosts localhost
-tshark_nosuch
+getent ahostsv4 localhost
+hostname -I
+conntrack -L
+conntrack -I -p tcp --src 10.1.0.1 --dst 10.1.0.9 --sport 1000 --dport 80 --state ESTABLISHED --timeout 30000
+conntrack -G -p tcp --src 10.1.0.1 --dst 10.1.0.9 --sport 1000 --dport 80 | grep -o \"EST.*\"
+conntrack -C
+conntrack -D -p tcp --src 10.1.0.1 | grep -o \"EST.*\"
+conntrack -D -p tcp --src 10.1.0.1
+wg show
+wg show nosuch
+wg set v0 listen-port 5
+nosuch_program
+python3 $PYROUTE iproute
+python3 $PYROUTE async
+python3 $PYROUTE ndb
 cat /proc/net/route
 sort /proc/net/if_inet6
 cat /proc/sys/net/ipv4/ip_forward
@@ -129,6 +143,9 @@ ip link del nosuch
 exit 17
 kill -TERM $$
 ";
+
+/// The script of pyroute2's classes, in the environment of the lines.
+const PYROUTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/pyroute.py");
 
 fn lines() -> Vec<&'static str> {
     LINES.lines().filter(|line| !line.is_empty()).collect()
@@ -150,7 +167,9 @@ fn script(folder: &str) -> String {
 fn results(command: impl Fn(&str) -> Command) -> Vec<[String; 3]> {
     let folder = testing::temporary("lines");
     std::fs::create_dir(&folder).unwrap();
-    let ended = outcome(command(&script(&folder.display().to_string())));
+    let mut command = command(&script(&folder.display().to_string()));
+    command.env("PYROUTE", PYROUTE);
+    let ended = outcome(command);
     assert_eq!(ended, Default::default());
     let read = |number: usize, kind: &str| {
         let content = std::fs::read(folder.join(format!("{number}.{kind}"))).unwrap();
@@ -176,7 +195,14 @@ fn same_over(target: &str) {
     let all = lines().into_iter().zip(expected.iter().zip(&actual));
     let differ: Vec<_> = all.filter(|(_, (expected, actual))| expected != actual).collect();
     assert!(differ.is_empty(), "{target}: {differ:#?}");
-    assert!(lines().len() >= 100, "{}", lines().len());
+    assert!(lines().len() >= 110, "{}", lines().len());
+    let failed = |name: &str| {
+        let python = lines().iter().position(|line| line.ends_with(name)).unwrap();
+        expected.get(python).filter(|[_, _, code]| code != "0\n")
+    };
+    for class in ["iproute", "async", "ndb"] {
+        assert_eq!(failed(class), None);
+    }
     // Most lines do something.
     assert!(expected.iter().filter(|[_, _, code]| code == "0\n").count() > 70);
 }
