@@ -22,11 +22,13 @@ pub(super) enum FarPath {
     OfProcess(Option<i32>),
     /// A file below /proc/net or /proc/sys/net, as the stub is asked for it.
     File(String),
+    /// A file below /proc/PID/net.
+    FileOf(i32, String),
     /// A file below /sys/class/net, of which only this host's can be read.
     Local,
 }
 
-/// What a path names, if it is not this host's. A path that is relative, or has `..` in it, is.
+/// What an absolute path names, if it is not this host's.
 pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
     // Most paths are none of these.
     let begins = [&b"/run/"[..], b"/var/run/", b"/proc/", b"/sys/class/net"];
@@ -34,14 +36,18 @@ pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
         return None;
     }
     let path = std::str::from_utf8(path).ok()?;
-    let parts: Vec<&str> =
-        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return None;
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
     }
     let rest = match parts.as_slice() {
         ["var", rest @ ..] | rest => rest,
     };
+    let below = |file: &[&str]| format!("net/{}", file.join("/"));
     Some(match rest {
         ["run", "netns"] => FarPath::Names,
         ["run", "netns", name] => FarPath::Named((*name).to_owned()),
@@ -49,28 +55,46 @@ pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
         ["proc", pid, "ns", "net"] | ["proc", _, "task", pid, "ns", "net"] => {
             FarPath::OfProcess(Some(pid.parse().ok()?))
         }
-        ["proc", "net", file @ ..] if !file.is_empty() => {
-            FarPath::File(format!("net/{}", file.join("/")))
-        }
-        ["proc", "self" | "thread-self", "net", file @ ..] if !file.is_empty() => {
-            FarPath::File(format!("net/{}", file.join("/")))
+        ["proc", "net", file @ ..] | ["proc", "self" | "thread-self", "net", file @ ..]
+            if !file.is_empty() =>
+        {
+            FarPath::File(below(file))
         }
         ["proc", "sys", "net", file @ ..] if !file.is_empty() => {
             FarPath::File(format!("sys/net/{}", file.join("/")))
+        }
+        ["proc", pid, "net", file @ ..] | ["proc", _, "task", pid, "net", file @ ..]
+            if !file.is_empty() =>
+        {
+            FarPath::FileOf(pid.parse().ok()?, below(file))
         }
         ["sys", "class", "net", ..] => FarPath::Local,
         _ => return None,
     })
 }
 
+/// A path as an argument of a call: from a directory, which may be `AT_FDCWD`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    pub(super) directory: i32,
+    pub(super) at: u64,
+}
+
+impl Path {
+    /// The path that `call` has as its argument `number`, behind that of the directory if it has one.
+    pub(super) fn of(call: &Call, number: usize) -> Self {
+        let directory = match number.checked_sub(1) {
+            None => libc::AT_FDCWD,
+            Some(before) => call.int(before),
+        };
+        Self { directory, at: call.argument(number) }
+    }
+}
+
 impl Supervisor {
     /// open(2) and its kind.
-    pub(super) fn open(self: &Arc<Self>, call: &Call, path: u64, flags: i32) -> Answer {
-        let Ok(path) = Memory::of(call.tid).text(path) else { return Answer::GoOn };
-        let Some(far) = far_path(&path) else { return Answer::GoOn };
-        if !self.waits(call) {
-            return Answer::GoOn;
-        }
+    pub(super) fn open(self: &Arc<Self>, call: &Call, path: Path, flags: i32) -> Answer {
+        let Some(far) = self.far(call, path) else { return Answer::GoOn };
         let (this, tid) = (Arc::clone(self), call.tid);
         let close_on_exec = flags & libc::O_CLOEXEC != 0;
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
@@ -120,7 +144,18 @@ impl Supervisor {
                 let pid = u32::try_from(pid).unwrap_or_default();
                 this.spaces.open(Netns::Pid(pid)).await.map_or_else(Answer::error, file)
             }),
-            FarPath::File(path) => self.open_file(call, path, writes, close_on_exec),
+            FarPath::File(path) => {
+                let space = self.spaces.of(tid);
+                self.open_file(call, space, path, writes, close_on_exec)
+            }
+            FarPath::FileOf(pid, path) if comes_from(pid, self.first) => {
+                self.open_file(call, self.spaces.of(pid), path, writes, close_on_exec)
+            }
+            FarPath::FileOf(pid, _) => {
+                self.notices
+                    .say(tid, &format!("/proc/{pid}/net is that of a process of this host"));
+                Answer::GoOn
+            }
             FarPath::Local => {
                 self.notices
                     .say(tid, "files below /sys/class/net are this host's, not the far one's");
@@ -148,14 +183,14 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn make_folder(&self, call: &Call, path: u64) -> Answer {
+    pub(super) fn make_folder(&self, call: &Call, path: Path) -> Answer {
         match self.far(call, path) {
             Some(FarPath::Names) => Answer::error(libc::EEXIST),
             _ => Answer::GoOn,
         }
     }
 
-    pub(super) fn unlink(self: &Arc<Self>, call: &Call, path: u64) -> Answer {
+    pub(super) fn unlink(self: &Arc<Self>, call: &Call, path: Path) -> Answer {
         match self.far(call, path) {
             Some(FarPath::Named(name)) => {
                 let this = Arc::clone(self);
@@ -165,9 +200,19 @@ impl Supervisor {
         }
     }
 
-    fn far(&self, call: &Call, path: u64) -> Option<FarPath> {
-        let path = Memory::of(call.tid).text(path).ok()?;
-        far_path(&path).filter(|_| self.waits(call))
+    /// What a path of a call names, if it is not this host's.
+    fn far(&self, call: &Call, path: Path) -> Option<FarPath> {
+        let text = Memory::of(call.tid).text(path.at).ok()?;
+        if text.starts_with(b"/") {
+            return far_path(&text).filter(|_| self.waits(call));
+        }
+        let base = match path.directory {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", call.tid),
+            directory => format!("/proc/{}/fd/{directory}", call.tid),
+        };
+        let base = std::fs::read_link(base).ok()?;
+        let whole = [base.as_os_str().as_encoded_bytes(), b"/", &text].concat();
+        far_path(&whole).filter(|_| self.waits(call))
     }
 
     /// setns(2): into a far namespace.
@@ -255,6 +300,11 @@ mod tests {
             ("/run/netns/blue", named("blue")),
             ("/var/run//netns/./blue", named("blue")),
             ("/run/netns/../x", None),
+            ("/proc/../../run/./netns/x", named("x")),
+            ("/proc/sys/../net/dev", file("net/dev")),
+            ("/proc/17/net/dev", Some(FarPath::FileOf(17, "net/dev".to_owned()))),
+            ("/proc/17/task/18/net/dev", Some(FarPath::FileOf(18, "net/dev".to_owned()))),
+            ("/proc/17/net", None),
             ("/proc/self/ns/net", Some(FarPath::OfProcess(None))),
             ("/proc/thread-self/ns/net", Some(FarPath::OfProcess(None))),
             ("/proc/17/ns/net", Some(FarPath::OfProcess(Some(17)))),

@@ -190,6 +190,7 @@ impl Supervisor {
     pub(super) fn open_file(
         self: &Arc<Self>,
         call: &Call,
+        space: Arc<Space>,
         path: String,
         writes: bool,
         close_on_exec: bool,
@@ -202,7 +203,6 @@ impl Supervisor {
             return Answer::error(libc::EACCES);
         }
         let (this, call) = (Arc::clone(self), *call);
-        let space = self.spaces.of(call.tid);
         Answer::later(async move {
             let content = this.client.file(space.handle.as_ref(), &path).await;
             let content = match content {

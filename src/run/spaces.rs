@@ -243,14 +243,12 @@ pub(super) fn field(tid: i32, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// Whether a process is the first one under the filter, or comes from it.
-pub(super) fn comes_from(pid: i32, first: i32) -> bool {
-    let mut at = pid;
+/// Whether a thread is one of the first process under the filter, or of one that comes from it.
+pub(super) fn comes_from(tid: i32, first: i32) -> bool {
+    let mut at = tid;
     for _ in 0..64 {
-        if at == first {
-            return true;
-        }
         match Thread::find(at) {
+            Some(thread) if thread.process == first => return true,
             Some(thread) if thread.parent > 0 => at = thread.parent,
             _ => return false,
         }
@@ -269,8 +267,11 @@ mod tests {
         assert_eq!((thread.tid, thread.process), (own, own));
         assert!(thread.parent > 0 && thread.start > 0);
         assert!(comes_from(own, thread.parent) && !comes_from(thread.parent, own));
-        let tid = std::thread::spawn(|| nix::unistd::gettid().as_raw()).join().unwrap();
-        assert_ne!(tid, own);
+        let of_another = move || {
+            let tid = nix::unistd::gettid().as_raw();
+            assert!(tid != own && comes_from(tid, own) && comes_from(tid, thread.parent));
+        };
+        std::thread::spawn(of_another).join().unwrap();
         let here = nix::unistd::gettid().as_raw();
         assert_eq!(process_of(here), Some(own));
     }

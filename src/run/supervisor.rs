@@ -20,6 +20,7 @@ use super::{
     memory::Memory,
     notices::Notices,
     outcome::{Outcome, number},
+    paths::Path,
     spaces::{Spaces, identity_of, process_of},
     sys::{self, Call, Listener, Next},
 };
@@ -322,13 +323,13 @@ impl Supervisor {
         match call.number {
             libc::SYS_socket => self.socket(call),
             number if is_wait(number) => self.show(),
-            libc::SYS_openat => self.open(call, call.argument(1), call.int(2)),
+            libc::SYS_openat => self.open(call, Path::of(call, 1), call.int(2)),
             libc::SYS_openat2 => match memory.u32(call.argument(2)) {
-                Ok(flags) => self.open(call, call.argument(1), flags as i32),
+                Ok(flags) => self.open(call, Path::of(call, 1), flags as i32),
                 Err(errno) => errno.into(),
             },
-            libc::SYS_mkdirat => self.make_folder(call, call.argument(1)),
-            libc::SYS_unlinkat => self.unlink(call, call.argument(1)),
+            libc::SYS_mkdirat => self.make_folder(call, Path::of(call, 1)),
+            libc::SYS_unlinkat => self.unlink(call, Path::of(call, 1)),
             libc::SYS_setns => self.set_namespace(call),
             libc::SYS_unshare => self.unshare(call),
             libc::SYS_mount => self.mount(call),
@@ -339,9 +340,9 @@ impl Supervisor {
                 self.notices.refused(call.tid, "bpf(2) acts on this host's kernel");
                 Answer::error(libc::EPERM)
             }
-            other if Some(other) == arch::OPEN => self.open(call, call.argument(0), call.int(1)),
-            other if Some(other) == arch::MKDIR => self.make_folder(call, call.argument(0)),
-            other if Some(other) == arch::UNLINK => self.unlink(call, call.argument(0)),
+            other if Some(other) == arch::OPEN => self.open(call, Path::of(call, 0), call.int(1)),
+            other if Some(other) == arch::MKDIR => self.make_folder(call, Path::of(call, 0)),
+            other if Some(other) == arch::UNLINK => self.unlink(call, Path::of(call, 0)),
             _ => match own {
                 Some(handle) => self.on_handle(call, handle),
                 None => Answer::GoOn,

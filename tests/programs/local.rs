@@ -54,12 +54,35 @@ fn files_of_the_network_are_the_far_ones() {
         assert!(!expected.0.is_empty(), "{file}");
         assert_eq!(outcome(by_nlr("local:", &namespace, &line)), expected, "{file}");
     }
+    let other = "cd /proc/net; cat route; cd ../sys; cat net/../../$$/net/route";
+    let (stdout, stderr, code) = outcome(by_nlr("local:", &namespace, other));
+    let expected = outcome(native(&namespace, "cat /proc/net/route /proc/net/route"));
+    assert_eq!((stdout, stderr.as_str(), code), (expected.0, "", 0));
+    let (stdout, stderr, _) = outcome(by_nlr("local:", &namespace, "head -n 1 /proc/1/net/route"));
+    assert!(stdout.starts_with("Iface"), "{stdout}");
+    assert_eq!(stderr, "nlr: head: /proc/1/net is that of a process of this host\n");
     let (_, stderr, code) = run(&["--", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
     assert!(
         stderr.contains("nlr: sh: writing /proc/sys/net/ipv4/ip_forward changes this host"),
         "{stderr}"
     );
     assert!(stderr.contains("--allow-local") && code != 0, "{stderr}");
+}
+
+#[test]
+fn threads_find_their_own_namespace() {
+    let namespace = Namespace::new();
+    let code = "import os, threading
+def own():
+    paths = ('/proc/self/ns/net', f'/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net')
+    print(len({os.fstat(os.open(path, os.O_RDONLY)).st_ino for path in paths}))
+for _ in range(2):
+    thread = threading.Thread(target=own)
+    thread.start()
+    thread.join()
+own()";
+    let ended = run(&["-n", &namespace.0, "--", "python3", "-c", code]);
+    assert_eq!(ended, ("1\n1\n1\n".to_owned(), String::new(), 0));
 }
 
 #[test]
