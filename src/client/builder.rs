@@ -175,7 +175,8 @@ impl SocketBuilder {
     }
 
     /// Sends the open frame and does not wait for the answer: a round trip less than [`open`](Self::open).
-    /// Sends go at once; requests on the socket wait for the answer, and its port id and buffers are 0 until then.
+    /// The first send, of up to 32 KiB, goes at once, where the stub takes it; other sends, and requests on the
+    /// socket, wait for the answer, and its port id and buffers are 0 until then.
     /// If the far end cannot open the socket, every method fails with that error ([`ErrorKind::Open`]).
     ///
     /// # Errors

@@ -33,14 +33,14 @@ impl Client {
         let mut content = Vec::new();
         loop {
             let piece = socket.option(OWN_LEVEL, FILE, MAX_OPTION as u32).await?;
-            if piece.is_empty() {
-                return Ok(content);
-            }
             if content.len() + piece.len() > MOST {
                 let text = format!("/proc/{path} has more than {MOST} bytes");
                 return Err(Error::new(ErrorKind::Request, text).with_errno(libc::EFBIG));
             }
             content.extend_from_slice(&piece);
+            if piece.len() < MAX_OPTION {
+                return Ok(content);
+            }
         }
     }
 }

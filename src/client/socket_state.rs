@@ -269,7 +269,12 @@ impl SocketState {
         ended: Option<&Error>,
         cx: &Context<'_>,
     ) -> Poll<Result<SentReport, Error>> {
-        match (self.confirmed.get_mut(&serial), ended) {
+        // A send that went out before the answer to the open has none of its own.
+        let failed = match &self.opened {
+            Some(Err(error)) => Some(error),
+            _ => ended,
+        };
+        match (self.confirmed.get_mut(&serial), failed) {
             (Some(Confirmed::Done(result)), _) => Poll::Ready(result.clone()),
             (Some(Confirmed::Waiting(_)), Some(error)) => Poll::Ready(Err(error.clone())),
             (Some(Confirmed::Waiting(waker)), None) => {

@@ -174,7 +174,7 @@ pub fn hello(data: &[u8]) {
 
 /// The limits of both ends: so small that a few bytes of input reach them.
 pub(crate) const LIMITS: PeerLimits =
-    PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2 };
+    PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2, max_early_send: 16 };
 const SEND_WINDOW: Credit = Credit { bytes: 64, datagrams: 3 };
 
 /// Plays a hostile client's frames, and reports of the engine between them, to a stub's state.

@@ -178,6 +178,7 @@ fn hello(input: &mut Input<'_>) {
         max_frame: (input.number() as u32).max(crate::wire::MIN_MAX_FRAME),
         max_sockets: input.number() as u32,
         max_requests: input.number() as u32,
+        max_early_send: if role == Role::Stub { input.number() as u32 } else { 0 },
     };
     let host = (input.u8().is_multiple_of(2)).then(|| HostInfo {
         kernel_release: text(input),

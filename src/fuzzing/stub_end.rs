@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A send that the kernel has not taken yet.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct PendingSend {
     serial: u32,
     confirm: bool,
@@ -27,6 +27,8 @@ struct Kernel {
     open: bool,
     failed: bool,
     closing: bool,
+    /// The send that has come before the socket was open.
+    early: Option<PendingSend>,
     /// The first is being made.
     sends: VecDeque<PendingSend>,
     /// Confirmed sends that were made and not answered.
@@ -157,7 +159,7 @@ impl StubEnd {
             }
             StubAction::Close(id) => {
                 let kernel = self.kernels.get_mut(&id).unwrap();
-                (kernel.closing, kernel.partial) = (true, 0);
+                (kernel.closing, kernel.partial, kernel.early) = (true, 0, None);
                 // Queued sends are cancelled; the one being made is waited for.
                 for send in kernel.sends.drain(1.min(kernel.sends.len())..) {
                     let length = send.data.len();
@@ -185,7 +187,17 @@ impl StubEnd {
             }
             StubAction::None => match header.frame_type {
                 FrameType::Send => {
-                    self.kernels.get_mut(&id).unwrap().partial += payload.len() - 12;
+                    let kernel = self.kernels.get_mut(&id).unwrap();
+                    match Message::decode(FrameType::Send, payload) {
+                        Ok(Message::Send { serial, data, .. }) if !kernel.open => {
+                            let confirm = header.flags.contains(Flags::CONFIRM);
+                            let data = data.to_vec();
+                            if !kernel.failed {
+                                kernel.early = Some(PendingSend { serial, confirm, data });
+                            }
+                        }
+                        _ => kernel.partial += payload.len() - 12,
+                    }
                 }
                 // It was refused: the state itself has answered.
                 FrameType::Open => {
@@ -265,6 +277,17 @@ impl StubEnd {
                     OpenOutcome::Keep => {
                         assert!(!kernel.closing);
                         (kernel.open, kernel.failed) = (!fails, fails);
+                        let kept = kernel.early.take().filter(|_| !fails);
+                        let early = match state.take_early(id) {
+                            Some(StubAction::Send { serial, confirm, data, .. }) => {
+                                let data = data.into_owned();
+                                self.taken_in.push((id, serial, data.clone()));
+                                Some(PendingSend { serial, confirm, data })
+                            }
+                            _ => None,
+                        };
+                        assert_eq!(early, kept);
+                        kernel.sends.extend(early);
                     }
                     OpenOutcome::Close => {
                         assert!(kernel.closing, "only the client closes");
@@ -352,7 +375,8 @@ impl StubEnd {
         let waiting = |kernel: &Kernel| {
             let sends = kernel.sends.iter().map(|send| cost(FrameType::Send, send.data.len()));
             let unanswered = if kernel.closing { 0 } else { kernel.confirming.len() as u64 };
-            sends.sum::<u64>() + unanswered * QUEUED_EACH + kernel.opening
+            let early = kernel.early.iter().map(|send| cost(FrameType::Send, send.data.len()));
+            sends.chain(early).sum::<u64>() + unanswered * QUEUED_EACH + kernel.opening
         };
         let requests: u64 = self.requests.iter().map(|(_, cost)| cost).sum();
         let waiting = self.kernels.values().map(waiting).sum::<u64>() + requests;

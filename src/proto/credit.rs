@@ -15,6 +15,11 @@ impl Granted {
         Self { granted, used: Credit::default() }
     }
 
+    /// Replaces the grant of a window of which something may have been used already.
+    pub fn begin(&mut self, granted: Credit) {
+        self.granted = granted;
+    }
+
     /// Whether another datagram may begin.
     pub fn may_send(&self) -> bool {
         self.may_overdraw(Credit::default())

@@ -8,7 +8,7 @@ use super::{
     cost::cost,
     credit::{Granted, Granting},
     stub_action::{OpenOutcome, StubAction},
-    stub_socket::{Phase, StubSocket},
+    stub_socket::{Early, EarlySend, Phase, StubSocket},
     violation::Violation,
 };
 use crate::{
@@ -78,10 +78,14 @@ impl StubState {
             }
             Message::Close => self.close(id, out)?,
             Message::Send { serial, destination, data } => {
+                let confirm = header.flags.contains(Flags::CONFIRM);
+                let early = EarlySend { serial, confirm, destination, data: Vec::new() };
+                if self.keep_early(id, header.flags, early, data)? {
+                    return Ok(StubAction::None);
+                }
                 let Some(data) = self.assemble(id, header.flags, data)? else {
                     return Ok(StubAction::None);
                 };
-                let confirm = header.flags.contains(Flags::CONFIRM);
                 let gather = header.flags.contains(Flags::GATHER)
                     && !confirm
                     && matches!(data, Cow::Borrowed(_))
@@ -175,6 +179,7 @@ impl StubState {
                 sends: Granting::new(self.send_window),
                 partial: Vec::new(),
                 opening: cost,
+                early: Early::default(),
                 unanswered: 0,
                 counters: Counters::default(),
             },
@@ -202,6 +207,9 @@ impl StubState {
                 self.partial -= socket.partial.len() as u64;
                 socket.partial = Vec::new();
                 self.waiting -= take(&mut socket.unanswered) * QUEUED_EACH;
+                if let Early::Waits(early) = take(&mut socket.early) {
+                    self.waiting -= cost(FrameType::Send, early.data.len());
+                }
                 Ok(StubAction::Close(id))
             }
             None => Err(Violation::WrongState { frame, socket: id, state: "not open" }),
@@ -240,6 +248,53 @@ impl StubState {
         self.requests.push((number, cost));
         self.waiting += cost;
         Ok(())
+    }
+
+    /// Keeps a send that comes before its socket is open, and drops one whose socket has failed to
+    /// open: its client did not know. False where the send is none of these.
+    fn keep_early(
+        &mut self,
+        id: SocketId,
+        flags: Flags,
+        mut early: EarlySend,
+        data: &[u8],
+    ) -> Result<bool, Violation> {
+        let frame = FrameType::Send;
+        let limit = self.limits.max_early_send as usize;
+        let Some(socket) = self.sockets.get_mut(&id) else { return Ok(false) };
+        let is_first = matches!(socket.early, Early::None);
+        if !matches!(socket.phase, Phase::Opening | Phase::Failed)
+            || !is_first
+            || flags.contains(Flags::MORE)
+            || data.len() > limit
+            || limit == 0
+        {
+            return Ok(false);
+        }
+        if socket.phase == Phase::Failed {
+            socket.early = Early::Done;
+            return Ok(true);
+        }
+        if !socket.sends.receive(data.len(), Credit::default()) {
+            return Err(Violation::CreditOverflow { frame, socket: id });
+        }
+        self.waiting += cost(frame, data.len());
+        early.data = data.to_vec();
+        socket.early = Early::Waits(early);
+        Ok(true)
+    }
+
+    /// The send that has come before the answer to the open, to be made now that the socket is open.
+    pub fn take_early(&mut self, id: SocketId) -> Option<StubAction<'static>> {
+        let socket = self.sockets.get_mut(&id).filter(|socket| socket.phase == Phase::Open)?;
+        match std::mem::replace(&mut socket.early, Early::Done) {
+            Early::Waits(EarlySend { serial, confirm, destination, data }) => {
+                let data = Cow::Owned(data);
+                let gather = false;
+                Some(StubAction::Send { socket: id, serial, confirm, gather, destination, data })
+            }
+            _ => None,
+        }
     }
 
     /// Puts the pieces of a send together; `None` while it is incomplete.
@@ -310,6 +365,10 @@ impl StubState {
             }
             (Phase::Opening, Err(failure)) => {
                 socket.phase = Phase::Failed;
+                if let Early::Waits(early) = &socket.early {
+                    self.waiting -= cost(FrameType::Send, early.data.len());
+                    socket.early = Early::Done;
+                }
                 Message::OpenFailed(failure).encode(id, Flags::NONE, out);
                 OpenOutcome::Keep
             }
@@ -453,6 +512,9 @@ impl StubState {
         if let Some(mut socket) = self.sockets.remove(&id) {
             self.partial -= socket.partial.len() as u64;
             self.waiting -= socket.unanswered * QUEUED_EACH + socket.opening;
+            if let Early::Waits(early) = &socket.early {
+                self.waiting -= cost(FrameType::Send, early.data.len());
+            }
             socket.counters.dropped = socket.counters.dropped.max(dropped);
             Message::Closed(socket.counters).encode(id, Flags::NONE, out);
         }

@@ -77,8 +77,7 @@ impl Handle {
             protocol,
             kind,
             near,
-            // The stub switches extended acks on by itself; the buffers are the kernel's.
-            template: template.receive_buffer(0).netlink_option(options::EXT_ACK, false),
+            template,
             state: Mutex::default(),
             arrived: Notify::new(),
             taken: Arc::new(Notify::new()),
@@ -113,6 +112,7 @@ impl Handle {
         if let Some(socket) = &state.socket {
             return Ok(Arc::clone(socket));
         }
+        state.choose();
         let mut builder = self.template.clone().portid(state.portid);
         for (level, name, value) in &state.options {
             builder = builder.option(*level, *name, value.clone());
@@ -208,7 +208,7 @@ impl Handle {
         let destination = destination.unwrap_or_else(|| lock(&self.state).destination);
         let sent = socket.send_confirmed_to(&data, destination).await;
         let mut state = lock(&self.state);
-        state.is_bound = true;
+        state.bound();
         state.refill();
         self.show(&mut state, || None);
         drop(state);
@@ -229,7 +229,7 @@ impl Handle {
         {
             let mut state = lock(&self.state);
             state.unsettled += 1;
-            state.is_bound = true;
+            state.bound();
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
@@ -266,7 +266,11 @@ impl Handle {
     }
 
     /// Shows readiness as it is now.
-    pub(super) fn show_now(&self) {
+    pub(super) fn show_now(self: &Arc<Self>) {
+        if lock(&self.state).is_bound {
+            // Whoever knows its port id may send to it. What failed is told by the next call on it.
+            let _ = self.open();
+        }
         let mut state = lock(&self.state);
         state.refill();
         self.show(&mut state, || None);

@@ -33,11 +33,11 @@ impl Handle {
     /// bind(2).
     pub(super) async fn bind(self: &Arc<Self>, portid: u32, mask: u32) -> Outcome {
         // No socket that is bound has port id 0.
-        if lock(&self.state).is_bound && (portid == 0 || self.opened().await?.portid() != portid) {
-            return Err(libc::EINVAL);
-        }
         let waits = {
             let mut state = lock(&self.state);
+            if state.is_bound && state.portid != portid {
+                return Err(libc::EINVAL);
+            }
             if !state.is_bound && portid != 0 {
                 // A socket that was opened for its options has another port id.
                 state.close();
@@ -61,13 +61,14 @@ impl Handle {
                 lock(&self.state).groups.remove(&group);
             }
         }
-        let opened = if waits { self.opened().await.map(drop) } else { self.open().map(drop) };
+        // Otherwise the first call that needs the far socket opens it.
+        let opened = if waits { self.opened().await.map(drop) } else { Ok(()) };
         let mut state = lock(&self.state);
         if opened.is_err() {
             (state.portid, state.groups) = (0, before);
         }
         opened?;
-        state.is_bound = true;
+        state.bound();
         Ok(0)
     }
 
@@ -97,22 +98,20 @@ impl Handle {
     }
 
     /// connect(2).
-    pub(super) fn connect(self: &Arc<Self>, destination: Destination) -> Outcome {
-        self.open()?;
+    pub(super) fn connect(&self, destination: Destination) -> Outcome {
         let mut state = lock(&self.state);
         state.destination = destination;
-        state.is_bound = true;
+        state.bound();
         Ok(0)
     }
 
     /// The port id and groups of the program's socket, and those that it is connected to.
-    pub(super) async fn names(self: &Arc<Self>) -> Result<[(u32, u32); 2], i32> {
-        let is_bound = lock(&self.state).is_bound;
-        let portid = if is_bound { self.opened().await?.portid() } else { 0 };
+    pub(super) fn names(&self) -> [(u32, u32); 2] {
         let state = lock(&self.state);
+        let portid = if state.is_bound { state.portid } else { 0 };
         let mask = state.groups.iter().filter(|group| **group <= 32);
         let mask = mask.fold(0, |mask, group| mask | 1 << (group - 1));
-        Ok([(portid, mask), (state.destination.portid, state.destination.groups)])
+        [(portid, mask), (state.destination.portid, state.destination.groups)]
     }
 
     /// setsockopt(2).

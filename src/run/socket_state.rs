@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -41,6 +42,7 @@ pub(super) struct State {
     pub(super) options: Vec<(i32, i32, Vec<u8>)>,
     /// Multicast groups, by number.
     pub(super) groups: BTreeSet<u32>,
+    /// 0 until the program, or this side for it, has chosen one.
     pub(super) portid: u32,
     pub(super) is_bound: bool,
     pub(super) destination: Destination,
@@ -67,6 +69,21 @@ impl State {
         self.is_refused = false;
         self.queue.clear();
         self.in_dump = false;
+    }
+
+    /// Binds the socket to a port id, of this side's choice where the program has none. The far kernel's choice
+    /// would have to be waited for. Like the kernel's second choices it is none that a process has; a
+    /// taken one is met once in a billion times, and told as EADDRINUSE.
+    pub(super) fn bound(&mut self) {
+        self.choose();
+        self.is_bound = true;
+    }
+
+    pub(super) fn choose(&mut self) {
+        if self.portid == 0 {
+            let random = RandomState::new().build_hasher().finish() as u32;
+            self.portid = 1 << 31 | random >> 2;
+        }
     }
 
     pub(super) fn switch(&self, level: i32, name: i32) -> bool {

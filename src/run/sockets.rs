@@ -7,13 +7,13 @@ use nix::errno::Errno;
 use super::{
     handle::Handle,
     memory::{ADDRESS, Memory, address, parse_address},
-    outcome::Outcome,
+    outcome::{Outcome, errno_of},
     supervisor::{Answer, Supervisor},
     sys::Call,
 };
 use crate::{
     Protocol,
-    client::{Destination, FilterInstruction},
+    client::{Destination, FilterInstruction, options},
     nlmsg::{read_u16, read_u32},
 };
 
@@ -52,6 +52,13 @@ impl Supervisor {
         if number >= 32 {
             return Answer::error(libc::EPROTONOSUPPORT);
         }
+        // A program that has no socket at all says so; one that cannot send may not.
+        if self.client.is_over() {
+            let this = Arc::clone(self);
+            return Answer::later(
+                async move { Answer::error(errno_of(&this.client.closed().await)) },
+            );
+        }
         let space = self.spaces.of(call.tid);
         let mut builder = self.client.socket(Protocol::new(number));
         if let Some(handle) = &space.handle {
@@ -60,6 +67,11 @@ impl Supervisor {
         let is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         let close_on_exec = kind & libc::SOCK_CLOEXEC != 0;
         let shown = Arc::clone(&self.shown);
+        // The stub switches extended acks on by itself; the buffers are the kernel's.
+        builder = builder.receive_buffer(0);
+        if self.knows(options::EXT_ACK) {
+            builder = builder.netlink_option(options::EXT_ACK, false);
+        }
         let made = Handle::new(builder, number, kind & TYPE, is_nonblocking, shown);
         let (handle, far): (_, OwnedFd) = match made {
             Ok(made) => made,
@@ -131,22 +143,11 @@ impl Supervisor {
     }
 
     /// getsockname(2), getpeername(2).
-    pub(super) fn name(
-        self: &Arc<Self>,
-        call: &Call,
-        handle: Arc<Handle>,
-        of_peer: bool,
-    ) -> Answer {
-        let (this, call) = (Arc::clone(self), *call);
-        Answer::later(async move {
-            let [own, peer] = match handle.names().await {
-                Ok(names) => names,
-                Err(errno) => return Answer::error(errno),
-            };
-            let (portid, groups) = if of_peer { peer } else { own };
-            let name = address(portid, groups);
-            this.write_sized(&call, call.argument(1), call.argument(2), &name).into()
-        })
+    pub(super) fn name(&self, call: &Call, handle: &Handle, of_peer: bool) -> Answer {
+        let [own, peer] = handle.names();
+        let (portid, groups) = if of_peer { peer } else { own };
+        let name = address(portid, groups);
+        self.write_sized(call, call.argument(1), call.argument(2), &name).into()
     }
 
     /// Writes as much of a value as a length in memory allows, and its whole length there.
@@ -192,12 +193,30 @@ impl Supervisor {
                 }
                 Answer::GoOn
             }
+            (options::SOL_NETLINK, name) if !self.knows(name) => Answer::error(libc::ENOPROTOOPT),
             _ => match memory.bytes(at, length.min(LONGEST_OPTION) as usize) {
                 Ok(value) => {
                     Answer::later(async move { handle.set_option(level, name, value).await.into() })
                 }
                 Err(errno) => errno.into(),
             },
+        }
+    }
+
+    /// Whether the far kernel knows an option of SOL_NETLINK: such travel in the frame that opens a
+    /// socket, where a refusal would be that of the socket.
+    fn knows(&self, name: i32) -> bool {
+        let since = match name {
+            options::CAP_ACK => (4, 3),
+            options::EXT_ACK => (4, 12),
+            options::GET_STRICT_CHK => (4, 20),
+            _ => return true,
+        };
+        let release = &self.client.host().kernel_release;
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= since,
+            _ => true,
         }
     }
 

@@ -354,8 +354,8 @@ impl Supervisor {
         match call.number {
             libc::SYS_bind => self.bind(call, handle),
             libc::SYS_connect => self.connect(call, handle),
-            libc::SYS_getsockname => self.name(call, handle, false),
-            libc::SYS_getpeername => self.name(call, handle, true),
+            libc::SYS_getsockname => self.name(call, &handle, false),
+            libc::SYS_getpeername => self.name(call, &handle, true),
             libc::SYS_setsockopt => self.set_option(call, handle),
             libc::SYS_getsockopt => self.get_option(call, handle),
             libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_write | libc::SYS_writev => {

@@ -315,6 +315,13 @@ impl Connection {
         match (self.state.opened(id, result, &mut output.buffer), socket) {
             (OpenOutcome::Keep, Some(socket)) => {
                 self.sockets.insert(id, socket);
+                if let Some(StubAction::Send { serial, confirm, destination, data, .. }) =
+                    self.state.take_early(id)
+                {
+                    let length = data.len();
+                    let send = SendHeader { serial, confirm, gather: false, destination, length };
+                    self.sockets.queue_first(id, send, data.into_owned());
+                }
                 self.watch(id);
             }
             (OpenOutcome::Keep, None) => {}

@@ -132,6 +132,14 @@ impl SocketTable {
         Some(socket.begin_send(id, send, room, state))
     }
 
+    /// Queues the send that had come before the socket was open.
+    pub(super) fn queue_first(&mut self, id: SocketId, send: SendHeader, datagram: Vec<u8>) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.queue.push_back(Queued::Send(send, datagram));
+            self.sendable.push_back(id);
+        }
+    }
+
     /// Adds a send to an exchange that has not begun, and the receiving of its answer.
     pub(super) fn gather(
         exchange: &mut Exchange,

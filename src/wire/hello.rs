@@ -35,7 +35,7 @@ use bytes::BufMut;
 use super::{
     cursor::Cursor,
     error::WireError,
-    limits::{DEFAULT_MAX_FRAME, MAX_HELLO, MIN_MAX_FRAME, OLDEST_VERSION, VERSION},
+    limits::{DEFAULT_MAX_FRAME, MAX_HELLO, MAX_OPTION, MIN_MAX_FRAME, OLDEST_VERSION, VERSION},
     tlv::{self, CRITICAL},
 };
 use crate::{
@@ -72,11 +72,19 @@ pub struct PeerLimits {
     pub max_sockets: u32,
     /// Numbered requests (options, groups, namespaces) in flight at a time: 256.
     pub max_requests: u32,
+    /// Bytes of the one send that may follow an open before the answer to the open: 32 KiB, and 0 for
+    /// none. Only a stub sets it.
+    pub max_early_send: u32,
 }
 
 impl Default for PeerLimits {
     fn default() -> Self {
-        Self { max_frame: DEFAULT_MAX_FRAME, max_sockets: MAX_SOCKETS, max_requests: MAX_REQUESTS }
+        Self {
+            max_frame: DEFAULT_MAX_FRAME,
+            max_sockets: MAX_SOCKETS,
+            max_requests: MAX_REQUESTS,
+            max_early_send: MAX_OPTION as u32,
+        }
     }
 }
 
@@ -163,6 +171,7 @@ const PID: u16 = 13;
 const HOST_NAME: u16 = 14;
 const SILENCE: u16 = 15;
 const READ_ONLY: u16 = 16;
+const EARLY_SEND: u16 = 17;
 
 impl Hello {
     /// This crate's hello for one role.
@@ -198,6 +207,9 @@ impl Hello {
             let millis = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX).max(1);
             tlv::put(&mut body, SILENCE, &millis.to_le_bytes());
         }
+        if self.role == Role::Stub && self.limits.max_early_send > 0 {
+            tlv::put(&mut body, EARLY_SEND, &self.limits.max_early_send.to_le_bytes());
+        }
         if self.read_only {
             tlv::put(&mut body, READ_ONLY | CRITICAL, &[]);
         }
@@ -232,7 +244,7 @@ impl Hello {
             return Err(WireError::Version { theirs: version, theirs_old: oldest });
         }
         let mut role = None;
-        let mut limits = PeerLimits::default();
+        let mut limits = PeerLimits { max_early_send: 0, ..PeerLimits::default() };
         let mut software = String::new();
         let mut host = HostInfo::default();
         let mut described = false;
@@ -261,6 +273,7 @@ impl Hello {
                 }
                 SOFTWARE => software = one_line_of(option.value),
                 READ_ONLY => read_only = true,
+                EARLY_SEND => limits.max_early_send = value.u32()?,
                 SILENCE => {
                     silence = match value.u32()? {
                         0 => return Err(WireError::BadValue { field: "silence", value: 0 }),

@@ -92,6 +92,10 @@
 //! answers come later, a second dump is refused (EBUSY), or answers are lost to the socket's full
 //! receive buffer, and reported as lost.
 //!
+//! A send may also follow an open before the answer to the open, to save its round trip, where the stub's
+//! hello says how many bytes it may have: one send, in one frame. The stub makes it once the socket is
+//! open, as the first. The answer to an open that has failed answers that send, too.
+//!
 //! # Credit
 //!
 //! Each socket has two windows: datagrams towards the client, and sends towards the stub. A
@@ -129,7 +133,8 @@
 //! order and sizes; a stub passes those on that it knows to hold no pointer, and answers ENOPROTOOPT
 //! to the others. Level -1 ([`OWN_LEVEL`]) is this protocol's own, equal on all hosts. Its options can
 //! be set, also in an open message, or read, or both. Option 4 ([`FILE`]) stands in
-//! an open message, names a file of the host's network by its path, and is then read piece by piece. Option 3 ([`DRAINED`]) is read, to get
+//! an open message, names a file of the host's network by its path, and is then read piece by piece: a piece
+//! shorter than asked for is the last. Option 3 ([`DRAINED`]) is read, to get
 //! an answer of no bytes behind the datagrams that the kernel had queued on the socket: the answer waits
 //! for credit, and for as long as the client leaves datagrams unread. Option 2 ([`TIMES`]), whose value is the byte
 //! 1, has the stub send a [time](FrameType::Time) before the datagrams of each turn of receiving. Option 1 ([`FILTER`]) is a classic BPF filter, which SO_ATTACH_FILTER names by a pointer. Its value
@@ -146,6 +151,7 @@
 //! | 1 | the bounds [`MAX_REQUEST`], [`MAX_OPTION`] and [`MAX_TEXT`]; a longer text is cut by its receiver |
 //! | 1 | options of level -1: the filter; ENOPROTOOPT where it is not known |
 //! | 1 | options 2 and 3 of level -1, and time frames, skippable; ENOPROTOOPT where they are not known |
+//! | 1 | a send before the answer to an open, where the stub's hello permits it |
 //! | every | a refused hello is answered by a fault frame; before, the stream just ended |
 
 #![forbid(unsafe_code)]

@@ -10,7 +10,7 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 use netlink_remote::{
-    ErrorKind, Event, Group, Origin,
+    ErrorKind, Event, Group, Netns, Origin, Protocol,
     client::{Destination, FilterInstruction, options},
 };
 
@@ -23,6 +23,7 @@ over_every_transport!(
     a_confirmed_send_returns_behind_what_it_was_answered_with,
     a_confirmed_dump_larger_than_the_window_does_not_hang,
     a_confirmed_send_gives_the_errno_of_sendmsg,
+    sends_go_before_the_socket_is_open,
     a_pipelined_send_that_fails_is_told_in_its_place,
     many_pipelined_sends_are_answered_in_order_with_a_small_receive_buffer_too,
     sends_of_all_kinds_are_made_in_their_order,
@@ -138,6 +139,35 @@ async fn a_confirmed_send_gives_the_errno_of_sendmsg(transport: Transport) {
     // Three bytes are accepted and ignored, as by a local socket.
     within(socket.send_confirmed(&[1, 2, 3])).await.unwrap();
     assert_eq!(socket.try_recv().unwrap(), None);
+    far.end().await;
+}
+
+async fn sends_go_before_the_socket_is_open(transport: Transport) {
+    let far = Far::new(transport).await;
+    let builder = || far.client.socket(Protocol::ROUTE);
+    // Quick to open, and by another thread there.
+    let netns = far.client.host().pid;
+    for builder in [builder(), builder().netns(Netns::Pid(netns))] {
+        let socket = builder.clone().begin().unwrap();
+        within(socket.send_confirmed(&dump_links(7))).await.unwrap();
+        assert_eq!(sequence_of(&datagram(&socket).await.data), 7);
+        let socket = builder.begin().unwrap();
+        for sequence in 1..100 {
+            socket.send(&link_by_index(1, sequence)).await.unwrap();
+        }
+        for sequence in 1..100 {
+            assert_eq!(sequence_of(&datagram(&socket).await.data), sequence);
+        }
+    }
+    // The open's error is that of everything.
+    for builder in [far.client.socket(Protocol::new(31)), builder().netns(Netns::Pid(0))] {
+        let socket = builder.begin().unwrap();
+        let sent = within(socket.send_confirmed(&dump_links(7))).await.unwrap_err();
+        let received = within(socket.recv()).await.unwrap_err();
+        assert_eq!((sent.kind(), received.kind()), (ErrorKind::Open, ErrorKind::Open), "{sent}");
+        assert!(sent.errno().is_some());
+        drop(socket);
+    }
     far.end().await;
 }
 

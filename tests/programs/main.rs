@@ -5,6 +5,7 @@
 
 mod behaviours;
 mod deaths;
+mod distance;
 mod handles;
 mod lines;
 mod local;

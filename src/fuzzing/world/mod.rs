@@ -196,6 +196,7 @@ impl World {
                 if self.stub.steps().contains(&step) {
                     self.ledger.engine(&self.stub, step);
                     self.stub.step(step);
+                    self.note_taken_in();
                 }
             }
             Step::Event(id, length) => {
@@ -265,9 +266,14 @@ impl World {
             };
             frame.unwrap_or_else(|violation| panic!("both ends are honest: {violation}"));
             self.taken_in += 1;
-            for (id, serial, data) in std::mem::take(&mut self.stub.taken_in) {
-                self.ledger.taken_in(id, serial, &data);
-            }
+            self.note_taken_in();
+        }
+    }
+
+    /// Tells the ledger the sends that the stub has taken in.
+    fn note_taken_in(&mut self) {
+        for (id, serial, data) in std::mem::take(&mut self.stub.taken_in) {
+            self.ledger.taken_in(id, serial, &data);
         }
     }
 
@@ -387,7 +393,7 @@ impl StubReader {
 fn greet(setup: &Setup, stub: &mut StubReader) -> u32 {
     let (noise, piece) = setup.noise;
     let noise = vec![b'\n'; noise];
-    let mine = Hello::new(Role::Client, setup.limits, None);
+    let mine = Hello::new(Role::Client, PeerLimits { max_early_send: 0, ..setup.limits }, None);
     let theirs = Hello::new(Role::Stub, setup.limits, Some(HostInfo::default()));
     let mut stream = [noise.as_slice(), &MARKER].concat();
     theirs.encode(&mut stream);

@@ -60,7 +60,8 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario<'a>) -> Self {
-        let limits = PeerLimits { max_sockets: scenario.max_sockets, ..LIMITS };
+        let max_sockets = scenario.max_sockets;
+        let limits = PeerLimits { max_sockets, max_early_send: 8, ..LIMITS };
         let mut pair = Pair::new(limits, scenario.send_window, 4096);
         pair.stub.echo = scenario.echo;
         pair.stub.failures = scenario.failures;

@@ -33,6 +33,26 @@ fn an_id_is_used_again_only_after_closed() {
 }
 
 #[test]
+fn a_send_may_come_before_the_answer_to_the_open() {
+    let mut pair = Pair::new(PeerLimits { max_early_send: 8, ..LIMITS }, credit(64, 4), 4096);
+    let id = pair.client.open(opening(credit(9, 9))).unwrap();
+    let to = Destination::default();
+    assert!(pair.client.send(id, to, true, &[0; 9]).is_err());
+    let serial = pair.client.send(id, to, true, &[7; 8]).unwrap();
+    // A second one waits.
+    assert!(pair.client.state.may_send(id, 1).is_err());
+    pair.pump();
+    make(&mut pair, &[Move::ToStub, Move::ToStub]);
+    assert!(pair.to_client.is_empty());
+    make(&mut pair, &[Move::Stub(StubStep::Opened(id)), Move::Stub(StubStep::SendDone(id))]);
+    pair.settle();
+    assert_eq!(pair.client.views[&id].answers, [(serial, 0, true)]);
+    assert_eq!(pair.client.views[&id].unread.front(), Some(&vec![7; 8]));
+    pair.client.send(id, to, true, &[0; 9]).unwrap();
+    pair.settle();
+}
+
+#[test]
 fn an_abandoned_open_is_closed_when_it_completes() {
     let mut pair = pair();
     let id = pair.client.open(opening(credit(9, 9))).unwrap();

@@ -103,6 +103,33 @@ fn a_client_sends_on_open_sockets_only() {
     }
 }
 
+/// One send of few bytes, in one frame, may come before the answer to the open.
+#[test]
+fn a_client_sends_once_before_the_answer_to_the_open() {
+    let opening = || {
+        let limits = PeerLimits { max_early_send: 3, ..LIMITS };
+        let mut stub = StubEnd::new(limits, credit(10, 2), 100);
+        to_stub(&mut stub, 1, NO, &open()).unwrap();
+        stub
+    };
+    let refused = |state_name| state(FrameType::Send, 1, state_name);
+    let mut twice = opening();
+    to_stub(&mut twice, 1, Flags::CONFIRM, &send(&[1, 2, 3])).unwrap();
+    assert_eq!(to_stub(&mut twice, 1, NO, &send(&[1])), refused("opening"));
+    assert_eq!(to_stub(&mut opening(), 1, NO, &send(&[1; 4])), refused("opening"));
+    assert_eq!(to_stub(&mut opening(), 1, Flags::MORE, &send(&[1])), refused("opening"));
+    // Of a failure its client knows later.
+    let mut failed = opening();
+    failed.step(StubStep::OpenFailed(SocketId(1)));
+    to_stub(&mut failed, 1, NO, &send(&[1])).unwrap();
+    assert_eq!(to_stub(&mut failed, 1, NO, &send(&[1])), refused("not open"));
+    let mut waits = opening();
+    to_stub(&mut waits, 1, NO, &send(&[1])).unwrap();
+    waits.step(StubStep::OpenFailed(SocketId(1)));
+    assert_eq!(waits.state.waiting(), 0);
+    assert_eq!(to_stub(&mut waits, 1, NO, &send(&[1])), refused("not open"));
+}
+
 #[test]
 fn a_stub_sends_on_opened_sockets_only() {
     let sent = Message::Sent { serial: 1, errno: 1, nanoseconds: 0 };
