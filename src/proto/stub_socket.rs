@@ -1,7 +1,10 @@
 //! One socket in a stub's state.
 
-use super::credit::{Granted, Granting};
-use crate::wire::{Counters, Credit, Destination};
+use super::{
+    cost::cost,
+    credit::{Granted, Granting},
+};
+use crate::wire::{Counters, Credit, Destination, Flags, FrameType};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -60,4 +63,48 @@ pub(super) struct StubSocket {
     /// Confirmed sends that are made and not answered, each counted in `waiting`.
     pub(super) unanswered: u64,
     pub(super) counters: Counters,
+}
+
+impl StubSocket {
+    /// Whether a send of so many bytes is the one that may come before the answer to the open, or comes
+    /// before its client knows that the open has failed.
+    pub(super) fn awaits_early(&self, limit: usize, flags: Flags, length: usize) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Failed)
+            && matches!(self.early, Early::None)
+            && !flags.contains(Flags::MORE)
+            && (1..=limit).contains(&length.max(1))
+    }
+
+    /// Keeps that send until the socket is open, and gives what it takes of `waiting`; 0 where the open has
+    /// failed, and `None` where there is no credit for it.
+    pub(super) fn keep_early(&mut self, early: EarlySend) -> Option<u64> {
+        if self.phase == Phase::Failed {
+            self.early = Early::Done;
+            return Some(0);
+        }
+        let length = early.data.len();
+        self.early = Early::Waits(early);
+        self.sends.receive(length, Credit::default()).then(|| cost(FrameType::Send, length))
+    }
+
+    /// Takes that send, to be made.
+    pub(super) fn take_early(&mut self) -> Option<EarlySend> {
+        match std::mem::replace(&mut self.early, Early::Done) {
+            Early::Waits(early) => Some(early),
+            _ => None,
+        }
+    }
+
+    /// Drops that send, and gives what it has taken of `waiting`. A socket that fails to open may still
+    /// get one that was sent before.
+    pub(super) fn drop_early(&mut self) -> u64 {
+        match &self.early {
+            Early::Waits(early) => {
+                let taken = cost(FrameType::Send, early.data.len());
+                self.early = Early::Done;
+                taken
+            }
+            _ => 0,
+        }
+    }
 }

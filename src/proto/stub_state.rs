@@ -70,7 +70,7 @@ impl StubState {
                 self.open(id, open.credit, cost(frame, payload.len()))?;
                 match open.options.iter().map(|option| option.value.len()).max() {
                     Some(length) if length > MAX_OPTION => {
-                        self.opened(id, Err(long_option(length)), out);
+                        self.opened(id, Err(Failure::long_option(length)), out);
                         StubAction::None
                     }
                     _ => StubAction::Open(id, open),
@@ -79,8 +79,15 @@ impl StubState {
             Message::Close => self.close(id, out)?,
             Message::Send { serial, destination, data } => {
                 let confirm = header.flags.contains(Flags::CONFIRM);
-                let early = EarlySend { serial, confirm, destination, data: Vec::new() };
-                if self.keep_early(id, header.flags, early, data)? {
+                let limit = self.limits.max_early_send as usize;
+                if let Some(socket) = self.sockets.get_mut(&id)
+                    && socket.awaits_early(limit, header.flags, data.len())
+                {
+                    let early = EarlySend { serial, confirm, destination, data: data.to_vec() };
+                    match socket.keep_early(early) {
+                        Some(cost) => self.waiting += cost,
+                        None => return Err(Violation::CreditOverflow { frame, socket: id }),
+                    }
                     return Ok(StubAction::None);
                 }
                 let Some(data) = self.assemble(id, header.flags, data)? else {
@@ -106,7 +113,7 @@ impl StubState {
             Message::OptionSet { request, level, name, value } => {
                 self.request(id, request, frame, payload.len())?;
                 if value.len() > MAX_OPTION {
-                    self.reply(id, request, Err(&long_option(value.len())), out);
+                    self.reply(id, request, Err(&Failure::long_option(value.len())), out);
                     return Ok(StubAction::None);
                 }
                 StubAction::OptionSet { socket: id, request, level, name, value }
@@ -207,9 +214,7 @@ impl StubState {
                 self.partial -= socket.partial.len() as u64;
                 socket.partial = Vec::new();
                 self.waiting -= take(&mut socket.unanswered) * QUEUED_EACH;
-                if let Early::Waits(early) = take(&mut socket.early) {
-                    self.waiting -= cost(FrameType::Send, early.data.len());
-                }
+                self.waiting -= socket.drop_early();
                 Ok(StubAction::Close(id))
             }
             None => Err(Violation::WrongState { frame, socket: id, state: "not open" }),
@@ -250,51 +255,12 @@ impl StubState {
         Ok(())
     }
 
-    /// Keeps a send that comes before its socket is open, and drops one whose socket has failed to
-    /// open: its client did not know. False where the send is none of these.
-    fn keep_early(
-        &mut self,
-        id: SocketId,
-        flags: Flags,
-        mut early: EarlySend,
-        data: &[u8],
-    ) -> Result<bool, Violation> {
-        let frame = FrameType::Send;
-        let limit = self.limits.max_early_send as usize;
-        let Some(socket) = self.sockets.get_mut(&id) else { return Ok(false) };
-        let is_first = matches!(socket.early, Early::None);
-        if !matches!(socket.phase, Phase::Opening | Phase::Failed)
-            || !is_first
-            || flags.contains(Flags::MORE)
-            || data.len() > limit
-            || limit == 0
-        {
-            return Ok(false);
-        }
-        if socket.phase == Phase::Failed {
-            socket.early = Early::Done;
-            return Ok(true);
-        }
-        if !socket.sends.receive(data.len(), Credit::default()) {
-            return Err(Violation::CreditOverflow { frame, socket: id });
-        }
-        self.waiting += cost(frame, data.len());
-        early.data = data.to_vec();
-        socket.early = Early::Waits(early);
-        Ok(true)
-    }
-
     /// The send that has come before the answer to the open, to be made now that the socket is open.
     pub fn take_early(&mut self, id: SocketId) -> Option<StubAction<'static>> {
         let socket = self.sockets.get_mut(&id).filter(|socket| socket.phase == Phase::Open)?;
-        match std::mem::replace(&mut socket.early, Early::Done) {
-            Early::Waits(EarlySend { serial, confirm, destination, data }) => {
-                let data = Cow::Owned(data);
-                let gather = false;
-                Some(StubAction::Send { socket: id, serial, confirm, gather, destination, data })
-            }
-            _ => None,
-        }
+        let EarlySend { serial, confirm, destination, data } = socket.take_early()?;
+        let data = Cow::Owned(data);
+        Some(StubAction::Send { socket: id, serial, confirm, gather: false, destination, data })
     }
 
     /// Puts the pieces of a send together; `None` while it is incomplete.
@@ -365,10 +331,7 @@ impl StubState {
             }
             (Phase::Opening, Err(failure)) => {
                 socket.phase = Phase::Failed;
-                if let Early::Waits(early) = &socket.early {
-                    self.waiting -= cost(FrameType::Send, early.data.len());
-                    socket.early = Early::Done;
-                }
+                self.waiting -= socket.drop_early();
                 Message::OpenFailed(failure).encode(id, Flags::NONE, out);
                 OpenOutcome::Keep
             }
@@ -511,10 +474,7 @@ impl StubState {
     pub fn closed<B: BufMut + AsMut<[u8]>>(&mut self, id: SocketId, dropped: u64, out: &mut B) {
         if let Some(mut socket) = self.sockets.remove(&id) {
             self.partial -= socket.partial.len() as u64;
-            self.waiting -= socket.unanswered * QUEUED_EACH + socket.opening;
-            if let Early::Waits(early) = &socket.early {
-                self.waiting -= cost(FrameType::Send, early.data.len());
-            }
+            self.waiting -= socket.unanswered * QUEUED_EACH + socket.opening + socket.drop_early();
             socket.counters.dropped = socket.counters.dropped.max(dropped);
             Message::Closed(socket.counters).encode(id, Flags::NONE, out);
         }
@@ -537,10 +497,4 @@ impl StubState {
     pub fn waiting(&self) -> u64 {
         self.waiting
     }
-}
-
-/// The failure of setting an option whose value is longer than any may be.
-fn long_option(length: usize) -> Failure {
-    let text = format!("an option's value of {length} bytes: {MAX_OPTION} are allowed");
-    Failure { errno: EMSGSIZE, text }
 }

@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-const LIMITS: PeerLimits = PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2, max_early_send: 0 };
+const LIMITS: PeerLimits =
+    PeerLimits { max_frame: 64 * 1024, max_sockets: 3, max_requests: 2, max_early_send: 0 };
 
 const fn credit(bytes: u64, datagrams: u64) -> Credit {
     Credit { bytes, datagrams }

@@ -7,7 +7,7 @@ use super::{
     memory::Memory,
     spaces::{Space, comes_from, process_of},
     supervisor::{Answer, Supervisor},
-    sys::Call,
+    sys::{Call, Path},
 };
 use crate::{Netns, sync::lock};
 
@@ -71,24 +71,6 @@ pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
         ["sys", "class", "net", ..] => FarPath::Local,
         _ => return None,
     })
-}
-
-/// A path as an argument of a call: from a directory, which may be `AT_FDCWD`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Path {
-    pub(super) directory: i32,
-    pub(super) at: u64,
-}
-
-impl Path {
-    /// The path that `call` has as its argument `number`, behind that of the directory if it has one.
-    pub(super) fn of(call: &Call, number: usize) -> Self {
-        let directory = match number.checked_sub(1) {
-            None => libc::AT_FDCWD,
-            Some(before) => call.int(before),
-        };
-        Self { directory, at: call.argument(number) }
-    }
 }
 
 impl Supervisor {

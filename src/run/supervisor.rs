@@ -20,9 +20,8 @@ use super::{
     memory::Memory,
     notices::Notices,
     outcome::{Outcome, number},
-    paths::Path,
     spaces::{Spaces, identity_of, process_of},
-    sys::{self, Call, Listener, Next},
+    sys::{self, Call, Listener, Next, Path},
 };
 use crate::{Client, sync::lock};
 use nix::errno::Errno;

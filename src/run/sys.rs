@@ -139,6 +139,24 @@ impl Call {
     }
 }
 
+/// A path as an argument of a call: from a directory, which may be `AT_FDCWD`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    pub(super) directory: i32,
+    pub(super) at: u64,
+}
+
+impl Path {
+    /// The path that `call` has as its argument `number`, behind that of the directory if it has one.
+    pub(super) fn of(call: &Call, number: usize) -> Self {
+        let directory = match number.checked_sub(1) {
+            None => libc::AT_FDCWD,
+            Some(before) => call.int(before),
+        };
+        Self { directory, at: call.argument(number) }
+    }
+}
+
 #[repr(C)]
 struct Notification {
     id: u64,

@@ -2,7 +2,12 @@
 
 use bytes::BufMut;
 
-use super::{cursor::Cursor, error::WireError, limits::MAX_TEXT};
+use super::{
+    cursor::Cursor,
+    error::WireError,
+    limits::{MAX_OPTION, MAX_TEXT},
+};
+use crate::errno::EMSGSIZE;
 use crate::text::one_line_of;
 
 /// A failure at the sender: the errno, as the sender's architecture numbers it, and a text that
@@ -29,6 +34,12 @@ impl Failure {
             return Err(WireError::BadValue { field: "errno of a failure", value: 0 });
         }
         Ok(Self::of_peer(errno, c.remainder()))
+    }
+
+    /// That of setting an option whose value is longer than any may be.
+    pub(crate) fn long_option(length: usize) -> Self {
+        let text = format!("an option's value of {length} bytes: {MAX_OPTION} are allowed");
+        Self { errno: EMSGSIZE, text }
     }
 
     /// A peer's failure: the text is made fit for one line on a terminal, and cut as

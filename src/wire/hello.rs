@@ -175,7 +175,10 @@ const EARLY_SEND: u16 = 17;
 
 impl Hello {
     /// This crate's hello for one role.
-    pub fn new(role: Role, limits: PeerLimits, host: Option<HostInfo>) -> Self {
+    pub fn new(role: Role, mut limits: PeerLimits, host: Option<HostInfo>) -> Self {
+        if role == Role::Client {
+            limits.max_early_send = 0;
+        }
         Self {
             version: VERSION,
             oldest: OLDEST_VERSION,

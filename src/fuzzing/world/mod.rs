@@ -393,7 +393,7 @@ impl StubReader {
 fn greet(setup: &Setup, stub: &mut StubReader) -> u32 {
     let (noise, piece) = setup.noise;
     let noise = vec![b'\n'; noise];
-    let mine = Hello::new(Role::Client, PeerLimits { max_early_send: 0, ..setup.limits }, None);
+    let mine = Hello::new(Role::Client, setup.limits, None);
     let theirs = Hello::new(Role::Stub, setup.limits, Some(HostInfo::default()));
     let mut stream = [noise.as_slice(), &MARKER].concat();
     theirs.encode(&mut stream);
