@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -40,6 +41,90 @@ fn succeed(command: &mut Command) -> Duration {
 
 fn sh(line: &str) {
     succeed(Command::new("sh").args(["-c", line]));
+}
+
+/// A program that makes so many requests one after the other, and prints their time in nanoseconds.
+const REQUESTS: &str = "import socket, struct, sys, time
+one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+one.bind((0, 0))
+request = struct.pack('=IHHII BBHiII', 32, 18, 1, 7, 0, 0, 0, 0, 1, 0, 0)
+count = int(sys.argv[1])
+for number in range(count + 100):
+    if number == 100:
+        began = time.perf_counter_ns()
+    one.send(request)
+    one.recv(65536)
+print(time.perf_counter_ns() - began)
+";
+
+/// Single requests of a program.
+fn requests(criterion: &mut Criterion) {
+    let mut group = group(criterion, "programs/request", 10, 5);
+    for (kind, command) in commands(&["python3", "-c", REQUESTS]) {
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let program = command.get_program().to_owned();
+        custom(
+            &mut group,
+            kind,
+            || (),
+            |(), count| {
+                let mut command = Command::new(&program);
+                command.args(&words).arg(count.to_string());
+                let output = command.stderr(Stdio::inherit()).output().unwrap();
+                assert!(output.status.success());
+                let text = String::from_utf8(output.stdout).unwrap();
+                Duration::from_nanos(text.trim().parse().unwrap())
+            },
+        );
+    }
+    group.finish();
+}
+
+/// Events that `ip monitor` prints, from the first change to the last line. Another `ip` makes the changes, as
+/// quickly as it can.
+fn events(criterion: &mut Criterion, adds: &str) {
+    let mut group = group(criterion, &format!("programs/ip-monitor-of-{MANY}"), 10, 5);
+    for (kind, mut command) in commands(&["ip", "-rcvbuf", "67108864", "monitor", "route"]) {
+        custom(
+            &mut group,
+            kind,
+            || (),
+            |(), count| {
+                let mut monitor = command.stdout(Stdio::piped()).spawn().unwrap();
+                let mut lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
+                // It says nothing of when it listens.
+                let probe = "172.17.0.1";
+                let begun = Command::new("sh")
+                    .args([
+                        "-c",
+                        &format!("sleep 1; ip route add blackhole {probe}; ip route del {probe}"),
+                    ])
+                    .status();
+                assert!(begun.unwrap().success());
+                for _ in 0..2 {
+                    assert!(lines.next().unwrap().unwrap().contains(probe));
+                }
+                let one = |_| {
+                    let began = Instant::now();
+                    succeed(Command::new("ip").args(["-batch", adds]));
+                    for _ in 0..MANY {
+                        lines.next().unwrap().unwrap();
+                    }
+                    let took = began.elapsed();
+                    sh("ip route flush root 172.16.0.0/16");
+                    for _ in 0..MANY {
+                        lines.next().unwrap().unwrap();
+                    }
+                    took
+                };
+                let took = (0..count).map(one).sum();
+                sh(&format!("kill {}", monitor.id()));
+                monitor.wait().unwrap();
+                took
+            },
+        );
+    }
+    group.finish();
 }
 
 pub(crate) fn measure(criterion: &mut Criterion) {
@@ -85,6 +170,8 @@ pub(crate) fn measure(criterion: &mut Criterion) {
         }
         group.finish();
     }
+    requests(criterion);
+    events(criterion, &adds);
     fill();
     let mut group = group(criterion, &format!("programs/ip-route-of-{COUNT}"), 10, 5);
     for (kind, mut command) in commands(&["ip", "route"]) {
