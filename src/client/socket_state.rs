@@ -87,6 +87,10 @@ impl SocketState {
         self.opened.clone()
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.opened, Some(Ok(_)))
+    }
+
     /// The error of an open that failed.
     pub(super) fn open_error(&self) -> Option<&Error> {
         self.opened.as_ref()?.as_ref().err()

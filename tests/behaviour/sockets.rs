@@ -159,6 +159,15 @@ async fn sends_go_before_the_socket_is_open(transport: Transport) {
             assert_eq!(sequence_of(&datagram(&socket).await.data), sequence);
         }
     }
+    // By the sink, and of more bytes than may go before.
+    let mut socket = builder().netns(Netns::Pid(netns)).begin().unwrap();
+    let mut long = link_by_index(1, 5);
+    long.resize(100_000, 0);
+    within(futures_util::SinkExt::send(&mut socket, long.clone().into())).await.unwrap();
+    assert_eq!(sequence_of(&datagram(&socket).await.data), 5);
+    let socket = builder().netns(Netns::Pid(netns)).begin().unwrap();
+    within(socket.send_confirmed(&long)).await.unwrap();
+    assert_eq!(sequence_of(&datagram(&socket).await.data), 5);
     // The open's error is that of everything.
     for builder in [far.client.socket(Protocol::new(31)), builder().netns(Netns::Pid(0))] {
         let socket = builder.begin().unwrap();
