@@ -187,7 +187,7 @@ impl Handle {
     fn show(&self, state: &mut State, copy: impl FnOnce() -> Option<OwnedFd>) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let has_news = !state.queue.is_empty() || state.in_dump || state.over.is_some();
-        let should = has_news && self.shown.load(Ordering::Relaxed);
+        let should = has_news && self.is_shown();
         if should && !state.is_readable {
             state.is_readable = send(self.near.as_raw_fd(), &[0], flags).is_ok();
         } else if !should
@@ -205,7 +205,7 @@ impl Handle {
         destination: Option<Destination>,
     ) -> Outcome {
         let socket = self.open()?;
-        let destination = destination.unwrap_or_else(|| lock(&self.state).destination);
+        let destination = self.destination(destination);
         let sent = socket.send_confirmed_to(&data, destination).await;
         let mut state = lock(&self.state);
         state.bound();
@@ -249,6 +249,15 @@ impl Handle {
         Ok(length)
     }
 
+    /// Where a send goes, by its own address or by that of connect(2).
+    pub(super) fn destination(&self, to: Option<Destination>) -> Destination {
+        to.unwrap_or_else(|| lock(&self.state).destination)
+    }
+
+    pub(super) fn is_bound(&self) -> bool {
+        lock(&self.state).is_bound
+    }
+
     /// Waits until every send has its result, and what came with it has been taken in.
     pub(super) async fn settle(&self) {
         loop {
@@ -265,9 +274,14 @@ impl Handle {
         lock(&self.state).unsettled == 0
     }
 
+    /// Whether a program waits for readiness.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown.load(Ordering::Relaxed)
+    }
+
     /// Shows readiness as it is now.
     pub(super) fn show_now(self: &Arc<Self>) {
-        if lock(&self.state).is_bound {
+        if self.is_bound() {
             // Whoever knows its port id may send to it. What failed is told by the next call on it.
             let _ = self.open();
         }

@@ -63,12 +63,17 @@ impl Handle {
         }
         // Otherwise the first call that needs the far socket opens it.
         let opened = if waits { self.opened().await.map(drop) } else { Ok(()) };
-        let mut state = lock(&self.state);
-        if opened.is_err() {
-            (state.portid, state.groups) = (0, before);
+        {
+            let mut state = lock(&self.state);
+            if opened.is_err() {
+                (state.portid, state.groups) = (0, before);
+            }
+            opened?;
+            state.bound();
         }
-        opened?;
-        state.bound();
+        if self.is_shown() {
+            self.show_now();
+        }
         Ok(0)
     }
 

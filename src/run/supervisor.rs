@@ -105,7 +105,7 @@ pub(super) struct Supervisor {
     /// The first process under the filter.
     pub(super) first: i32,
     /// By the inode of the program's end.
-    sockets: Mutex<HashMap<u64, Arc<Handle>>>,
+    pub(super) sockets: Mutex<HashMap<u64, Arc<Handle>>>,
     /// Whether a program has waited for readiness.
     pub(super) shown: Arc<AtomicBool>,
     pub(super) listings: Mutex<HashMap<(i32, i32), Listing>>,

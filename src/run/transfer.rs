@@ -20,6 +20,7 @@ use super::{
 use crate::{
     client::{Destination, options},
     nlmsg::{Header, aligned, flags},
+    sync::lock,
 };
 
 /// How often a receive that waits looks for signals, at first and later.
@@ -106,13 +107,25 @@ impl Supervisor {
             if let Err(errno) = this.translate(tid, handle.protocol, &mut data).await {
                 return Answer::error(errno);
             }
+            this.open_receivers(&handle, to).await;
             handle.send(data, to).await.into()
         })
     }
 
+    /// Opens the far sockets behind all that a program has bound, where it sends to one that is not the kernel's.
+    async fn open_receivers(&self, handle: &Handle, to: Option<Destination>) {
+        if handle.destination(to) != Destination::default() {
+            let all: Vec<_> = lock(&self.sockets).values().cloned().collect();
+            for other in all.into_iter().filter(|other| other.is_bound()) {
+                // What failed is told by its own next call.
+                let _ = other.ready().await;
+            }
+        }
+    }
+
     /// Whether a send need not be waited for: whoever sent it waits for the answer, and sees nothing else before.
     fn is_waited_for(&self, handle: &Handle, data: &[u8], to: Option<Destination>) -> bool {
-        let to_kernel = to.unwrap_or_default() == Destination::default();
+        let to_kernel = handle.destination(to) == Destination::default();
         to_kernel
             && !self.shown.load(Ordering::Relaxed)
             && !self.spaces.has_files()
@@ -132,7 +145,10 @@ impl Supervisor {
                     Err(errno) => Err(errno),
                     Ok((mut data, to)) => {
                         match this.translate(call.tid, handle.protocol, &mut data).await {
-                            Ok(()) => handle.send(data, to).await,
+                            Ok(()) => {
+                                this.open_receivers(&handle, to).await;
+                                handle.send(data, to).await
+                            }
                             Err(errno) => Err(errno),
                         }
                     }

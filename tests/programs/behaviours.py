@@ -356,3 +356,18 @@ line('event', headers(data)[0][0], sender, tried(lambda: t.recv(65536)))
 t.bind((0, 1))
 u.send(up.replace(struct.pack('=I', 1300), struct.pack('=I', 1301)))
 line('event for one that is bound', headers(t.recv(65536))[0][0])
+
+# From one socket to another, which has not been used.
+a, b = make(), make()
+a.bind((0, 0))
+b.bind((0, 0))
+own, other = a.getsockname()[0], b.getsockname()[0]
+line('to another socket', b.sendto(message(NEWLINK, 0, b'x' * 16), (own, 0)))
+a.settimeout(5)
+data, sender = a.recvfrom(100)
+line('from another socket', len(data), sender == (other, 0))
+c = make()
+c.bind((0, 0))
+c.settimeout(5)
+b.connect((c.getsockname()[0], 0))
+line('to the one of connect', b.send(message(NEWLINK, 0, b'x' * 32)), len(c.recv(100)))
