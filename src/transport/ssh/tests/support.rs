@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -90,7 +90,11 @@ impl Sshd {
             .unwrap();
         let sshd = Self { dir, port, child };
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        // Another test may have taken the port since, and answer there for a while.
+        while !sshd.log().contains(&format!("Server listening on 127.0.0.1 port {port}")) {
+            if sshd.log().contains("Bind to port") {
+                return Self::start(extra);
+            }
             assert!(start.elapsed() < Duration::from_secs(10), "sshd: {}", sshd.log());
             std::thread::sleep(Duration::from_millis(20));
         }
