@@ -187,7 +187,8 @@ impl RemoteSocket {
     pub(super) fn poll_send_ready(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         let ready = self.connection.with(|state, _| {
             let (socket, wire) = state.socket(self.id)?;
-            // Of what length is not known, and a socket that is being opened takes little.
+            // The datagram's length is not known here, and a stub takes short ones alone before it has opened the
+            // socket.
             let may_send = socket.may_send(wire, 0, false)? && socket.is_open();
             if !may_send {
                 socket.keep_sender(cx);

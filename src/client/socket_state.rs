@@ -273,7 +273,7 @@ impl SocketState {
         ended: Option<&Error>,
         cx: &Context<'_>,
     ) -> Poll<Result<SentReport, Error>> {
-        // A send that went out before the answer to the open has none of its own.
+        // The answer to an open that has failed answers the send that went out before it, too.
         let failed = match &self.opened {
             Some(Err(error)) => Some(error),
             _ => ended,

@@ -72,7 +72,8 @@ impl StubSocket {
         matches!(self.phase, Phase::Opening | Phase::Failed)
             && matches!(self.early, Early::None)
             && !flags.contains(Flags::MORE)
-            && (1..=limit).contains(&length.max(1))
+            && limit > 0
+            && length <= limit
     }
 
     /// Keeps that send until the socket is open, and gives what it takes of `waiting`; 0 where the open has

@@ -187,7 +187,7 @@ impl Handle {
     fn show(&self, state: &mut State, copy: impl FnOnce() -> Option<OwnedFd>) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let has_news = !state.queue.is_empty() || state.in_dump || state.over.is_some();
-        let should = has_news && self.is_shown();
+        let should = has_news && self.shown.load(Ordering::Relaxed);
         if should && !state.is_readable {
             state.is_readable = send(self.near.as_raw_fd(), &[0], flags).is_ok();
         } else if !should
@@ -274,17 +274,8 @@ impl Handle {
         lock(&self.state).unsettled == 0
     }
 
-    /// Whether a program waits for readiness.
-    pub(super) fn is_shown(&self) -> bool {
-        self.shown.load(Ordering::Relaxed)
-    }
-
     /// Shows readiness as it is now.
-    pub(super) fn show_now(self: &Arc<Self>) {
-        if self.is_bound() {
-            // Whoever knows its port id may send to it. What failed is told by the next call on it.
-            let _ = self.open();
-        }
+    pub(super) fn show_now(&self) {
         let mut state = lock(&self.state);
         state.refill();
         self.show(&mut state, || None);

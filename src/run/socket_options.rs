@@ -61,19 +61,14 @@ impl Handle {
                 lock(&self.state).groups.remove(&group);
             }
         }
-        // Otherwise the first call that needs the far socket opens it.
+        // Otherwise the first call that needs the far socket opens it, or a send of the program to it.
         let opened = if waits { self.opened().await.map(drop) } else { Ok(()) };
-        {
-            let mut state = lock(&self.state);
-            if opened.is_err() {
-                (state.portid, state.groups) = (0, before);
-            }
-            opened?;
-            state.bound();
+        let mut state = lock(&self.state);
+        if opened.is_err() {
+            (state.portid, state.groups) = (0, before);
         }
-        if self.is_shown() {
-            self.show_now();
-        }
+        opened?;
+        state.bound();
         Ok(0)
     }
 

@@ -92,7 +92,7 @@ impl Sshd {
         let start = Instant::now();
         // Another test may have taken the port since, and answer there for a while.
         while !sshd.log().contains(&format!("Server listening on 127.0.0.1 port {port}")) {
-            if sshd.log().contains("Bind to port") {
+            if sshd.log().contains(&format!("Bind to port {port} on 127.0.0.1 failed")) {
                 return Self::start(extra);
             }
             assert!(start.elapsed() < Duration::from_secs(10), "sshd: {}", sshd.log());
