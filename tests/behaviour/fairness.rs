@@ -144,10 +144,11 @@ async fn sockets_take_turns_on_a_slow_stream() {
     control.release();
     datagram(&events).await;
     let ahead = control.read.load(Ordering::SeqCst) - before;
-    // The bytes in the buffers of a socket pair, a duplex and the stub, and a turn or two. The dump
-    // is more than twice as long.
-    assert!(ahead < 2 << 20, "{ahead} bytes of the dump came before the event");
     assert_eq!(all_route_numbers(&whole_dump(&dumping).await).count(), 100_000);
+    let all = control.read.load(Ordering::SeqCst) - before;
+    // The bytes in the buffers of a socket pair, a duplex and the stub, and a turn or two, of 0.6 MB each:
+    // on a busy machine one more.
+    assert!(ahead < all / 2, "{ahead} bytes of the dump, of {all}, came before the event");
     client.close().await;
 }
 
