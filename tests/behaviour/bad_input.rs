@@ -494,7 +494,7 @@ async fn a_socket_file_is_private_and_stale_ones_are_replaced() {
     let path = temporary("nlr").with_extension("sock");
     let bind = || Listener::bind(&path, ListenConfig::default());
     // The socket file of a killed server.
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    testing::leave_socket(&path);
     let listener = bind().unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let error = bind().unwrap_err();

@@ -67,7 +67,7 @@ fn the_file_is_its_owner_s_unless_others_are_let_in() {
 #[test]
 fn a_stale_file_is_replaced_and_others_are_not() {
     let path = temporary("stale");
-    drop(UnixListener::bind(&path).unwrap());
+    testing::leave_socket(&path);
     assert!(path.exists());
     let server = Server::start_at(path.clone(), &[]);
     finish(nlr(&["ping", "--count", "1", &server.target()])).printed();

@@ -46,3 +46,12 @@ pub fn temporary(name: &str) -> std::path::PathBuf {
     world::require();
     std::env::temp_dir().join(unique(name))
 }
+
+/// The socket file of a server that was killed.
+pub fn leave_socket(path: &std::path::Path) {
+    use std::os::fd::AsRawFd;
+    let socket = std::os::unix::net::UnixListener::bind(path).unwrap();
+    // A child that another test starts may hold a copy of the descriptor for a moment: whoever
+    // connects is refused all the same.
+    nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
+}
