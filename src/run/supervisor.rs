@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -149,7 +150,8 @@ impl Supervisor {
     }
 
     /// Answers the calls that wait, or come in a moment if one was `answered`: a caller that goes on makes its next
-    /// call sooner than this thread would have slept and woken.
+    /// call sooner than this thread would have slept and woken. The kernel has the caller go on on this thread's CPU,
+    /// which is left to it.
     fn drain(self: &Arc<Self>, answered: bool) -> Result<Drained, Errno> {
         let mut answered = answered.then(Instant::now);
         for _ in 0..64 {
@@ -161,7 +163,7 @@ impl Supervisor {
                     }
                     Ok(Next::Over) => return Ok(Drained::Over),
                     Ok(Next::Nothing) => match answered {
-                        Some(answered) if answered.elapsed() < SPIN => std::hint::spin_loop(),
+                        Some(answered) if answered.elapsed() < SPIN => thread::yield_now(),
                         _ => return Ok(Drained::Nothing),
                     },
                     Err(Errno::EINTR) => {}

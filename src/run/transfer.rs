@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -273,6 +274,8 @@ impl Supervisor {
         // A near stub has answered before this thread would have slept and woken.
         let began = Instant::now();
         while !handle.is_settled() && began.elapsed() < SPIN {
+            // The stub may be waiting for this CPU.
+            thread::yield_now();
             tokio::task::yield_now().await;
             if let Some(taken) = take()? {
                 return Ok(taken);
