@@ -64,6 +64,7 @@ mod option_request;
 mod output;
 mod overrun;
 mod own;
+mod pace;
 mod place;
 mod plain_refusal;
 mod poller;

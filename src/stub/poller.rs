@@ -1,25 +1,14 @@
 //! Readiness of streams, kernel sockets and events: epoll(7).
 
-use std::{
-    os::fd::AsFd,
-    sync::Mutex,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{os::fd::AsFd, sync::Mutex, thread, time::Instant};
 
 use nix::{
     errno::Errno,
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 
+use super::pace::{GAP, Pace};
 use crate::{kernel::descriptors, wire::SocketId};
-
-/// The longest gap between two requests of a client that asks one after the other on the same host. To sleep in
-/// it and be woken costs as much as the request, on the CPUs of a virtual machine most of all.
-const GAP: Duration = Duration::from_micros(120);
-
-/// Gaps so short, one after the other, until a poller looks for the next request instead of sleeping.
-const SHORT_GAPS: u32 = 4;
 
 /// Of all pollers of a process one looks at a time: the others leave their CPUs alone.
 static LOOKING: Mutex<()> = Mutex::new(());
@@ -94,11 +83,11 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits, at first without sleeping where the client's last requests came that quickly.
+    /// Waits, at first without sleeping where the client's pace makes that quicker.
     fn sleep(&self, ready: &mut Ready, timeout: EpollTimeout) -> Result<usize, Errno> {
         let began = Instant::now();
         let mut count = 0;
-        if ready.short_gaps >= SHORT_GAPS
+        if ready.pace.looks()
             && let Ok(_looking) = LOOKING.try_lock()
         {
             while count == 0 && began.elapsed() < GAP {
@@ -110,10 +99,7 @@ impl Poller {
         if count == 0 {
             count = self.look(ready, timeout)?;
         }
-        ready.short_gaps = match ready.has_input(count) && began.elapsed() < GAP {
-            true => ready.short_gaps.saturating_add(1),
-            false => 0,
-        };
+        ready.pace.waited(began.elapsed(), ready.has_input(count));
         Ok(count)
     }
 
@@ -130,8 +116,7 @@ impl Poller {
 pub(super) struct Ready {
     events: Vec<EpollEvent>,
     count: usize,
-    /// Waits of less than [`GAP`] for the client, one after the other.
-    short_gaps: u32,
+    pace: Pace,
 }
 
 impl Ready {
@@ -165,11 +150,11 @@ mod tests {
         let soon = || EpollTimeout::try_from(10).unwrap();
         for is_other_looking in [false, true] {
             let looking = is_other_looking.then(|| LOOKING.lock().unwrap());
-            let looks = || Ready { short_gaps: SHORT_GAPS, ..Ready::default() };
+            let looks = || Ready { pace: Pace::looking(), ..Ready::default() };
             let mut ready = looks();
             poller.wait(&mut ready, soon()).unwrap();
             assert!(ready.get(0).is_none());
-            assert_eq!(ready.short_gaps, 0);
+            assert!(!ready.pace.looks());
             feed.write_all(b"x").unwrap();
             let mut ready = looks();
             poller.wait(&mut ready, soon()).unwrap();
@@ -180,7 +165,7 @@ mod tests {
             let mut ready = looks();
             poller.wait(&mut ready, soon()).unwrap();
             assert_eq!(ready.get(0), Some((source, false)));
-            assert_eq!(ready.short_gaps, 0);
+            assert!(!ready.pace.looks());
             (&socket).read_exact(&mut [0]).unwrap();
             drop(looking);
         }

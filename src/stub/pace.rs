@@ -1,0 +1,168 @@
+//! The pace of a client that sends one request after the other: whether its stub sleeps between two of them, or
+//! looks for the next.
+//!
+//! A sleep and the wake-up can cost several times the request: an idle CPU of a virtual machine is woken through
+//! its hypervisor. Elsewhere, or where all processes share one CPU, a stub that looks is in the way. Only a trial
+//! tells: some requests with sleeps, some with looks, and then many the way that had the shorter gaps.
+
+use std::time::Duration;
+
+/// The longest gap between two requests of a program on the same host that asks one after the other. Nobody looks
+/// for longer, and a client behind a network is not looked for at all.
+pub(super) const GAP: Duration = Duration::from_micros(120);
+
+/// Gaps so short, one after the other, until the first trial, and after each longer one until the next look.
+const AT_FIRST: u32 = 4;
+
+/// Gaps at the end of each half of a trial, which are compared.
+const COMPARED: u32 = 32;
+
+/// Requests with looks in a trial: the scheduler needs some hundred to give each process its place.
+const LOOKS: u32 = 512;
+
+/// Requests until the next trial: of looks, and of sleeps, which are twice as many after each trial for nothing.
+const TERM: u32 = 4096;
+const LONGEST_TERM: u32 = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Sleeps,
+    Looks,
+    Chosen,
+}
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Gaps of less than [`GAP`], one after the other.
+    short: u32,
+    stage: Stage,
+    /// Requests left of the stage.
+    left: u32,
+    looks: bool,
+    /// Requests until the next trial, once sleeps are chosen.
+    sleeps: u32,
+    /// Sums of the gaps that are compared.
+    slept: Duration,
+    looked: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            short: 0,
+            stage: Stage::Sleeps,
+            left: COMPARED,
+            looks: false,
+            sleeps: TERM,
+            slept: Duration::ZERO,
+            looked: Duration::ZERO,
+        }
+    }
+}
+
+impl Pace {
+    /// Whether the next wait is to look before it sleeps.
+    pub(super) fn looks(&self) -> bool {
+        self.looks && self.short >= AT_FIRST
+    }
+
+    /// Takes in how long a wait has taken that ended with something from the client, or with something else:
+    /// nobody waits for the next event.
+    pub(super) fn waited(&mut self, gap: Duration, is_client: bool) {
+        if !is_client || gap >= GAP {
+            self.short = 0;
+            return;
+        }
+        self.short = self.short.saturating_add(1);
+        if self.short <= AT_FIRST {
+            return;
+        }
+        match self.stage {
+            Stage::Sleeps => self.slept += gap,
+            Stage::Looks if self.left <= COMPARED => self.looked += gap,
+            _ => {}
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            self.next_stage();
+        }
+    }
+
+    fn next_stage(&mut self) {
+        // By a quarter: looking costs the time of a CPU.
+        let looks_pay = self.looked * 4 < self.slept * 3;
+        (self.stage, self.left, self.looks) = match self.stage {
+            Stage::Sleeps => (Stage::Looks, LOOKS, true),
+            Stage::Looks if looks_pay => {
+                self.sleeps = TERM;
+                (Stage::Chosen, TERM, true)
+            }
+            Stage::Looks => {
+                let term = self.sleeps;
+                self.sleeps = (term * 2).min(LONGEST_TERM);
+                (Stage::Chosen, term, false)
+            }
+            Stage::Chosen => {
+                (self.slept, self.looked) = (Duration::ZERO, Duration::ZERO);
+                (Stage::Sleeps, COMPARED, false)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+impl Pace {
+    /// That of a client for whose next request looking was quicker.
+    pub(super) fn looking() -> Self {
+        Self { short: AT_FIRST, stage: Stage::Chosen, left: TERM, looks: true, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests with these gaps, in microseconds; gives how many of them were looked for.
+    fn ask(pace: &mut Pace, count: u32, slept: u64, looked: u64) -> u32 {
+        let one = |_| {
+            let looks = pace.looks();
+            pace.waited(Duration::from_micros(if looks { looked } else { slept }), true);
+            u32::from(looks)
+        };
+        (0..count).map(one).sum()
+    }
+
+    #[test]
+    fn the_shorter_gaps_are_chosen_and_tried_again() {
+        let round = COMPARED + LOOKS + TERM;
+        let mut pace = Pace::default();
+        assert_eq!(ask(&mut pace, AT_FIRST + COMPARED, 60, 20), 0);
+        // Only the last gaps of a trial count.
+        assert_eq!(ask(&mut pace, LOOKS - COMPARED, 60, 100), LOOKS - COMPARED);
+        assert_eq!(ask(&mut pace, COMPARED + TERM, 60, 20), COMPARED + TERM);
+        assert_eq!(ask(&mut pace, round, 60, 20), LOOKS + TERM);
+        // Now it is in the way, or is not worth it: the next trials are rare.
+        assert_eq!(ask(&mut pace, round, 20, 30), LOOKS);
+        assert_eq!(ask(&mut pace, round + TERM, 20, 16), LOOKS);
+        assert_eq!(ask(&mut pace, round + 3 * TERM, 20, 30), LOOKS);
+        assert_eq!(ask(&mut pace, COMPARED + LOOKS + TERM, 60, 20), LOOKS + TERM);
+        assert_eq!(ask(&mut pace, round, 20, 30), LOOKS);
+        let mut pace = Pace { sleeps: LONGEST_TERM, ..Pace::default() };
+        ask(&mut pace, AT_FIRST + COMPARED + LOOKS, 20, 30);
+        assert_eq!((pace.left, pace.sleeps), (LONGEST_TERM, LONGEST_TERM));
+    }
+
+    #[test]
+    fn who_is_far_or_silent_is_not_looked_for() {
+        let mut pace = Pace::default();
+        assert_eq!(ask(&mut pace, 10_000, 150, 20), 0);
+        assert_eq!(ask(&mut pace, AT_FIRST + COMPARED + LOOKS, 60, 20), LOOKS);
+        assert!(pace.looks());
+        pace.waited(GAP, true);
+        assert!(!pace.looks());
+        assert_eq!(ask(&mut pace, AT_FIRST, 60, 20), 0);
+        assert!(pace.looks());
+        pace.waited(Duration::ZERO, false);
+        assert!(!pace.looks());
+    }
+}
