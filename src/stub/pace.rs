@@ -20,9 +20,12 @@ const COMPARED: u32 = 32;
 /// Requests with looks in a trial: the scheduler needs some hundred to give each process its place.
 const LOOKS: u32 = 512;
 
-/// Requests until the next trial: of looks, and of sleeps, which are twice as many after each trial for nothing.
+/// Requests with looks until the next trial.
 const TERM: u32 = 4096;
-const LONGEST_TERM: u32 = 1 << 20;
+
+/// Requests with sleeps until the next trial: twice as many after each trial that was for nothing.
+const FIRST_SLEEPS: u32 = 512;
+const MOST_SLEEPS: u32 = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -53,7 +56,7 @@ impl Default for Pace {
             stage: Stage::Sleeps,
             left: COMPARED,
             looks: false,
-            sleeps: TERM,
+            sleeps: FIRST_SLEEPS,
             slept: Duration::ZERO,
             looked: Duration::ZERO,
         }
@@ -94,12 +97,12 @@ impl Pace {
         (self.stage, self.left, self.looks) = match self.stage {
             Stage::Sleeps => (Stage::Looks, LOOKS, true),
             Stage::Looks if looks_pay => {
-                self.sleeps = TERM;
+                self.sleeps = FIRST_SLEEPS;
                 (Stage::Chosen, TERM, true)
             }
             Stage::Looks => {
                 let term = self.sleeps;
-                self.sleeps = (term * 2).min(LONGEST_TERM);
+                self.sleeps = (term * 2).min(MOST_SLEEPS);
                 (Stage::Chosen, term, false)
             }
             Stage::Chosen => {
@@ -134,22 +137,22 @@ mod tests {
 
     #[test]
     fn the_shorter_gaps_are_chosen_and_tried_again() {
-        let round = COMPARED + LOOKS + TERM;
+        let trial = COMPARED + LOOKS;
         let mut pace = Pace::default();
         assert_eq!(ask(&mut pace, AT_FIRST + COMPARED, 60, 20), 0);
         // Only the last gaps of a trial count.
         assert_eq!(ask(&mut pace, LOOKS - COMPARED, 60, 100), LOOKS - COMPARED);
         assert_eq!(ask(&mut pace, COMPARED + TERM, 60, 20), COMPARED + TERM);
-        assert_eq!(ask(&mut pace, round, 60, 20), LOOKS + TERM);
-        // Now it is in the way, or is not worth it: the next trials are rare.
-        assert_eq!(ask(&mut pace, round, 20, 30), LOOKS);
-        assert_eq!(ask(&mut pace, round + TERM, 20, 16), LOOKS);
-        assert_eq!(ask(&mut pace, round + 3 * TERM, 20, 30), LOOKS);
-        assert_eq!(ask(&mut pace, COMPARED + LOOKS + TERM, 60, 20), LOOKS + TERM);
-        assert_eq!(ask(&mut pace, round, 20, 30), LOOKS);
-        let mut pace = Pace { sleeps: LONGEST_TERM, ..Pace::default() };
+        assert_eq!(ask(&mut pace, trial + TERM, 60, 20), LOOKS + TERM);
+        // Now it is in the way, or is not worth it: the next trials are ever rarer.
+        assert_eq!(ask(&mut pace, trial + FIRST_SLEEPS, 20, 30), LOOKS);
+        assert_eq!(ask(&mut pace, trial + 2 * FIRST_SLEEPS, 20, 16), LOOKS);
+        assert_eq!(ask(&mut pace, trial + 4 * FIRST_SLEEPS, 20, 30), LOOKS);
+        assert_eq!(ask(&mut pace, trial + TERM, 60, 20), LOOKS + TERM);
+        assert_eq!(ask(&mut pace, trial + FIRST_SLEEPS, 20, 30), LOOKS);
+        let mut pace = Pace { sleeps: MOST_SLEEPS, ..Pace::default() };
         ask(&mut pace, AT_FIRST + COMPARED + LOOKS, 20, 30);
-        assert_eq!((pace.left, pace.sleeps), (LONGEST_TERM, LONGEST_TERM));
+        assert_eq!((pace.left, pace.sleeps), (MOST_SLEEPS, MOST_SLEEPS));
     }
 
     #[test]
