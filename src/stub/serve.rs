@@ -19,7 +19,9 @@ use crate::{
 ///
 /// `input` and `output` are the two directions of the stream: pipes, or a socket and its
 /// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
-/// which watches the connection; a second thread does the I/O.
+/// which watches the connection; a second thread does the I/O. Between requests of a client that asks one
+/// after the other within 120 us, the second thread looks for the next one instead of sleeping where it
+/// has measured that to be quicker: it then takes the CPU time that nobody else wants.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
     let place = match Place::alone(geteuid().as_raw(), &config) {
         Ok(place) => place,
