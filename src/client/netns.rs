@@ -56,6 +56,13 @@ impl RemoteNetns {
     /// # Errors
     /// [`ErrorKind::Namespace`] with the errno; [`ErrorKind::Disconnected`].
     pub async fn list(&self) -> Result<Vec<NetnsEntry>, Error> {
+        let mut list = self.list_unsorted().await?;
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
+    }
+
+    /// The named namespaces, in the order of the far host's directory.
+    pub(crate) async fn list_unsorted(&self) -> Result<Vec<NetnsEntry>, Error> {
         let value = self.request(NetnsRequest::List).await?;
         Ok(NetnsEntry::decode_list(&value)?)
     }

@@ -135,7 +135,7 @@ fn expendable<T: Send>(
     })
 }
 
-/// The names in `/run/netns`, sorted. A file that is no namespace has identity zero.
+/// The names in `/run/netns`, in the order of the directory. A file that is no namespace has identity zero.
 ///
 /// # Errors
 /// As readdir(3), E2BIG for more than 65,536 files, ECANCELED; a directory that does not exist has no
@@ -161,7 +161,6 @@ pub fn list(cancel: &Cancel) -> Result<Vec<NetnsEntry>, Failure> {
         let id = opened.and_then(|file| identify(&file).ok()).unwrap_or_default();
         list.push(NetnsEntry::new(name, id));
     }
-    list.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
 }
 

@@ -24,8 +24,8 @@ pub(super) enum FarPath {
     File(String),
     /// A file below /proc/PID/net.
     FileOf(i32, String),
-    /// A file below /sys/class/net, of which only this host's can be read.
-    Local,
+    /// One of those of which only this host's can be read, in words.
+    Local(&'static str),
 }
 
 /// What an absolute path names, if it is not this host's.
@@ -68,7 +68,10 @@ pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
         {
             FarPath::FileOf(pid.parse().ok()?, below(file))
         }
-        ["sys", "class", "net", ..] => FarPath::Local,
+        ["sys", "class", "net", ..] => FarPath::Local("files below /sys/class/net"),
+        ["proc", "net"] | ["proc", "self" | "thread-self", "net"] | ["proc", "sys", "net"] => {
+            FarPath::Local("the names in /proc/net and /proc/sys/net")
+        }
         _ => return None,
     })
 }
@@ -138,9 +141,8 @@ impl Supervisor {
                     .say(tid, &format!("/proc/{pid}/net is that of a process of this host"));
                 Answer::GoOn
             }
-            FarPath::Local => {
-                self.notices
-                    .say(tid, "files below /sys/class/net are this host's, not the far one's");
+            FarPath::Local(what) => {
+                self.notices.say(tid, &format!("{what} are this host's, not the far one's"));
                 Answer::GoOn
             }
         }
@@ -296,7 +298,8 @@ mod tests {
             ("/proc/self/net/dev", file("net/dev")),
             ("/proc/sys/net/ipv4/ip_forward", file("sys/net/ipv4/ip_forward")),
             ("/proc/cpuinfo", None),
-            ("/sys/class/net/eth0/mtu", Some(FarPath::Local)),
+            ("/sys/class/net/eth0/mtu", Some(FarPath::Local("files below /sys/class/net"))),
+            ("/proc/net/", Some(FarPath::Local("the names in /proc/net and /proc/sys/net"))),
             ("/etc/passwd", None),
             ("run/netns/blue", None),
             ("", None),

@@ -205,8 +205,9 @@ impl Spaces {
         self.client.netns().delete(name).await.map_err(|error| errno_of(&error))
     }
 
+    /// In the order that the far host's programs see.
     pub(super) async fn names(&self) -> Result<Vec<String>, i32> {
-        let list = self.client.netns().list().await.map_err(|error| errno_of(&error))?;
+        let list = self.client.netns().list_unsorted().await.map_err(|error| errno_of(&error))?;
         Ok(list.into_iter().map(|entry| entry.name).collect())
     }
 }

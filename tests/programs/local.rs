@@ -43,6 +43,30 @@ fn named_namespaces_are_the_far_ones() {
     assert_eq!(code, 255);
 }
 
+/// `ip netns list` prints the names as the directory has them, which is in no order.
+#[test]
+fn names_come_as_the_directory_has_them() {
+    let names = ["b", "z", "a", "m"].map(|letter| unique(&format!("nlr-{letter}")));
+    names.iter().for_each(|name| _ = testing::run("ip", &["netns", "add", name]));
+    // Other tests have namespaces of their own.
+    let of_this = |list: &str| -> Vec<String> {
+        let listed = list.lines().filter_map(|line| line.split(' ').next());
+        listed.map(str::to_owned).filter(|name| names.contains(name)).collect()
+    };
+    let expected = of_this(&testing::run("ip", &["netns", "list"]));
+    let (listed, stderr, code) = run(&["--", "ip", "netns", "list"]);
+    names.iter().for_each(|name| _ = testing::run("ip", &["netns", "delete", name]));
+    assert_eq!((of_this(&listed), stderr.as_str(), code), (expected, "", 0));
+}
+
+#[test]
+fn lists_of_files_are_told_to_be_of_this_host() {
+    for folder in ["/proc/net", "/proc/sys/net", "/proc/self/net/", "/sys/class/net"] {
+        let (_, stderr, _) = run(&["--", "ls", folder]);
+        assert!(stderr.contains("are this host's, not the far one's"), "{folder}: {stderr}");
+    }
+}
+
 #[test]
 fn files_of_the_network_are_the_far_ones() {
     let namespace = alike();
