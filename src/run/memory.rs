@@ -46,6 +46,23 @@ pub(super) struct MessageHeader {
 const MESSAGE_HEADER: usize = 56;
 pub(super) const MULTIPLE: u64 = 64;
 
+/// Bytes on each side of a `struct msghdr` that are read with it: most programs have the array of parts, and the
+/// address, beside it.
+const BESIDE: u64 = 192;
+
+/// A `struct msghdr` and what lies around it.
+pub(super) struct Around {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Around {
+    fn get(&self, at: u64, length: usize) -> Option<&[u8]> {
+        let start = usize::try_from(at.checked_sub(self.at)?).ok()?;
+        self.bytes.get(start..start.checked_add(length)?)
+    }
+}
+
 fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(8)?)?;
     bytes.try_into().ok().map(u64::from_ne_bytes)
@@ -117,26 +134,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads from two places, in one call.
-    pub(super) fn read_two(
-        &self,
-        (first, first_length): (u64, usize),
-        (second, second_length): (u64, usize),
-    ) -> Result<(Vec<u8>, Vec<u8>), Errno> {
-        let (mut one, mut two) = (vec![0; first_length], vec![0; second_length]);
-        let parts = [(first, first_length), (second, second_length)];
-        let there = parts.iter().filter(|(_, length)| *length > 0);
-        let there = there.map(|(at, length)| RemoteIoVec { base: *at as usize, len: *length });
-        let there: Vec<_> = there.collect();
-        if !there.is_empty() {
-            let here = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
-            if process_vm_readv(self.0, here, &there)? != first_length + second_length {
-                return Err(Errno::EFAULT);
-            }
-        }
-        Ok((one, two))
-    }
-
     /// A text up to its zero, of a path's length at most.
     pub(super) fn text(&self, at: u64) -> Result<Vec<u8>, Errno> {
         let mut text = Vec::new();
@@ -160,18 +157,33 @@ impl Memory {
         Err(Errno::ENAMETOOLONG)
     }
 
-    pub(super) fn message_header(&self, at: u64) -> Result<MessageHeader, Errno> {
-        let bytes = self.bytes(at, MESSAGE_HEADER)?;
-        let long = |place| read_u64(&bytes, place).ok_or(Errno::EFAULT);
-        Ok(MessageHeader {
+    pub(super) fn message_header(&self, at: u64) -> Result<(MessageHeader, Around), Errno> {
+        let around = self.around(at, MESSAGE_HEADER)?;
+        let bytes = around.get(at, MESSAGE_HEADER).ok_or(Errno::EFAULT)?;
+        let long = |place| read_u64(bytes, place).ok_or(Errno::EFAULT);
+        let header = MessageHeader {
             at,
             name: long(0)?,
-            name_length: read_u32(&bytes, 8).ok_or(Errno::EFAULT)?,
+            name_length: read_u32(bytes, 8).ok_or(Errno::EFAULT)?,
             pieces: long(16)?,
             piece_count: long(24)?,
             control: long(32)?,
             control_length: long(40)?,
-        })
+        };
+        Ok((header, around))
+    }
+
+    /// Bytes, with some of those around them on the same page, which can be read as well as they.
+    fn around(&self, at: u64, length: usize) -> Result<Around, Errno> {
+        let page = at - at % PAGE;
+        let page_end = page.checked_add(PAGE).ok_or(Errno::EFAULT)?;
+        let end = at.checked_add(length as u64).ok_or(Errno::EFAULT)?;
+        if end > page_end {
+            return Ok(Around { at, bytes: self.bytes(at, length)? });
+        }
+        let from = at.saturating_sub(BESIDE).max(page);
+        let to = (end + BESIDE).min(page_end);
+        Ok(Around { at: from, bytes: self.bytes(from, (to - from) as usize)? })
     }
 
     /// The parts that an array of `struct iovec` names.
@@ -182,20 +194,32 @@ impl Memory {
         parse_pieces(&self.bytes(at, 16 * count as usize)?)
     }
 
-    /// The parts of a message, and the address in it.
-    pub(super) fn message_parts(
+    /// The parts of a message.
+    pub(super) fn message_pieces(
         &self,
         header: &MessageHeader,
-    ) -> Result<(Vec<Piece>, Vec<u8>), Errno> {
+        around: &Around,
+    ) -> Result<Vec<Piece>, Errno> {
         if header.piece_count > MOST_PIECES {
             return Err(Errno::EMSGSIZE);
         }
-        let name_length = if header.name == 0 { 0 } else { header.name_length.min(128) };
-        let (pieces, name) = self.read_two(
-            (header.pieces, 16 * header.piece_count as usize),
-            (header.name, name_length as usize),
-        )?;
-        Ok((parse_pieces(&pieces)?, name))
+        match around.get(header.pieces, 16 * header.piece_count as usize) {
+            Some(pieces) => parse_pieces(pieces),
+            None => self.pieces(header.pieces, header.piece_count, Errno::EMSGSIZE),
+        }
+    }
+
+    /// The address in a message.
+    pub(super) fn message_name(
+        &self,
+        header: &MessageHeader,
+        around: &Around,
+    ) -> Result<Vec<u8>, Errno> {
+        let length = if header.name == 0 { 0 } else { header.name_length.min(128) as usize };
+        match around.get(header.name, length) {
+            Some(name) => Ok(name.to_vec()),
+            None => self.bytes(header.name, length),
+        }
     }
 
     /// The bytes of the parts, one behind the other.
@@ -203,11 +227,16 @@ impl Memory {
         let total = pieces.iter().try_fold(0_usize, |sum, piece| sum.checked_add(piece.length));
         let total = total.filter(|total| *total <= MOST).ok_or(Errno::EMSGSIZE)?;
         let mut out = vec![0; total];
-        let mut rest = out.as_mut_slice();
-        for piece in pieces {
-            let (here, behind) = rest.split_at_mut_checked(piece.length).ok_or(Errno::EFAULT)?;
-            self.read(piece.at, here)?;
-            rest = behind;
+        if let [piece] = pieces {
+            self.read(piece.at, &mut out)?;
+        } else if total > 0 {
+            let there = pieces.iter().filter(|piece| piece.length > 0);
+            let there =
+                there.map(|piece| RemoteIoVec { base: piece.at as usize, len: piece.length });
+            let there: Vec<_> = there.collect();
+            if process_vm_readv(self.0, &mut [IoSliceMut::new(&mut out)], &there)? != total {
+                return Err(Errno::EFAULT);
+            }
         }
         Ok(out)
     }
@@ -274,14 +303,43 @@ mod tests {
         own().write_all(&scattered(&pieces, b"abcde")).unwrap();
         assert_eq!(own().gather(&pieces).unwrap(), b"abcde.");
         assert_eq!(own().bytes(at, 8).unwrap(), b"abc..de.");
-        let two = own().read_two((at, 3), (at + 5, 2)).unwrap();
-        assert_eq!(two, (b"abc".to_vec(), b"de".to_vec()));
-        assert_eq!(own().read_two((at, 0), (at + 5, 2)).unwrap().1, b"de");
-        assert_eq!(own().read_two((at, 3), (8, 2)), Err(Errno::EFAULT));
         assert_eq!(own().write_all(&[(at, b"x"), (8, b"y")]), Err(Errno::EFAULT));
         assert_eq!(own().bytes(8, 4), Err(Errno::EFAULT));
         assert_eq!(own().text(8), Err(Errno::EFAULT));
         assert_eq!(own().pieces(at, 1025, Errno::EMSGSIZE).unwrap_err(), Errno::EMSGSIZE);
+    }
+
+    #[test]
+    fn parts_beside_a_message_header_and_elsewhere() {
+        // Two pages; at each place of them a header, behind it the array of parts and the address.
+        let mut memory = vec![0_u8; 2 * PAGE as usize];
+        let elsewhere = [7_u8; 40];
+        let start = memory.as_ptr() as u64;
+        let skip = (PAGE - start % PAGE) as usize;
+        for (header_at, beside) in
+            [(0, true), (100, true), (skip - 56, false), (skip - 30, false), (skip, true)]
+        {
+            let at = start + header_at as u64;
+            let (pieces, name) = match beside {
+                true => (at + 56, at + 100),
+                false => (elsewhere.as_ptr() as u64, elsewhere.as_ptr() as u64 + 16),
+            };
+            let words = [name, 12, pieces, 1, 0, 0, 0].map(u64::to_ne_bytes).concat();
+            memory[header_at..header_at + 56].copy_from_slice(&words);
+            if beside {
+                memory[header_at + 56..header_at + 72].fill(7);
+                memory[header_at + 100..header_at + 112].fill(7);
+            }
+            let (header, around) = own().message_header(at).unwrap();
+            assert_eq!((header.name, header.name_length, header.pieces), (name, 12, pieces));
+            assert_eq!(around.get(pieces, 16).is_some(), beside, "{header_at}");
+            let piece = own().message_pieces(&header, &around).unwrap();
+            assert_eq!(piece.first().unwrap().at, u64::from_ne_bytes([7; 8]));
+            assert_eq!(own().message_name(&header, &around).unwrap(), [7; 12]);
+            memory[header_at..header_at + 200].fill(0);
+        }
+        assert!(own().message_header(8).is_err());
+        assert!(own().message_header(u64::MAX - 8).is_err());
     }
 
     #[test]

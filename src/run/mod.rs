@@ -44,6 +44,7 @@
 
 mod arch;
 mod child;
+mod descriptors;
 mod filter;
 mod handle;
 mod listing;

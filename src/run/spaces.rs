@@ -50,7 +50,7 @@ fn identity(fd: i32) -> Result<(u64, u64), Errno> {
 }
 
 /// Device and inode of a thread's descriptor.
-pub(super) fn identity_of(tid: i32, fd: i32) -> Option<(u64, u64)> {
+fn identity_of(tid: i32, fd: i32) -> Option<(u64, u64)> {
     let path = format!("/proc/{tid}/fd/{fd}");
     let stat = nix::sys::stat::stat(path.as_str()).ok()?;
     Some((stat.st_dev, stat.st_ino))

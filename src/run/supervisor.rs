@@ -15,13 +15,15 @@ use std::{
 };
 
 use super::{
-    arch, filter,
+    arch,
+    descriptors::Descriptors,
+    filter,
     handle::Handle,
     listing::Listing,
     memory::Memory,
     notices::Notices,
     outcome::{Outcome, number},
-    spaces::{Spaces, identity_of, process_of},
+    spaces::{Spaces, process_of},
     sys::{self, Call, Listener, Next, Path},
 };
 use crate::{Client, sync::lock};
@@ -107,6 +109,7 @@ pub(super) struct Supervisor {
     pub(super) first: i32,
     /// By the inode of the program's end.
     pub(super) sockets: Mutex<HashMap<u64, Arc<Handle>>>,
+    descriptors: Mutex<Descriptors>,
     /// Whether a program has waited for readiness.
     pub(super) shown: Arc<AtomicBool>,
     pub(super) listings: Mutex<HashMap<(i32, i32), Listing>>,
@@ -130,6 +133,7 @@ impl Supervisor {
             range,
             first,
             sockets: Mutex::default(),
+            descriptors: Mutex::default(),
             shown: Arc::new(AtomicBool::new(false)),
             listings: Mutex::default(),
         }))
@@ -305,7 +309,7 @@ impl Supervisor {
         if sockets.is_empty() {
             return None;
         }
-        let (_, inode) = identity_of(tid, fd)?;
+        let inode = lock(&self.descriptors).inode(tid, fd)?;
         sockets.get(&inode).cloned()
     }
 

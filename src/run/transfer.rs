@@ -81,8 +81,9 @@ impl Supervisor {
     /// The datagram of a `struct msghdr`.
     fn message(&self, memory: &Memory, at: u64, flags: i32) -> Result<Outgoing, Errno> {
         check_flags(flags)?;
-        let header = memory.message_header(at)?;
-        let (pieces, name) = memory.message_parts(&header)?;
+        let (header, around) = memory.message_header(at)?;
+        let pieces = memory.message_pieces(&header, &around)?;
+        let name = memory.message_name(&header, &around)?;
         Ok((memory.gather(&pieces)?, destination_of(&name)?))
     }
 
@@ -341,8 +342,8 @@ fn check_flags(flags: i32) -> Result<(), Errno> {
 }
 
 fn incoming_message(memory: &Memory, at: u64, flags: i32) -> Result<Incoming, Errno> {
-    let header = memory.message_header(at)?;
-    let pieces = memory.pieces(header.pieces, header.piece_count, Errno::EMSGSIZE)?;
+    let (header, around) = memory.message_header(at)?;
+    let pieces = memory.message_pieces(&header, &around)?;
     Ok(Incoming { pieces, flags, header: Some(header), address: None })
 }
 
