@@ -311,13 +311,15 @@ mod tests {
 
     #[test]
     fn parts_beside_a_message_header_and_elsewhere() {
-        // Two pages; at each place of them a header, behind it the array of parts and the address.
-        let mut memory = vec![0_u8; 2 * PAGE as usize];
+        // Two pages; at some places of them a header, behind it the array of parts and the address.
+        const PAGES: usize = PAGE as usize;
+        let mut memory = vec![0_u8; 3 * PAGES];
         let elsewhere = [7_u8; 40];
+        let begins = PAGES - memory.as_ptr() as usize % PAGES;
+        let memory = &mut memory[begins..begins + 2 * PAGES];
         let start = memory.as_ptr() as u64;
-        let skip = (PAGE - start % PAGE) as usize;
         for (header_at, beside) in
-            [(0, true), (100, true), (skip - 56, false), (skip - 30, false), (skip, true)]
+            [(0, true), (100, true), (PAGES - 56, false), (PAGES - 30, false), (PAGES, true)]
         {
             let at = start + header_at as u64;
             let (pieces, name) = match beside {

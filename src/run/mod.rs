@@ -27,7 +27,9 @@
 //! | `/proc/self/ns/net`, `setns(2)` into such a namespace | far |
 //! | files below `/proc/net` and `/proc/sys/net`, for reading | far, as they were when they were opened |
 //! | `SIOCGIFNAME`, `INDEX`, `FLAGS`, `MTU`, `HWADDR`, `TXQLEN` of ioctl(2) | far |
-//! | `/sys/class/net`; the names in `/proc/net` and `/proc/sys/net`; stat(2) of all of these | here; said once, for stat(2) not at all |
+//! | `/sys/class/net`; the names in `/proc/net` and `/proc/sys/net` | here; said once |
+//! | folders below `/proc/net` and `/proc/sys/net` | cannot be opened; said once |
+//! | stat(2) of all of these | here; not said |
 //! | other files, processes, sockets of other families | here |
 //! | other ioctls on network devices, raw and packet sockets, bpf(2), tun devices, new network namespaces, writing below `/proc/sys/net` | refused and said once; here with [`allow_local`](Run::allow_local) |
 //! | `io_uring_setup(2)`; sockets of 32-bit programs | ENOSYS |

@@ -69,7 +69,7 @@ pub(super) fn far_path(path: &[u8]) -> Option<FarPath> {
             FarPath::FileOf(pid.parse().ok()?, below(file))
         }
         ["sys", "class", "net", ..] => FarPath::Local("files below /sys/class/net"),
-        ["proc", "net"] | ["proc", "self" | "thread-self", "net"] | ["proc", "sys", "net"] => {
+        ["proc", "net"] | ["proc", _, "net"] | ["proc", _, "task", _, "net"] => {
             FarPath::Local("the names in /proc/net and /proc/sys/net")
         }
         _ => return None,
@@ -288,7 +288,7 @@ mod tests {
             ("/proc/sys/../net/dev", file("net/dev")),
             ("/proc/17/net/dev", Some(FarPath::FileOf(17, "net/dev".to_owned()))),
             ("/proc/17/task/18/net/dev", Some(FarPath::FileOf(18, "net/dev".to_owned()))),
-            ("/proc/17/net", None),
+            ("/proc/17/net", Some(FarPath::Local("the names in /proc/net and /proc/sys/net"))),
             ("/proc/self/ns/net", Some(FarPath::OfProcess(None))),
             ("/proc/thread-self/ns/net", Some(FarPath::OfProcess(None))),
             ("/proc/17/ns/net", Some(FarPath::OfProcess(Some(17)))),

@@ -50,6 +50,23 @@ fn is_wait(number: i64) -> bool {
     filter::WAITS.contains(&number) || arch::WAITS.contains(&number)
 }
 
+/// Whether a call's first argument is a descriptor that may be a handle.
+fn is_on_descriptor(number: i64) -> bool {
+    let others = [
+        libc::SYS_socket,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_mkdirat,
+        libc::SYS_unlinkat,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_unshare,
+        libc::SYS_bpf,
+    ];
+    let is_old = [arch::OPEN, arch::MKDIR, arch::UNLINK].contains(&Some(number));
+    !is_old && !is_wait(number) && !others.contains(&number)
+}
+
 /// An answer to a call.
 pub(super) enum Answer {
     /// A value or an errno.
@@ -180,8 +197,11 @@ impl Supervisor {
 
     /// Answers a call; gives whether that is done.
     fn take(self: &Arc<Self>, call: Call) -> bool {
-        let own = self.handle(call.tid, call.int(0));
-        let answer = match self.unsettled(&call, own.as_ref()) {
+        let own = match is_on_descriptor(call.number) {
+            true => self.handle(call.tid, call.int(0)),
+            false => None,
+        };
+        let answer = match self.unsettled(own.as_ref()) {
             Some(others) => {
                 let this = Arc::clone(self);
                 Answer::later(async move {
@@ -216,10 +236,10 @@ impl Supervisor {
 
     /// The sockets whose sends a call has to come after, because a kernel would have made them by then. Only calls on
     /// the same socket come in their order by themselves.
-    fn unsettled(&self, call: &Call, own: Option<&Arc<Handle>>) -> Option<Vec<Arc<Handle>>> {
+    fn unsettled(&self, own: Option<&Arc<Handle>>) -> Option<Vec<Arc<Handle>>> {
         let sockets = lock(&self.sockets);
         let others = sockets.values().filter(|handle| {
-            let is_own = own.is_some_and(|own| own.inode == handle.inode) && !is_wait(call.number);
+            let is_own = own.is_some_and(|own| own.inode == handle.inode);
             !handle.is_settled() && !is_own
         });
         let others: Vec<_> = others.cloned().collect();

@@ -10,6 +10,7 @@ use std::{
         unix::process::CommandExt,
     },
     process::Command,
+    sync::Mutex,
 };
 
 use libc::sock_filter;
@@ -23,6 +24,8 @@ use tokio::io::{
     Interest,
     unix::{AsyncFd, AsyncFdReadyGuard},
 };
+
+use crate::sync::lock;
 
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, and `_WAIT_KILLABLE_RECV` of Linux 5.19.
 const NEW_LISTENER: libc::c_ulong = 1 << 3;
@@ -205,7 +208,11 @@ const AND_SEND: u32 = 2;
 
 /// The supervisor's end of a filter.
 #[derive(Debug)]
-pub(super) struct Listener(AsyncFd<OwnedFd>);
+pub(super) struct Listener {
+    fd: AsyncFd<OwnedFd>,
+    /// For one thread at a time: to receive a call that another has taken would block.
+    receiving: Mutex<()>,
+}
 
 /// Has the runtime watch whether a descriptor is readable.
 pub(super) fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Errno> {
@@ -225,19 +232,19 @@ pub(super) enum Next {
 impl Listener {
     /// Has the kernel wake this side on the caller's CPU (Linux 6.6).
     pub(super) fn new(listener: OwnedFd) -> Result<Self, Errno> {
-        let listener = Self(watched(listener)?);
+        let listener = Self { fd: watched(listener)?, receiving: Mutex::default() };
         // SAFETY: the request takes an integer; a kernel without it gives EINVAL.
-        unsafe { libc::ioctl(listener.0.as_raw_fd(), SET_FLAGS as libc::Ioctl, 1_u64) };
+        unsafe { libc::ioctl(listener.fd.as_raw_fd(), SET_FLAGS as libc::Ioctl, 1_u64) };
         Ok(listener)
     }
 
     /// Waits until a call may wait.
     pub(super) async fn readable(&self) -> Result<AsyncFdReadyGuard<'_, OwnedFd>, Errno> {
-        self.0.readable().await.map_err(|_| Errno::EIO)
+        self.fd.readable().await.map_err(|_| Errno::EIO)
     }
 
     fn events(&self) -> Result<PollFlags, Errno> {
-        let mut polled = [PollFd::new(self.0.get_ref().as_fd(), PollFlags::POLLIN)];
+        let mut polled = [PollFd::new(self.fd.get_ref().as_fd(), PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::ZERO)?;
         let events = polled.iter().filter_map(|polled| polled.revents()).next();
         Ok(events.unwrap_or(PollFlags::empty()))
@@ -250,6 +257,7 @@ impl Listener {
 
     /// Receives a call, if one waits.
     pub(super) fn next(&self) -> Result<Next, Errno> {
+        let _receiving = lock(&self.receiving);
         let events = self.events()?;
         if !events.contains(PollFlags::POLLIN) {
             let over = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
@@ -274,7 +282,7 @@ impl Listener {
         // SAFETY: each request is made with the type whose size is part of its number, and the kernel
         // reads and writes no more than that.
         let result = unsafe {
-            libc::ioctl(self.0.as_raw_fd(), request as libc::Ioctl, std::ptr::from_mut(value))
+            libc::ioctl(self.fd.as_raw_fd(), request as libc::Ioctl, std::ptr::from_mut(value))
         };
         Errno::result(result)
     }

@@ -21,7 +21,8 @@ use crate::{
 /// duplicate. They are non-blocking during the call, and then as before. Blocks the calling thread,
 /// which watches the connection; a second thread does the I/O. Between requests of a client that asks one
 /// after the other within 120 us, the second thread looks for the next one instead of sleeping where it
-/// has measured that to be quicker: it then takes the CPU time that nobody else wants.
+/// has measured that to be quicker. It then takes the time of its CPU that nobody else there wants, which a
+/// control group's share (cpu.max) pays for, too.
 pub fn serve(input: OwnedFd, output: OwnedFd, config: Config, shutdown: &Shutdown) -> Exit {
     let place = match Place::alone(geteuid().as_raw(), &config) {
         Ok(place) => place,

@@ -61,10 +61,19 @@ fn names_come_as_the_directory_has_them() {
 
 #[test]
 fn lists_of_files_are_told_to_be_of_this_host() {
-    for folder in ["/proc/net", "/proc/sys/net", "/proc/self/net/", "/sys/class/net"] {
-        let (_, stderr, _) = run(&["--", "ls", folder]);
-        assert!(stderr.contains("are this host's, not the far one's"), "{folder}: {stderr}");
+    for list in [
+        "ls /proc/net",
+        "ls /proc/sys/net",
+        "ls /proc/self/net/",
+        "ls /proc/$$/task/$$/net",
+        "cd /proc/net; ls",
+        "ls /sys/class/net",
+    ] {
+        let (_, stderr, _) = run(&["--", "sh", "-c", list]);
+        assert!(stderr.contains("are this host's, not the far one's"), "{list}: {stderr}");
     }
+    let (_, stderr, _) = run(&["--", "ls", "/proc/sys/net/ipv4"]);
+    assert!(stderr.contains("the stub reads files alone"), "{stderr}");
 }
 
 #[test]
