@@ -10,7 +10,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -171,8 +170,8 @@ impl Supervisor {
     }
 
     /// Answers the calls that wait, or come in a moment if one was `answered`: a caller that goes on makes its next
-    /// call sooner than this thread would have slept and woken. The kernel has the caller go on on this thread's CPU,
-    /// which is left to it.
+    /// call sooner than this thread would have slept and woken. It spins and does not yield: sched_yield(2) would give
+    /// up a whole time slice where others are busy.
     fn drain(self: &Arc<Self>, answered: bool) -> Result<Drained, Errno> {
         let mut answered = answered.then(Instant::now);
         for _ in 0..64 {
@@ -184,7 +183,7 @@ impl Supervisor {
                     }
                     Ok(Next::Over) => return Ok(Drained::Over),
                     Ok(Next::Nothing) => match answered {
-                        Some(answered) if answered.elapsed() < SPIN => thread::yield_now(),
+                        Some(answered) if answered.elapsed() < SPIN => std::hint::spin_loop(),
                         _ => return Ok(Drained::Nothing),
                     },
                     Err(Errno::EINTR) => {}

@@ -2,7 +2,6 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
@@ -275,8 +274,6 @@ impl Supervisor {
         // A near stub has answered before this thread would have slept and woken.
         let began = Instant::now();
         while !handle.is_settled() && began.elapsed() < SPIN {
-            // The stub may be waiting for this CPU.
-            thread::yield_now();
             tokio::task::yield_now().await;
             if let Some(taken) = take()? {
                 return Ok(taken);

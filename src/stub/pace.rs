@@ -12,6 +12,9 @@ use std::time::Duration;
 /// after the other. A client whose requests come further apart, as behind most networks, is not looked for.
 pub(super) const GAP: Duration = Duration::from_micros(120);
 
+/// A look that has taken so long was one that others had to run in: sched_yield(2) gives up a whole time slice.
+const TOO_LONG: Duration = Duration::from_micros(480);
+
 /// Gaps so short, one after the other, until the first trial, and after each longer one until the next look.
 const AT_FIRST: u32 = 4;
 
@@ -20,6 +23,10 @@ const COMPARED: u32 = 32;
 
 /// Requests with looks in a trial: the scheduler needs some hundred to give each process its place.
 const LOOKS: u32 = 512;
+
+/// What a look weighs that finds nothing in time, of which one that does takes one back; and how much ends all looks.
+const IN_VAIN: u32 = 8;
+const TOO_MUCH: u32 = 64;
 
 /// Requests with looks until the next trial.
 const TERM: u32 = 4096;
@@ -43,6 +50,8 @@ pub(super) struct Pace {
     /// Requests left of the stage.
     left: u32,
     looks: bool,
+    /// The weight of looks in vain.
+    in_vain: u32,
     /// Requests until the next trial, once sleeps are chosen.
     sleeps: u32,
     /// Sums of the gaps that are compared.
@@ -57,6 +66,7 @@ impl Default for Pace {
             stage: Stage::Sleeps,
             left: COMPARED,
             looks: false,
+            in_vain: 0,
             sleeps: FIRST_SLEEPS,
             slept: Duration::ZERO,
             looked: Duration::ZERO,
@@ -70,19 +80,27 @@ impl Pace {
         self.looks && self.short >= AT_FIRST
     }
 
-    /// Takes in how long a wait has taken, and whether it was begun with a look, that ended with something
-    /// from the client, or with something else: nobody waits for the next event.
-    pub(super) fn waited(&mut self, gap: Duration, looked: bool, is_client: bool) {
+    /// Takes in how long a wait has taken that ended with something from the client, or with something else:
+    /// nobody waits for the next event. `looked` is the time of the look that it began with.
+    pub(super) fn waited(&mut self, gap: Duration, looked: Option<Duration>, is_client: bool) {
+        match looked {
+            Some(time) if time >= GAP => self.in_vain += IN_VAIN,
+            Some(_) => self.in_vain = self.in_vain.saturating_sub(1),
+            None => {}
+        }
+        if self.in_vain >= TOO_MUCH || looked.is_some_and(|time| time >= TOO_LONG) {
+            self.short = 0;
+            return self.choose_sleeps();
+        }
         let is_one_of_many = self.short >= AT_FIRST;
         self.short = match is_client && gap < GAP {
             true => self.short.saturating_add(1),
             false => 0,
         };
         // Another poller may have been looking.
-        if !is_client || !is_one_of_many || self.looks != looked {
+        if !is_client || !is_one_of_many || self.looks != looked.is_some() {
             return;
         }
-        // A long gap may be the look's doing, whose CPU had others to run.
         let gap = gap.min(GAP);
         match self.stage {
             Stage::Sleeps => self.slept += gap,
@@ -98,22 +116,27 @@ impl Pace {
     fn next_stage(&mut self) {
         // By a quarter: looking costs the time of a CPU.
         let looks_pay = self.looked * 4 < self.slept * 3;
-        (self.stage, self.left, self.looks) = match self.stage {
-            Stage::Sleeps => (Stage::Looks, LOOKS, true),
+        match self.stage {
+            Stage::Sleeps => self.begin(Stage::Looks, LOOKS, true),
             Stage::Looks if looks_pay => {
                 self.sleeps = FIRST_SLEEPS;
-                (Stage::Chosen, TERM, true)
+                self.begin(Stage::Chosen, TERM, true);
             }
-            Stage::Looks => {
-                let term = self.sleeps;
-                self.sleeps = (term * 2).min(MOST_SLEEPS);
-                (Stage::Chosen, term, false)
-            }
+            Stage::Looks => self.choose_sleeps(),
             Stage::Chosen => {
                 (self.slept, self.looked) = (Duration::ZERO, Duration::ZERO);
-                (Stage::Sleeps, COMPARED, false)
+                self.begin(Stage::Sleeps, COMPARED, false);
             }
-        };
+        }
+    }
+
+    fn choose_sleeps(&mut self) {
+        self.begin(Stage::Chosen, self.sleeps, false);
+        self.sleeps = (self.sleeps * 2).min(MOST_SLEEPS);
+    }
+
+    fn begin(&mut self, stage: Stage, requests: u32, looks: bool) {
+        (self.stage, self.left, self.looks, self.in_vain) = (stage, requests, looks, 0);
     }
 }
 
@@ -134,7 +157,7 @@ mod tests {
         let one = |_| {
             let looks = pace.looks();
             let gap = Duration::from_micros(if looks { looked } else { slept });
-            pace.waited(gap, looks, true);
+            pace.waited(gap, looks.then_some(gap), true);
             u32::from(looks)
         };
         (0..count).map(one).sum()
@@ -163,10 +186,23 @@ mod tests {
     #[test]
     fn looks_that_take_long_end() {
         let mut pace = Pace::default();
-        ask(&mut pace, AT_FIRST + COMPARED, 60, 1500);
-        // A look, and some sleeps until the next.
-        assert_eq!(ask(&mut pace, LOOKS * (1 + AT_FIRST), 60, 1500), LOOKS);
-        assert_eq!((pace.stage, pace.looks), (Stage::Chosen, false));
+        ask(&mut pace, AT_FIRST + COMPARED, 60, 200);
+        assert_eq!(ask(&mut pace, FIRST_SLEEPS, 60, 200), TOO_MUCH / IN_VAIN);
+        assert!(!pace.looks);
+        // A client that pauses now and then is looked for all the same.
+        let mut pace = Pace::looking();
+        for _ in 0..1000 {
+            assert_eq!(ask(&mut pace, 1, 60, 200), 1);
+            assert_eq!(ask(&mut pace, AT_FIRST + IN_VAIN, 60, 20), IN_VAIN);
+            (pace.stage, pace.left) = (Stage::Chosen, TERM);
+        }
+        // A time slice is too much.
+        let mut pace = Pace::default();
+        assert_eq!(ask(&mut pace, COMPARED + FIRST_SLEEPS, 60, 3000), 1);
+        assert_eq!(ask(&mut pace, COMPARED + 2 * FIRST_SLEEPS, 60, 3000), 1);
+        let mut pace = Pace::looking();
+        assert_eq!(ask(&mut pace, FIRST_SLEEPS, 60, 3000), 1);
+        assert!(!pace.looks);
     }
 
     #[test]
@@ -174,7 +210,7 @@ mod tests {
         let mut pace = Pace::default();
         ask(&mut pace, AT_FIRST + COMPARED, 60, 20);
         for _ in 0..10_000 {
-            pace.waited(Duration::from_micros(60), false, true);
+            pace.waited(Duration::from_micros(60), None, true);
         }
         assert_eq!((pace.stage, pace.left), (Stage::Looks, LOOKS));
         assert_eq!(ask(&mut pace, LOOKS + TERM, 60, 20), LOOKS + TERM);
@@ -186,11 +222,11 @@ mod tests {
         assert_eq!(ask(&mut pace, 10_000, 150, 20), 0);
         assert_eq!(ask(&mut pace, AT_FIRST + COMPARED + LOOKS, 60, 20), LOOKS);
         assert!(pace.looks());
-        pace.waited(GAP, true, true);
+        pace.waited(GAP, Some(GAP), true);
         assert!(!pace.looks());
         assert_eq!(ask(&mut pace, AT_FIRST, 60, 20), 0);
         assert!(pace.looks());
-        pace.waited(Duration::ZERO, true, false);
+        pace.waited(Duration::ZERO, Some(Duration::ZERO), false);
         assert!(!pace.looks());
     }
 }

@@ -86,12 +86,13 @@ impl Poller {
     /// Waits, at first without sleeping where the client's pace makes that quicker.
     fn sleep(&self, ready: &mut Ready, timeout: EpollTimeout) -> Result<usize, Errno> {
         let began = Instant::now();
-        let looked = if ready.pace.looks() { self.look_on(ready, began)? } else { None };
-        let count = match looked {
+        let found = if ready.pace.looks() { self.look_on(ready, began)? } else { None };
+        let looked = found.map(|_| began.elapsed());
+        let count = match found {
             Some(count) if count > 0 => count,
             _ => self.look(ready, timeout)?,
         };
-        ready.pace.waited(began.elapsed(), looked.is_some(), ready.has_input(count));
+        ready.pace.waited(began.elapsed(), looked, ready.has_input(count));
         Ok(count)
     }
 
