@@ -545,3 +545,16 @@ proptest! {
         prop_assert!(sender.may_send());
     }
 }
+
+/// A client takes no sends: a limit for them in its hello is none.
+#[test]
+fn early_sends_are_for_stubs() {
+    let mut bytes = Vec::new();
+    Hello::new(Role::Stub, PeerLimits::default(), None).encode(&mut bytes);
+    let decode = |bytes: &[u8]| Hello::decode(bytes).unwrap().unwrap().0;
+    assert_eq!(decode(&bytes).limits, PeerLimits::default());
+    // Behind the length, two versions, and the kind and length of the role.
+    let role = 4 + 4 + 4;
+    assert_eq!(std::mem::take(&mut bytes[role]), 1);
+    assert_eq!(decode(&bytes).limits.max_early_send, 0);
+}

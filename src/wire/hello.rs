@@ -287,6 +287,10 @@ impl Hello {
             }
         }
         let Some(role) = role else { return Err(WireError::ShortPayload) };
+        if role == Role::Client {
+            // A client takes no sends, whatever its hello says.
+            limits.max_early_send = 0;
+        }
         Ok(Self {
             version,
             oldest,
